@@ -1,0 +1,52 @@
+# `make demo` and `make test` are all a new machine needs: each makes its own virtual environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-all check lint format types walls bench clean
+
+demo: $(VENV)/.train  ## Draw films, audit, train, evaluate, export and read new ones; needs no data
+	$(BIN)/pneumoscan demo demo
+
+test: $(VENV)/.dev  ## The tests, without those marked slow
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev  ## All tests
+	$(BIN)/python -m pytest
+
+check: lint types walls test  ## What a change must pass
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+walls: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## Time us beside our peers; writes results/benchmarks/
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pneumoscan needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --editable ".[train]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --editable ".[dev]"
+	touch $@ $(VENV)/.train
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

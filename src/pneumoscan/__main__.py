@@ -1,0 +1,5 @@
+"""`python -m pneumoscan` is `pneumoscan`."""
+
+from pneumoscan.apps.cli import main
+
+main()

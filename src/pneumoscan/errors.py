@@ -1,0 +1,241 @@
+"""Every error that pneumoscan raises on purpose.
+
+    PneumoscanError                    exit  code
+    ├── UsageError                        2  usage
+    │   └── ConfigError                   2  config
+    ├── FilmError                         3  film
+    │   ├── FilmNotFoundError             3  film.not_found
+    │   ├── FilmUnreadableError           3  film.unreadable
+    │   ├── FilmEmptyError                3  film.empty
+    │   ├── FilmFormatError               3  film.format
+    │   ├── FilmDamagedError              3  film.damaged
+    │   ├── FilmTruncatedError            3  film.truncated
+    │   ├── FilmAnimatedError             3  film.animated
+    │   ├── FilmUniformError              3  film.uniform
+    │   ├── FilmTooSmallError             3  film.too_small
+    │   ├── FilmTooLargeError             3  film.too_large
+    │   └── FilmValueError                3  film.values
+    ├── NothingUsableError                4  nothing_usable
+    │   └── LayoutError                   4  data.layout
+    ├── DamagedError                      5  damaged
+    │   ├── DataDamagedError              5  data.damaged
+    │   ├── ArchiveError                  5  data.archive
+    │   ├── BundleError                   5  model.bundle
+    │   │   └── SelfCheckError            5  model.self_check
+    │   ├── CheckpointError               5  run.checkpoint
+    │   └── TrainingDivergedError         5  run.diverged
+    └── EnvironmentProblemError           6  environment
+        ├── MissingDependencyError        6  environment.dependency
+        ├── DiskFullError                 6  environment.disk_full
+        ├── NotWritableError              6  environment.not_writable
+        ├── NoNetworkError                6  environment.network
+        └── LockedError                   6  environment.locked
+
+A message says what is wrong and where; `remedy` says what to do about it. `code` is stable and goes into prediction
+rows and HTTP answers; `exit_code` is what the command line returns when the error ends it.
+"""
+
+from typing import ClassVar
+
+
+class PneumoscanError(Exception):
+    """Root of the tree.
+
+    Args:
+        message: What is wrong, and where (a path, a key, a value).
+        remedy: What the user can do about it; may be empty.
+    """
+
+    code: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class UsageError(PneumoscanError):
+    """The command or call was not meant like this."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown or has an illegal value."""
+
+    code = "config"
+
+
+class FilmError(PneumoscanError):
+    """One film cannot be used; the others can."""
+
+    code = "film"
+    exit_code = 3
+
+
+class FilmNotFoundError(FilmError):
+    """There is no such file."""
+
+    code = "film.not_found"
+
+
+class FilmUnreadableError(FilmError):
+    """The file is there but cannot be opened: permissions, a folder, a device."""
+
+    code = "film.unreadable"
+
+
+class FilmEmptyError(FilmError):
+    """The file has no bytes."""
+
+    code = "film.empty"
+
+
+class FilmFormatError(FilmError):
+    """The bytes are not of a format that pneumoscan reads."""
+
+    code = "film.format"
+
+
+class FilmDamagedError(FilmError):
+    """The format is right but the bytes do not decode."""
+
+    code = "film.damaged"
+
+
+class FilmTruncatedError(FilmError):
+    """The file ends before its picture does."""
+
+    code = "film.truncated"
+
+
+class FilmAnimatedError(FilmError):
+    """The file holds more than one picture."""
+
+    code = "film.animated"
+
+
+class FilmUniformError(FilmError):
+    """Every pixel has the same value."""
+
+    code = "film.uniform"
+
+
+class FilmTooSmallError(FilmError):
+    """The shorter side is below the least size that can show a chest."""
+
+    code = "film.too_small"
+
+
+class FilmTooLargeError(FilmError):
+    """The header claims more pixels, or the file has more bytes, than is sane for a film."""
+
+    code = "film.too_large"
+
+
+class FilmValueError(FilmError):
+    """An array has a shape, dtype or values that no film has."""
+
+    code = "film.values"
+
+
+class NothingUsableError(PneumoscanError):
+    """After refusals nothing is left to work on."""
+
+    code = "nothing_usable"
+    exit_code = 4
+
+
+class LayoutError(NothingUsableError):
+    """A folder or table of films has no layout that is known."""
+
+    code = "data.layout"
+
+
+class DamagedError(PneumoscanError):
+    """A file that pneumoscan wrote, or was given as its own, is damaged."""
+
+    code = "damaged"
+    exit_code = 5
+
+
+class DataDamagedError(DamagedError):
+    """A cache or table does not match its own hash or counts."""
+
+    code = "data.damaged"
+
+
+class ArchiveError(DamagedError):
+    """An archive is damaged or would do harm when unpacked."""
+
+    code = "data.archive"
+
+
+class BundleError(DamagedError):
+    """A model bundle is incomplete, altered or of an unknown version."""
+
+    code = "model.bundle"
+
+
+class SelfCheckError(BundleError):
+    """A bundle gives other answers than those it was exported with."""
+
+    code = "model.self_check"
+
+
+class CheckpointError(DamagedError):
+    """No whole checkpoint is left to go on from."""
+
+    code = "run.checkpoint"
+
+
+class TrainingDivergedError(DamagedError):
+    """The loss or a weight became infinite or NaN."""
+
+    code = "run.diverged"
+
+
+class EnvironmentProblemError(PneumoscanError):
+    """The machine lacks something: space, a package, a permission."""
+
+    code = "environment"
+    exit_code = 6
+
+
+class MissingDependencyError(EnvironmentProblemError):
+    """A package of an extra is not installed."""
+
+    code = "environment.dependency"
+
+
+class DiskFullError(EnvironmentProblemError):
+    """No space is left for a file; what was there before is intact."""
+
+    code = "environment.disk_full"
+
+
+class NotWritableError(EnvironmentProblemError):
+    """A folder cannot be written to."""
+
+    code = "environment.not_writable"
+
+
+class NoNetworkError(EnvironmentProblemError):
+    """A download was asked for and nothing answers."""
+
+    code = "environment.network"
+
+
+class LockedError(EnvironmentProblemError):
+    """Another process works on the same folder."""
+
+    code = "environment.locked"
+
+
+class Terminated(BaseException):
+    """SIGTERM as an exception, beside KeyboardInterrupt: `finally` blocks get their turn, the exit code is 143."""

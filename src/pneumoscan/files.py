@@ -1,0 +1,126 @@
+"""A file is whole or not there: atomic writes, hashes and locks.
+
+A write goes to a new file beside the target, is flushed to the disk, takes the target's name in one step, and the
+folder is flushed too; whoever reads sees the old file or the new one, also after a power cut.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pneumoscan.errors import DiskFullError, LockedError, NotWritableError
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+
+
+@contextmanager
+def write_problems(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write `path` into typed errors.
+
+    Raises:
+        DiskFullError: No space or quota is left.
+        NotWritableError: Permissions, a read-only file system, or a file where a folder should be.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in _DISK_FULL:
+            raise DiskFullError(f"no space left to write {path}.", "Free some space and run again.") from problem
+        if problem.errno in _NOT_WRITABLE:
+            raise NotWritableError(
+                f"cannot write {path}: {problem.strerror}.", "Choose a folder that you may write to."
+            ) from problem
+        raise
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for binary writing; it gets its name when the block ends without an exception.
+
+    Raises:
+        DiskFullError, NotWritableError: See `write_problems`; an older file of that name is intact.
+    """
+    with write_problems(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write bytes, or text as UTF-8, to `path` in one step; raises as `open_atomic`."""
+    with open_atomic(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON in one step; NaN and infinity are refused with ValueError."""
+    write_atomic(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def make_folder(path: Path) -> Path:
+    """Make `path` and its parents and return it; raises as `write_problems`."""
+    with write_problems(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` (made if absent); the kernel drops it when the process ends.
+
+    Args:
+        path: The lock file; it stays behind, empty.
+        wait: Wait for the other process instead of being refused.
+        what: What is locked, for the message.
+
+    Raises:
+        LockedError: Another process holds it and `wait` is False.
+    """
+    make_folder(path.parent)
+    with write_problems(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as problem:
+            raise LockedError(
+                f"{what or path} is in use by another process.", "Wait until it ends, or choose another folder."
+            ) from problem
+        yield
+    finally:
+        os.close(descriptor)
