@@ -1,0 +1,6 @@
+"""From bytes to model input: the one door for films (`film`) and the one preprocessing (`preprocessing`)."""
+
+from pneumoscan.imaging.film import Film, FilmSource, read
+from pneumoscan.imaging.preprocessing import Preprocessing, preprocess
+
+__all__ = ["Film", "FilmSource", "Preprocessing", "preprocess", "read"]

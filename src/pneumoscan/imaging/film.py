@@ -1,0 +1,283 @@
+"""The one door for films: a path, bytes, a Pillow image or an array becomes a grey `Film` or a typed error."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
+
+from pneumoscan.errors import (
+    FilmDamagedError,
+    FilmEmptyError,
+    FilmError,
+    FilmNotFoundError,
+    FilmTooLargeError,
+    FilmTooSmallError,
+    FilmTruncatedError,
+    FilmUniformError,
+    FilmUnreadableError,
+    FilmValueError,
+)
+from pneumoscan.imaging.container import orientation_of, unwrap
+
+MIN_SIDE = 32
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 256 * 1024 * 1024
+
+_DECODERS = {"JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile}
+# What sets an EXIF orientation upright (CIPA DC-008, 4.6.5, tag 274).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+FilmSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Film:
+    """A chest film behind the door: grey, upright, at its own size.
+
+    Attributes:
+        pixels: uint8 array (height, width); 0 is black. 16-bit films are brought to 8 bits by value // 257.
+        source: The path it came from, or `<bytes>`, `<image>`, `<array>`.
+        format: `JPEG`, `PNG`, `image` or `array`.
+        mode: The Pillow mode before it became grey (`L`, `RGB`, `I;16`, ...) or the array's dtype.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    source: str
+    format: str
+    mode: str
+
+    @property
+    def image(self) -> npt.NDArray[np.float32]:
+        """The film as float32 (height, width) in [0, 1]."""
+        return self.pixels.astype(np.float32) / np.float32(255)
+
+    @property
+    def height(self) -> int:
+        """Rows in pixels, after the EXIF orientation was applied."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns in pixels, after the EXIF orientation was applied."""
+        return int(self.pixels.shape[1])
+
+
+def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Film:
+    """Read one film.
+
+    JPEG and PNG are told by their content, never by their name. Colour becomes grey by the ITU-R 601-2 luma, what is
+    transparent becomes black, 16 bits become 8 by the full scale (65535 is white), and the EXIF orientation is applied.
+    Of a JPEG that carries several pictures (MPO, phone previews) the first is read. Safe to call from many threads.
+
+    Args:
+        source: A path, the bytes of a file, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
+            uint8, uint16 (full scale 65535), bool, or float in [0, 1].
+        min_side: Least height and width in pixels; smaller films are refused.
+        name: What to call the source in errors and in `Film.source`; by default its path or kind.
+
+    Raises:
+        FilmError: One of its children says why the film is refused; see `pneumoscan.errors`.
+    """
+    if isinstance(source, Image.Image):
+        label = name or "<image>"
+        film = _from_image(source, _shown(label), "image", min_side)
+    elif isinstance(source, np.ndarray):
+        label = name or "<array>"
+        film = _from_array(source, _shown(label), min_side)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        label = name or "<bytes>"
+        film = _from_bytes(bytes(source), _shown(label), min_side)
+    elif isinstance(source, str | os.PathLike):
+        label = name or os.fspath(source)
+        film = _from_bytes(read_bytes(Path(source)), _shown(label), min_side)
+    else:
+        raise FilmValueError(
+            f"a film cannot be a {type(source).__name__}.", "Give a path, bytes, a Pillow image or an array."
+        )
+    return replace(film, source=label)
+
+
+def _shown(name: str) -> str:
+    """Return a file's name fit for one line of a message: line breaks, controls and wrong UTF-8 as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a film's file, at most `MAX_BYTES` of them.
+
+    Raises:
+        FilmNotFoundError, FilmUnreadableError, FilmTooLargeError: What the file system says, typed.
+    """
+    shown = _shown(str(path))
+    try:
+        # Non-blocking, for a FIFO among the films would otherwise hold the batch for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise FilmNotFoundError(f"{shown} does not exist.", "Check the path.") from None
+    except (OSError, ValueError) as problem:
+        raise _unreadable(shown, problem) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FilmUnreadableError(f"{shown} is not a regular file.", "Name files, or folders of films.")
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as problem:
+        raise _unreadable(shown, problem) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_BYTES:
+        raise FilmTooLargeError(
+            f"{shown} has more than {MAX_BYTES >> 20} MiB.", "A film has a few; check the file."
+        )
+    return data
+
+
+def _unreadable(shown: str, problem: OSError | ValueError) -> FilmUnreadableError:
+    reason = getattr(problem, "strerror", None) or problem
+    return FilmUnreadableError(f"{shown} cannot be opened: {reason}.", "Check its permissions.")
+
+
+def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
+    if not data:
+        raise FilmEmptyError(f"{source} is empty (0 bytes).", "Copy the film again from where it came.")
+    container = unwrap(data, source)
+    # The header's word holds before a pixel is decoded.
+    _check_size(container.width, container.height, source, min_side)
+    with _decoding(source):
+        # Not `Image.open`: that would weigh the size by a limit of the whole process, and warn.
+        image = _DECODERS[container.format](BytesIO(container.picture))
+        return _from_image(image, source, container.format, min_side, container.orientation)
+
+
+@contextmanager
+def _decoding(source: str) -> Iterator[None]:
+    """Give every exception of Pillow's decoders its place in our tree."""
+    try:
+        yield
+    except FilmError:
+        raise
+    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise FilmTooLargeError(
+            f"{source} does not fit in memory.", "A film has a few million pixels."
+        ) from None
+    except Exception as problem:  # noqa: BLE001 - decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        text = str(problem) or type(problem).__name__
+        if "truncated" in text.lower() or isinstance(problem, EOFError):
+            raise FilmTruncatedError(
+                f"{source} ends before its picture does.", "Copy the film again."
+            ) from None
+        raise FilmDamagedError(f"{source} does not decode: {text[:200]}.", "Copy the film again.") from None
+
+
+def _from_image(image: Image.Image, source: str, kind: str, min_side: int, orientation: int = 0) -> Film:
+    _check_size(image.width, image.height, source, min_side)
+    with _decoding(source):
+        mode = image.mode
+        image.load()
+        turn = _TURNS.get(orientation or orientation_of(_exif(image)))
+        grey = _to_grey(image, source)
+        pixels = np.asarray(grey if turn is None else grey.transpose(turn))
+    return _film(pixels, source, kind, mode)
+
+
+def _exif(image: Image.Image) -> bytes:
+    block = image.info.get("exif")
+    return block.removeprefix(b"Exif\x00\x00") if isinstance(block, bytes) else b""
+
+
+def _to_grey(image: Image.Image, source: str) -> Image.Image:
+    """Return an 8-bit grey Pillow image of the same size."""
+    if image.mode.startswith("I"):
+        # Pillow's own convert("L") clips 16-bit values at 255.
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise FilmValueError(f"{source} has values outside 0..65535.", "Save it with 8 or 16 bits.")
+        return Image.fromarray((wide // 257).astype(np.uint8))
+    if image.mode == "F":
+        return Image.fromarray(_unit_to_uint8(np.asarray(image), source))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        # Luma is linear: black behind the picture is the grey value times alpha.
+        return ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A"))
+    if image.mode in {"P", "PA"}:
+        image = image.convert("RGB")
+    return image.convert("L")
+
+
+def _from_array(array: npt.NDArray[np.generic], source: str, min_side: int) -> Film:
+    if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3, 4}) or array.size == 0:
+        raise FilmValueError(
+            f"{source} has shape {array.shape}.", "A film is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
+        )
+    _check_size(array.shape[1], array.shape[0], source, min_side)
+    eight_bit = _array_to_uint8(array, source)
+    if eight_bit.ndim == 3:
+        channels = eight_bit.shape[2]
+        image = Image.fromarray(eight_bit[:, :, 0] if channels == 1 else np.ascontiguousarray(eight_bit))
+        eight_bit = np.asarray(_to_grey(image, source))
+    return _film(eight_bit, source, "array", str(array.dtype))
+
+
+def _array_to_uint8(array: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint16) // 257).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        return _unit_to_uint8(
+            array.astype(np.float64 if array.itemsize > 4 else np.float32, copy=False), source
+        )
+    raise FilmValueError(f"{source} has dtype {array.dtype}.", "Use uint8, uint16, bool, or float in [0, 1].")
+
+
+def _unit_to_uint8(values: npt.NDArray[np.floating], source: str) -> npt.NDArray[np.uint8]:
+    if not np.isfinite(values).all():
+        raise FilmValueError(
+            f"{source} has NaN or infinite values.", "Every pixel must be a number in [0, 1]."
+        )
+    if values.min() < 0 or values.max() > 1:
+        raise FilmValueError(
+            f"{source} has float values from {values.min():.4g} to {values.max():.4g}.",
+            "Scale them to [0, 1].",
+        )
+    levels: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return levels
+
+
+def _film(pixels: npt.NDArray[np.uint8], source: str, kind: str, mode: str) -> Film:
+    sparse = pixels[::16, ::16]
+    # A sparse look is enough for nearly every film; only a suspect is looked at whole.
+    if sparse.min() == sparse.max() and pixels.min() == pixels.max():
+        raise FilmUniformError(
+            f"{source} shows one colour only (grey {int(pixels.flat[0])}).", "It is not a film; leave it out."
+        )
+    return Film(pixels=pixels, source=source, format=kind, mode=mode)
+
+
+def _check_size(width: int, height: int, source: str, min_side: int) -> None:
+    if min(width, height) < min_side:
+        raise FilmTooSmallError(
+            f"{source} is {width}×{height} pixels.", f"At least {min_side}×{min_side} are needed."
+        )
+    if width * height > MAX_PIXELS:
+        raise FilmTooLargeError(
+            f"{source} claims {width}×{height} pixels.",
+            f"At most {MAX_PIXELS // 1_000_000} megapixels are read.",
+        )

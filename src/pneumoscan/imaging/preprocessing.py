@@ -1,0 +1,95 @@
+"""The one preprocessing, for training and for reading: grey → squash to N×N with antialiasing → normalise."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pneumoscan.errors import ConfigError
+from pneumoscan.imaging.film import Film
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to every film before the network; travels in the model bundle.
+
+    Attributes:
+        size: Side N of the square the film is squashed to, in pixels, 16 to 1024. The aspect ratio is not kept.
+        normalisation: `fixed` subtracts `mean` and divides by `std`; `per_film` uses the film's own mean and
+            standard deviation (the latter at least 1/255).
+        mean: Subtracted from values in [0, 1], with `fixed`.
+        std: Divided by, with `fixed`; above 0.
+        version: Of this code; a bundle with another version is refused.
+    """
+
+    size: int = 200
+    normalisation: Literal["fixed", "per_film"] = "fixed"
+    mean: float = 0.0
+    std: float = 1.0
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.size, int) and 16 <= self.size <= 1024):
+            raise ConfigError(
+                f"preprocessing size is {self.size!r}.", "It must be a whole number from 16 to 1024."
+            )
+        if self.normalisation not in {"fixed", "per_film"}:
+            raise ConfigError(f"normalisation is {self.normalisation!r}.", "Use 'fixed' or 'per_film'.")
+        numbers = all(
+            isinstance(value, int | float) and math.isfinite(value) for value in (self.mean, self.std)
+        )
+        if not (numbers and self.std > 0):
+            raise ConfigError(
+                f"mean {self.mean!r} and std {self.std!r} do not normalise.", "std must be above 0."
+            )
+        if self.version != VERSION:
+            raise ConfigError(
+                f"preprocessing version {self.version!r} is not known (this is {VERSION}).",
+                "Use the pneumoscan release that made the model.",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON types."""
+        return asdict(self)
+
+
+def squash(film: Film, size: int) -> npt.NDArray[np.uint8]:
+    """Squash a film to uint8 (size, size): a triangle filter as wide as the shrinking asks, so nothing aliases.
+
+    This is the part that does not change from epoch to epoch, and what the film cache of `data` holds.
+    """
+    image = Image.fromarray(film.pixels)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+
+def normalise(images: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDArray[np.float32]:
+    """Bring squashed films to the network's scale.
+
+    Args:
+        images: uint8 array (..., size, size).
+        settings: Which normalisation.
+
+    Returns:
+        float32 array of the same shape.
+    """
+    return standardise(images.astype(np.float32) / np.float32(255), settings)
+
+
+def standardise(values: npt.NDArray[np.float32], settings: Preprocessing) -> npt.NDArray[np.float32]:
+    """Do the second half of `normalise` on float32 values in [0, 1], such as augmented films (..., size, size)."""
+    if settings.normalisation == "fixed":
+        return (values - np.float32(settings.mean)) / np.float32(settings.std)
+    mean = values.mean(axis=(-2, -1), keepdims=True, dtype=np.float32)
+    std = values.std(axis=(-2, -1), keepdims=True, dtype=np.float32)
+    standard: npt.NDArray[np.float32] = (values - mean) / np.maximum(std, np.float32(1 / 255))
+    return standard
+
+
+def preprocess(film: Film, settings: Preprocessing) -> npt.NDArray[np.float32]:
+    """Return the network's input for one film: float32 (size, size)."""
+    return normalise(squash(film, settings.size), settings)
