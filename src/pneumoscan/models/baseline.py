@@ -1,0 +1,139 @@
+"""The baseline network: blocks of convolution, ReLU and pooling, then a dense layer and one logit.
+
+With its defaults it is the network the study starts from, 720,545 parameters at 200×200:
+
+    200×200×1 → [conv 3×3×32 "same", ReLU, max-pool 2×2 "same"] × 4 → 13×13×32 → 5,408 → dense 128, ReLU → 1 logit
+
+The study's changes of depth and width are other values of `BaselineConfig`; no variant needs a class of its own.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from pneumoscan.models.layers import Dropout
+
+Width = Annotated[int, Field(ge=1, le=1024)]
+OddKernel = Literal[1, 3, 5, 7, 9, 11]
+
+
+class BaselineConfig(BaseModel):
+    """What the network is made of.
+
+    Attributes:
+        channels: Number of kernels of each convolution, first to last.
+        kernel_sizes: Side of each convolution's kernels in pixels; odd; one for all, or one for each.
+        pool: Whether a 2×2 max-pool follows each convolution; one for all, or one for each.
+        dense: Units of each dense layer before the logit.
+        dropout: Probability of dropping a unit of the last dense layer's output, where most parameters meet.
+        conv_dropout: Probability of dropping a value of the flattened feature map.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["baseline"] = "baseline"
+    channels: tuple[Width, ...] = Field((32, 32, 32, 32), min_length=1, max_length=12)
+    kernel_sizes: tuple[OddKernel, ...] = (3,)
+    pool: tuple[bool, ...] = (True,)
+    dense: tuple[Width, ...] = (128,)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    conv_dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> Self:
+        for key in ("kernel_sizes", "pool"):
+            if len(getattr(self, key)) not in {1, len(self.channels)}:
+                raise ValueError(f"{key} needs 1 value or {len(self.channels)}, one for each of channels")
+        return self
+
+    def blocks(self) -> list[tuple[int, int, bool]]:
+        """Return (kernels, kernel side, pool?) for each block."""
+        depth = len(self.channels)
+        sides = self.kernel_sizes * (depth if len(self.kernel_sizes) == 1 else 1)
+        pools = self.pool * (depth if len(self.pool) == 1 else 1)
+        return list(zip(self.channels, sides, pools, strict=True))
+
+
+class Baseline(nn.Module):
+    """The network of `BaselineConfig` for films of `size`×`size` pixels."""
+
+    def __init__(self, config: BaselineConfig, size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.convolutions = nn.ModuleList()
+        self.pools = [pool for _, _, pool in config.blocks()]
+        channels, side = 1, size
+        for kernels, kernel_side, pool in config.blocks():
+            self.convolutions.append(nn.Conv2d(channels, kernels, kernel_side, padding=kernel_side // 2))
+            channels, side = kernels, (side + 1) // 2 if pool else side
+        self.conv_dropout = Dropout(config.conv_dropout)
+        units = [channels * side * side, *config.dense]
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in zip(units, units[1:], strict=False))
+        self.dropout = Dropout(config.dropout)
+        self.head = nn.Linear(units[-1], 1)
+        self.apply(_initialise)
+
+    def forward(self, film: torch.Tensor) -> torch.Tensor:
+        """Return logits (N,) for normalised films (N, 1, S, S)."""
+        x = film
+        for convolution, pool in zip(self.convolutions, self.pools, strict=True):
+            x = convolution(x)  # (N, C, s, s)
+            if pool:
+                # max and ReLU commute, so pooling first gives the same values on a quarter of the memory;
+                # ceil_mode is "same" padding: 25 → 13.
+                x = F.max_pool2d(x, 2, ceil_mode=True)  # (N, C, ⌈s/2⌉, ⌈s/2⌉)
+            x = F.relu(x)
+        x = self.conv_dropout(x.flatten(1))  # (N, C·s·s)
+        for layer in self.dense:
+            x = F.relu(layer(x))  # (N, units)
+        return self.head(self.dropout(x)).squeeze(1)  # (N,)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Glorot-uniform weights and zero biases (Glorot & Bengio, AISTATS 2010), as the network was first trained."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One line of the layer table: name, output shape without the batch (H, W, C or units), parameters."""
+
+    name: str
+    output: str
+    parameters: int
+
+
+def layer_table(config: BaselineConfig, size: int) -> tuple[LayerRow, ...]:
+    """Return the layers in order, as one would draw them: shapes by arithmetic, parameters from the network."""
+    return tuple(_rows(Baseline(config, size), size))
+
+
+def _rows(network: Baseline, size: int) -> Iterator[LayerRow]:
+    side = size
+    yield LayerRow("input", f"{side}×{side}×1", 0)
+    for convolution, pool in zip(network.convolutions, network.pools, strict=True):
+        assert isinstance(convolution, nn.Conv2d)
+        kernel, channels = convolution.kernel_size[0], convolution.out_channels
+        name = f'conv {kernel}×{kernel}×{channels} "same" + ReLU'
+        yield LayerRow(name, f"{side}×{side}×{channels}", _count(convolution))
+        if pool:
+            side = math.ceil(side / 2)
+            yield LayerRow('max-pool 2×2, stride 2, "same"', f"{side}×{side}×{channels}", 0)
+    yield LayerRow("flatten", f"{channels * side * side:,}", 0)
+    for layer in network.dense:
+        assert isinstance(layer, nn.Linear)
+        yield LayerRow(f"dense {layer.out_features} + ReLU", str(layer.out_features), _count(layer))
+    yield LayerRow("dense 1 + sigmoid", "1", _count(network.head))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
