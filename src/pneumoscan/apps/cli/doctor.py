@@ -1,0 +1,52 @@
+"""`pneumoscan doctor`: what is wrong with this machine, and what to do."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from pneumoscan.apps.cli import app
+from pneumoscan.errors import EnvironmentProblemError
+
+if TYPE_CHECKING:
+    from pneumoscan.apps.doctor import Finding
+
+
+@app.command()
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
+) -> None:
+    """Check Python, packages, processors, memory, folders and codecs; exit code 6 if something must be mended."""
+    from pneumoscan.apps.doctor import diagnose
+
+    findings = diagnose()
+    _print(_json(findings) if as_json else _table(findings))
+    failed = [finding.name for finding in findings if finding.status == "fail"]
+    if failed:
+        raise EnvironmentProblemError(
+            f"not usable as it is: {', '.join(failed)}.", "The report says what to do."
+        )
+
+
+def _json(findings: "list[Finding]") -> str:
+    import json
+    from dataclasses import asdict
+
+    usable = all(finding.status != "fail" for finding in findings)
+    return json.dumps({"usable": usable, "findings": [asdict(finding) for finding in findings]}, indent=2)
+
+
+def _table(findings: "list[Finding]") -> str:
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:<4}  {finding.name:<{width}}  {finding.value}")
+        if finding.remedy:
+            lines.append(f"{'':<{width + 6}}  - {finding.remedy}")
+    return "\n".join(lines)
+
+
+def _print(text: str) -> None:
+    """Print also where the terminal cannot show every letter of a path: that may be what is to be found out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))

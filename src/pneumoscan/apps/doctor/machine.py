@@ -1,0 +1,198 @@
+"""Processors, memory, folders and disk space, as the process may use them."""
+
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pneumoscan.apps.doctor.finding import Finding, Status
+
+ROOT = Path("/")
+GIB = 2**30
+
+
+def processors(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Look at what may be used of the processors, and what they can compute.
+
+    Args:
+        root: Where `proc` and `sys` are.
+        environment: The environment's variables.
+    """
+    present = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    quota = cpu_quota(root)
+    usable = max(1, math.ceil(min(allowed, quota or allowed)))
+    limit = f", quota {quota:.2g}" if quota is not None else ""
+    return [
+        Finding("processors", "ok", f"{usable} usable of {present} (affinity {allowed}{limit})"),
+        _thread_setting(environment.get("OMP_NUM_THREADS"), usable),
+        _instructions(root),
+    ]
+
+
+def _thread_setting(setting: str | None, usable: int) -> Finding:
+    name = "OMP_NUM_THREADS"
+    if setting is None:
+        return Finding(name, "ok", "not set; pneumoscan sets its own threads")
+    if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", setting):
+        return Finding(name, "warn", repr(setting), f"Unset it, or set it to {usable}.")
+    if int(setting.split(",")[0]) > usable:
+        return Finding(
+            name, "warn", f"{setting}, more than the {usable} usable", f"Set it to {usable} or less."
+        )
+    return Finding(name, "ok", setting)
+
+
+def _instructions(root: Path) -> Finding:
+    """Look for vector units, and say whether bfloat16 is worth while."""
+    flags = cpu_flags(root)
+    known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
+    found = [flag for flag in known if flag in flags]
+    hardware = {"avx512_bf16", "amx_bf16", "bf16"} & set(found)
+    advice = "bfloat16 in hardware" if hardware else "no bfloat16 in hardware: stay with float32"
+    value = f"{' '.join(found) or 'none known'}; {advice}"
+    if not flags or {"avx2", "asimd"} & set(found):
+        return Finding("vector instructions", "ok", value)
+    return Finding("vector instructions", "warn", value, "Training will be slow; use a machine with AVX2.")
+
+
+def cpu_flags(root: Path = ROOT) -> frozenset[str]:
+    """Return the first processor's feature flags in lower case; empty where the system does not tell."""
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    return frozenset(match[1].lower().split()) if match else frozenset()
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Return how many processors' time the control group may use, of version 2 or 1; None without a limit."""
+    quotas = []
+    for folder in _group_folders(root, "cpu"):
+        text = _text(folder / "cpu.max") or " ".join(
+            _text(folder / f"cpu.cfs_{part}_us") for part in ("quota", "period")
+        )
+        match = re.fullmatch(r"\s*(\d+)\s+([1-9]\d*)\s*", text)
+        if match:
+            quotas.append(int(match[1]) / int(match[2]))
+    return min(quotas, default=None)
+
+
+def memory_available(root: Path = ROOT) -> int | None:
+    """Return the bytes that can still be used: the system's, or less by the control group's limit; None if unknown."""
+    match = re.search(r"^MemAvailable:\s*(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    left = [int(match[1]) * 1024] if match else []
+    for folder in _group_folders(root, "memory"):
+        for limit, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            numbers = [_text(folder / name).strip() for name in (limit, used)]
+            if all(number.isdigit() for number in numbers):
+                left.append(max(0, int(numbers[0]) - int(numbers[1])))
+    return min(left, default=None)
+
+
+def _group_folders(root: Path, controller: str) -> list[Path]:
+    """Return the folders of this process's control group and of those it lies in, which limit it too."""
+    folders = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _number, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
+        inside = top / path.lstrip("/")
+        # Within a container the path may be the host's, and only the top is there.
+        folders += [inside, *(parent for parent in inside.parents if parent.is_relative_to(top))]
+    return folders
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def memory(root: Path = ROOT) -> Finding:
+    """Look whether there is enough memory to train, or at least to read films."""
+    left = memory_available(root)
+    if left is None:
+        return Finding("memory", "ok", "unknown")
+    value = f"{left / GIB:.1f} GiB available"
+    if left < GIB / 4:
+        return Finding("memory", "fail", value, "Close other programs, or raise the container's limit.")
+    if left < 2 * GIB:
+        return Finding("memory", "warn", value, "Enough to read films; train with small batches.")
+    return Finding("memory", "ok", value)
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where caches go: $PNEUMOSCAN_CACHE, $XDG_CACHE_HOME/pneumoscan, or ~/.cache/pneumoscan."""
+    if own := environment.get("PNEUMOSCAN_CACHE"):
+        return Path(own)
+    if shared := environment.get("XDG_CACHE_HOME"):
+        return Path(shared) / "pneumoscan"
+    return _home(environment) / ".cache" / "pneumoscan"
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    try:
+        return Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
+def folders(environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Try to write where pneumoscan and matplotlib will want to."""
+    settings = (
+        environment.get("MPLCONFIGDIR")
+        or environment.get("XDG_CONFIG_HOME")
+        or _home(environment) / ".config"
+    )
+    return [
+        _writable(
+            "cache folder", cache_folder(environment), "fail", "Set PNEUMOSCAN_CACHE to a writable folder."
+        ),
+        _writable("temporary folder", _temporary(), "fail", "Set TMPDIR to a writable folder."),
+        _writable("working folder", Path.cwd(), "warn", "Give commands an --out that is elsewhere."),
+        _writable("matplotlib's folder", Path(settings), "warn", "Set MPLCONFIGDIR to a writable folder."),
+    ]
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path("/tmp")  # noqa: S108 - only to be named: nothing there was writable
+
+
+def _writable(name: str, folder: Path, otherwise: Status, remedy: str) -> Finding:
+    place = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"pneumoscan")
+    except OSError as problem:
+        return Finding(name, otherwise, f"{folder}: cannot be written ({problem.strerror})", remedy)
+    return Finding(name, "ok", str(folder))
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest of its parents that is there."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), Path.cwd())
+
+
+def disk_space(environment: Mapping[str, str] = os.environ) -> Finding:
+    """Look whether a cache of films and a run fit on the disk."""
+    place = _existing(cache_folder(environment))
+    free = shutil.disk_usage(place).free
+    value = f"{free / GIB:.1f} GiB free at {place}"
+    if free < GIB / 10:
+        return Finding(
+            "disk space", "fail", value, "Free some space, or set PNEUMOSCAN_CACHE to another disk."
+        )
+    if free < 2 * GIB:
+        return Finding(
+            "disk space", "warn", value, "A cache of 5,000 films takes 0.2 GiB, a long study several."
+        )
+    return Finding("disk space", "ok", value)

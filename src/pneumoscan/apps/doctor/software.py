@@ -1,0 +1,178 @@
+"""Python, the packages and whether they load."""
+
+import json
+import locale
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from pneumoscan.apps.doctor.finding import Finding, Status
+
+PROBE_SECONDS = 120
+_REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra == ['\"](\w+)['\"])?")
+# What is missing without an extra, for those who do not want it.
+_EXTRAS = {"": "reading films", "train": "training", "tensorboard": "TensorBoard logs", "fetch": "downloads"}
+
+_PROBES = {
+    "numpy": "import numpy; found['simd'] = numpy.show_config(mode='dicts')['SIMD Extensions'].get('found', [])",
+    "pillow": "from PIL import features; found |= {c: features.check(c) for c in ('jpg', 'zlib')}",
+    "onnxruntime": "import onnxruntime; found['providers'] = onnxruntime.get_available_providers()",
+    "torch": (
+        "import torch; found |= {'threads': torch.get_num_threads(), 'cuda': torch.cuda.is_available(),"
+        " 'capability': torch.backends.cpu.get_cpu_capability()}"
+    ),
+    "torchvision": "import torchvision",
+}
+
+
+def python() -> Finding:
+    """Look at the interpreter and the operating system."""
+    value = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    if sys.platform != "linux":
+        return Finding(
+            "python", "warn", value, "pneumoscan is tested on Linux; elsewhere locks may not work."
+        )
+    return Finding("python", "ok", value)
+
+
+def encoding() -> Finding:
+    """Look whether file names and text are UTF-8."""
+    found = {sys.getfilesystemencoding().lower(), locale.getpreferredencoding(do_setlocale=False).lower()}
+    if found <= {"utf-8", "utf8"}:
+        return Finding("text encoding", "ok", "UTF-8")
+    return Finding(
+        "text encoding",
+        "warn",
+        ", ".join(sorted(found)),
+        "Set PYTHONUTF8=1 or LANG=C.UTF-8 for names beyond ASCII.",
+    )
+
+
+def packages() -> list[Finding]:
+    """Compare the installed versions with what pneumoscan's own record asks for."""
+    try:
+        lines = metadata.requires("pneumoscan") or []
+    except metadata.PackageNotFoundError:
+        remedy = "Install it with pip, so that its requirements are known."
+        return [Finding("pneumoscan", "warn", "not installed as a package", remedy)]
+    groups = [match.groups(default="") for match in map(_REQUIREMENT.match, lines) if match]
+    wanted: dict[str, tuple[str, str]] = {}
+    # The core before the extras: a package that several ask for belongs to the first.
+    for extra in _EXTRAS:
+        for name, least, its_extra in groups:
+            if its_extra == extra:
+                wanted.setdefault(name, (least, extra))
+    return [_package(name, least, extra) for name, (least, extra) in wanted.items()]
+
+
+def _package(name: str, least: str, extra: str) -> Finding:
+    package = f"pneumoscan[{extra}]" if extra else "pneumoscan"
+    install = f"pip install --upgrade '{package}'"
+    version = installed_version(name)
+    if version is None and extra:
+        # Whoever only reads films needs no more than the core.
+        missing: Status = "warn" if extra == "train" else "ok"
+        value = f"not installed, needed for {_EXTRAS[extra]}"
+        return Finding(name, missing, value, f"If you want it: {install}")
+    if version is None:
+        return Finding(name, "fail", "not installed", install)
+    if _release(version) < _release(least):
+        return Finding(name, "fail", f"{version}, at least {least} is needed", install)
+    return Finding(name, "ok", version)
+
+
+def installed_version(name: str) -> str | None:
+    """Return a package's version by its record, without importing it; None if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, without trailing zeros and what follows the release: 2.9.0rc1+cpu is (2, 9)."""
+    release = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version)
+    numbers = [int(part) for part in release[1].split(".")] if release else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def imports() -> list[Finding]:
+    """Import what is installed, each in a process of its own, and say what it offers."""
+    running = {name: _start(code) for name, code in _PROBES.items() if installed_version(name) is not None}
+    return [_judge(name, *_finish(process)) for name, process in running.items()]
+
+
+def _start(code: str) -> "subprocess.Popen[str]":
+    program = f"import json; found = {{}}; {code}; print(json.dumps(found))"
+    # -P: a file torch.py in the folder where doctor is called must not stand in for torch.
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+        [sys.executable, "-P", "-W", "ignore", "-c", program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+
+
+def _finish(process: "subprocess.Popen[str]") -> tuple[dict[str, Any] | None, str]:
+    """Return what a probe found, or None and the last words it said."""
+    try:
+        out, err = process.communicate(timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None, f"no answer within {PROBE_SECONDS} s"
+    if process.returncode == 0:
+        found: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+        return found, ""
+    ended = f"ended by signal {-process.returncode}" if process.returncode < 0 else "ended without a word"
+    return None, (err.strip().splitlines() or [ended])[-1][:200]
+
+
+def _judge(name: str, found: Mapping[str, Any] | None, problem: str) -> Finding:
+    title = f"import {name}"
+    if found is None:
+        return _failed_import(name, title, problem)
+    missing = [codec for codec in ("jpg", "zlib") if found.get(codec) is False]
+    if missing:
+        return Finding(
+            title, "fail", f"built without {', '.join(missing)}", "pip install --force-reinstall pillow"
+        )
+    if name == "onnxruntime" and "CPUExecutionProvider" not in found["providers"]:
+        return Finding(
+            title, "fail", "it cannot compute on the CPU", "pip install --force-reinstall onnxruntime"
+        )
+    return Finding(
+        title, "ok", "; ".join(f"{key} {_said(value)}" for key, value in found.items()) or "it loads"
+    )
+
+
+def _failed_import(name: str, title: str, problem: str) -> Finding:
+    if name == "torchvision":
+        remedy = "pneumoscan does not use it, but packages that do will fail: pip uninstall torchvision"
+        return Finding(title, "warn", f"{problem} ({_mismatch()})", remedy)
+    needed = "pneumoscan[train]" if name == "torch" else name
+    return Finding(title, "fail", problem, f"pip install --force-reinstall '{needed}'")
+
+
+def _mismatch() -> str:
+    """Say whether torch and torchvision were built for different machines: their versions' part after the plus."""
+    versions = [installed_version(name) or "none" for name in ("torch", "torchvision")]
+    builds = [version.partition("+")[2] or "default" for version in versions]
+    same = "one build" if builds[0] == builds[1] else "two different builds"
+    return f"torch {versions[0]} beside torchvision {versions[1]}: {same}"
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
