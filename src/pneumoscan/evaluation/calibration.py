@@ -1,0 +1,138 @@
+"""Do the probabilities mean what they say: reliability, calibration errors, and the one temperature."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import UsageError
+from pneumoscan.evaluation.arrays import (
+    Floats,
+    Labels,
+    check_finite,
+    check_labels,
+    check_outcome,
+    check_same_length,
+)
+
+BINS = 15
+TEMPERATURE_RANGE = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Mean probability and share of PNEUMONIA, bin by bin.
+
+    Attributes:
+        edges: float64 (bins + 1,), from 0 to 1. A bin holds its lower edge; the last holds 1 as well.
+        mean_probability: float64 (bins,); NaN in an empty bin.
+        positive_rate: float64 (bins,); NaN in an empty bin.
+        count: int64 (bins,), films.
+    """
+
+    edges: Floats
+    mean_probability: Floats
+    positive_rate: Floats
+    count: Labels
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """Mean gap between probability and rate, each bin weighted by its films; 0 is best, 1 is worst."""
+        full = self.count > 0
+        gaps = np.abs(self.mean_probability[full] - self.positive_rate[full])
+        return float((gaps * self.count[full]).sum() / self.count.sum())
+
+    @property
+    def maximum_calibration_error(self) -> float:
+        """The widest gap of any bin that holds a film."""
+        full = self.count > 0
+        return float(np.abs(self.mean_probability[full] - self.positive_rate[full]).max())
+
+
+def reliability(
+    y_true: npt.ArrayLike, y_prob: npt.ArrayLike, bins: int = BINS, *, equal_mass: bool = False
+) -> Reliability:
+    """Sort films into bins of probability.
+
+    M. Naeini, G. Cooper, M. Hauskrecht, AAAI 2015 (equal width); K. Nguyen, B. O'Connor, EMNLP 2015 (equal mass).
+
+    Args:
+        y_true: (n,) of 0 and 1.
+        y_prob: (n,) probability of PNEUMONIA in [0, 1].
+        bins: How many, at least 1.
+        equal_mass: Bins of equally many films (equal probabilities stay together) instead of equal width.
+
+    Raises:
+        UsageError: See `check_outcome`; or `bins` is below 1.
+    """
+    outcome = check_outcome(y_true, y_prob)
+    if bins < 1:
+        raise UsageError(f"bins is {bins}.", "At least one bin is needed.")
+    edges = _mass_edges(outcome.y_prob, bins) if equal_mass else np.arange(bins + 1) / bins
+    place = np.clip(np.searchsorted(edges, outcome.y_prob, side="right") - 1, 0, edges.size - 2)
+    count = np.bincount(place, minlength=edges.size - 1)
+    return Reliability(
+        edges=edges,
+        mean_probability=_bin_means(outcome.y_prob, place, count),
+        positive_rate=_bin_means(outcome.y_true.astype(np.float64), place, count),
+        count=count.astype(np.int64),
+    )
+
+
+def _mass_edges(y_prob: Floats, bins: int) -> Floats:
+    inner = np.quantile(y_prob, np.arange(1, bins) / bins, method="higher") if bins > 1 else np.empty(0)
+    edges: Floats = np.unique(np.concatenate([[0.0], inner, [1.0]]))
+    return edges
+
+
+def _bin_means(values: Floats, place: npt.NDArray[np.intp], count: npt.NDArray[np.intp]) -> Floats:
+    sums = np.bincount(place, weights=values, minlength=count.size)
+    means: Floats = np.divide(sums, count, out=np.full(count.size, np.nan), where=count > 0)
+    return means
+
+
+def fit_temperature(logits: npt.ArrayLike, y_true: npt.ArrayLike) -> float:
+    """Find the temperature T for which sigmoid(logit / T) has the least log loss.
+
+    C. Guo, G. Pleiss, Y. Sun, K. Weinberger, ICML 2017, section 4. The loss is convex in 1/T, so its slope is
+    bisected; there is one answer and no start value. The order of the films, and so the ROC curve, stays as it is.
+
+    Args:
+        logits: (n,) before the sigmoid, finite; from films that the network was not trained on.
+        y_true: (n,) of 0 and 1.
+
+    Returns:
+        T in [0.05, 20]; at 0.05 where the films are separated without an error, at 20 where the logits say nothing;
+        1.0 where all logits are 0.
+
+    Raises:
+        UsageError: Lengths differ, a logit is not finite, or a label is not 0 or 1.
+        NothingUsableError: There is no film.
+    """
+    values, truth = check_finite(logits, "logits"), check_labels(y_true)
+    check_same_length(values, truth, "logits", "y_true")
+    if not values.any():
+        return 1.0
+    low, high = np.log(1 / TEMPERATURE_RANGE[1]), np.log(1 / TEMPERATURE_RANGE[0])
+    if _loss_slope(values, truth, np.exp(high)) <= 0:
+        return TEMPERATURE_RANGE[0]
+    if _loss_slope(values, truth, np.exp(low)) >= 0:
+        return TEMPERATURE_RANGE[1]
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _loss_slope(values, truth, np.exp(middle)) > 0:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(-(low + high) / 2))
+
+
+def _loss_slope(logits: Floats, y_true: Labels, scale: float) -> float:
+    """Derivative of the mean log loss of sigmoid(scale · logit) with respect to scale."""
+    return float(np.mean(logits * (_sigmoid(scale * logits) - y_true)))
+
+
+def _sigmoid(values: Floats) -> Floats:
+    # exp of what is never positive cannot overflow.
+    small = np.exp(-np.abs(values))
+    return np.where(values >= 0, 1 / (1 + small), small / (1 + small))

@@ -1,0 +1,281 @@
+"""Figures of a judged split: what is drawn is computed first and held in frozen displays; `plot` draws it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.evaluation.arrays import Floats, Labels, check_outcome, needs_sklearn
+from pneumoscan.evaluation.calibration import BINS, reliability
+from pneumoscan.evaluation.convergence import ConvergenceDisplay
+from pneumoscan.evaluation.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    VERMILION,
+    figure_of,
+    new_axes,
+    save_figure,
+    say_undefined,
+    styled,
+    svg_bytes,
+)
+from pneumoscan.evaluation.precision_recall import PrecisionRecallDisplay
+from pneumoscan.evaluation.thresholds import Confusion, ThresholdRow, best_f1, confusion, threshold_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "ConfusionDisplay",
+    "ConvergenceDisplay",
+    "PrecisionRecallDisplay",
+    "ReliabilityDisplay",
+    "RocDisplay",
+    "ThresholdDisplay",
+    "save_figure",
+    "svg_bytes",
+]
+
+
+@dataclass(frozen=True)
+class ThresholdDisplay:
+    """Precision, recall, F1 and accuracy against the threshold.
+
+    Attributes:
+        rows: By threshold, ascending.
+        threshold: The cut-off that the model carries; None marks none.
+    """
+
+    rows: tuple[ThresholdRow, ...]
+    threshold: float | None = None
+
+    @classmethod
+    def from_predictions(
+        cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float | None = None
+    ) -> "ThresholdDisplay":
+        """Compute the 17 rows; raises as `threshold_table`."""
+        return cls(threshold_table(y_true, y_prob), threshold)
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw four lines over the thresholds; the best F1 and the carried threshold are marked."""
+        with styled():
+            ax = ax if ax is not None else new_axes(7.2, 4.2)
+            at = [row.threshold for row in self.rows]
+            for name, colour, marker in (
+                ("precision", BLUE, "s"),
+                ("recall", ORANGE, "^"),
+                ("f1", VERMILION, "o"),
+                ("accuracy", GREEN, "D"),
+            ):
+                values = [getattr(row, name) for row in self.rows]
+                label = "F1" if name == "f1" else name
+                ax.plot(at, values, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=label)
+            best = best_f1(self.rows)
+            ax.plot([best.threshold], [best.f1], "o", markersize=10, color="none", markeredgecolor=VERMILION)
+            self._mark_carried(ax)
+            lowest = min(min(row.precision, row.recall, row.f1, row.accuracy) for row in self.rows)
+            ax.set(xlabel="threshold", ylabel="score", xlim=(0.08, 0.92), xticks=np.arange(0.1, 0.91, 0.1))
+            ax.set_ylim(
+                max(0.0, min(0.975, lowest - 0.08 * (1.02 - lowest))), 1 + 0.03 * (1 - lowest) + 0.002
+            )
+            ax.grid(visible=True)
+            ax.set_title(f"Scores by threshold · best F1 {best.f1:.3f} at {best.threshold:.2f}")
+            ax.legend(loc="best")
+            return figure_of(ax)
+
+    def _mark_carried(self, ax: "Axes") -> None:
+        if self.threshold is not None and 0.08 <= self.threshold <= 0.92:
+            label = f"carried threshold {self.threshold:.3g}"
+            ax.axvline(self.threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)), label=label)
+
+
+@dataclass(frozen=True)
+class ReliabilityDisplay:
+    """Share of PNEUMONIA against the probability given, and how many films have which.
+
+    Attributes:
+        mean_probability: float64 (bins,), of the films of a bin; NaN if it is empty.
+        positive_rate: float64 (bins,), share of PNEUMONIA among them; NaN if it is empty.
+        count: int64 (bins,), films.
+        edges: float64 (bins + 1,), from 0 to 1.
+        expected_calibration_error: Mean gap, weighted by films.
+    """
+
+    mean_probability: Floats
+    positive_rate: Floats
+    count: Labels
+    edges: Floats
+    expected_calibration_error: float
+
+    @classmethod
+    def from_predictions(
+        cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, bins: int = BINS
+    ) -> "ReliabilityDisplay":
+        """Sort films into bins of equal width; raises as `calibration.reliability`."""
+        found = reliability(y_true, y_prob, bins)
+        error = found.expected_calibration_error
+        return cls(found.mean_probability, found.positive_rate, found.count, found.edges, error)
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw the diagram and, below it, a histogram of the probabilities."""
+        with styled():
+            ax = ax if ax is not None else new_axes(5.2, 5.4)
+            ax.set_axis_off()
+            ax.set_title(f"Reliability · calibration error {self.expected_calibration_error:.3f}")
+            upper = ax.inset_axes((0.12, 0.36, 0.86, 0.62))
+            lower = ax.inset_axes((0.12, 0.1, 0.86, 0.2), sharex=upper)
+            upper.plot(
+                [0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 2)), label="says what it means"
+            )
+            full = self.count > 0
+            size = 20 + 160 * self.count[full] / self.count.max()
+            upper.plot(self.mean_probability[full], self.positive_rate[full], color=BLUE, linewidth=1)
+            upper.scatter(
+                self.mean_probability[full], self.positive_rate[full], s=size, color=BLUE, alpha=0.8
+            )
+            upper.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="share with PNEUMONIA")
+            upper.tick_params(labelbottom=False)
+            upper.grid(visible=True)
+            upper.legend(loc="lower right")
+            lower.bar(
+                self.edges[:-1], self.count, width=np.diff(self.edges), align="edge", color=BLUE, alpha=0.6
+            )
+            if self.count.max() > 50:
+                lower.set_yscale("symlog", linthresh=10)
+                lower.yaxis.set_major_formatter("{x:,.0f}")
+            lower.set(xlabel="probability given", ylabel="films")
+            lower.set_ylim(bottom=0)
+            return figure_of(ax)
+
+
+@dataclass(frozen=True)
+class ConfusionDisplay:
+    """The four counts at one threshold.
+
+    Attributes:
+        counts: int64 (2, 2): rows are the truth (NORMAL, PNEUMONIA), columns the call.
+        threshold: A film was called PNEUMONIA from here up.
+    """
+
+    counts: Labels
+    threshold: float
+
+    @classmethod
+    def from_predictions(
+        cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float
+    ) -> "ConfusionDisplay":
+        """Count the films; raises as `thresholds.confusion`."""
+        return cls.from_counts(confusion(y_true, y_prob, threshold), threshold)
+
+    @classmethod
+    def from_counts(cls, counts: Confusion, threshold: float) -> "ConfusionDisplay":
+        """Lay out counts that are there already."""
+        table = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]], dtype=np.int64)
+        return cls(table, threshold)
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw a 2×2 table: right calls blue, wrong ones vermilion, darker where more of the row is."""
+        with styled():
+            ax = ax if ax is not None else new_axes(4.8, 4.2)
+            for row in range(2):
+                total = max(1, int(self.counts[row].sum()))
+                for column in range(2):
+                    self._draw_cell(ax, row, column, int(self.counts[row, column]), total)
+            ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal", xlabel="called", ylabel="labelled")
+            ax.set_xticks([0.5, 1.5], ["NORMAL", "PNEUMONIA"])
+            ax.set_yticks([0.5, 1.5], ["NORMAL", "PNEUMONIA"], rotation=90, va="center")
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+            ax.set_title(f"Calls at threshold {self.threshold:.3g}")
+            return figure_of(ax)
+
+    @staticmethod
+    def _draw_cell(ax: "Axes", row: int, column: int, count: int, total: int) -> None:
+        from matplotlib.patches import Rectangle
+
+        share = count / total
+        colour = BLUE if row == column else VERMILION
+        ax.add_patch(
+            Rectangle(
+                (column, row),
+                1,
+                1,
+                facecolor=colour,
+                alpha=0.08 + 0.8 * share,
+                edgecolor="white",
+                linewidth=3,
+            )
+        )
+        ink = "white" if share > 0.55 else INK
+        ax.text(column + 0.5, row + 0.45, f"{count:,}", ha="center", va="center", fontsize=18, color=ink)
+        ax.text(
+            column + 0.5, row + 0.68, f"{share:.1%} of row", ha="center", va="center", fontsize=9, color=ink
+        )
+
+
+@dataclass(frozen=True)
+class RocDisplay:
+    """The receiver operating characteristic.
+
+    Attributes:
+        false_positive_rate: float64 (k,), 1 − specificity, rising; empty with one class only.
+        true_positive_rate: float64 (k,), sensitivity, rising.
+        roc_auc: Area under it; None with one class only.
+        point: False and true positive rate at the carried threshold; None without one.
+    """
+
+    false_positive_rate: Floats
+    true_positive_rate: Floats
+    roc_auc: float | None
+    point: tuple[float, float] | None = None
+
+    @classmethod
+    def from_predictions(
+        cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float | None = None
+    ) -> "RocDisplay":
+        """Compute the curve; raises as `check_outcome`."""
+        needs_sklearn()
+        from sklearn.metrics import roc_auc_score, roc_curve
+
+        outcome = check_outcome(y_true, y_prob)
+        if not outcome.has_both_classes:
+            return cls(np.empty(0), np.empty(0), None)
+        false, true, _ = roc_curve(outcome.y_true, outcome.y_prob)
+        area = float(roc_auc_score(outcome.y_true, outcome.y_prob))
+        if threshold is None:
+            return cls(false, true, area)
+        counts = confusion(outcome.y_true, outcome.y_prob, threshold)
+        point = (counts.fp / (counts.fp + counts.tn), counts.tp / (counts.tp + counts.fn))
+        return cls(false, true, area, point)
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw the curve, the diagonal of guessing, and the carried threshold."""
+        with styled():
+            ax = ax if ax is not None else new_axes(5.2, 4.8)
+            ax.set(xlabel="1 − specificity", ylabel="sensitivity (recall)")
+            if self.roc_auc is None:
+                ax.set_title("ROC curve")
+                say_undefined(ax, "All films have one label:\nthere is no curve to draw.")
+                return figure_of(ax)
+            ax.plot([0, 1], [0, 1], color=PALE, linewidth=1, label="guessing")
+            ax.plot(self.false_positive_rate, self.true_positive_rate, color=BLUE, label="this model")
+            if self.point is not None:
+                ax.plot(
+                    *self.point,
+                    "o",
+                    color=VERMILION,
+                    markersize=8,
+                    label="carried threshold",
+                    linestyle="none",
+                )
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), aspect="equal")
+            ax.set_title(f"ROC curve · area {self.roc_auc:.3f}")
+            ax.grid(visible=True)
+            ax.legend(loc="lower right")
+            return figure_of(ax)

@@ -1,0 +1,124 @@
+"""The one look of every figure, and the one way to save it: no global state, no window, the same bytes each time."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.evaluation.arrays import needs_matplotlib
+from pneumoscan.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours that stay apart for every kind of colour vision: M. Okabe, K. Ito, Color Universal Design (2008).
+BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
+INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
+SCORES = "viridis"
+PNG_DPI = 160
+
+STYLE: Any = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": PALE,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "svg.hashsalt": "pneumoscan",
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in the one style; the settings outside are as before afterwards.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    needs_matplotlib()
+    _give_matplotlib_a_folder()
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        # Someone's matplotlibrc must not change what a figure says.
+        mpl.rcParams.update({key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"})
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def new_axes(width: float, height: float) -> "Axes":
+    """Return axes on a new figure of `width` × `height` inches that pyplot knows nothing of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def figure_of(ax: "Axes") -> "Figure":
+    """Return the figure that axes stand on."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axes stand on no figure")
+    return figure
+
+
+def say_undefined(ax: "Axes", why: str) -> None:
+    """Write on empty axes why there is nothing to draw."""
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def svg_bytes(figure: "Figure") -> bytes:
+    """Return a figure as SVG; the same figure gives the same bytes."""
+    with styled():
+        buffer = BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def save_figure(figure: "Figure", path_without_suffix: Path) -> bytes:
+    """Write a figure as `.svg` and `.png` (160 dots an inch), let go of it, and return the SVG.
+
+    Raises:
+        DiskFullError, NotWritableError: See `files.open_atomic`.
+    """
+    svg = svg_bytes(figure)
+    with styled():
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=PNG_DPI)
+    folder, name = path_without_suffix.parent, path_without_suffix.name
+    write_atomic(folder / f"{name}.svg", svg)
+    write_atomic(folder / f"{name}.png", buffer.getvalue())
+    figure.clear()
+    return svg
+
+
+def _give_matplotlib_a_folder() -> None:
+    """Point MPLCONFIGDIR to a temporary folder where the home folder cannot be written."""
+    if "MPLCONFIGDIR" in os.environ:
+        return
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
+    if not (home.is_dir() and os.access(home, os.W_OK)):
+        os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="pneumoscan-matplotlib-")

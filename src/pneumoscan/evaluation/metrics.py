@@ -1,0 +1,251 @@
+"""Every figure that is reported of a split, at the carried threshold and at the seventeen of the table.
+
+scikit-learn computes them; this module says which, guards the degenerate cases and names the results. A film is
+called PNEUMONIA when its probability is at least the threshold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from pneumoscan.evaluation.arrays import Outcome, check_outcome, check_patients, needs_sklearn
+from pneumoscan.evaluation.calibration import BINS, reliability
+from pneumoscan.evaluation.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
+from pneumoscan.evaluation.thresholds import (
+    THRESHOLDS,
+    Confusion,
+    OperatingPoint,
+    ThresholdRow,
+    best_f1,
+    check_threshold,
+    choose_thresholds,
+    confusion,
+    count_calls,
+    threshold_row,
+    threshold_table,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "THRESHOLDS",
+    "Confusion",
+    "Metrics",
+    "OperatingPoint",
+    "ThresholdRow",
+    "best_f1",
+    "check_threshold",
+    "choose_thresholds",
+    "confusion",
+    "evaluate_predictions",
+    "threshold_table",
+]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures of one model on one split; shares are in [0, 1], None is what the films cannot tell.
+
+    Attributes:
+        schema_version: Of `metrics.json`.
+        split: `train`, `val` or `test`.
+        n: Films judged.
+        n_positive: Those labelled PNEUMONIA.
+        n_patients: Patients they belong to.
+        prevalence: n_positive / n.
+        threshold: A film was called PNEUMONIA from here up.
+        threshold_source: Where it came from, one sentence.
+        accuracy: Share of films called rightly.
+        accuracy_ci95: Wilson.
+        roc_auc: Area under the ROC curve.
+        roc_auc_ci95: Bootstrap by patient.
+        average_precision: Area under the precision-recall curve.
+        sensitivity: Recall of PNEUMONIA.
+        sensitivity_ci95: Wilson.
+        specificity: Recall of NORMAL.
+        specificity_ci95: Wilson.
+        precision: Positive predictive value; 0 where no film was called PNEUMONIA.
+        precision_ci95: Wilson.
+        npv: Negative predictive value; 0 where no film was called NORMAL.
+        f1: Harmonic mean of precision and sensitivity.
+        balanced_accuracy: Mean of sensitivity and specificity.
+        brier_score: Mean squared error of the probability (lower is better).
+        expected_calibration_error: 15 bins of equal width.
+        expected_calibration_error_equal_mass: 15 bins of equally many films.
+        best_f1: The row of the table with the highest F1, found on these very films.
+        confusion: The four counts.
+        bootstrap: Intervals by patient, and how they were drawn.
+        zero_division: What precision and npv are where nothing is called so.
+        warnings: What the films cannot tell, one sentence each.
+        n_refused: Films that could not be read and are in none of the figures.
+        cautions: What a reader must know before the figures, one sentence each; the warnings are among them.
+    """
+
+    schema_version: int
+    split: str
+    n: int
+    n_positive: int
+    n_patients: int
+    prevalence: float
+    threshold: float
+    threshold_source: str
+    accuracy: float
+    accuracy_ci95: Interval
+    roc_auc: float | None
+    roc_auc_ci95: Interval | None
+    average_precision: float | None
+    sensitivity: float | None
+    sensitivity_ci95: Interval | None
+    specificity: float | None
+    specificity_ci95: Interval | None
+    precision: float
+    precision_ci95: Interval | None
+    npv: float
+    f1: float
+    balanced_accuracy: float | None
+    brier_score: float
+    expected_calibration_error: float
+    expected_calibration_error_equal_mass: float
+    best_f1: ThresholdRow
+    confusion: Confusion
+    bootstrap: Bootstrap
+    zero_division: float
+    warnings: tuple[str, ...]
+    n_refused: int = 0
+    cautions: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON types, `best_f1` without its accuracy; no NaN in it."""
+        values = asdict(self)
+        values["best_f1"] = {
+            key: values["best_f1"][key] for key in ("threshold", "f1", "precision", "recall")
+        }
+        values["interval_methods"] = {
+            "accuracy_ci95": "Wilson, films taken as independent",
+            "sensitivity_ci95, specificity_ci95, precision_ci95": "Wilson, films taken as independent",
+            "roc_auc_ci95": "bootstrap percentiles, patients drawn with all their films",
+            "expected_calibration_error": f"{BINS} bins of equal width, probability of PNEUMONIA",
+        }
+        return values
+
+
+def evaluate_predictions(
+    y_true: npt.ArrayLike,
+    y_prob: npt.ArrayLike,
+    *,
+    patient_ids: Sequence[str] | npt.ArrayLike | None,
+    threshold: float,
+    threshold_source: str,
+    split: str,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+) -> Metrics:
+    """Judge the probabilities of one split.
+
+    Args:
+        y_true: (n,) of 0 and 1.
+        y_prob: (n,) probability of PNEUMONIA in [0, 1].
+        patient_ids: (n,); with None every film counts as its own patient.
+        threshold: A film is called PNEUMONIA from here up; chosen elsewhere.
+        threshold_source: Where that was, one sentence.
+        split: `train`, `val` or `test`.
+        seed: Of the bootstrap.
+        n_bootstrap: Resamples.
+
+    Raises:
+        UsageError, NothingUsableError: See `check_outcome`, `check_patients`, `check_threshold`.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    needs_sklearn()
+    outcome = check_outcome(y_true, y_prob)
+    cut = check_threshold(threshold)
+    counts = count_calls(outcome, cut)
+    boot = bootstrap_by_patient(
+        outcome.y_true,
+        outcome.y_prob,
+        threshold=cut,
+        patient_ids=patient_ids,
+        n_resamples=n_bootstrap,
+        seed=seed,
+    )
+    return Metrics(
+        schema_version=SCHEMA_VERSION,
+        split=split,
+        n=outcome.n,
+        n_positive=outcome.n_positive,
+        n_patients=int(check_patients(patient_ids, outcome.n).max()) + 1,
+        prevalence=outcome.n_positive / outcome.n,
+        threshold=cut,
+        threshold_source=threshold_source,
+        **_called_figures(outcome, counts, cut),
+        **_curve_figures(outcome),
+        roc_auc_ci95=boot.intervals["roc_auc"],
+        best_f1=best_f1(threshold_table(outcome.y_true, outcome.y_prob)),
+        confusion=counts,
+        bootstrap=boot,
+        zero_division=0.0,
+        warnings=_warnings(outcome, counts, boot),
+    )
+
+
+def _called_figures(outcome: Outcome, counts: Confusion, threshold: float) -> dict[str, Any]:
+    """Return the figures that depend on the threshold, with their Wilson intervals."""
+    row = threshold_row(outcome, threshold)
+    normal, positive = counts.tn + counts.fp, counts.tp + counts.fn
+    sensitivity = row.recall if positive else None
+    specificity = counts.tn / normal if normal else None
+    return {
+        "accuracy": row.accuracy,
+        "accuracy_ci95": wilson(counts.tp + counts.tn, outcome.n),
+        "sensitivity": sensitivity,
+        "sensitivity_ci95": wilson(counts.tp, positive) if positive else None,
+        "specificity": specificity,
+        "specificity_ci95": wilson(counts.tn, normal) if normal else None,
+        "precision": row.precision,
+        "precision_ci95": wilson(counts.tp, counts.tp + counts.fp) if counts.tp + counts.fp else None,
+        "npv": counts.tn / (counts.tn + counts.fn) if counts.tn + counts.fn else 0.0,
+        "f1": row.f1,
+        "balanced_accuracy": (
+            (sensitivity + specificity) / 2 if sensitivity is not None and specificity is not None else None
+        ),
+    }
+
+
+def _curve_figures(outcome: Outcome) -> dict[str, Any]:
+    """Return the figures that do not depend on a threshold."""
+    from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+    bins = reliability(outcome.y_true, outcome.y_prob)
+    mass = reliability(outcome.y_true, outcome.y_prob, equal_mass=True)
+    truth, prob = outcome.y_true, outcome.y_prob
+    return {
+        "roc_auc": float(roc_auc_score(truth, prob)) if outcome.has_both_classes else None,
+        "average_precision": float(average_precision_score(truth, prob)) if outcome.n_positive else None,
+        "brier_score": float(brier_score_loss(truth, prob, pos_label=1)),
+        "expected_calibration_error": bins.expected_calibration_error,
+        "expected_calibration_error_equal_mass": mass.expected_calibration_error,
+    }
+
+
+def _warnings(outcome: Outcome, counts: Confusion, boot: Bootstrap) -> tuple[str, ...]:
+    found = []
+    if not outcome.has_both_classes:
+        only = "PNEUMONIA" if outcome.n_positive else "NORMAL"
+        found.append(f"Every film is labelled {only}: there is no ROC curve and no area under it.")
+    if counts.tp + counts.fp == 0:
+        found.append("No film reaches the threshold: precision and F1 are given as 0.")
+    if counts.tn + counts.fn == 0:
+        found.append("Every film reaches the threshold: the negative predictive value is given as 0.")
+    if outcome.has_both_classes and boot.n_used < boot.n_resamples:
+        found.append(
+            f"Only {boot.n_used} of {boot.n_resamples} resamples held both classes: too few patients for a "
+            "dependable interval."
+        )
+    if boot.intervals["roc_auc"] == (1.0, 1.0):
+        found.append(
+            "The classes are separated without an error: the bootstrap cannot show how sure that is."
+        )
+    return tuple(found)

@@ -1,0 +1,120 @@
+"""The evaluation folder: figures as JSON, tables as CSV, graphs as SVG and PNG, and one page that tells it all."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+from pneumoscan.errors import NotWritableError
+from pneumoscan.evaluation.arrays import needs_matplotlib
+from pneumoscan.evaluation.displays import (
+    ConfusionDisplay,
+    PrecisionRecallDisplay,
+    ReliabilityDisplay,
+    RocDisplay,
+    ThresholdDisplay,
+    save_figure,
+)
+from pneumoscan.evaluation.judged import JudgedSplit
+from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, evaluate_predictions, threshold_table
+from pneumoscan.evaluation.page import build_page
+from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
+
+__all__ = ["JudgedSplit", "write_evaluation"]
+
+_FEW = 200
+
+
+def write_evaluation(out: Path, judged: JudgedSplit) -> Metrics:
+    """Write the evaluation folder: every file of it is new; `metrics.json` comes last, when the rest is there.
+
+    Args:
+        out: The folder; made if absent. Files of an older evaluation are replaced.
+        judged: The films, their probabilities and the facts.
+
+    Raises:
+        UsageError, NothingUsableError: The arrays cannot be judged; see `evaluate_predictions`.
+        MissingDependencyError: scikit-learn or matplotlib is not installed.
+        DiskFullError, NotWritableError: See `files.open_atomic`.
+    """
+    needs_matplotlib()
+    if out.exists() and not out.is_dir():
+        raise NotWritableError(
+            f"{out} is there and is no folder.", "Choose another folder for the evaluation."
+        )
+    metrics = evaluate_predictions(
+        judged.y_true,
+        judged.y_prob,
+        patient_ids=judged.patient_ids,
+        threshold=judged.threshold,
+        threshold_source=judged.threshold_source,
+        split=judged.split,
+        seed=judged.seed,
+        n_bootstrap=judged.n_bootstrap,
+    )
+    rows = threshold_table(judged.y_true, judged.y_prob)
+    cautions = (*judged.cautions, *_own_cautions(metrics, len(judged.refused)))
+    make_folder(out)
+    with write_problems(out / "metrics.json"):
+        (out / "metrics.json").unlink(missing_ok=True)
+    _write_tables(out, judged, rows)
+    graphs = _write_graphs(out, judged, metrics)
+    write_atomic(out / "report.html", build_page(judged, metrics, rows, graphs, cautions))
+    told = replace(metrics, n_refused=len(judged.refused), cautions=cautions)
+    write_json(out / "metrics.json", {"model": readable(judged.model), **told.to_json()})
+    return told
+
+
+def readable(text: str) -> str:
+    """Return text that is valid UTF-8: bytes of a file name that are not become visible escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
+    found = []
+    if metrics.n < _FEW:
+        films = "1 film" if metrics.n == 1 else f"{metrics.n} films"
+        found.append(f"Only {films}: one film is {100 / metrics.n:.3g} points of accuracy.")
+    if n_refused:
+        films = "1 film was refused and is" if n_refused == 1 else f"{n_refused} films were refused and are"
+        found.append(f"{films} in none of the figures; refused.csv says why.")
+    return (*found, *metrics.warnings)
+
+
+def _write_tables(out: Path, judged: JudgedSplit, rows: Sequence[ThresholdRow]) -> None:
+    write_atomic(
+        out / "thresholds.csv",
+        _csv(
+            ("threshold", "precision", "recall", "f1", "accuracy"),
+            ((f"{row.threshold:.2f}", row.precision, row.recall, row.f1, row.accuracy) for row in rows),
+        ),
+    )
+    films = zip(judged.paths, judged.patient_ids, judged.y_true.tolist(), judged.y_prob.tolist(), strict=True)
+    write_atomic(out / "predictions.csv", _csv(("path", "patient_id", "y_true", "y_prob"), films))
+    if judged.refused:
+        write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), judged.refused))
+    else:
+        with write_problems(out / "refused.csv"):
+            (out / "refused.csv").unlink(missing_ok=True)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return readable(text.getvalue())
+
+
+def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str, bytes]:
+    """Draw and save the five graphs; returns their SVG by name."""
+    truth, prob, threshold = judged.y_true, judged.y_prob, metrics.threshold
+    figures = {
+        "precision_recall": PrecisionRecallDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
+        "threshold": ThresholdDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
+        "confusion": ConfusionDisplay.from_counts(metrics.confusion, threshold).plot(),
+        "roc": RocDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
+        "reliability": ReliabilityDisplay.from_predictions(truth, prob).plot(),
+    }
+    return {name: save_figure(figure, out / name) for name, figure in figures.items()}

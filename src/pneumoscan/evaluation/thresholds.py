@@ -1,0 +1,244 @@
+"""The seventeen thresholds of the table, and thresholds with a name that a model carries.
+
+A film is called PNEUMONIA when its probability is at least the threshold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import UsageError
+from pneumoscan.evaluation.arrays import Floats, Outcome, check_outcome, needs_sklearn
+
+THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(10, 91, 5))
+MISSED_ONE_IN = 50
+
+
+@dataclass(frozen=True)
+class ThresholdRow:
+    """What one threshold gives.
+
+    Attributes:
+        threshold: A film is called PNEUMONIA from here up.
+        precision: Share of PNEUMONIA among the films called so; 0 where none is.
+        recall: Share of the PNEUMONIA films that are called so; 0 where there is none.
+        f1: Harmonic mean of the two; 0 where both are.
+        accuracy: Share of films called rightly.
+    """
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Films by truth and call: the four counts.
+
+    Attributes:
+        tn: NORMAL, called NORMAL.
+        fp: NORMAL, called PNEUMONIA.
+        fn: PNEUMONIA, called NORMAL.
+        tp: PNEUMONIA, called PNEUMONIA.
+    """
+
+    tn: int
+    fp: int
+    fn: int
+    tp: int
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold with a name and what it gave where it was chosen.
+
+    Attributes:
+        name: `best_f1`, `balanced` or `sensitivity_98`.
+        threshold: In [0, 1].
+        source: One sentence: by which rule, on which films.
+        recall: Sensitivity there, in [0, 1].
+        specificity: In [0, 1].
+        precision: In [0, 1]; 0 where no film is called PNEUMONIA.
+        f1: In [0, 1].
+        n: Films it was chosen on.
+        n_positive: Those labelled PNEUMONIA.
+    """
+
+    name: str
+    threshold: float
+    source: str
+    recall: float
+    specificity: float
+    precision: float
+    f1: float
+    n: int
+    n_positive: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON types."""
+        return asdict(self)
+
+
+def confusion(y_true: npt.ArrayLike, y_prob: npt.ArrayLike, threshold: float) -> Confusion:
+    """Count films by truth and call at `threshold`.
+
+    Raises:
+        UsageError: See `check_outcome`; or `threshold` is not in [0, 1].
+    """
+    outcome = check_outcome(y_true, y_prob)
+    return count_calls(outcome, check_threshold(threshold))
+
+
+def check_threshold(threshold: float) -> float:
+    """Return a threshold as float.
+
+    Raises:
+        UsageError: It is not a number in [0, 1].
+    """
+    if not (isfinite(threshold) and 0 <= threshold <= 1):
+        raise UsageError(f"threshold is {threshold!r}.", "It must be a number in [0, 1].")
+    return float(threshold)
+
+
+def threshold_table(y_true: npt.ArrayLike, y_prob: npt.ArrayLike) -> tuple[ThresholdRow, ...]:
+    """Return precision, recall, F1 and accuracy at each of the 17 `THRESHOLDS`.
+
+    Args:
+        y_true: (n,) of 0 and 1.
+        y_prob: (n,) in [0, 1].
+
+    Raises:
+        UsageError, NothingUsableError: See `check_outcome`.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    needs_sklearn()
+    outcome = check_outcome(y_true, y_prob)
+    return tuple(threshold_row(outcome, threshold) for threshold in THRESHOLDS)
+
+
+def threshold_row(outcome: Outcome, threshold: float) -> ThresholdRow:
+    """Return the row of one threshold for checked films, by scikit-learn."""
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    called = (outcome.y_prob >= threshold).astype(np.int64)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        outcome.y_true, called, average="binary", pos_label=1, zero_division=0
+    )
+    accuracy = accuracy_score(outcome.y_true, called)
+    return ThresholdRow(threshold, float(precision), float(recall), float(f1), float(accuracy))
+
+
+def best_f1(rows: Sequence[ThresholdRow]) -> ThresholdRow:
+    """Return the row with the highest F1; of equal ones the lowest threshold, which misses the fewest.
+
+    Raises:
+        UsageError: There is no row.
+    """
+    if not rows:
+        raise UsageError("there is no row to choose from.", "Make the rows with threshold_table.")
+    return max(rows, key=lambda row: (row.f1, -row.threshold))
+
+
+def count_calls(outcome: Outcome, threshold: float) -> Confusion:
+    """Count checked films by truth and call."""
+    called = outcome.y_prob >= threshold
+    tp, fp = int((called & (outcome.y_true == 1)).sum()), int((called & (outcome.y_true == 0)).sum())
+    return Confusion(tn=outcome.n - outcome.n_positive - fp, fp=fp, fn=outcome.n_positive - tp, tp=tp)
+
+
+def choose_thresholds(
+    y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, on: str = "held-out training films"
+) -> dict[str, OperatingPoint]:
+    """Choose three operating points on films that the network was not trained on and that are not the test films.
+
+    `best_f1` is the best of the 17 thresholds, the middle one of equals; `balanced` the highest sensitivity + specificity (W. Youden, Cancer 3
+    (1950) 32–35), in the middle of the widest stretch of thresholds that reaches it; `sensitivity_98` the highest
+    threshold that misses at most one PNEUMONIA film in 50.
+
+    Args:
+        y_true: (n,) of 0 and 1, both present.
+        y_prob: (n,) in [0, 1].
+        on: What the films are, for the sources.
+
+    Raises:
+        UsageError: Only one class is there; see also `check_outcome`.
+    """
+    outcome = check_outcome(y_true, y_prob)
+    if not outcome.has_both_classes:
+        raise UsageError("thresholds need films of both classes to be chosen on.", "Hold out more patients.")
+    where = f"{outcome.n} {on}, {outcome.n_positive} of them PNEUMONIA"
+    best = _middle_best_f1(threshold_table(outcome.y_true, outcome.y_prob))
+    chosen = {
+        "best_f1": (best, "highest F1 of the 17 thresholds 0.10 to 0.90"),
+        "balanced": (_balanced(outcome), "highest sensitivity + specificity"),
+        "sensitivity_98": (
+            _sensitive(outcome),
+            "highest threshold that misses at most 1 PNEUMONIA film in 50",
+        ),
+    }
+    return {
+        name: _operating_point(outcome, name, threshold, f"{rule}, on {where}")
+        for name, (threshold, rule) in chosen.items()
+    }
+
+
+def _operating_point(outcome: Outcome, name: str, threshold: float, source: str) -> OperatingPoint:
+    counts = confusion(outcome.y_true, outcome.y_prob, threshold)
+    called = counts.tp + counts.fp
+    return OperatingPoint(
+        name=name,
+        threshold=threshold,
+        source=source,
+        recall=counts.tp / outcome.n_positive,
+        specificity=counts.tn / (outcome.n - outcome.n_positive),
+        precision=counts.tp / called if called else 0.0,
+        f1=2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn),
+        n=outcome.n,
+        n_positive=outcome.n_positive,
+    )
+
+
+def _middle_best_f1(rows: Sequence[ThresholdRow]) -> float:
+    """Return the middle one of the thresholds that share the highest F1: the farthest from where it falls."""
+    equals = [row.threshold for row in rows if row.f1 == best_f1(rows).f1]
+    return equals[len(equals) // 2]
+
+
+def _sensitive(outcome: Outcome) -> float:
+    """Return the probability of the lowest PNEUMONIA film that must still be found."""
+    positives = np.sort(outcome.y_prob[outcome.y_true == 1])
+    return float(positives[positives.size // MISSED_ONE_IN])
+
+
+def _balanced(outcome: Outcome) -> float:
+    """Return the middle of the widest stretch of thresholds with the highest sensitivity + specificity."""
+    upper, gain = _youden(outcome)
+    # Thresholds in (lower, upper] call the same films; the first stretch starts at 0, the last ends at 1.
+    lower = np.concatenate([[0.0], upper[:-1]])
+    tops = np.flatnonzero(gain >= gain.max() - 1e-12)
+    first = tops[np.r_[True, np.diff(tops) > 1]]
+    last = tops[np.r_[np.diff(tops) > 1, True]]
+    widest = int(np.argmax(upper[last] - lower[first]))
+    low, high = float(lower[first[widest]]), float(upper[last[widest]])
+    middle = (low + high) / 2
+    return middle if middle > low else high
+
+
+def _youden(outcome: Outcome) -> tuple[Floats, Floats]:
+    """Return for each distinct threshold, and 1, the sensitivity + specificity of calling PNEUMONIA from there up."""
+    order = np.argsort(outcome.y_prob, kind="stable")
+    prob, truth = outcome.y_prob[order], outcome.y_true[order]
+    distinct, starts = np.unique(prob, return_index=True)
+    missed = np.concatenate([[0], np.cumsum(truth)])
+    passed = np.concatenate([[0], np.cumsum(1 - truth)])
+    at = starts if distinct[-1] == 1.0 else np.append(starts, prob.size)
+    upper = distinct if distinct[-1] == 1.0 else np.append(distinct, 1.0)
+    sensitivity = 1 - missed[at] / outcome.n_positive
+    specificity = passed[at] / (outcome.n - outcome.n_positive)
+    return upper, sensitivity + specificity
