@@ -1,0 +1,25 @@
+"""`pneumoscan export`: from a finished run to a bundle that reads films without the training libraries."""
+
+from pathlib import Path
+
+import typer
+
+from pneumoscan.apps.cli import app
+
+
+@app.command()
+def export(
+    run: Path = typer.Argument(help="Run folder of a finished training."),
+    data: Path = typer.Option(..., "--data", help="The films it was trained on; both runtimes read its held-out ones."),
+    out: Path | None = typer.Option(None, "--out", help="Bundle folder; RUN/bundle by default."),
+) -> None:
+    """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree."""
+    from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.training.train import export_run
+
+    with progress("Decoding films") as decoding:
+        exported = export_run(run, data, out, decoding=decoding)
+    print(f"bundle: {exported.bundle}")
+    print(f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films")
+    for name, point in exported.spec.thresholds.items():
+        print(f"  {name}: threshold {point['threshold']:.4f}")

@@ -1,0 +1,133 @@
+"""`pneumoscan train`: from a folder of films to a run folder."""
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pneumoscan.apps.cli import app
+
+if TYPE_CHECKING:
+    from pneumoscan.training.state import EpochRecord
+
+
+@app.command()
+def train(
+    data: Path = typer.Option(..., "--data", help="Folder or table of films; its split train is used."),
+    out: Path = typer.Option(..., "--out", help="Run folder to make, or to go on with."),
+    preset: str = typer.Option("baseline", help="baseline, baseline-plain, …"),
+    config: Path | None = typer.Option(None, "--config", help="TOML file laid over the preset."),
+    assignments: list[str] = typer.Option([], "--set", help="One setting, like loop.epochs=24; may be repeated."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with the run in OUT."),
+    bundle: bool = typer.Option(True, "--bundle/--no-bundle", help="Export the finished run to OUT/bundle."),
+    tensorboard: bool = typer.Option(False, "--tensorboard", help="Also write TensorBoard events."),
+) -> None:
+    """Train a network; a run that was killed goes on with --resume and ends with the same weights."""
+    from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.training.config import load_config
+    from pneumoscan.training.train import export_run, train
+
+    given = preset != "baseline" or config is not None or bool(assignments)
+    wanted = None if resume and not given else load_config(preset, config, assignments)
+    with ExitStack() as stack:
+        decoding = stack.enter_context(progress("Decoding films"))
+        watcher = stack.enter_context(_Watcher(out if tensorboard else None))
+        trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
+    if not trained.writes:
+        return
+    best = trained.history[trained.best_epoch - 1]
+    print(
+        f"trained {len(trained.history)} epochs{' (stopped early)' if trained.stopped_early else ''}; kept epoch "
+        f"{trained.best_epoch}: held-out accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}, "
+        f"loss {best['val_loss']:.4f}"
+    )
+    print(f"run: {out}")
+    if bundle:
+        exported = export_run(out, data)
+        print(f"bundle: {exported.bundle} (agrees with torch to {exported.largest_difference:.1e} on {exported.films} films)")
+
+
+class _Watcher:
+    """Shows a training: a live bar on a terminal, and a line an epoch."""
+
+    def __init__(self, events: Path | None) -> None:
+        self._events = events
+        self._stack = ExitStack()
+        self._writer: Any = None
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "_Watcher":
+        if self._events is not None:
+            self._writer = _event_writer(self._events / "tensorboard")
+            self._stack.callback(self._writer.close)
+        if sys.stderr.isatty():
+            self._bar = self._stack.enter_context(_training_bar())
+            self._task = self._bar.add_task("training", total=None, loss=float("nan"), speed=0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(
+                self._task, description=f"epoch {epoch}", completed=step, total=steps, loss=loss, speed=films_per_second
+            )
+
+    def epoch(self, record: "EpochRecord", history: "list[EpochRecord]") -> None:
+        """Print the line of an epoch, and write its events."""
+        if len(history) == 1:
+            self._say("epoch   train loss   acc      val loss   acc      AUC      rate      films/s  minutes")
+        self._say(
+            f"{record['epoch']:>5}   {record['train_loss']:>10.4f}   {record['train_accuracy']:.4f}   "
+            f"{record['val_loss']:>8.4f}   {record['val_accuracy']:.4f}   {record['val_auc']:.4f}   "
+            f"{record['learning_rate']:<8.2e}  {record['films_per_second']:>7.0f}  "
+            f"{(time.monotonic() - self._started) / 60:>7.1f}"
+        )
+        if self._writer is not None:
+            for key, value in record.items():
+                if key != "epoch":
+                    self._writer.add_scalar(key, value, record["epoch"])
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _training_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:.0f} films/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _event_writer(folder: Path) -> Any:
+    from pneumoscan.errors import MissingDependencyError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingDependencyError(
+            "TensorBoard is not installed.", 'Run `pip install "pneumoscan[tensorboard]"`, or leave out --tensorboard.'
+        ) from None
+    return SummaryWriter(str(folder))

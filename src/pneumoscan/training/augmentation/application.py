@@ -1,0 +1,156 @@
+"""Augmentation applied: one resampling for all of the geometry, then what changes grey values.
+
+Each step works on the films that it changes and leaves the others' bytes alone; a step that is off costs nothing.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pneumoscan.errors import UsageError
+from pneumoscan.training.augmentation.parameters import AugmentationParameters
+
+_IDENTITY = np.eye(2, 3, dtype=np.float32)
+_MIRROR = np.diag([-1, 1, 1]).astype(np.float32)[:2]
+
+Step = Callable[[Tensor, AugmentationParameters], Tensor]
+
+
+def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    """Augment a batch of films.
+
+    The order is geometry, blur, gamma, contrast, brightness, noise, erasing. What comes in from outside the film is
+    black, as the collimated border of a film is; repeating the edge would draw streaks that no film has.
+
+    Args:
+        images: float32 (n, 1, S, S) in [0, 1], on any device. Never changed.
+        parameters: n rows from `sample`.
+
+    Returns:
+        float32 (n, 1, S, S) in [0, 1]; `images` itself if nothing is on. The same input gives the same bytes on one
+        device with one number of threads; noise is another on another kind of device.
+
+    Raises:
+        UsageError: The images are not such a batch, or there are more or fewer of them than parameters.
+    """
+    _check(images, parameters)
+    mirrored = (parameters.affine == _MIRROR).all(axis=(1, 2))
+    moved = ~mirrored & (parameters.affine != _IDENTITY).any(axis=(1, 2))
+    steps: list[tuple[npt.NDArray[np.bool_], Step]] = [
+        (mirrored, _mirror),
+        (moved, _resample),
+        (parameters.blur > 0, _blur),
+        (parameters.gamma != 1, _bend),
+        (parameters.contrast != 1, _stretch),
+        (parameters.brightness != 0, _brighten),
+        (parameters.noise > 0, _add_noise),
+    ]
+    with torch.no_grad():
+        changed = images
+        for chosen, step in steps:
+            changed = _on_rows(changed, parameters, chosen, step)
+        # Erasing comes after the clamp, for the mean is that of the film as it will be seen.
+        changed = changed if changed is images else changed.clamp_(0, 1)
+        return _on_rows(changed, parameters, parameters.erase[:, 2] > 0, _erase)
+
+
+def _check(images: Tensor, parameters: AugmentationParameters) -> None:
+    right = images.ndim == 4 and images.shape[1] == 1 and images.shape[2] == images.shape[3]
+    if not right or images.dtype != torch.float32 or len(images) != len(parameters):
+        raise UsageError(
+            f"cannot augment {images.dtype} of shape {tuple(images.shape)} by {len(parameters)} rows of parameters.",
+            "Give float32 (n, 1, S, S) and n rows.",
+        )
+
+
+def _on_rows(
+    images: Tensor, parameters: AugmentationParameters, chosen: npt.NDArray[np.bool_], step: Step
+) -> Tensor:
+    """Return the batch with `step` done to the chosen films, mask (n,)."""
+    if not chosen.any():
+        return images
+    if chosen.all():
+        return step(images, parameters)
+    rows = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
+    return images.index_copy(0, rows, step(images.index_select(0, rows), parameters.take(chosen)))
+
+
+def _columns(values: npt.NDArray[np.float32], images: Tensor) -> Tensor:
+    """Bring float32 (n,) to (n, 1, 1, 1) on the images' device."""
+    return torch.from_numpy(values).to(images.device).view(-1, 1, 1, 1)
+
+
+def _mirror(images: Tensor, _parameters: AugmentationParameters) -> Tensor:
+    return images.flip(3)
+
+
+def _resample(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    grid = _grid(torch.from_numpy(parameters.affine).to(images.device), images.shape[3])
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _grid(affine: Tensor, size: int) -> Tensor:
+    """Return (n, S, S, 2): for each new pixel its (x, y) in the old film.
+
+    An affine map is a sum of one term along the row and one along the column, so two vectors a film are enough;
+    `affine_grid` multiplies matrices for every pixel and takes eight times as long.
+    """
+    centres = (2 * torch.arange(size, dtype=torch.float32, device=affine.device) + 1) / size - 1
+    grid = affine.new_empty(len(affine), size, size, 2)
+    for axis in (0, 1):
+        along = affine[:, axis, 0, None] * centres  # (n, S)
+        down = affine[:, axis, 1, None] * centres + affine[:, axis, 2, None]  # (n, S)
+        torch.add(along[:, None, :], down[:, :, None], out=grid[..., axis])
+    return grid
+
+
+def _blur(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    """Blur each film by its own Gaussian, along rows and then columns; the edge pixels are repeated outside."""
+    kernels = _kernels(parameters.blur).to(images.device)  # (n, K)
+    n, taps = kernels.shape
+    reach = taps // 2
+    across = functional.pad(images, (reach, reach, reach, reach), mode="replicate").transpose(0, 1)
+    across = functional.conv2d(across, kernels[:, None, None, :], groups=n)
+    return functional.conv2d(across, kernels[:, None, :, None], groups=n).transpose(0, 1)
+
+
+def _kernels(sigmas: npt.NDArray[np.float32]) -> Tensor:
+    """Return float32 (n, K): each row a Gaussian cut at its own three sigmas, zero beyond, with sum 1."""
+    reach = np.ceil(3 * sigmas.astype(np.float64))
+    offsets = np.arange(-reach.max(), reach.max() + 1)
+    weights = np.exp(-0.5 * (offsets / sigmas[:, None].astype(np.float64)) ** 2)
+    weights *= np.abs(offsets) <= reach[:, None]
+    return torch.from_numpy((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def _bend(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    return images.clamp(0, 1).pow_(_columns(parameters.gamma, images))
+
+
+def _stretch(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    mean = images.mean(dim=(2, 3), keepdim=True)
+    return torch.lerp(mean, images, _columns(parameters.contrast, images))
+
+
+def _brighten(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    return images + _columns(parameters.brightness, images)
+
+
+def _add_noise(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    generator = torch.Generator(device=images.device)
+    noise = torch.empty_like(images)
+    for film, seed in zip(noise, parameters.noise_seed.tolist(), strict=True):
+        film.normal_(generator=generator.manual_seed(seed))
+    return torch.addcmul(images, noise, _columns(parameters.noise, images))
+
+
+def _erase(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    erased = images.clone()
+    means = images.mean(dim=(1, 2, 3))
+    for film, mean, (top, left, height, width) in zip(erased, means, parameters.erase.tolist(), strict=True):
+        film[0, top : top + height, left : left + width] = mean
+    return erased

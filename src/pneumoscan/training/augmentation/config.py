@@ -1,0 +1,50 @@
+"""What may be done to a film at random, and how strongly; all of it is off by default."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AugmentationConfig(BaseModel):
+    """Strengths of the random changes; the default of every field means that nothing is changed.
+
+    Attributes:
+        rotation: Degrees, 0 to 180; the angle is uniform in ±rotation, counter-clockwise above 0.
+        shift: Fraction of the side, 0 to 0.5; right and down are drawn apart, each uniform in ±shift.
+        zoom: Fraction, 0 to 0.5; the magnification is uniform in 1 ± zoom.
+        crop: Least share of the film's area that a random crop keeps, 0.05 to 1 (off); the share is uniform in
+            [crop, 1], and the crop is stretched to the film's size.
+        crop_aspect: Largest ratio of the crop's sides, 1 to 2; width / height is log-uniform in
+            [1 / crop_aspect, crop_aspect], as far as a crop of the drawn area fits the film.
+        flip: Probability of a left-right flip, 0 to 1. It puts the heart on the other side.
+        gamma: 0 to 1; the exponent is exp(u) with u uniform in ±gamma.
+        contrast: 0 to 0.9; differences from the film's mean are multiplied by a factor uniform in 1 ± contrast.
+        brightness: Fraction of the full scale, 0 to 0.5; uniform in ±brightness is added.
+        noise: Fraction of the full scale, 0 to 0.25; the standard deviation of white Gaussian noise is uniform in
+            [0, noise].
+        blur: Pixels, 0 to 5; the standard deviation of a Gaussian blur is uniform in [0, blur].
+        erase: Probability, 0 to 1, that one box of the film is painted with the film's mean (Zhong et al.,
+            Random Erasing Data Augmentation, AAAI 2020).
+        erase_area: Largest share of the film's area that the box covers, 0.01 to 0.5; the share is uniform in
+            [erase_area / 4, erase_area], the ratio of its sides log-uniform in [1/3, 3].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+    zoom: float = Field(default=0.0, ge=0, le=0.5)
+    crop: float = Field(default=1.0, ge=0.05, le=1)
+    crop_aspect: float = Field(default=1.0, ge=1, le=2)
+    flip: float = Field(default=0.0, ge=0, le=1)
+    gamma: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=0.9)
+    brightness: float = Field(default=0.0, ge=0, le=0.5)
+    noise: float = Field(default=0.0, ge=0, le=0.25)
+    blur: float = Field(default=0.0, ge=0, le=5)
+    erase: float = Field(default=0.0, ge=0, le=1)
+    erase_area: float = Field(default=0.1, ge=0.01, le=0.5)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no film is ever changed, so that sampling can be left out."""
+        strengths = self.model_dump(exclude={"crop", "crop_aspect", "erase_area"})
+        return self.crop == 1 and not any(strengths.values())

@@ -1,0 +1,189 @@
+"""The random numbers of augmentation: a hash of (seed, epoch, film, number), so that no draw depends on another."""
+
+import math
+from dataclasses import dataclass, fields
+from enum import IntEnum, auto
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.training.augmentation.config import AugmentationConfig
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+UInt64 = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class AugmentationParameters:
+    """What is done to each film of a batch; row i belongs to film i, n rows in all.
+
+    Attributes:
+        affine: float32 (n, 2, 3): where in the old film a point of the new one lies; coordinates (x, y) run from
+            -1 to 1 between the outer edges of the film. Rotation, shift, zoom, crop and flip in one.
+        gamma: float32 (n,), the exponent; 1 is off.
+        contrast: float32 (n,), a factor; 1 is off.
+        brightness: float32 (n,), added; 0 is off.
+        noise: float32 (n,), standard deviation; 0 is off.
+        noise_seed: int64 (n,), not negative; the seed of each film's noise.
+        blur: float32 (n,), standard deviation in pixels; 0 is off.
+        erase: int64 (n, 4), a box as top, left, height, width in pixels; height 0 is off.
+    """
+
+    affine: Float32
+    gamma: Float32
+    contrast: Float32
+    brightness: Float32
+    noise: Float32
+    noise_seed: npt.NDArray[np.int64]
+    blur: Float32
+    erase: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.affine)
+
+    def take(self, rows: npt.ArrayLike | slice) -> "AugmentationParameters":
+        """Return the parameters of some films: a slice, indices (m,) or a mask (n,)."""
+        chosen: Any = rows if isinstance(rows, slice) else np.asarray(rows)
+        return AugmentationParameters(
+            **{field.name: getattr(self, field.name)[chosen] for field in fields(self)}
+        )
+
+    def row(self, i: int) -> "AugmentationParameters":
+        """Return the parameters of film `i` alone, as a batch of one."""
+        return self.take([i])
+
+
+class _Number(IntEnum):
+    """Which number of a film's stream is for what; a new one goes to the end, so that the others stay."""
+
+    ROTATION = auto()
+    SHIFT_X = auto()
+    SHIFT_Y = auto()
+    ZOOM = auto()
+    CROP_AREA = auto()
+    CROP_ASPECT = auto()
+    CROP_X = auto()
+    CROP_Y = auto()
+    FLIP = auto()
+    GAMMA = auto()
+    CONTRAST = auto()
+    BRIGHTNESS = auto()
+    NOISE = auto()
+    NOISE_SEED = auto()
+    BLUR = auto()
+    ERASE = auto()
+    ERASE_AREA = auto()
+    ERASE_ASPECT = auto()
+    ERASE_X = auto()
+    ERASE_Y = auto()
+
+
+def sample(
+    config: AugmentationConfig, *, seed: int, epoch: int, film_ids: npt.NDArray[np.int64], size: int
+) -> AugmentationParameters:
+    """Draw what is done to each film in one epoch.
+
+    Args:
+        config: How strongly.
+        seed: Of the run.
+        epoch: Counted from 0 or 1; another epoch gives other numbers.
+        film_ids: int64 (n,), a number that stays the film's own for the whole run, such as its row in the cache.
+        size: Side of the films in pixels.
+
+    Returns:
+        n rows that depend on `config`, `seed`, `epoch`, `size` and the film's own id only.
+    """
+    stream = _Stream(seed, epoch, film_ids)
+    return AugmentationParameters(
+        affine=_affine(config, stream),
+        gamma=np.exp(stream.around(_Number.GAMMA, config.gamma)).astype(np.float32),
+        contrast=(1 + stream.around(_Number.CONTRAST, config.contrast)).astype(np.float32),
+        brightness=stream.around(_Number.BRIGHTNESS, config.brightness).astype(np.float32),
+        noise=(stream.uniform(_Number.NOISE) * config.noise).astype(np.float32),
+        noise_seed=(stream.bits(_Number.NOISE_SEED) >> np.uint64(1)).astype(np.int64),
+        blur=(stream.uniform(_Number.BLUR) * config.blur).astype(np.float32),
+        erase=_erase_boxes(config, stream, size),
+    )
+
+
+class _Stream:
+    """Random numbers of some films: number k of a film is the hash of (seed, epoch, film id, k)."""
+
+    def __init__(self, seed: int, epoch: int, film_ids: npt.NDArray[np.int64]) -> None:
+        ids = np.ascontiguousarray(film_ids, dtype=np.int64).view(np.uint64)
+        run = _mix(np.array([seed % 2**64], dtype=np.uint64))
+        self._state = _mix(_mix(run + np.array([epoch % 2**64], dtype=np.uint64)) ^ _mix(ids))
+
+    def bits(self, number: _Number) -> UInt64:
+        """Return 64 random bits for each film: uint64 (n,)."""
+        return _mix(self._state + np.array([number * _GOLDEN % 2**64], dtype=np.uint64))
+
+    def uniform(self, number: _Number) -> Float64:
+        """Return float64 (n,), uniform in [0, 1)."""
+        return (self.bits(number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def around(self, number: _Number, reach: float) -> Float64:
+        """Return float64 (n,), uniform in ±reach; exactly 0 where reach is 0."""
+        return (2 * self.uniform(number) - 1) * reach
+
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _mix(state: UInt64) -> UInt64:
+    """Hash uint64 (n,) by the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014, section 3)."""
+    state = state + np.uint64(_GOLDEN)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _affine(config: AugmentationConfig, stream: _Stream) -> Float32:
+    """Return float32 (n, 2, 3): new film → flip back → into the crop → shift, rotate and zoom back → old film."""
+    angle = np.deg2rad(stream.around(_Number.ROTATION, config.rotation))
+    zoom = 1 + stream.around(_Number.ZOOM, config.zoom)
+    shift_x = 2 * stream.around(_Number.SHIFT_X, config.shift)
+    shift_y = 2 * stream.around(_Number.SHIFT_Y, config.shift)
+    width, height, centre_x, centre_y = _crops(config, stream)
+    mirror = np.where(stream.uniform(_Number.FLIP) < config.flip, -1.0, 1.0)
+    cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
+    x, y = centre_x - shift_x, centre_y - shift_y
+    rows = [
+        [cos * width * mirror, -sin * height, cos * x - sin * y],
+        [sin * width * mirror, cos * height, sin * x + cos * y],
+    ]
+    # Adding 0 turns -0 into 0: whether a matrix is the identity is asked of its values.
+    return (np.moveaxis(np.array(rows), 2, 0) + 0.0).astype(np.float32)
+
+
+def _crops(config: AugmentationConfig, stream: _Stream) -> tuple[Float64, Float64, Float64, Float64]:
+    """Return the crops' width and height as shares of the side, and their centres in -1..1; float64 (n,) each."""
+    area = 1 - stream.uniform(_Number.CROP_AREA) * (1 - config.crop)
+    width, height = _sides(area, config.crop_aspect, stream.uniform(_Number.CROP_ASPECT))
+    centre_x = (1 - width) * stream.around(_Number.CROP_X, 1)
+    centre_y = (1 - height) * stream.around(_Number.CROP_Y, 1)
+    return width, height, centre_x, centre_y
+
+
+def _sides(area: Float64, widest: float, u: Float64) -> tuple[Float64, Float64]:
+    """Return width and height, at most 1, of boxes of `area`; their ratio is log-uniform up to `widest`."""
+    # A box of this area fits a square of side 1 while its ratio is between area and 1 / area.
+    reach = np.minimum(math.log(widest), -np.log(area))
+    aspect = np.exp(reach * (2 * u - 1))
+    return np.sqrt(area * aspect), np.sqrt(area / aspect)
+
+
+def _erase_boxes(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDArray[np.int64]:
+    """Return int64 (n, 4): top, left, height, width in pixels; zeros where nothing is erased."""
+    area = config.erase_area * (1 - 0.75 * stream.uniform(_Number.ERASE_AREA))
+    sides = _sides(area, 3.0, stream.uniform(_Number.ERASE_ASPECT))
+    width, height = (np.clip(np.rint(side * size), 1, size) for side in sides)
+    left = np.floor(stream.uniform(_Number.ERASE_X) * (size - width + 1))
+    top = np.floor(stream.uniform(_Number.ERASE_Y) * (size - height + 1))
+    chosen = stream.uniform(_Number.ERASE) < config.erase
+    boxes: npt.NDArray[np.int64] = (np.stack([top, left, height, width], axis=1) * chosen[:, None]).astype(
+        np.int64
+    )
+    return boxes

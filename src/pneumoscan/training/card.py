@@ -1,0 +1,57 @@
+"""The model card of a bundle, from its records."""
+
+from pneumoscan.inference.bundle import BundleSpec
+
+
+def model_card(spec: BundleSpec) -> str:
+    """Return the card as Markdown: what the model is, what it was trained on, how to use it, what not to do with it."""
+    training = spec.training
+    hold_out = training.get("hold_out") or {}
+    rows = [
+        f"| {name} | {point['threshold']:.3f} | {point['recall']:.3f} | {point['specificity']:.3f} | {point['f1']:.3f} "
+        f"| {point['source']} |"
+        for name, point in spec.thresholds.items()
+    ]
+    return "\n".join(
+        [
+            f"# {spec.name}",
+            "",
+            "**Research use only. Not a medical device.**",
+            "",
+            f"A network of {spec.parameters:,} parameters that answers a frontal chest film with the probability that it "
+            f"shows pneumonia (1 is {spec.class_names[1]}, 0 is {spec.class_names[0]}).",
+            "",
+            "## Trained on",
+            "",
+            f"{training.get('n_films')} films of {training.get('n_patients')} patients ({training.get('n_positive')} films "
+            f"labelled {spec.class_names[1]}); {training.get('val_fraction'):.0%} of them held out by patient. "
+            f"Data fingerprint `{training.get('data_sha256')}`. Preset `{training.get('preset')}`, seed "
+            f"{training.get('seed')}, {training.get('epochs')} epochs, the weights of epoch {training.get('best_epoch')}.",
+            "",
+            "## On the held-out films",
+            "",
+            f"Accuracy {hold_out.get('val_accuracy', float('nan')):.4f}, AUC {hold_out.get('val_auc', float('nan')):.4f}, loss "
+            f"{hold_out.get('val_loss', float('nan')):.4f}. These films come from the same place as the training films; on "
+            "films from elsewhere expect less, and measure it before you rely on anything: "
+            "`pneumoscan evaluate BUNDLE --data DIR --split test --out OUT`.",
+            "",
+            "| operating point | threshold | sensitivity | specificity | F1 | chosen |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Default: `{spec.default_operating_point}`. Temperature {spec.temperature:.4f}, fitted on the same films.",
+            "",
+            "## Use",
+            "",
+            "    pneumoscan predict film.jpg --model BUNDLE",
+            "",
+            f"Films are read grey, squashed to {spec.preprocessing.size}×{spec.preprocessing.size} and normalised "
+            f"(`{spec.preprocessing.normalisation}`, mean {spec.preprocessing.mean:g}, std {spec.preprocessing.std:g}).",
+            "",
+            "## Origin",
+            "",
+            f"pneumoscan {spec.pneumoscan_version}, commit `{spec.commit or 'unknown'}`, {spec.created}. "
+            f"Licence of the code and weights: {spec.licence['code']}. Data: {spec.licence['data']}.",
+            "",
+        ]
+    )

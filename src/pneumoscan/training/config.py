@@ -1,0 +1,272 @@
+"""What a training run is made of: a validated, frozen description, read from TOML and saved with the run."""
+
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pneumoscan.errors import ConfigError
+from pneumoscan.imaging import Preprocessing
+from pneumoscan.models.baseline import BaselineConfig
+from pneumoscan.models.registry import ModelConfig
+from pneumoscan.training.augmentation import AugmentationConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """How films become inputs, and which of them are held out.
+
+    Attributes:
+        size: Side of the square the films are squashed to, in pixels.
+        normalisation: `fixed` or `per_film`; see `imaging.Preprocessing`.
+        mean: Subtracted from values in [0, 1], with `fixed`.
+        std: Divided by, with `fixed`.
+        val_fraction: Share of the train films that is held out, by patient.
+        split_seed: Which hold-out.
+    """
+
+    size: int = Field(200, ge=16, le=1024)
+    normalisation: Literal["fixed", "per_film"] = "fixed"
+    mean: float = 0.0
+    std: float = Field(1.0, gt=0)
+    val_fraction: float = Field(0.15, gt=0, lt=1)
+    split_seed: int = Field(0, ge=0, lt=2**32)
+
+    def preprocessing(self) -> Preprocessing:
+        """Return what is done to every film, here and wherever the model reads."""
+        return Preprocessing(size=self.size, normalisation=self.normalisation, mean=self.mean, std=self.std)
+
+
+class OptimizerConfig(_Section):
+    """The optimizer.
+
+    Attributes:
+        name: `sgd` (no momentum), `momentum`, `nesterov`, `adam`, `adamw` or `rmsprop`.
+        learning_rate: Step size at scale 1 of the schedule; the peak of `one_cycle`.
+        momentum: Of `momentum` and `nesterov`; the others ignore it.
+        weight_decay: L2 penalty; decoupled with `adamw`.
+    """
+
+    name: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class ScheduleConfig(_Section):
+    """How the learning rate moves.
+
+    Attributes:
+        name: `constant`; `plateau` (multiplied by `factor` when the validation loss has not improved for `patience`
+            epochs, never below `min_learning_rate`); `one_cycle` (linear warm-up over `warmup` of all steps, then a
+            half cosine to zero; after Smith & Topin, arXiv 1708.07120).
+        factor: Of `plateau`.
+        patience: Of `plateau`, in epochs.
+        min_learning_rate: Of `plateau`.
+        warmup: Of `one_cycle`, a share of all steps.
+    """
+
+    name: Literal["constant", "plateau", "one_cycle"] = "constant"
+    factor: float = Field(0.3, gt=0, lt=1)
+    patience: int = Field(2, ge=1)
+    min_learning_rate: float = Field(1e-6, ge=0)
+    warmup: float = Field(0.2, ge=0, lt=1)
+
+
+class LossConfig(_Section):
+    """Binary cross-entropy and its two changes.
+
+    Attributes:
+        class_weights: `none`, or `balanced`: n / (2 · n_class), so that both classes weigh the same.
+        label_smoothing: 0 and 1 become s/2 and 1 - s/2 in training; validation uses the plain labels.
+    """
+
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+
+
+class LoopConfig(_Section):
+    """The loop.
+
+    Attributes:
+        epochs: Passes over the training films, at most.
+        batch_size: Films a step, over all processes.
+        micro_batch: Films that go through the network at a time; gradients of a batch's micro-batches are added, so
+            the step is the same and the activations stay in the processor's cache. 0: the whole batch at once.
+        seed: Of the weights, the order of films, augmentation and dropout.
+        precision: `bfloat16` computes convolutions and products in bfloat16 (weights, loss and optimizer stay
+            float32); `auto` takes it where the processor has the instructions for it.
+        device: `cpu`, `cuda`, or `auto`.
+        lanes: Threads of one process that work on micro-batches side by side; 0: one a core. Part of the result's
+            last bits, so it is written down with the run.
+        ema_decay: Averages the weights, w ← d·w + (1-d)·new, each step; the average is validated and saved. 0: off.
+        early_stopping: Stop when the validation loss has not improved for so many epochs. 0: off.
+        restore_best: Save the weights of the epoch with the least validation loss rather than of the last one.
+        checkpoint_seconds: Also write a checkpoint within an epoch when the last is older than this.
+    """
+
+    epochs: int = Field(12, ge=1, le=10_000)
+    batch_size: int = Field(32, ge=1)
+    micro_batch: int = Field(8, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lanes: int = Field(0, ge=0, le=256)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    early_stopping: int = Field(0, ge=0)
+    restore_best: bool = True
+    checkpoint_seconds: float = Field(60.0, gt=0)
+
+
+class TrainingConfig(_Section):
+    """A whole run; each attribute is a table of the TOML file."""
+
+    preset: str = ""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = BaselineConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: LossConfig = LossConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets in the package."""
+    folder = resources.files("pneumoscan.training") / "presets"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_config(
+    preset: str = "baseline", file: Path | None = None, assignments: Iterable[str] = ()
+) -> TrainingConfig:
+    """Build a config: the preset, then the file's tables over it, then each `key=value`.
+
+    Args:
+        preset: One of `preset_names()`.
+        file: A TOML file with any of the config's tables.
+        assignments: Like `optimizer.learning_rate=3e-4`; values are TOML, a bare word is a string.
+
+    Raises:
+        ConfigError: Something is unknown (with the nearest legal name) or illegal.
+    """
+    if preset not in preset_names():
+        raise ConfigError(f"there is no preset {preset!r}.", f"Known: {', '.join(preset_names())}.")
+    text = (resources.files("pneumoscan.training") / "presets" / f"{preset}.toml").read_text()
+    tree: dict[str, Any] = {**tomllib.loads(text), "preset": preset}
+    if file is not None:
+        tree = _merged(tree, _read_toml(file))
+    for assignment in assignments:
+        tree = _merged(tree, _parse_assignment(assignment))
+    return validate(tree)
+
+
+def validate(tree: Mapping[str, Any]) -> TrainingConfig:
+    """Return the config of a nested mapping.
+
+    Raises:
+        ConfigError: A key is unknown or a value is illegal; the message names it and what would be legal.
+    """
+    try:
+        return TrainingConfig.model_validate(dict(tree))
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"there is no setting {key!r}.", _nearest(key)) from None
+        raise ConfigError(f"{key}: {first['msg']} (it is {first['input']!r}).") from None
+
+
+def legal_keys(model: type[BaseModel] = TrainingConfig, prefix: str = "") -> list[str]:
+    """Return every setting's dotted name."""
+    keys = []
+    for name, info in model.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            keys += legal_keys(annotation, f"{prefix}{name}.")
+        elif isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+            for option in typing.get_args(annotation):
+                if isinstance(option, type) and issubclass(option, BaseModel):
+                    keys += legal_keys(option, f"{prefix}{name}.")
+            keys = list(dict.fromkeys(keys))
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def to_toml(config: TrainingConfig) -> str:
+    """Return the config as TOML that `load_config` reads back to an equal config."""
+    tables = config.model_dump(mode="json")
+    lines = [f"preset = {json.dumps(tables.pop('preset'))}"]
+    for name, table in tables.items():
+        lines += [
+            "",
+            f"[{name}]",
+            *(f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def read_toml_config(path: Path) -> TrainingConfig:
+    """Return the config that a run folder holds; raises ConfigError as `load_config`."""
+    return validate(_read_toml(path))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigError(f"cannot read {path}: {problem.strerror}.", "Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path} is not TOML: {problem}.") from None
+
+
+def _parse_assignment(assignment: str) -> dict[str, Any]:
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"{assignment!r} is not key=value.", "Write for example loop.epochs=24.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    if key not in legal_keys():
+        raise ConfigError(f"there is no setting {key!r}.", _nearest(key))
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return typing.cast(dict[str, Any], value)
+
+
+def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(lower)
+    for key, value in upper.items():
+        below = result.get(key)
+        result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _nearest(key: str) -> str:
+    keys = legal_keys()
+    leaf = key.rsplit(".", 1)[-1]
+    # Somebody who writes "learning_rte" or "optimiser.learning_rate" means the last part.
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.75) or [
+        name
+        for word in difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in keys], n=1)
+        for name in keys
+        if name.rsplit(".", 1)[-1] == word
+    ]
+    return (
+        f"Did you mean {' or '.join(repr(name) for name in close)}?"
+        if close
+        else f"Settings: {', '.join(keys)}."
+    )

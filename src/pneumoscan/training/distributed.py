@@ -1,0 +1,66 @@
+"""Several processes or machines as one: started by `torchrun`, joined by torch.distributed.
+
+Every process holds the whole network and all films, takes its share of each batch's micro-batches, and sums gradients
+with the others by one all-reduce a step. That is what DistributedDataParallel does, but a sum over one flat buffer also
+holds when a last, short batch leaves a process without films, and it carries the loss and "stop" flags along.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Peers:
+    """This process among its equals: `rank` in 0..`size`-1; rank 0 writes files."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def sum_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, in one exchange; all must have one dtype and device."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, summed in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(summed.view(tensor.shape))
+
+    def broadcast_bytes(self, data: bytes | None) -> bytes:
+        """Return rank 0's bytes in every process."""
+        if self.size == 1:
+            return data or b""
+        length = torch.tensor([len(data or b"")])
+        dist.broadcast(length, 0)
+        buffer = torch.empty(int(length), dtype=torch.uint8)
+        if self.first and data:
+            buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        dist.broadcast(buffer, 0)
+        return buffer.numpy().tobytes()
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined_peers() -> Iterator[Peers]:
+    """Join the processes that torchrun started; alone where it started none."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Peers()
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Peers(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()

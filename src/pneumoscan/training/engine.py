@@ -1,0 +1,409 @@
+"""The training loop, from top to bottom."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load, save
+from torch import nn
+
+from pneumoscan.errors import Terminated, TrainingDivergedError
+from pneumoscan.models.registry import build
+from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pneumoscan.training.config import TrainingConfig
+from pneumoscan.training.distributed import Peers
+from pneumoscan.training.films import Indices, TrainingFilms, epoch_order, micro_batches
+from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, keep_freed_memory, usable_cores
+from pneumoscan.training.optimizers import learning_rate, make_optimizer
+from pneumoscan.training.state import (
+    EpochRecord,
+    LoopState,
+    WeightAverage,
+    copy_weights,
+    optimizer_tensors,
+    restore_optimizer,
+)
+
+VALIDATION_BATCH = 16
+
+
+class Observer(Protocol):
+    """Who wants to know how a run goes; every method may do nothing."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
+        """A step is done; `loss` is the mean over the epoch so far."""
+
+    def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
+        """An epoch is done."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line happened."""
+
+
+class Silence:
+    """The observer that nobody listens to."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
+        """Do nothing."""
+
+    def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a finished run gives: the weights to keep, by name, and how it went."""
+
+    weights: dict[str, torch.Tensor]
+    history: list[EpochRecord]
+    best_epoch: int
+    stopped_early: bool
+
+
+def resolve(config: TrainingConfig) -> TrainingConfig:
+    """Return the config with every `auto` and 0 replaced by what this machine makes of it."""
+    loop = config.loop
+    device = loop.device if loop.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    precision = loop.precision
+    if precision == "auto":
+        precision = "bfloat16" if has_fast_bfloat16(torch.device(device)) else "float32"
+    lanes = 1 if device == "cuda" else loop.lanes or usable_cores()
+    resolved = loop.model_copy(update={"device": device, "precision": precision, "lanes": lanes})
+    return config.model_copy(update={"loop": resolved})
+
+
+def fit(
+    config: TrainingConfig,
+    films: TrainingFilms,
+    *,
+    folder: Path | None = None,
+    peers: Peers | None = None,
+    observer: Observer | None = None,
+) -> Fit:
+    """Train a network.
+
+    Args:
+        config: A config that `resolve` returned.
+        films: Films and hold-out.
+        folder: Where checkpoints go; the newest whole one there is gone on from. None: none are kept.
+        peers: The other processes of the run.
+        observer: Who is told.
+
+    Raises:
+        TrainingDivergedError: The loss is no longer a number.
+        CheckpointError: There are checkpoints and all are damaged.
+        KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; a checkpoint was written after the step in progress.
+    """
+    keep_freed_memory()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.loop.seed)
+        network = build(config.model, config.data.size)
+    network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with (
+        Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes,
+        _interrupts() as caught,
+    ):
+        loop = _Loop(config, films, lanes, folder, peers or Peers(), observer or Silence(), caught)
+        loop.restore()
+        while not loop.state.finished:
+            loop.train_epoch()
+            loop.close_epoch()
+        return loop.result()
+
+
+class _Loop:
+    """The state that lives from the first step to the last."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        films: TrainingFilms,
+        lanes: Lanes,
+        folder: Path | None,
+        peers: Peers,
+        observer: Observer,
+        caught: "_Caught",
+    ) -> None:
+        self.config, self.films, self.lanes, self.folder = config, films, lanes, folder
+        self.peers, self.observer, self.caught = peers, observer, caught
+        self.network = lanes.network
+        self.optimizer = make_optimizer(config.optimizer, self.network.parameters())
+        decay = config.loop.ema_decay
+        self.average = WeightAverage(self.network, decay) if decay else None
+        self.best: dict[str, torch.Tensor] = {}
+        self.state = LoopState()
+        self.steps_per_epoch = math.ceil(len(films.train) / config.loop.batch_size)
+        self.weights = (
+            films.class_weights() if config.loss.class_weights == "balanced" else np.ones(2, np.float32)
+        )
+        self.last_checkpoint = time.monotonic()
+
+    def train_epoch(self) -> None:
+        """Do the steps of the epoch in progress that are not done yet."""
+        loop, state = self.config.loop, self.state
+        order = epoch_order(self.films.train, seed=loop.seed, epoch=state.epoch)
+        batches = micro_batches(order, loop.batch_size)
+        seen = sum(len(rows) for rows in batches[: state.step_in_epoch])
+        for rows in batches[state.step_in_epoch :]:
+            started = time.perf_counter()
+            stop = self._step(rows)
+            state.seconds += time.perf_counter() - started
+            seen += len(rows)
+            self.observer.step(
+                state.epoch + 1,
+                state.step_in_epoch,
+                len(batches),
+                state.loss_sum / seen,
+                seen / state.seconds,
+            )
+            if stop or time.monotonic() - self.last_checkpoint > loop.checkpoint_seconds:
+                self._checkpoint()
+            if stop:
+                self.caught.throw()
+
+    def close_epoch(self) -> None:
+        """Validate, write the history's line, move the schedule, and decide whether to go on."""
+        state, loop = self.state, self.config.loop
+        record = self._record()
+        state.history.append(record)
+        state.plateau.observe(record["val_loss"], self.config.schedule)
+        state.epoch, state.step_in_epoch = state.epoch + 1, 0
+        state.loss_sum, state.correct, state.seconds = 0.0, 0, 0.0
+        if record["val_loss"] < state.best_loss:
+            state.best_loss, state.best_epoch = record["val_loss"], state.epoch
+            self.best = self._current_weights() if loop.restore_best else {}
+        patience = loop.early_stopping
+        state.finished = state.epoch >= loop.epochs or 0 < patience <= state.epoch - state.best_epoch
+        self._checkpoint()
+        self.observer.epoch(record, state.history)
+
+    def result(self) -> Fit:
+        """Return the weights to keep: the best epoch's, or the last ones; averaged if the run averages."""
+        weights = self.best or self._current_weights()
+        state = self.state
+        return Fit(weights, state.history, state.best_epoch, state.epoch < self.config.loop.epochs)
+
+    def restore(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one; every process takes rank 0's."""
+        checkpoint = self._shared_checkpoint()
+        if checkpoint is None:
+            return
+        groups: dict[str, dict[str, torch.Tensor]] = {
+            "network": {},
+            "average": {},
+            "best": {},
+            "optimizer": {},
+        }
+        for name, tensor in checkpoint.tensors.items():
+            group, key = name.split("/", 1)
+            groups[group][key] = tensor
+        self._load_weights(groups["network"])
+        self.best = groups["best"]
+        if self.average:
+            self.average.values = {k: v.to(self.lanes.device) for k, v in groups["average"].items()}
+        restore_optimizer(self.optimizer, groups["optimizer"])
+        self.state = LoopState.from_json(checkpoint.state)
+        self.observer.note(f"going on after epoch {self.state.epoch}, step {self.state.step_in_epoch}")
+
+    def _step(self, rows: Indices) -> bool:
+        """Train on one batch; returns whether somebody asked for the run to stop."""
+        state, config, peers = self.state, self.config, self.peers
+        total = config.loop.epochs * self.steps_per_epoch
+        rate = learning_rate(
+            config.optimizer, config.schedule, state.plateau, step=state.step, total_steps=total
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        pieces = list(enumerate(micro_batches(rows, config.loop.micro_batch)))[peers.rank :: peers.size]
+        seeded = [(self._dropout_seed(k), piece) for k, piece in pieces]
+        logits = self.lanes.gradients(seeded, lambda piece, net: self._loss(piece, net, len(rows)))
+        loss, correct = self._plain_loss([piece for _, piece in pieces], logits)
+        facts = torch.tensor([loss, correct, float(self.caught.number is not None)], device=self.lanes.device)
+        peers.sum_([*self._gradients(), facts])
+        loss, correct, stop = facts.tolist()
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch + 1}).",
+                "Lower optimizer.learning_rate; the last checkpoint is from before.",
+            )
+        self.optimizer.step()
+        state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
+        state.loss_sum, state.correct = state.loss_sum + loss, state.correct + round(correct)
+        if self.average:
+            self.average.update(self.network, state.step)
+        return bool(stop > 0)
+
+    def _loss(self, rows: Indices, network: nn.Module, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a micro-batch's share of the batch's mean loss, and its logits."""
+        config = self.config
+        inputs = self.films.augmented(
+            rows, config.augmentation, seed=config.loop.seed, epoch=self.state.epoch
+        )
+        logits = network(self.lanes.to_device(inputs)).float()
+        labels = torch.from_numpy(self.films.labels[rows])
+        weights = torch.from_numpy(self.weights)[labels.long()].to(logits.device)
+        smooth = config.loss.label_smoothing
+        targets = (labels * (1 - smooth) + smooth / 2).to(logits.device)
+        summed = F.binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="sum")
+        return summed / batch, logits
+
+    def _plain_loss(self, pieces: list[Indices], logits: list[torch.Tensor]) -> tuple[float, int]:
+        """Return the summed cross-entropy (no weights, no smoothing) and the right answers at 0.5."""
+        if not pieces:
+            return 0.0, 0
+        labels = torch.from_numpy(self.films.labels[np.concatenate(pieces)])
+        every = torch.cat(logits)
+        loss = F.binary_cross_entropy_with_logits(every, labels, reduction="sum")
+        return float(loss), int(((every > 0) == (labels > 0.5)).sum())
+
+    def _gradients(self) -> list[torch.Tensor]:
+        gradients = []
+        for parameter in self.network.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        return gradients
+
+    def _dropout_seed(self, piece: int) -> int:
+        loop = self.config.loop
+        return int(
+            np.random.SeedSequence([loop.seed, self.state.step, piece]).generate_state(1, np.uint64)[0] >> 2
+        )
+
+    def _record(self) -> EpochRecord:
+        state, count = self.state, len(self.films.train)
+        labels = self.films.labels[self.films.val]
+        logits = self._val_logits()
+        loss = float(F.binary_cross_entropy_with_logits(torch.from_numpy(logits), torch.from_numpy(labels)))
+        return EpochRecord(
+            epoch=state.epoch + 1,
+            train_loss=state.loss_sum / count,
+            train_accuracy=state.correct / count,
+            val_loss=loss,
+            val_accuracy=float(((logits > 0) == (labels > 0.5)).mean()),
+            val_auc=_auc(labels, logits),
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            seconds=round(state.seconds, 3),
+            films_per_second=round(count / max(state.seconds, 1e-9), 1),
+        )
+
+    def _val_logits(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        """Return the logits of the held-out films, float32 (n,), by the weights that would be kept."""
+        pieces = micro_batches(self.films.val, VALIDATION_BATCH)
+        mine = pieces[self.peers.rank :: self.peers.size]
+        with self._averaged():
+            logits = self.lanes.logits(mine, self.films.plain)
+        every = [torch.zeros(len(piece)) for piece in pieces]
+        every[self.peers.rank :: self.peers.size] = logits
+        self.peers.sum_(every)
+        return torch.cat(every).numpy()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the averaged weights in the network's place for a while."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self._load_weights(self.average.values)
+        try:
+            yield
+        finally:
+            self._load_weights(own)
+
+    def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        # In place, for the lanes look at the same memory.
+        self.network.load_state_dict(weights)
+
+    def _current_weights(self) -> dict[str, torch.Tensor]:
+        with self._averaged():
+            return copy_weights(self.network)
+
+    def _checkpoint(self) -> None:
+        self.last_checkpoint = time.monotonic()
+        if self.folder is None or not self.peers.first:
+            return
+        groups = {
+            "network": copy_weights(self.network),
+            "average": self.average.values if self.average else {},
+            "best": self.best,
+            "optimizer": optimizer_tensors(self.optimizer),
+        }
+        tensors = {
+            f"{group}/{name}": value.cpu()
+            for group, entries in groups.items()
+            for name, value in entries.items()
+        }
+        write_checkpoint(self.folder, Checkpoint(tensors, self.state.to_json()), step=self.state.step)
+
+    def _shared_checkpoint(self) -> Checkpoint | None:
+        tensors, state = b"", b""
+        if self.folder is not None and self.peers.first:
+            found, complaints = read_checkpoint(self.folder)
+            for complaint in complaints:
+                self.observer.note(complaint)
+            if self.peers.size == 1 or found is None:
+                if self.peers.size == 1:
+                    return found
+            else:
+                tensors, state = save(found.tensors), json.dumps(found.state).encode()
+        if self.peers.size == 1:
+            return None
+        tensors, state = self.peers.broadcast_bytes(tensors), self.peers.broadcast_bytes(state)
+        return Checkpoint(load(tensors), json.loads(state)) if state else None
+
+
+@dataclass
+class _Caught:
+    """The signal that came, if one did."""
+
+    number: int | None = None
+
+    def throw(self) -> None:
+        """Raise what the signal means; SIGINT where another process was asked."""
+        raise Terminated if self.number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts() -> Iterator[_Caught]:
+    """Remember SIGINT and SIGTERM for the end of the step; a second one of them acts at once."""
+    caught = _Caught()
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        if caught.number is not None:
+            caught.throw()
+        caught.number = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught.number is not None:
+        caught.throw()
+
+
+def _auc(
+    labels: np.ndarray[tuple[int], np.dtype[np.float32]], logits: np.ndarray[tuple[int], np.dtype[np.float32]]
+) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, logits))

@@ -1,0 +1,229 @@
+"""The run folder: what a training leaves behind, each file whole or not there."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+import pneumoscan
+from pneumoscan.errors import ConfigError, DataDamagedError, UsageError
+from pneumoscan.files import locked, make_folder, write_atomic, write_json
+from pneumoscan.training.config import TrainingConfig, read_toml_config, to_toml
+from pneumoscan.training.engine import Fit
+from pneumoscan.training.state import EpochRecord
+
+PACKAGES = ("numpy", "pillow", "torch", "safetensors", "scikit-learn", "onnxruntime")
+WEIGHTS_KEY = "pneumoscan"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths in a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """`config.toml`, the resolved config."""
+        return self.path / "config.toml"
+
+    @property
+    def split(self) -> Path:
+        """`split.csv`, who was trained on and who was held out."""
+        return self.path / "split.csv"
+
+    @property
+    def manifest(self) -> Path:
+        """`manifest.json`, where the run comes from and what came out."""
+        return self.path / "manifest.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """`checkpoints/`."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """`model.safetensors`, written when the run is finished."""
+        return self.path / "model.safetensors"
+
+    @property
+    def bundle(self) -> Path:
+        """`bundle/`, the exported model."""
+        return self.path / "bundle"
+
+    def write_history(self, history: Sequence[EpochRecord]) -> None:
+        """Write `history.jsonl`, a line an epoch."""
+        write_atomic(self.path / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
+
+    def read_history(self) -> list[EpochRecord]:
+        """Return the lines of `history.jsonl`."""
+        return [json.loads(line) for line in (self.path / "history.jsonl").read_text().splitlines()]
+
+    def write_manifest(self, facts: dict[str, Any]) -> None:
+        """Add facts to `manifest.json`."""
+        write_json(self.manifest, {**self.read_manifest(), **facts})
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Return the facts of `manifest.json`; none where there is no such file.
+
+        Raises:
+            DataDamagedError: It is not JSON.
+        """
+        if not self.manifest.exists():
+            return {}
+        try:
+            facts: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except ValueError as problem:
+            raise DataDamagedError(
+                f"{self.manifest} is damaged: {problem}.", "Restore it, or train again."
+            ) from None
+        return facts
+
+    def write_weights(self, fit: Fit, config: TrainingConfig) -> None:
+        """Write `model.safetensors`: the weights, and the network's description in its header."""
+        # One key only: safetensors writes several in an order that changes from process to process.
+        header = {
+            WEIGHTS_KEY: json.dumps({"model": config.model.model_dump(mode="json"), "size": config.data.size})
+        }
+        tensors = {name: tensor.contiguous() for name, tensor in fit.weights.items()}
+        write_atomic(self.weights, save(tensors, header))
+
+    def read_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights of a finished run.
+
+        Raises:
+            UsageError: The run is not finished.
+            DataDamagedError: The file is not what was written, or holds values that are not finite.
+        """
+        if not self.weights.exists():
+            raise UsageError(
+                f"{self.path} has no finished model.", "Finish it with `pneumoscan train --resume`."
+            )
+        try:
+            tensors: dict[str, torch.Tensor] = load(self.weights.read_bytes())
+        except SafetensorError as problem:
+            raise DataDamagedError(
+                f"{self.weights} is damaged: {problem}.", "Train again, or restore it."
+            ) from None
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise DataDamagedError(
+                f"{self.weights} holds NaN or infinite weights.", "Train again, or restore it."
+            )
+        return tensors
+
+    def read_description(self) -> dict[str, Any]:
+        """Return what the header of `model.safetensors` says of the network."""
+        with safe_open(str(self.weights), framework="pt") as file:
+            description: dict[str, Any] = json.loads(file.metadata()[WEIGHTS_KEY])
+        return description
+
+
+@contextmanager
+def opened_run(
+    path: Path, config: TrainingConfig | None, *, resume: bool
+) -> Iterator[tuple[RunFolder, TrainingConfig]]:
+    """Take a run folder for oneself, new or to go on with.
+
+    Args:
+        path: The folder.
+        config: The resolved config; None takes the one that is saved there.
+        resume: Go on with what is there.
+
+    Raises:
+        UsageError: The folder has a run and `resume` is False, or has none and no config is given.
+        ConfigError: `config` is another than the one the run was begun with.
+        LockedError: Another process trains in it.
+    """
+    run = RunFolder(path)
+    with locked(path / ".lock", what=f"run folder {path}"):
+        if run.config.exists():
+            if not resume:
+                raise UsageError(
+                    f"{path} already holds a run.", "Go on with --resume, or choose another folder."
+                )
+            saved = read_toml_config(run.config)
+            if config is not None and config != saved:
+                raise ConfigError(
+                    f"the run in {path} was begun with another config.",
+                    "Leave out --preset, --config and --set.",
+                )
+            yield run, saved
+            return
+        if config is None:
+            raise UsageError(
+                f"{path} holds no run to go on with.", "Check the path, or begin one without --resume."
+            )
+        make_folder(run.checkpoints)
+        write_atomic(run.config, to_toml(config))
+        yield run, config
+
+
+def origin(config: TrainingConfig) -> dict[str, Any]:
+    """Return where a run comes from: versions, machine, seed, commit, time."""
+    return {
+        "pneumoscan": pneumoscan.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": {"system": platform.system(), "processor": processor(), "cores": os.cpu_count()},
+        "threads": config.loop.lanes,
+        "precision": config.loop.precision,
+        "device": config.loop.device,
+        "seed": config.loop.seed,
+        "preset": config.preset,
+        "commit": commit(),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the source this package runs from, `+` if it was changed since; None outside a checkout."""
+    folder = Path(pneumoscan.__file__).parent
+    try:
+        describe = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],  # noqa: S607
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        tracked = subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],  # noqa: S607
+            capture_output=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return describe.stdout.strip() if tracked.returncode == 0 else None
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
+
+
+def config_hash(config: TrainingConfig) -> str:
+    """Return the SHA-256 of a config."""
+    return hashlib.sha256(to_toml(config).encode()).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,218 @@
+"""A folder of films goes in, a run folder comes out: data, cache, hold-out, loop, weights, graph, bundle."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumoscan.data.cache import FilmCache, open_cache
+from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.manifest import Manifest
+from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_split_csv
+from pneumoscan.errors import DataDamagedError, NothingUsableError
+from pneumoscan.training.config import TrainingConfig, read_toml_config
+from pneumoscan.training.distributed import Peers, joined_peers
+from pneumoscan.training.engine import Fit, Observer, Silence, fit, resolve
+from pneumoscan.training.films import TrainingFilms
+from pneumoscan.training.run import RunFolder, opened_run, origin
+from pneumoscan.training.state import EpochRecord
+
+if TYPE_CHECKING:
+    from pneumoscan.training.export import Exported
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its folder, its history, the epoch whose weights were kept, and whether this process writes it."""
+
+    run: RunFolder
+    history: list[EpochRecord]
+    best_epoch: int
+    stopped_early: bool
+    writes: bool = True
+
+
+def train(
+    config: TrainingConfig | None,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    observer: Observer | None = None,
+    decoding: Progress | None = None,
+    cache: Path | None = None,
+) -> Trained:
+    """Train a network on the train split of `data` and leave a run folder.
+
+    Args:
+        config: What to train; None goes on with the config of the run in `out`.
+        data: A folder or table of films that `load_manifest` understands.
+        out: The run folder.
+        resume: Go on with a run that was begun there; a finished one is left as it is.
+        observer: Who is told how it goes.
+        decoding: Called with (done, total) while films are decoded.
+        cache: Folder of the film cache.
+
+    Raises:
+        PneumoscanError: As `load_manifest`, `open_cache`, `opened_run` and `fit` say.
+    """
+    with joined_peers() as peers:
+        wanted = None if config is None else resolve(config)
+        watcher = observer if observer is not None and peers.first else Silence()
+        opened = (
+            opened_run(out, wanted, resume=resume) if peers.first else nullcontext((RunFolder(out), wanted))
+        )
+        with opened as (run, given):
+            peers.wait()
+            settled = given or read_toml_config(run.config)
+            manifest, films, table = _films(settled, data, run, peers, decoding, cache)
+            if peers.first:
+                _record_origin(run, settled, table, manifest, films, watcher)
+            finished = fit(
+                settled, films, folder=run.checkpoints, peers=peers, observer=_Historian(run, watcher, peers)
+            )
+            if peers.first:
+                _finish(run, settled, finished)
+            return Trained(run, finished.history, finished.best_epoch, finished.stopped_early, peers.first)
+
+
+def export_run(
+    path: Path,
+    data: Path,
+    out: Path | None = None,
+    *,
+    decoding: Progress | None = None,
+    cache: Path | None = None,
+) -> "Exported":
+    """Export the finished run in `path` whose films are in `data`; raises as `export.export` and `train` say."""
+    from pneumoscan.training.export import export
+
+    run = RunFolder(path)
+    config = read_toml_config(run.config)
+    _, films, _ = _films(config, data, run, Peers(), decoding, cache)
+    return export(run, config, films, out)
+
+
+def training_films(
+    config: TrainingConfig, manifest: Manifest, table: FilmCache, hold: HoldOut
+) -> TrainingFilms:
+    """Bring a manifest, its cache and a hold-out together; refused films are in neither part."""
+    row_of = {int(place): row for row, place in enumerate(table.index)}
+
+    def rows(places: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.array([row_of[place] for place in places if place in row_of], dtype=np.int64)
+
+    return TrainingFilms(
+        images=table.images,
+        labels=manifest.labels[table.index].astype(np.float32),
+        train=rows(hold.train),
+        val=rows(hold.val),
+        preprocessing=config.data.preprocessing(),
+    )
+
+
+def _films(
+    config: TrainingConfig,
+    data: Path,
+    run: RunFolder,
+    peers: Peers,
+    decoding: Progress | None,
+    cache: Path | None,
+) -> tuple[Manifest, TrainingFilms, FilmCache]:
+    manifest = load_manifest(data).of_split("train")
+    if not len(manifest):
+        raise NothingUsableError(
+            f"{data} has no films of the split train.", "Put them in DIR/train/NORMAL and …/PNEUMONIA."
+        )
+    table = open_cache(manifest, size=config.data.size, folder=cache, progress=decoding)
+    known = run.read_manifest().get("data_sha256")
+    if known is not None and known != table.data_sha256:
+        raise DataDamagedError(
+            f"the films in {data} are not those that the run in {run.path} was begun with.",
+            "Put the same films there.",
+        )
+    if peers.first and not run.split.exists():
+        hold = hold_out(
+            manifest,
+            fraction=config.data.val_fraction,
+            seed=config.data.split_seed,
+            duplicates=table.content_sha256,
+        )
+        write_split_csv(run.split, manifest, hold)
+    peers.wait()
+    return manifest, training_films(config, manifest, table, read_split_csv(run.split, manifest)), table
+
+
+def _record_origin(
+    run: RunFolder,
+    config: TrainingConfig,
+    table: FilmCache,
+    manifest: Manifest,
+    films: TrainingFilms,
+    watcher: Observer,
+) -> None:
+    for film in table.refused:
+        watcher.note(f"left out {film.path}: {film.message}")
+    if run.manifest.exists():
+        return
+    patients = manifest.patient_ids[table.index]
+    facts: dict[str, Any] = {
+        **origin(config),
+        "data_sha256": table.data_sha256,
+        "films": {
+            "train": len(films.train), "val": len(films.val), "refused": len(table.refused),
+            "patients": len(set(patients.tolist())),
+            "positive": int(films.labels.sum()),
+        },
+        "film_sha256": sorted(set(table.content_sha256.values())),
+    }  # fmt: skip
+    run.write_manifest(facts)
+
+
+def _finish(run: RunFolder, config: TrainingConfig, finished: Fit) -> None:
+    run.write_history(finished.history)
+    draw_convergence(run, finished.history, finished.best_epoch)
+    run.write_weights(finished, config)
+    run.write_manifest(
+        {
+            "result": {
+                "epochs": len(finished.history),
+                "best_epoch": finished.best_epoch,
+                "stopped_early": finished.stopped_early,
+                "best": finished.history[finished.best_epoch - 1],
+                "seconds": round(sum(record["seconds"] for record in finished.history), 1),
+            }
+        }
+    )
+
+
+def draw_convergence(run: RunFolder, history: list[EpochRecord], best_epoch: int) -> None:
+    """Write `convergence.svg` and `.png` of a history."""
+    from pneumoscan.evaluation.convergence import ConvergenceDisplay
+    from pneumoscan.evaluation.figures import save_figure
+
+    display = ConvergenceDisplay.from_history(history, best_epoch=best_epoch or None)
+    save_figure(display.plot(), run.path / "convergence")
+
+
+class _Historian:
+    """Writes the history after each epoch and tells the observer."""
+
+    def __init__(self, run: RunFolder, observer: Observer, peers: Peers) -> None:
+        self._run, self._observer, self._writes = run, observer, peers.first
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
+        self._observer.step(epoch, step, steps, loss, films_per_second)
+
+    def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
+        if self._writes:
+            self._run.write_history(history)
+        self._observer.epoch(record, history)
+
+    def note(self, text: str) -> None:
+        self._observer.note(text)
