@@ -1,0 +1,219 @@
+"""Inspect a set of films: read it once, count, look for copies and shortcuts, and write what was found."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.audit.duplicates import (
+    MAX_BITS,
+    MIN_CORRELATION,
+    DuplicateGroup,
+    Duplicates,
+    find_duplicates,
+)
+from pneumoscan.data.audit.findings import Finding, judge, plural
+from pneumoscan.data.audit.scan import Progress, RefusedFilm, scan
+from pneumoscan.data.audit.shortcuts import Shortcuts, find_shortcuts, require_scikit_learn
+from pneumoscan.data.audit.tables import (
+    Patients,
+    Sizes,
+    SplitCounts,
+    count_patients,
+    count_splits,
+    measure_sizes,
+)
+from pneumoscan.data.manifest import CLASS_NAMES, Manifest
+from pneumoscan.files import write_atomic, write_json
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is in a set of films and what is wrong with it.
+
+    Attributes:
+        root: The folder, as it was given.
+        layout: `folder`, `csv` or `npz`.
+        n_films: Rows of the table.
+        n_readable: Films that can be used.
+        splits: Counts by split.
+        sizes: Sizes and modes: of all films, then by class.
+        patients: Films per patient.
+        refused: Films that cannot be read.
+        duplicates: Copies and near copies.
+        shortcuts: What the label can be guessed from.
+        findings: In plain words, the worst first.
+        notes: What was passed over while the table was made.
+        seconds: Time the inspection took.
+        means: Mean film by (split, class name): float32 (200, 200) in [0, 255]; not in the JSON.
+    """
+
+    root: str
+    layout: str
+    n_films: int
+    n_readable: int
+    splits: tuple[SplitCounts, ...]
+    sizes: tuple[Sizes, ...]
+    patients: Patients
+    refused: tuple[RefusedFilm, ...]
+    duplicates: Duplicates
+    shortcuts: Shortcuts
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    seconds: float
+    means: dict[tuple[str, str], npt.NDArray[np.float32]] = field(repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the mean films as JSON types, with stable keys."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "root": self.root,
+            "layout": self.layout,
+            "class_names": list(CLASS_NAMES),
+            "n_films": self.n_films,
+            "n_readable": self.n_readable,
+            "n_refused": len(self.refused),
+            "seconds": round(self.seconds, 2),
+            "findings": [asdict(finding) for finding in self.findings],
+            "splits": [asdict(split) for split in self.splits],
+            "sizes": [asdict(sizes) for sizes in self.sizes],
+            "patients": asdict(self.patients),
+            "refused": [asdict(film) for film in self.refused],
+            "duplicates": _duplicates_json(self.duplicates),
+            "shortcuts": asdict(self.shortcuts),
+            "notes": list(self.notes),
+        }
+
+
+def _duplicates_json(duplicates: Duplicates) -> dict[str, Any]:
+    groups = duplicates.groups
+    return {
+        "max_hash_bits": MAX_BITS,
+        "min_correlation": MIN_CORRELATION,
+        "n_candidates": duplicates.n_candidates,
+        "closest_below": duplicates.closest_below,
+        "n_redundant": duplicates.n_redundant,
+        "n_same_file": len(duplicates.of_kind("same_file")),
+        "n_same_pixels": len(duplicates.of_kind("same_pixels")),
+        "n_near_copy": len(duplicates.of_kind("near_copy")),
+        "n_across_splits": sum(group.across_splits for group in groups),
+        "n_contradictory": sum(group.contradictory for group in groups),
+        "groups": [_group_json(group) for group in groups],
+    }
+
+
+def _group_json(group: DuplicateGroup) -> dict[str, Any]:
+    return {
+        "kind": group.kind,
+        "correlation": group.correlation,
+        "across_splits": group.across_splits,
+        "contradictory": group.contradictory,
+        "same_patient": group.same_patient,
+        "films": [
+            {
+                "path": film.path,
+                "split": film.split,
+                "class_name": CLASS_NAMES[film.label],
+                "patient_id": film.patient_id,
+            }
+            for film in group.films
+        ],
+    }
+
+
+def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: int | None = None) -> Audit:
+    """Find out what is in a set of films and what is wrong with it.
+
+    Args:
+        manifest: The table of films; every split of it is read, test too.
+        progress: Called with (films read, films in all) after each film.
+        workers: Threads that read; by default one more than the cores.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+        NothingUsableError: Not one film can be read.
+    """
+    require_scikit_learn()
+    start = time.monotonic()
+    seen = scan(manifest, workers=workers, progress=progress)
+    splits, sizes = count_splits(manifest, seen), measure_sizes(manifest, seen)
+    patients, duplicates = count_patients(manifest), find_duplicates(seen, manifest)
+    shortcuts = find_shortcuts(seen, manifest)
+    return Audit(
+        root=str(manifest.root),
+        layout=manifest.layout,
+        n_films=len(manifest),
+        n_readable=len(seen.facts),
+        splits=splits,
+        sizes=sizes,
+        patients=patients,
+        refused=seen.refused,
+        duplicates=duplicates,
+        shortcuts=shortcuts,
+        findings=judge(splits, sizes, patients, seen.refused, duplicates, shortcuts),
+        notes=manifest.notes,
+        seconds=time.monotonic() - start,
+        means=seen.means,
+    )
+
+
+def write_inspection(out: Path, audit: Audit, manifest: Manifest) -> Path:
+    """Write `inspect.json` and `inspect.html` into the folder `out`, each in one step.
+
+    Args:
+        out: Made if absent.
+        audit: Of this manifest.
+        manifest: Where the sample films are read again from; one that is gone since is shown as missing.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DiskFullError, NotWritableError: See `files.write_problems`.
+    """
+    from pneumoscan.data.audit.page import render
+
+    write_json(out / "inspect.json", audit.to_json())
+    page = out / "inspect.html"
+    write_atomic(page, render(audit, manifest))
+    return page
+
+
+def summary_lines(audit: Audit) -> list[str]:
+    """Return the audit for a terminal: plain lines of at most 100 columns."""
+    lines = [
+        f"{plural(audit.n_films, 'film')}, {audit.n_readable:,} readable, "
+        f"{plural(audit.patients.n_patients, 'patient')} ({audit.layout})",
+        "",
+        f"{'split':<8}{'films':>8}{'NORMAL':>9}{'PNEUMONIA':>11}{'share':>8}{'patients':>10}",
+        *(_split_line(split) for split in audit.splits),
+        "",
+        *_shortcut_lines(audit.shortcuts),
+        "",
+        "What to know before training on this:",
+        *(f"  {finding.severity:<7} {finding.title}" for finding in audit.findings),
+    ]
+    if not audit.findings:
+        lines.append("  nothing stands out")
+    return [line if len(line) <= 100 else line[:97] + "..." for line in lines]
+
+
+def _split_line(split: SplitCounts) -> str:
+    counts = f"{split.films['NORMAL']:>9,}{split.films['PNEUMONIA']:>11,}"
+    return f"{split.split:<8}{split.n_films:>8,}{counts}{split.pneumonia_share:>8.1%}{split.n_patients:>10,}"
+
+
+def _shortcut_lines(shortcuts: Shortcuts) -> list[str]:
+    if not shortcuts.probes:
+        return [f"Shortcuts were not measured: {shortcuts.note}."]
+    folds = f"{shortcuts.n_films:,} films of {shortcuts.split}, {shortcuts.n_folds} folds by patient"
+    return [
+        "The label guessed without looking at the lungs, AUC (0.5 is guessing;",
+        f"{folds}):",
+        *(f"  {probe.title:<24} {probe.roc_auc:.3f}" for probe in shortcuts.probes),
+    ]

@@ -1,0 +1,243 @@
+"""What to know before training on a set, in plain words, the worst first."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pneumoscan.data.audit.duplicates import DuplicateGroup, Duplicates
+from pneumoscan.data.audit.scan import RefusedFilm
+from pneumoscan.data.audit.shortcuts import Probe, Shortcuts
+from pneumoscan.data.audit.tables import Patients, Sizes, SplitCounts
+
+Severity = Literal["high", "medium", "note"]
+
+STRONG_AUC = 0.8
+WEAK_AUC = 0.65
+SMALL_SPLIT = 100
+SHARE_GAP = 0.10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know.
+
+    Attributes:
+        severity: `high` can make every result wrong, `medium` can mislead, `note` is good to know.
+        key: Stable name, for machines.
+        title: A sentence.
+        text: What was found, with its numbers.
+        advice: What to do about it.
+    """
+
+    severity: Severity
+    key: str
+    title: str
+    text: str
+    advice: str
+
+
+def judge(
+    splits: tuple[SplitCounts, ...],
+    sizes: tuple[Sizes, ...],
+    patients: Patients,
+    refused: tuple[RefusedFilm, ...],
+    duplicates: Duplicates,
+    shortcuts: Shortcuts,
+) -> tuple[Finding, ...]:
+    """Turn the tables of an audit into findings, ordered by severity."""
+    found = [
+        *_about_duplicates(duplicates),
+        *_about_shortcuts(shortcuts),
+        *_about_classes(splits),
+        *_about_patients(patients, duplicates),
+        *_about_refused(refused, sum(split.n_films for split in splits)),
+        *_about_small_splits(splits),
+        *_about_sizes(sizes[0]),
+    ]
+    rank = {"high": 0, "medium": 1, "note": 2}
+    return tuple(sorted(found, key=lambda finding: rank[finding.severity]))
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 film`, `2 films`, `1,000 copies`."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else several}"
+
+
+def _about_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
+    contradictory = [group for group in duplicates.groups if group.contradictory]
+    if contradictory:
+        yield Finding(
+            "high",
+            "contradictory_labels",
+            "The same picture carries both labels.",
+            f"{plural(len(contradictory), 'group')} of copies with both classes, {_first(contradictory)}.",
+            "Find out which label is right, or leave these films out.",
+        )
+    across = [group for group in duplicates.groups if group.across_splits]
+    if across:
+        yield Finding(
+            "high",
+            "copies_across_splits",
+            "Copies of a film are in more than one split.",
+            f"{plural(len(across), 'group')}, {_first(across)}. What was trained on is then judged on.",
+            "Remove them from train before judging.",
+        )
+    inside = [group for group in duplicates.groups if not group.across_splits]
+    if inside:
+        yield _copies_inside(duplicates, inside)
+
+
+def _copies_inside(duplicates: Duplicates, inside: list[DuplicateGroup]) -> Finding:
+    near = sum(group.kind == "near_copy" for group in inside)
+    patient = "all within one patient" if all(g.same_patient for g in inside) else "some of several patients"
+    return Finding(
+        "note",
+        "copies_inside_split",
+        f"Copies within a split: {plural(sum(len(group.films) - 1 for group in inside), 'film')} too many.",
+        f"{plural(len(inside) - near, 'group')} of identical films and {plural(near, 'group')} of near copies, "
+        f"{patient}. In the whole set {plural(duplicates.n_redundant, 'identical film')} could be left out.",
+        "Harmless in train if a hold-out keeps them on one side; they count double where films are judged.",
+    )
+
+
+def _first(groups: list[DuplicateGroup]) -> str:
+    return "for example " + " and ".join(film.path for film in groups[0].films[:2])
+
+
+def _about_shortcuts(shortcuts: Shortcuts) -> Iterator[Finding]:
+    titles = {
+        "border": "The label can be guessed from the border of the film",
+        "thumbnail": "The label can be guessed from a thumbnail of 20×20 pixels",
+        "image_size": "The label can be guessed from the size in pixels",
+        "file_size": "The label can be guessed from the size of the file",
+        "mode": "The label can be guessed from the colour mode or format",
+        "brightness": "The label can be guessed from the mean brightness",
+    }
+    for probe in shortcuts.probes:
+        if probe.roc_auc >= WEAK_AUC:
+            yield Finding(
+                "high" if probe.roc_auc >= STRONG_AUC else "medium",
+                f"shortcut_{probe.name}",
+                f"{titles[probe.name]} (AUC {probe.roc_auc:.3f}).",
+                f"What a linear model was given: {probe.sees}. Measured in {plural(len(probe.fold_aucs), 'fold')} cut "
+                f"by patient, {plural(shortcuts.n_films, 'film')} of {shortcuts.split}; 0.5 is guessing. "
+                f"{_meaning(probe)}",
+                _shortcut_advice(probe),
+            )
+
+
+def _meaning(probe: Probe) -> str:
+    made = "a network can learn that instead. A hold-out cut from the same films has the trait too and will not show it."
+    return {
+        "border": f"Hardly any lung is there, but how and where the films were made is: {made}",
+        "thumbnail": "Part of this is disease, for a clouded lung is bright at any size; but outlines, markers and the "
+        "cut of the film are in it too, and no fine sign of pneumonia is.",
+        "file_size": "At equal width and height the bytes of a JPEG measure sharpness, noise and compression: how the "
+        "films were made, and a network sees that too.",
+        "brightness": f"Cloudy lungs make a film brighter, but so do exposure and processing: {made}",
+    }.get(probe.name, f"That is not the disease: {made}")
+
+
+def _shortcut_advice(probe: Probe) -> str:
+    if probe.name == "file_size":
+        return "Vary sharpness, noise and compression in training, and judge on films made elsewhere."
+    if probe.name in {"image_size", "mode"}:
+        return "Bring all films to one size and one channel, as pneumoscan does; resampling may still leave a trace."
+    return (
+        "Vary crop, place, contrast and brightness in training, judge on films made elsewhere, and look at "
+        "activation maps for weight outside the lungs."
+    )
+
+
+def _about_classes(splits: tuple[SplitCounts, ...]) -> Iterator[Finding]:
+    for split in splits:
+        if 0 in split.films.values():
+            missing = next(name for name, count in split.films.items() if count == 0)
+            yield Finding(
+                "high",
+                f"one_class_{split.split}",
+                f"{split.split} has no {missing} film.",
+                f"All {plural(split.n_films, 'film')} of {split.split} are of one class.",
+                "Nothing can be learned or judged on one class alone.",
+            )
+    shares = [split.pneumonia_share for split in splits]
+    if max(shares) - min(shares) >= SHARE_GAP:
+        told = ", ".join(f"{split.pneumonia_share:.1%} in {split.split}" for split in splits)
+        yield Finding(
+            "medium",
+            "class_share_differs",
+            "The share of pneumonia differs between the splits.",
+            f"PNEUMONIA is {told}. A model carries the share it was trained on into its probabilities.",
+            "Choose the threshold on purpose; judge by sensitivity and specificity, not by accuracy alone.",
+        )
+
+
+def _about_patients(patients: Patients, duplicates: Duplicates) -> Iterator[Finding]:
+    if patients.across_splits:
+        first = patients.across_splits[0]
+        told = " and ".join(f"{plural(count, 'film')} in {split}" for split, count in first.films.items())
+        copies = sum(group.across_splits for group in duplicates.groups)
+        yield Finding(
+            "medium",
+            "patients_across_splits",
+            f"{plural(len(patients.across_splits), 'patient number')} in more than one split.",
+            f"For example {first.patient_id}: {told}. The same number is no proof of the same patient, for numbering "
+            f"may begin anew in each split; {plural(copies, 'group')} of copies across splits found.",
+            "If they are the same patients, the judgement on that split flatters the model.",
+        )
+    if patients.films_per_patient.max > 1:
+        several = sum(count for films, count in patients.histogram.items() if films != "1")
+        yield Finding(
+            "note",
+            "films_per_patient",
+            f"{plural(several, 'patient')} with several films, up to {patients.films_per_patient.max:.0f}.",
+            "Films of one patient look alike: a random split of films would put them on both sides.",
+            "Split by patient; the train command does.",
+        )
+
+
+def _about_refused(refused: tuple[RefusedFilm, ...], n_films: int) -> Iterator[Finding]:
+    if refused:
+        yield Finding(
+            "high" if len(refused) > 0.01 * n_films else "medium",
+            "unreadable_films",
+            f"{plural(len(refused), 'film')} cannot be read.",
+            f"{len(refused) / n_films:.1%} of {n_films:,}; the first is {refused[0].path} ({refused[0].code}).",
+            "Copy them again from where they came; they are left out of everything else here.",
+        )
+
+
+def _about_small_splits(splits: Iterable[SplitCounts]) -> Iterator[Finding]:
+    for split in splits:
+        if split.n_films < SMALL_SPLIT:
+            yield Finding(
+                "medium",
+                f"small_{split.split}",
+                f"{split.split} is too small to decide anything on.",
+                f"It has {plural(split.n_films, 'film')}: one film is {100 / split.n_films:.2f} points of accuracy.",
+                "Report intervals with every figure from it."
+                if split.split == "test"
+                else "Cut a hold-out by patient from train instead; the train command does.",
+            )
+
+
+def _about_sizes(sizes: Sizes) -> Iterator[Finding]:
+    if sizes.aspect.max / sizes.aspect.min > 1.2:
+        yield Finding(
+            "note",
+            "aspect_ratios",
+            "The films have different shapes.",
+            f"Width over height goes from {sizes.aspect.min:.2f} to {sizes.aspect.max:.2f} (median "
+            f"{sizes.aspect.median:.2f}), in {plural(sizes.n_sizes, 'size')}.",
+            "Squashing to a square bends each film differently; know it when reading activation maps.",
+        )
+    if len(sizes.modes) > 1:
+        told = ", ".join(f"{mode} {count:,}" for mode, count in sizes.modes.items())
+        yield Finding(
+            "note",
+            "mixed_modes",
+            "The films have different colour modes.",
+            f"{told}. All are read as grey.",
+            "Nothing to do, unless the mode goes with the label (see the table of shortcuts).",
+        )
