@@ -1,0 +1,62 @@
+"""A progress bar on stderr for a terminal, sparse plain lines for everything else."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Report = Callable[[int, int], None]
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Report]:
+    """Show how far a piece of work is; yields the function to call with `(done, total)`.
+
+    On a terminal it is a bar with the time left, gone when the work is done (without colour where `NO_COLOR` is
+    set). Elsewhere it is a line every few seconds at most, and one at the end of work that took longer than that.
+    Nothing goes to stdout. A `total` of 0 means that nobody knows it.
+
+        with progress("Decoding films") as report:
+            open_cache(manifest, size=200, progress=report)
+    """
+    with _bar(what) if _is_terminal() else _lines(what) as report:
+        yield report
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+
+        def report(done: int, total: int) -> None:
+            shown.update(task, completed=done, total=total or None)
+
+        yield report
+
+
+@contextmanager
+def _lines(what: str) -> Iterator[Report]:
+    start = last = time.monotonic()
+    said = seen = ""
+
+    def report(done: int, total: int) -> None:
+        nonlocal last, said, seen
+        seen = f"{done} of {total}" if total else f"{done}"
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last, said = time.monotonic(), seen
+            print(f"{what}: {seen}", file=sys.stderr, flush=True)
+
+    yield report
+    if said:
+        print(f"{what}: {seen}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

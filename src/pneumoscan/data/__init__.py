@@ -1,0 +1,22 @@
+"""A table of films (`manifest`, `layouts`), its parts (`splits`) and its pixels (`cache`)."""
+
+from pneumoscan.data.cache import FilmCache, RefusedFilm, open_cache
+from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest, Split
+from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_split_csv
+
+__all__ = [
+    "CLASS_NAMES",
+    "SPLITS",
+    "FilmCache",
+    "FilmRecord",
+    "HoldOut",
+    "Manifest",
+    "RefusedFilm",
+    "Split",
+    "hold_out",
+    "load_manifest",
+    "open_cache",
+    "read_split_csv",
+    "write_split_csv",
+]

@@ -1,0 +1,258 @@
+"""Films decoded once: grey, squashed to N×N, in one memory-mapped file that is found again by its content.
+
+A cache is two files: `KEY.u8`, the rows of uint8 pixels, and `KEY.json`, which is written last and holds the SHA-256
+of the first. KEY hashes the content of every film, the size and the version of the preprocessing: another film gives
+another key, a folder that moved the same one. A pair that does not match its hash is built anew.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.cache_files import CacheFiles, Stored, check_space, not_writable, only_builder
+from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.errors import (
+    ConfigError,
+    DataDamagedError,
+    FilmError,
+    NothingUsableError,
+    NotWritableError,
+)
+from pneumoscan.files import open_atomic
+from pneumoscan.imaging.film import read, read_bytes
+from pneumoscan.imaging.preprocessing import VERSION, squash
+
+FORMAT = 1
+"""Of the two files; another number is another key."""
+
+MAX_WORKERS = 16
+
+_NAME = "<this film>"
+"""Stands for the path in stored messages, for the folder may have another name when the cache is opened again."""
+
+Progress = Callable[[int, int], None]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class RefusedFilm:
+    """A film that the reader refused.
+
+    Attributes:
+        path: As in the table.
+        code: Of the error, as `film.truncated`.
+        message: What is wrong with it, and what to do.
+    """
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class FilmCache:
+    """The readable films of a table, squashed.
+
+    Attributes:
+        images: uint8 memory map (n, size, size), read-only; 0 is black. Rows in the order of the table.
+        index: int64 (n,): row → index into the table's films.
+        refused: The films that have no row.
+        content_sha256: By path, the SHA-256 of the film's bytes; only files that could be opened are in it.
+        data_sha256: Identifies the data set: SHA-256 over the sorted (path, label, content hash) of all films.
+    """
+
+    images: npt.NDArray[np.uint8]
+    index: npt.NDArray[np.int64]
+    refused: tuple[RefusedFilm, ...]
+    content_sha256: dict[str, str]
+    data_sha256: str
+
+
+def cache_folder() -> Path:
+    """Return where caches lie: `$PNEUMOSCAN_CACHE`, else `$XDG_CACHE_HOME/pneumoscan`, else `~/.cache/pneumoscan`."""
+    if given := os.environ.get("PNEUMOSCAN_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "pneumoscan"
+
+
+def open_cache(
+    manifest: Manifest,
+    *,
+    size: int,
+    folder: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> FilmCache:
+    """Return the table's films squashed to `size`, from the cache or by decoding them now.
+
+    Every film is hashed on each call, so that a changed film is seen; only missing caches are decoded. Several
+    processes may call at once: one builds, the others wait for it.
+
+    Args:
+        manifest: The table.
+        size: Side of the square in pixels, 16 to 1024.
+        folder: Where the cache lies; by default `cache_folder()`.
+        workers: Threads that read and decode (Pillow works outside Python's lock); by default the cores there are.
+        progress: Called with (films done, films in all) while decoding.
+
+    Raises:
+        ConfigError: `size` or `workers` is out of range.
+        NothingUsableError: Not one film is readable.
+        DataDamagedError: A film changed while it was read.
+        DiskFullError: No space for the cache; nothing half is left.
+        NotWritableError: The folder cannot be written to.
+    """
+    if not 16 <= size <= 1024:
+        raise ConfigError(f"the films' size is {size!r}.", "It must be a whole number from 16 to 1024.")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers!r}.", "It must be at least 1.")
+    workers = workers or min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    place = Path(folder) if folder is not None else cache_folder()
+    hashes = _hash_all(manifest, workers)
+    pair = CacheFiles(place, _key(hashes, size), len(manifest), size)
+    stored = pair.load()
+    if stored is None:
+        with only_builder(pair):
+            # Another process may have built it while this one waited.
+            stored = pair.load() or _build(pair, manifest, hashes, workers, progress)
+    return _as_cache(manifest, hashes, stored)
+
+
+def _key(hashes: list[str], size: int) -> str:
+    text = "\n".join([f"format {FORMAT}", f"preprocessing {VERSION}", f"size {size}", *hashes])
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _hash_all(manifest: Manifest, workers: int) -> list[str]:
+    """Return the content hash of every film; for one that cannot be opened its error's code."""
+
+    def hash_one(record: FilmRecord) -> str:
+        try:
+            return hashlib.sha256(_bytes_of(manifest, record)).hexdigest()
+        except FilmError as refusal:
+            return refusal.code
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(_in_order(pool, hash_one, manifest.films, workers * 16))
+
+
+def _bytes_of(manifest: Manifest, record: FilmRecord) -> bytes:
+    """Return a film's bytes; of an array its shape and its pixels."""
+    source = manifest.source(record)
+    if isinstance(source, np.ndarray):
+        return f"{source.shape}\n".encode() + source.tobytes()
+    return read_bytes(source)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], ahead: int
+) -> Iterator[_Result]:
+    """Map like `pool.map`, with at most `ahead` results waiting, so that memory stays bounded."""
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _build(
+    pair: CacheFiles, manifest: Manifest, hashes: list[str], workers: int, progress: Progress | None
+) -> Stored:
+    check_space(pair)
+    index: list[int] = []
+    refused: list[tuple[int, str, str]] = []
+    digest = hashlib.sha256()
+    try:
+        with open_atomic(pair.pixels) as file:
+            for row, result in enumerate(_decode_all(manifest, hashes, pair.size, workers)):
+                if isinstance(result, FilmError):
+                    refused.append((row, result.code, str(result)))
+                else:
+                    index.append(row)
+                    digest.update(result)
+                    file.write(result)
+                if progress is not None:
+                    progress(row + 1, len(manifest))
+        pair.write_sidecar(digest.hexdigest(), index, refused)
+    except NotWritableError as problem:
+        raise not_writable(pair.folder) from problem
+    stored = pair.load()
+    if stored is None:
+        raise DataDamagedError(
+            f"{pair.pixels} does not read back as written.", "Check the disk, then run again."
+        )
+    return stored
+
+
+def _decode_all(
+    manifest: Manifest, hashes: list[str], size: int, workers: int
+) -> Iterator[bytes | FilmError]:
+    """Yield every film's size×size bytes, or why it is refused, in the order of the table."""
+
+    def decode(item: tuple[FilmRecord, str]) -> bytes | FilmError:
+        return _decode(manifest, *item, size)
+
+    # The reader silences Pillow's warnings film by film, and threads would leave the filters in each other's state.
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        yield from _in_order(pool, decode, zip(manifest.films, hashes, strict=True), workers * 8)
+
+
+def _decode(manifest: Manifest, record: FilmRecord, expected: str, size: int) -> bytes | FilmError:
+    try:
+        source = manifest.source(record)
+        if isinstance(source, np.ndarray):
+            return squash(read(source, min_side=1, name=_NAME), size).tobytes()
+        data = read_bytes(source)
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise DataDamagedError(
+                f"{source} changed while it was read.", "Run again when the copying is done."
+            )
+        return squash(read(data, name=_NAME), size).tobytes()
+    except FilmError as refusal:
+        return refusal
+
+
+def _as_cache(manifest: Manifest, hashes: list[str], stored: Stored) -> FilmCache:
+    refused = tuple(
+        RefusedFilm(manifest.films[row].path, code, message.replace(_NAME, manifest.films[row].path))
+        for row, code, message in stored.refused
+    )
+    if not stored.index:
+        first = f" The first: {refused[0].message}" if refused else ""
+        raise NothingUsableError(
+            f"none of the {len(manifest)} films in {manifest.root} can be read.", first.strip()
+        )
+    content = {
+        film.path: value for film, value in zip(manifest.films, hashes, strict=True) if len(value) == 64
+    }
+    return FilmCache(
+        images=stored.images,
+        index=np.array(stored.index, dtype=np.int64),
+        refused=refused,
+        content_sha256=content,
+        data_sha256=_data_sha256(manifest, hashes),
+    )
+
+
+def _data_sha256(manifest: Manifest, hashes: list[str]) -> str:
+    rows = sorted((film.path, film.label, value) for film, value in zip(manifest.films, hashes, strict=True))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,129 @@
+"""The two files of a film cache on the disk: whole or rebuilt, one builder at a time, nothing left behind.
+
+`KEY.u8` holds the rows of uint8 pixels; `KEY.json`, written last, what the rows are and the SHA-256 of the first.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import DiskFullError, LockedError, NotWritableError
+from pneumoscan.files import locked, make_folder, sha256_of, write_atomic
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a pair of files holds: the pixels, their rows in the table, and (row, code, message) of the refused."""
+
+    images: npt.NDArray[np.uint8]
+    index: list[int]
+    refused: list[tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class CacheFiles:
+    """The two files of one cache: `n` films of the table, squashed to `size`, under the name `key`."""
+
+    folder: Path
+    key: str
+    n: int
+    size: int
+
+    @property
+    def pixels(self) -> Path:
+        """The file of pixels."""
+        return self.folder / f"{self.key}.u8"
+
+    @property
+    def sidecar(self) -> Path:
+        """The file that tells what the rows are."""
+        return self.folder / f"{self.key}.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that a builder locks."""
+        return self.folder / f"{self.key}.lock"
+
+    def load(self) -> Stored | None:
+        """Return what is there if it is whole by its own hashes, else None."""
+        try:
+            told = json.loads(self.sidecar.read_bytes())
+            body = told["body"]
+            index, refused = body["index"], [(int(i), str(c), str(m)) for i, c, m in body["refused"]]
+            whole = (
+                told["body_sha256"] == _json_sha256(body)
+                and sorted(index + [row for row, _, _ in refused]) == list(range(self.n))
+                and self.pixels.stat().st_size == len(index) * self.size**2
+                and (not index or sha256_of(self.pixels) == body["pixels_sha256"])
+            )
+            return Stored(self._map(len(index)), index, refused) if whole else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _map(self, rows: int) -> npt.NDArray[np.uint8]:
+        if not rows:
+            return np.empty((0, self.size, self.size), dtype=np.uint8)
+        return np.memmap(self.pixels, dtype=np.uint8, mode="r", shape=(rows, self.size, self.size))
+
+    def write_sidecar(
+        self, stored_sha256: str, index: list[int], refused: list[tuple[int, str, str]]
+    ) -> None:
+        """Write the second file, which makes the pair whole."""
+        body = {"pixels_sha256": stored_sha256, "size": self.size, "index": index, "refused": refused}
+        # Names on a disk need not be UTF-8, hence ASCII with escapes.
+        write_atomic(self.sidecar, json.dumps({"body_sha256": _json_sha256(body), "body": body}))
+
+
+def _json_sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def only_builder(pair: CacheFiles) -> Iterator[None]:
+    """Hold the pair's lock, and remove what builders that were killed left behind."""
+    with ExitStack() as stack:
+        try:
+            make_folder(pair.folder)
+            stack.enter_context(locked(pair.lock, wait=True, what="the film cache"))
+        except (NotWritableError, FileExistsError) as problem:
+            raise not_writable(pair.folder) from problem
+        _sweep(pair)
+        yield
+
+
+def not_writable(folder: Path) -> NotWritableError:
+    """Return the error for a cache folder that refuses to be written to."""
+    return NotWritableError(
+        f"the film cache cannot be written in {folder}.",
+        "Set PNEUMOSCAN_CACHE to a folder that you may write to.",
+    )
+
+
+def _sweep(pair: CacheFiles) -> None:
+    """Remove temporary files whose builder is gone: those of this key, and those whose lock is free."""
+    for leftover in pair.folder.glob(".*.tmp"):
+        key = leftover.name[1:].split(".", 1)[0]
+        with suppress(LockedError, OSError, NotWritableError):
+            if key == pair.key:
+                leftover.unlink()
+            elif len(key) == len(pair.key):
+                with locked(pair.folder / f"{key}.lock"):
+                    leftover.unlink()
+
+
+def check_space(pair: CacheFiles) -> None:
+    """Refuse to begin where the disk has less room than the pixels need; raises DiskFullError."""
+    needed, free = pair.n * pair.size**2, shutil.disk_usage(pair.folder).free
+    if needed > free:
+        raise DiskFullError(
+            f"the film cache needs {needed >> 20} MiB in {pair.folder}, where {free >> 20} MiB are free.",
+            "Free some space, or set PNEUMOSCAN_CACHE to a folder on a larger disk.",
+        )

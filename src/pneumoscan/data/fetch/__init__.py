@@ -1,0 +1,148 @@
+"""Getting the Kaggle set "Chest X-Ray Images (Pneumonia)": by kagglehub, or out of a zip file that is there already.
+
+D. Kermany, K. Zhang, M. Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj; D. Kermany et al., Cell 172 (2018)
+1122–1131. Licence CC BY 4.0.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumoscan.data.fetch.archive import extract, plan
+from pneumoscan.data.fetch.kaggle import copy_films, download
+from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.manifest import CLASS_NAMES, SPLITS
+from pneumoscan.errors import DataDamagedError, UsageError
+from pneumoscan.files import locked, make_folder, sync_folder, write_problems
+
+Progress = Callable[[int, int], None]
+
+KNOWN_COUNTS: dict[str, dict[str, int]] = {
+    "Kaggle": {
+        "train/NORMAL": 1341,
+        "train/PNEUMONIA": 3875,
+        "val/NORMAL": 8,
+        "val/PNEUMONIA": 8,
+        "test/NORMAL": 234,
+        "test/PNEUMONIA": 390,
+    },
+    "Mendeley": {"train/NORMAL": 1349, "train/PNEUMONIA": 3883, "test/NORMAL": 234, "test/PNEUMONIA": 390},
+}
+"""Films by folder in the two editions of the set; Mendeley's has the 16 films of val in train."""
+
+__all__ = ["KNOWN_COUNTS", "Fetched", "fetch", "unpack"]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was laid down.
+
+    Attributes:
+        folder: The data set's folder, with `train` and `test` in it.
+        counts: Films by `split/CLASS`; folders without films are not in it.
+        edition: `Kaggle` or `Mendeley` where the counts are those of it, else an empty string.
+    """
+
+    folder: Path
+    counts: dict[str, int]
+    edition: str
+
+
+def fetch(
+    folder: Path, *, zip_path: Path | None = None, verify: bool = True, progress: Progress | None = None
+) -> Fetched:
+    """Put the set into `folder`, from a zip file or, without one, from Kaggle.
+
+    Args:
+        folder: Where to; absent or empty. It gets its name when everything is in it.
+        zip_path: A zip file with the set, from the Kaggle page or Mendeley Data.
+        verify: Refuse a set with other numbers of films than the known editions have.
+        progress: Called with (films done, films in all).
+
+    Raises:
+        UsageError: `folder` has something in it.
+        ArchiveError: The zip file is damaged or would do harm.
+        DataDamagedError: The numbers of films are not those expected.
+        MissingDependencyError, NoNetworkError: Without a zip file: no kagglehub, or no answer.
+        DiskFullError, NotWritableError, LockedError: The disk's and the folder's state.
+    """
+    if zip_path is not None:
+        return unpack(zip_path, folder, verify=verify, progress=progress)
+    _check_target(folder)
+    manifest = load_manifest(download())
+    counts = _count(f"{film.split}/{CLASS_NAMES[film.label]}" for film in manifest.films)
+    edition = _check_counts(counts, verify)
+    _lay_down(folder, lambda into: copy_films(manifest, into, progress))
+    return Fetched(folder, counts, edition)
+
+
+def unpack(zip_path: Path, folder: Path, *, verify: bool = True, progress: Progress | None = None) -> Fetched:
+    """Unpack the films of a zip file into `folder`; arguments and errors as `fetch`.
+
+    Nothing else in the archive is taken: not `__MACOSX`, not hidden files, not the second copy of the set that the
+    Kaggle archive has inside the first.
+    """
+    _check_target(folder)
+    entries = plan(zip_path)
+    counts = _count(entry.folder for entry in entries)
+    edition = _check_counts(counts, verify)
+    _lay_down(folder, lambda into: extract(zip_path, entries, into, progress))
+    return Fetched(folder, counts, edition)
+
+
+def _count(folders: Iterable[str]) -> dict[str, int]:
+    found = Counter(folders)
+    order = [f"{split}/{name}" for split in SPLITS for name in CLASS_NAMES]
+    return {name: found[name] for name in order if found[name]}
+
+
+def _check_counts(counts: Mapping[str, int], verify: bool) -> str:
+    for edition, expected in KNOWN_COUNTS.items():
+        if counts == expected:
+            return edition
+    if verify:
+        expected = KNOWN_COUNTS["Kaggle"]
+        told = ", ".join(
+            f"{name}: {counts.get(name, 0)} instead of {expected[name]}"
+            for name in expected
+            if counts.get(name, 0) != expected[name]
+        )
+        raise DataDamagedError(
+            f"the set is not complete, or not the one expected: {told}.",
+            "Download it again, or add --no-verify to take it as it is. Nothing was written.",
+        )
+    return ""
+
+
+def _check_target(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty.", "Name a new folder, or empty this one yourself.")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{place} is a file.", "Name a new folder.")
+
+
+def _lay_down(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` work in a folder beside the target, which takes the target's name when it is full."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link that is the target stays one
+    make_folder(folder.parent)
+    partial, lock = folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.lock"
+    with locked(lock, what=str(folder)), write_problems(folder):
+        _check_target(folder)
+        # Left by a run that was killed: the lock shows that nobody works in it.
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            fill(partial)
+            # One flush for thousands of files, before the name says that they are there.
+            os.sync()
+            partial.replace(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        finally:
+            lock.unlink(missing_ok=True)
+        sync_folder(folder.parent)

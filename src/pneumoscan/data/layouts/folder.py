@@ -1,0 +1,202 @@
+"""The folder layout: DIR/SPLIT/CLASS/film, as the Kaggle set "Chest X-Ray Images (Pneumonia)" has it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest, Split
+from pneumoscan.data.names import facts_of, split_named
+from pneumoscan.errors import LayoutError
+
+# The reader tells formats by content; what is listed here beyond JPEG and PNG is refused there with its reason.
+FILM_SUFFIXES = frozenset(
+    (
+        "jpeg",
+        "jpg",
+        "jpe",
+        "jfif",
+        "png",
+        "tif",
+        "tiff",
+        "bmp",
+        "gif",
+        "webp",
+        "jp2",
+        "heic",
+        "avif",
+        "dcm",
+        "dicom",
+    )
+)
+MAX_DEPTH = 3
+
+
+@dataclass
+class _Place:
+    """A folder that may be the root of a data set: its class folders by (split, label), and what else it has."""
+
+    root: Path
+    depth: int
+    classes: list[tuple[Split, int, Path]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether a split has both classes."""
+        labels = Counter(split for split, _ in {(split, label) for split, label, _ in self.classes})
+        return max(labels.values(), default=0) == 2
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Lower is better: whole sets first, then the shallower."""
+        return (0 if self.is_whole else 1, self.depth)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder name is one that operating systems leave behind, and no one means."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
+
+
+def has_film_name(name: str) -> bool:
+    """Tell whether a name may be a film's: a picture's ending, an ending of digits, or none."""
+    suffix = os.path.splitext(name)[1][1:].lower()  # noqa: PTH122 - names, not paths
+    return not suffix or suffix.isdigit() or suffix in FILM_SUFFIXES
+
+
+def load_folder(path: Path, *, labelled: bool = True) -> Manifest | None:
+    """Read a folder layout; None if there is none.
+
+    Args:
+        path: The folder, or one above it by at most three steps.
+        labelled: False reads the films that lie in `path` itself, without class folders; their label is -1.
+
+    Raises:
+        LayoutError: There are two data sets and no telling which is meant, or a folder cannot be listed.
+    """
+    if not labelled:
+        place = _Place(path, 0, [("test", -1, path)])
+    else:
+        found = _choose(path, list(_places(path)))
+        if found is None:
+            return None
+        place = found
+    return _manifest(place)
+
+
+def _places(path: Path) -> Iterator[_Place]:
+    """Walk at most `MAX_DEPTH` folders down, breadth first, each real folder once, until a whole set was seen."""
+    level, seen, whole = [path], set[Path](), False
+    for depth in range(MAX_DEPTH + 1):
+        below: list[Path] = []
+        for folder in level:
+            # A link to a folder above would otherwise be walked again under another name.
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            subfolders = _folders_if_listable(folder) if depth else _folders(folder)
+            below += subfolders
+            for place in (_by_split(folder, subfolders, depth), _by_class(folder, subfolders, depth)):
+                if place.classes:
+                    whole = whole or place.is_whole
+                    yield place
+        if whole:
+            return
+        level = below
+
+
+def _by_split(folder: Path, subfolders: list[Path], depth: int) -> _Place:
+    place = _Place(folder, depth)
+    for subfolder in subfolders:
+        split = split_named(subfolder.name)
+        if split is None:
+            place.others.append(subfolder.name)
+            continue
+        _add_classes(place, split, _folders(subfolder))
+    return place
+
+
+def _by_class(folder: Path, subfolders: list[Path], depth: int) -> _Place:
+    """See the folder as one split: the one of its name, else train."""
+    place = _Place(folder, depth)
+    split = split_named(folder.name) or "train"
+    _add_classes(place, split, subfolders)
+    place.notes.append(f"{folder.name} has no split folders: all of it is taken as {split}.")
+    # Where a folder with split folders is as good, that one is meant.
+    place.depth += 1
+    return place
+
+
+def _add_classes(place: _Place, split: Split, subfolders: list[Path]) -> None:
+    for subfolder in subfolders:
+        name = subfolder.name.upper()
+        if name not in CLASS_NAMES:
+            place.others.append(subfolder.relative_to(place.root).as_posix())
+        elif any(has_film_name(entry.name) and not is_hidden(entry.name) for entry in _entries(subfolder)):
+            place.classes.append((split, CLASS_NAMES.index(name), subfolder))
+        else:
+            place.notes.append(f"{subfolder.relative_to(place.root).as_posix()} has no films.")
+
+
+def _choose(path: Path, places: list[_Place]) -> _Place | None:
+    """Return the shallowest complete data set; a deeper one is a copy, as in the Kaggle archive."""
+    best = sorted(places, key=lambda place: (place.rank, str(place.root)))
+    if not best:
+        return None
+    rivals = [place for place in best if place.rank == best[0].rank]
+    if len(rivals) > 1:
+        names = ", ".join(place.root.relative_to(path).as_posix() for place in rivals[:4])
+        raise LayoutError(f"{path} holds several data sets: {names}.", "Name the folder that is meant.")
+    return best[0]
+
+
+def _manifest(place: _Place) -> Manifest:
+    films: list[FilmRecord] = []
+    passed: Counter[str] = Counter()
+    for split, label, folder in place.classes:
+        films += _films(place.root, folder, split, label, passed)
+    films.sort(key=lambda film: (SPLITS.index(film.split), film.label, film.path))
+    notes = list(place.notes)
+    if place.others:
+        notes.append(f"folders passed over: {', '.join(sorted(place.others)[:8])}.")
+    notes += [f"{count} {what} passed over." for what, count in sorted(passed.items())]
+    return Manifest(root=place.root, layout="folder", films=tuple(films), notes=tuple(notes))
+
+
+def _films(root: Path, folder: Path, split: Split, label: int, passed: Counter[str]) -> Iterator[FilmRecord]:
+    for entry in _entries(folder):
+        if is_hidden(entry.name):
+            passed["hidden files (.DS_Store, ._*)"] += 1
+        elif entry.is_dir():
+            passed["folders inside class folders"] += 1
+        elif not has_film_name(entry.name):
+            passed[f"files ending in {os.path.splitext(entry.name)[1].lower()}"] += 1  # noqa: PTH122
+        else:
+            path = (folder / entry.name).relative_to(root).as_posix()
+            facts = facts_of(path)
+            yield FilmRecord(path, label, split, facts.patient_id, facts.cause if label == 1 else None)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        folder / entry.name for entry in _entries(folder) if entry.is_dir() and not is_hidden(entry.name)
+    )
+
+
+def _folders_if_listable(folder: Path) -> list[Path]:
+    try:
+        return _folders(folder)
+    except LayoutError:
+        return []
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as problem:
+        raise LayoutError(
+            f"{folder} cannot be listed: {problem.strerror}.", "Check its permissions."
+        ) from problem

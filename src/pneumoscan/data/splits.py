@@ -1,0 +1,224 @@
+"""The hold-out of train: by patient and exact copy, alike in label and cause, the same from the same seed."""
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.errors import ConfigError, DataDamagedError, NothingUsableError
+from pneumoscan.files import write_atomic
+
+COLUMNS = ("path", "label", "patient_id", "part")
+
+Stratum = tuple[int, str | None]
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Two parts of a table that share no patient and no exact copy.
+
+    Attributes:
+        train: Indices into the table's films, ascending.
+        val: The held-out ones, ascending.
+        seed: What they were drawn with; -1 if they were read from a file.
+        fraction: The share of `val` that was asked for; the share it has if they were read from a file.
+    """
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    seed: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Films that stay together: their indices, how many of each stratum, and a random number from seed and name."""
+
+    members: tuple[int, ...]
+    counts: Counter[Stratum]
+    draw: bytes
+
+    def has(self, label: int) -> bool:
+        return any(stratum[0] == label for stratum in self.counts)
+
+
+def hold_out(
+    manifest: Manifest, *, fraction: float = 0.15, seed: int = 0, duplicates: Mapping[str, str] | None = None
+) -> HoldOut:
+    """Draw a hold-out from a table: whole patients, in the table's proportion of labels and causes.
+
+    Groups are walked through in random order; one goes to `val` if that brings the numbers of its strata (label and
+    cause) nearer to their targets. The result depends on the rows and the seed, not on the order of the rows.
+
+    Args:
+        manifest: The table; usually `of_split("train")`.
+        fraction: Share of the films to hold out, above 0 and below 1.
+        seed: Another seed draws other patients.
+        duplicates: Content hash by path; films of the same hash stay together.
+
+    Raises:
+        ConfigError: `fraction` is not between 0 and 1.
+        NothingUsableError: A class has too few patients for two parts.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"the fraction to hold out is {fraction!r}.", "It must lie between 0 and 1.")
+    groups = _groups(manifest, seed, duplicates or {})
+    _check_enough(groups)
+    groups.sort(key=lambda group: group.draw)
+    chosen = _draw(groups, fraction)
+    _mend(groups, chosen)
+    val = {index for group, taken in zip(groups, chosen, strict=True) if taken for index in group.members}
+    train = tuple(index for index in range(len(manifest)) if index not in val)
+    return HoldOut(train=train, val=tuple(sorted(val)), seed=seed, fraction=fraction)
+
+
+def _groups(manifest: Manifest, seed: int, duplicates: Mapping[str, str]) -> list[_Group]:
+    """Join films that share a patient or a hash, also over several steps (union-find)."""
+    parent = list(range(len(manifest)))
+
+    def find(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, film in enumerate(manifest.films):
+        keys = [("patient", film.patient_id)]
+        if film.path in duplicates:
+            keys.append(("content", duplicates[film.path]))
+        for key in keys:
+            parent[find(index)] = find(first.setdefault(key, index))
+    members: dict[int, list[int]] = {}
+    for index in range(len(manifest)):
+        members.setdefault(find(index), []).append(index)
+    return [_group(manifest.films, indices, seed) for indices in members.values()]
+
+
+def _group(films: tuple[FilmRecord, ...], members: list[int], seed: int) -> _Group:
+    counts = Counter((films[index].label, films[index].cause) for index in members)
+    name = min(films[index].path for index in members)
+    draw = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
+    return _Group(tuple(members), counts, draw)
+
+
+def _check_enough(groups: list[_Group]) -> None:
+    for label, name in enumerate(CLASS_NAMES):
+        number = sum(group.has(label) for group in groups)
+        if number < 2:
+            raise NothingUsableError(
+                f"{name} has {number} patient{'' if number == 1 else 's'}, too few to hold some out.",
+                "Both classes need at least 2 patients (files named by the Kaggle rules, or a patient_id column).",
+            )
+
+
+def _draw(groups: list[_Group], fraction: float) -> list[bool]:
+    """Say for every group whether it goes to val.
+
+    A pass moves each group in turn, in or out, if that shrinks the sum over the strata of the squared distance from
+    the target; the first pass fills val, later ones mend what groups of several strata have pushed off. It ends, for
+    every move shrinks a sum that has a least value.
+    """
+    total = sum((group.counts for group in groups), Counter[Stratum]())
+    missing = {stratum: fraction * count for stratum, count in total.items()}
+    chosen, moved = [False] * len(groups), True
+    while moved:
+        moved = False
+        for index, group in enumerate(groups):
+            way = -1 if chosen[index] else 1
+            gain = sum(
+                count * (2 * way * missing[stratum] - count) for stratum, count in group.counts.items()
+            )
+            # Above the rounding of the sums, or a move could be undone and done for ever.
+            if gain > 1e-6:
+                chosen[index], moved = not chosen[index], True
+                missing = {stratum: left - way * group.counts[stratum] for stratum, left in missing.items()}
+    return chosen
+
+
+def _mend(groups: list[_Group], chosen: list[bool]) -> None:
+    """See to it that each part has each class, by moving the smallest group that serves."""
+    for label in range(len(CLASS_NAMES)):
+        for part in (True, False):
+            if any(taken == part and group.has(label) for group, taken in zip(groups, chosen, strict=True)):
+                continue
+            able = [index for index, group in enumerate(groups) if group.has(label)]
+            chosen[min(able, key=lambda index: (len(groups[index].members), groups[index].draw))] = part
+    for label, name in enumerate(CLASS_NAMES):
+        parts = {taken for group, taken in zip(groups, chosen, strict=True) if group.has(label)}
+        if len(parts) < 2:
+            raise NothingUsableError(
+                f"the patients cannot be parted so that both parts have {name}.", "Label more patients."
+            )
+
+
+def write_split_csv(path: Path, manifest: Manifest, hold: HoldOut) -> None:
+    """Write which film is in which part: `path,label,patient_id,part` with part `train` or `val`.
+
+    Raises:
+        DiskFullError, NotWritableError: See `files.open_atomic`.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    held = set(hold.val)
+    for index in sorted((*hold.train, *hold.val)):
+        film = manifest.films[index]
+        writer.writerow((film.path, film.label, film.patient_id, "val" if index in held else "train"))
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_split_csv(path: Path, manifest: Manifest) -> HoldOut:
+    """Read what `write_split_csv` wrote, and check it against the table.
+
+    Every row must be in the table with the same label and patient, and no patient may be in both parts. Films of
+    the table that the file does not name are in neither part.
+
+    Raises:
+        DataDamagedError: The file is missing, is no such table, or belongs to other films.
+    """
+    at = {film.path: index for index, film in enumerate(manifest.films)}
+    parts: dict[int, str] = {}
+    sides: dict[str, str] = {}
+    for line, row in _split_rows(path):
+        index = at.get(row["path"])
+        if index is None:
+            raise _mismatch(path, line, f"{row['path']!r} is not among the films")
+        film = manifest.films[index]
+        if index in parts or row["part"] not in {"train", "val"}:
+            raise _mismatch(path, line, f"{row['path']!r} is named twice or its part is {row['part']!r}")
+        if (row["label"], row["patient_id"]) != (str(film.label), film.patient_id):
+            raise _mismatch(path, line, f"{row['path']!r} has another label or patient now")
+        if sides.setdefault(film.patient_id, row["part"]) != row["part"]:
+            raise _mismatch(path, line, f"patient {film.patient_id!r} is in both parts")
+        parts[index] = row["part"]
+    if len(set(parts.values())) < 2:
+        raise _mismatch(path, 1, "a part is empty")
+    train, val = (tuple(sorted(i for i, part in parts.items() if part == name)) for name in ("train", "val"))
+    return HoldOut(train=train, val=val, seed=-1, fraction=len(val) / len(parts))
+
+
+def _split_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if tuple(next(reader, ())) != COLUMNS:
+            raise _mismatch(path, 1, f"the columns are not {','.join(COLUMNS)}")
+        for cells in reader:
+            if len(cells) != len(COLUMNS):
+                raise _mismatch(path, reader.line_num, f"{len(cells)} cells")
+            yield reader.line_num, dict(zip(COLUMNS, cells, strict=True))
+    except OSError as problem:
+        raise DataDamagedError(
+            f"{path} cannot be read: {problem.strerror}.", "Draw the split anew."
+        ) from problem
+    except csv.Error as problem:
+        raise DataDamagedError(f"{path} is not a table: {problem}.", "Draw the split anew.") from problem
+
+
+def _mismatch(path: Path, line: int, what: str) -> DataDamagedError:
+    return DataDamagedError(f"{path} line {line}: {what}.", "The split belongs to other films; draw it anew.")

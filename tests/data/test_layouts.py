@@ -1,0 +1,339 @@
+"""Folders, tables and arrays as they come: untidy, nested twice, with a word in the wrong cell."""
+
+import io
+import os
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumoscan.data import load_manifest
+from pneumoscan.data.names import facts_of
+from pneumoscan.errors import DataDamagedError, LayoutError
+
+
+def _touch(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x")
+    return root
+
+
+def _paths(manifest):
+    return [film.path for film in manifest.films]
+
+
+@pytest.mark.parametrize(
+    ("path", "patient", "cause"),
+    [
+        ("train/PNEUMONIA/person1946_bacteria_4874.jpeg", "person1946", "bacteria"),
+        ("person124_virus_249.jpeg", "person124", "virus"),
+        ("person63_virus_123_1.jpeg", "person63", "virus"),
+        ("IM-0115-0001.jpeg", "IM-0115", None),
+        ("IM-0429-0001-0002.jpeg", "IM-0429", None),
+        ("NORMAL2-IM-1427-0001.jpeg", "NORMAL2-IM-1427", None),
+        ("BACTERIA-1008087-0001.jpeg", "1008087", "bacteria"),
+        ("VIRUS-1008087-0002.jpeg", "1008087", "virus"),
+        ("NORMAL-1003233-0001.jpeg", "1003233", None),
+        ("x/holiday.jpeg", "holiday", None),
+        ("person_bacteria.jpeg", "person_bacteria", None),
+    ],
+)
+def test_names_tell_patient_and_cause(path, patient, cause):
+    assert facts_of(path) == (patient, cause)
+
+
+def test_folder_of_films(film_folder):
+    manifest = load_manifest(film_folder)
+    assert manifest.layout == "folder"
+    assert Counter((film.split, film.label) for film in manifest.films) == {
+        ("train", 0): 18, ("train", 1): 18, ("val", 0): 3, ("val", 1): 3, ("test", 0): 9, ("test", 1): 9,
+    }  # fmt: skip
+    order = [(("train", "val", "test").index(film.split), film.label, film.path) for film in manifest.films]
+    assert order == sorted(order)
+    assert manifest.notes == ()
+    assert {film.cause for film in manifest.films if film.label == 0} == {None}
+    assert {film.cause for film in manifest.films if film.label == 1} == {"bacteria", "virus"}
+    assert manifest.read(manifest.films[0]).height == 120
+
+
+@pytest.mark.parametrize("nest", ["chest_xray", "chest_xray/chest_xray", "a/b/chest_xray"])
+def test_folder_further_down(tmp_path, nest):
+    _touch(tmp_path, f"{nest}/train/NORMAL/a.jpeg", f"{nest}/train/PNEUMONIA/b.jpeg")
+    manifest = load_manifest(tmp_path)
+    assert manifest.root == tmp_path / nest
+    assert _paths(manifest) == ["train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg"]
+
+
+def test_the_archives_second_copy_is_not_counted(tmp_path):
+    for nest in ("chest_xray", "chest_xray/chest_xray", "chest_xray/__MACOSX/chest_xray"):
+        _touch(tmp_path, f"{nest}/train/NORMAL/a.jpeg", f"{nest}/train/PNEUMONIA/b.jpeg")
+    _touch(tmp_path, "chest_xray/.DS_Store", "chest_xray/train/.DS_Store")
+    manifest = load_manifest(tmp_path)
+    assert manifest.root == tmp_path / "chest_xray"
+    assert len(manifest) == 2
+    assert any("chest_xray" in note for note in manifest.notes)
+
+
+def test_a_whole_set_further_down_wins_over_half_a_one(tmp_path):
+    _touch(tmp_path, "train/NORMAL/x.jpeg", "set/train/NORMAL/a.jpeg", "set/train/PNEUMONIA/b.jpeg")
+    assert load_manifest(tmp_path).root == tmp_path / "set"
+
+
+def test_two_sets_side_by_side_are_refused(tmp_path):
+    for name in ("one", "two"):
+        _touch(tmp_path, f"{name}/train/NORMAL/a.jpeg", f"{name}/train/PNEUMONIA/b.jpeg")
+    with pytest.raises(LayoutError, match="several data sets: one, two"):
+        load_manifest(tmp_path)
+
+
+def test_what_is_passed_over_is_told(tmp_path):
+    folder = tmp_path / "train" / "normal"
+    _touch(folder, "a.JPG", "b", "c.0001", "d.dcm", "._a.JPG", ".DS_Store", "notes.txt", "deeper/x.jpeg")
+    _touch(
+        tmp_path, "Train2/NORMAL/x.jpeg", "train/COVID/x.jpeg", "train/Pneumonia/p.png", "val/NORMAL/.keep"
+    )
+    manifest = load_manifest(tmp_path)
+    assert _paths(manifest) == [f"train/normal/{n}" for n in ("a.JPG", "b", "c.0001", "d.dcm")] + [
+        "train/Pneumonia/p.png"
+    ]
+    told = " ".join(manifest.notes)
+    for words in (
+        "2 hidden files",
+        "1 files ending in .txt",
+        "1 folders inside",
+        "train/COVID",
+        "val/NORMAL has no films",
+    ):
+        assert words in told
+
+
+@pytest.mark.parametrize(("name", "split"), [("mine", "train"), ("test", "test"), ("VAL", "val")])
+def test_class_folders_alone_are_one_split(tmp_path, name, split):
+    _touch(tmp_path / name, "NORMAL/a.jpeg", "PNEUMONIA/b.jpeg")
+    manifest = load_manifest(tmp_path / name)
+    assert {film.split for film in manifest.films} == {split}
+    assert f"taken as {split}" in manifest.notes[0]
+
+
+def test_links_to_films_are_films_and_loops_end(tmp_path):
+    _touch(tmp_path, "real/a.jpeg", "set/train/PNEUMONIA/b.jpeg")
+    (tmp_path / "set/train/NORMAL").mkdir()
+    (tmp_path / "set/train/NORMAL/linked.jpeg").symlink_to(tmp_path / "real/a.jpeg")
+    (tmp_path / "set/train/NORMAL/broken.jpeg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "set/loop").symlink_to(tmp_path / "set")
+    (tmp_path / "set/train/NORMAL/loop.jpeg").symlink_to(tmp_path / "set")
+    manifest = load_manifest(tmp_path / "set")
+    assert _paths(manifest) == [
+        "train/NORMAL/broken.jpeg",
+        "train/NORMAL/linked.jpeg",
+        "train/PNEUMONIA/b.jpeg",
+    ]
+
+
+def test_a_loop_of_links_without_films_ends(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b").symlink_to(tmp_path)
+    with pytest.raises(LayoutError):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty", "film.jpeg", "empty_classes"])
+def test_nothing_usable_shows_the_layouts(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty_classes/train/NORMAL").mkdir(parents=True)
+    _touch(tmp_path, "film.jpeg")
+    with pytest.raises(LayoutError, match="path,label") as caught:
+        load_manifest(tmp_path / name)
+    assert str(tmp_path / name) in caught.value.message
+
+
+def test_films_without_labels_where_none_are_needed(tmp_path):
+    _touch(tmp_path, "a.jpeg", "b.png", "notes.txt")
+    with pytest.raises(LayoutError):
+        load_manifest(tmp_path)
+    manifest = load_manifest(tmp_path, labels_required=False)
+    assert [(film.path, film.label, film.split) for film in manifest.films] == [
+        ("a.jpeg", -1, "test"), ("b.png", -1, "test"),
+    ]  # fmt: skip
+
+
+def _csv(tmp_path: Path, text: str | bytes, name: str = "set.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_csv_with_every_column(tmp_path):
+    text = "path,label,patient_id,split\nb/x.jpeg,PNEUMONIA,p1,test\na.jpeg,normal,p2,\n./c.jpeg,1,,val\n"
+    manifest = load_manifest(_csv(tmp_path, text))
+    assert [(f.path, f.label, f.patient_id, f.split) for f in manifest.films] == [
+        ("a.jpeg", 0, "p2", "train"), ("c.jpeg", 1, "c", "val"), ("b/x.jpeg", 1, "p1", "test"),
+    ]  # fmt: skip
+    assert manifest.root == tmp_path
+    assert manifest.source(manifest.films[0]) == tmp_path / "a.jpeg"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_of_spreadsheets(tmp_path, delimiter):
+    text = "\ufeffPath,Label,age\r\nperson7_virus_1.jpeg,1,3\r\n\r\nIM-0001-0001.jpeg,0,4\r\n".replace(
+        ",", delimiter
+    )
+    manifest = load_manifest(_csv(tmp_path, text))
+    assert [(f.patient_id, f.cause) for f in manifest.films] == [("IM-0001", None), ("person7", "virus")]
+    assert "age" in manifest.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,label\na.jpeg,0\nb.jpeg,maybe\n", r"line 3, column label: 'maybe'"),
+        ("path,label\na.jpeg,\n", r"line 2, column label: ''"),
+        ("path,label,split\na.jpeg,1,dev\n", r"line 2, column split: 'dev'"),
+        ("path,label\n,1\n", r"line 2, column path"),
+        ("path,label\na.jpeg,1\nb.jpeg,0\n./a.jpeg,1\n", r"line 4, column path: 'a.jpeg' is also in line 2"),
+        ("file,label\na.jpeg,1\n", r"line 1 has no column 'path'"),
+        ("path\na.jpeg\n", r"line 1 has no column 'label'"),
+        ("path,label,label\na.jpeg,1,0\n", r"'label' twice"),
+        ("path,label\na,b.jpeg,1\n", r"line 2: 3 cells"),
+        ('path,label\n"a.jpeg,1\n', r"line 2"),
+        ("", "line 1 has no column"),
+        (b"path,label\n\xff\xfe.jpeg,1\n", "not UTF-8"),
+        ("path,label\n", "no films"),
+    ],
+)
+def test_csv_errors_name_line_and_column(tmp_path, text, words):
+    with pytest.raises(LayoutError, match=words):
+        load_manifest(_csv(tmp_path, text))
+
+
+def test_csv_without_labels_where_none_are_needed(tmp_path):
+    manifest = load_manifest(_csv(tmp_path, "path\na.jpeg\n"), labels_required=False)
+    assert (manifest.films[0].label, manifest.films[0].split) == (-1, "test")
+
+
+def test_folder_with_a_table(tmp_path):
+    _csv(tmp_path, "path,label\na.jpeg,1\n", "films.csv")
+    assert load_manifest(tmp_path).layout == "csv"
+    _csv(tmp_path, "path,label\na.jpeg,1\n", "labels.csv")
+    with pytest.raises(LayoutError, match="several tables"):
+        load_manifest(tmp_path)
+
+
+def _arrays(n=6, side=28, channels=()):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, side, side, *channels), dtype=np.uint8)
+    return {
+        f"{split}_{part}": value
+        for split in ("train", "val", "test")
+        for part, value in (("images", images), ("labels", (np.arange(n) % 2).reshape(n, 1)))
+    }
+
+
+@pytest.mark.parametrize(("side", "channels"), [(28, ()), (64, (3,)), (224, ())])
+def test_npz(tmp_path, side, channels):
+    arrays = _arrays(side=side, channels=channels)
+    np.savez_compressed(tmp_path / "pneumoniamnist.npz", **arrays)
+    manifest = load_manifest(tmp_path / "pneumoniamnist.npz")
+    assert len(manifest) == 18
+    assert len(set(manifest.patient_ids)) == 18
+    film = manifest.of_split("val").films[4]
+    assert (film.path, film.label) == ("pneumoniamnist.npz#val/3", 1)
+    assert manifest.read(film).height == side
+    if not channels:
+        np.testing.assert_array_equal(manifest.read(film).pixels, arrays["val_images"][3])
+    assert "patient" in manifest.notes[0]
+
+
+def test_npz_with_one_split_and_flat_labels(tmp_path):
+    np.savez(tmp_path / "x.npz", test_images=np.zeros((2, 28, 28), np.uint8), test_labels=np.array([0, 1]))
+    assert [film.split for film in load_manifest(tmp_path / "x.npz").films] == ["test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"train_images": np.zeros((6, 28, 28), np.float32)}, "train_images is float32"),
+        ({"train_images": np.zeros((6, 28, 28, 4), np.uint8)}, "train_images is uint8"),
+        ({"train_images": np.zeros((6, 20, 28), np.uint8)}, "28×20"),
+        ({"val_labels": np.full((6, 1), 2)}, "other values"),
+        ({"val_labels": np.zeros((5, 1), int)}, "val_labels is int64"),
+        ({"val_labels": np.zeros((6, 1))}, "val_labels is float64"),
+    ],
+)
+def test_npz_of_another_kind(tmp_path, change, words):
+    np.savez(tmp_path / "x.npz", **(_arrays() | change))
+    with pytest.raises(LayoutError, match=words):
+        load_manifest(tmp_path / "x.npz")
+
+
+def test_npz_without_the_keys_names_those_it_has(tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros(3))
+    with pytest.raises(LayoutError, match="it has images"):
+        load_manifest(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", train_images=np.zeros((1, 28, 28), np.uint8))
+    with pytest.raises(LayoutError, match="train_labels once"):
+        load_manifest(tmp_path / "x.npz")
+
+
+def test_npz_objects_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "x.npz", train_images=np.array([{}], dtype=object), train_labels=np.zeros(1, int))
+    with pytest.raises(DataDamagedError, match="objects"):
+        load_manifest(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("rows", "words"), [(10**9, "another size"), (7, "another size")])
+def test_npz_whose_header_lies(tmp_path, rows, words):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (rows, 28, 28)}
+    )
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("train_images.npy", header.getvalue() + bytes(6 * 28 * 28))
+        labels = io.BytesIO()
+        np.save(labels, np.zeros(6, int))
+        archive.writestr("train_labels.npy", labels.getvalue())
+    with pytest.raises(DataDamagedError, match=words):
+        load_manifest(tmp_path / "x.npz")
+
+
+def test_npz_larger_than_the_cap(tmp_path, monkeypatch):
+    monkeypatch.setattr("pneumoscan.data.layouts.arrays.MAX_BYTES", 1000)
+    np.savez(tmp_path / "x.npz", **_arrays())
+    with pytest.raises(DataDamagedError, match="claims"):
+        load_manifest(tmp_path / "x.npz")
+
+
+def test_npz_damaged(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", **_arrays())
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data[600] ^= 0xFF
+    (tmp_path / "flipped.npz").write_bytes(data)
+    (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
+    for name in ("flipped.npz", "cut.npz"):
+        with pytest.raises(DataDamagedError, match=name):
+            load_manifest(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+    _touch(tmp_path, "train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg")
+    real = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "NORMAL":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(LayoutError, match="NORMAL cannot be listed"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.real_films
+def test_the_real_films(real_films):
+    manifest = load_manifest(real_films)
+    counts = Counter((film.split, film.label) for film in manifest.films if film.split != "test")
+    assert counts == {("train", 0): 1341, ("train", 1): 3875, ("val", 0): 8, ("val", 1): 8}
+    assert all(film.cause for film in manifest.films if film.label == 1)
