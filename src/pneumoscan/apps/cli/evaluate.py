@@ -1,0 +1,95 @@
+"""`pneumoscan evaluate`: judge a model on one split."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pneumoscan.apps.cli import app
+from pneumoscan.errors import FilmError
+
+if TYPE_CHECKING:
+    from pneumoscan.evaluation.metrics import Metrics
+
+
+@app.command()
+def evaluate(
+    model: Path = typer.Argument(..., metavar="MODEL", help="A bundle, or a run folder that was exported."),
+    data: Path = typer.Option(..., "--data", help="Folder, CSV or .npz with the labelled films."),
+    split: str = typer.Option("test", "--split", help="train, val or test."),
+    out: Path = typer.Option(..., "--out", help="Folder for metrics, tables, graphs and report.html."),
+    threshold: float | None = typer.Option(
+        None, "--threshold", help="Cut-off from 0 to 1, instead of the model's."
+    ),
+    operating_point: str | None = typer.Option(
+        None,
+        "--operating-point",
+        help="A threshold the model carries, by name: best_f1, balanced, sensitivity_98.",
+    ),
+    workers: int | None = typer.Option(None, "--workers", help="Films read at once; by default one a core."),
+) -> None:
+    """Judge a model: metrics with intervals, 17 thresholds, graphs, and a report to read.
+
+    The threshold comes with the model and is never chosen on the films that are judged.
+    """
+    import shlex
+
+    from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.judge import judge
+
+    words = ["pneumoscan", "evaluate", str(model), "--data", str(data), "--split", split, "--out", str(out)]
+    words += ["--threshold", str(threshold)] if threshold is not None else []
+    words += ["--operating-point", operating_point] if operating_point is not None else []
+    with progress("Reading films") as report:
+        metrics = judge(
+            model,
+            data,
+            split=split,
+            out=out,
+            threshold=threshold,
+            operating_point=operating_point,
+            workers=workers,
+            progress=report,
+            command=shlex.join(words),
+        )
+    for caution in metrics.cautions:
+        print(f"caution: {caution}", file=sys.stderr)
+    print(_summary(metrics, out))
+    if metrics.n_refused:
+        sys.exit(FilmError.exit_code)
+
+
+def _summary(metrics: "Metrics", out: Path) -> str:
+    counts, best = metrics.confusion, metrics.best_f1
+    facts = (
+        (
+            "films",
+            f"{metrics.n} of {metrics.n_patients} patients, {metrics.n_positive} PNEUMONIA ({metrics.split})",
+        ),
+        ("threshold", f"{metrics.threshold:.4g} ({metrics.threshold_source})"),
+        ("accuracy", _share(metrics.accuracy, metrics.accuracy_ci95)),
+        ("sensitivity", _share(metrics.sensitivity, metrics.sensitivity_ci95) + f", {counts.fn} missed"),
+        (
+            "specificity",
+            _share(metrics.specificity, metrics.specificity_ci95) + f", {counts.fp} false alarms",
+        ),
+        ("area under ROC", _share(metrics.roc_auc, metrics.roc_auc_ci95)),
+        ("average precision", _share(metrics.average_precision, None)),
+        (
+            "best F1",
+            f"{best.f1:.4f} at {best.threshold:.2f} (precision {best.precision:.4f}, recall {best.recall:.4f})",
+        ),
+        (
+            "calibration error",
+            f"{metrics.expected_calibration_error:.4f}, Brier score {metrics.brier_score:.4f}",
+        ),
+        ("report", str(out / "report.html")),
+    )
+    return "\n".join(f"{name:<18}{value}" for name, value in facts)
+
+
+def _share(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return "not defined for these films"
+    return f"{value:.4f}" + (f" (95% {interval[0]:.4f} to {interval[1]:.4f})" if interval else "")

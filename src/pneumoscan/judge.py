@@ -1,0 +1,285 @@
+"""Read one split of a data set through a model bundle and have it judged."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.manifest import FilmRecord, Manifest, Split
+from pneumoscan.errors import ConfigError, FilmError, NothingUsableError, UsageError
+from pneumoscan.evaluation.metrics import Metrics, check_threshold
+from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
+from pneumoscan.imaging.film import read_bytes
+from pneumoscan.imaging.preprocessing import squash
+from pneumoscan.inference.batch import default_workers
+from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
+from pneumoscan.inference.rows import probability_of_film
+
+_AHEAD = 64
+_THUMBNAIL = 240
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ReadSplit:
+    """The films of one split and what the model says of them.
+
+    Attributes:
+        films: Those that could be read, in the manifest's order.
+        y_prob: float64 (n,), probability of PNEUMONIA in [0, 1].
+        sha256: n hashes of the films' bytes, as `data.cache` takes them.
+        refused: Those that could not be read: path, error code, message.
+        data_sha256: Identifies the split as `data.cache` does: over (path, label, content hash) of all its films.
+    """
+
+    films: tuple[FilmRecord, ...]
+    y_prob: npt.NDArray[np.float64]
+    sha256: tuple[str, ...]
+    refused: tuple[tuple[str, str, str], ...]
+    data_sha256: str
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of one film: its probability, or the error that refused it."""
+
+    film: FilmRecord
+    sha256: str
+    probability: float = float("nan")
+    error: FilmError | None = None
+
+
+def judge(
+    model: Path,
+    data: Path,
+    *,
+    split: str,
+    out: Path,
+    threshold: float | None = None,
+    operating_point: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Metrics:
+    """Judge a model on one split and write the evaluation folder.
+
+    Args:
+        model: A bundle folder, or a run folder with `bundle/` in it.
+        data: What `data.layouts.load_manifest` reads.
+        split: `train`, `val` or `test`.
+        out: The evaluation folder; made if absent.
+        threshold: Cut-off in [0, 1]; by default that of the operating point.
+        operating_point: One that the model carries; by default the model's own choice.
+        workers: Threads that read films; by default one a core.
+        progress: Called with films done and films in all.
+        command: The command that asked for it, for the report.
+
+    Returns:
+        The figures of the films that could be read.
+
+    Raises:
+        UsageError: There is no such split or model, both a threshold and an operating point are given, or the run
+            was not exported yet.
+        ConfigError: The model has no such operating point.
+        LayoutError: The data has no layout that is known.
+        NothingUsableError: The split has no film that can be read.
+        BundleError: The model is damaged.
+        DiskFullError, NotWritableError: The report cannot be written.
+    """
+    if threshold is not None and operating_point is not None:
+        raise UsageError("both a threshold and an operating point are given.", "Give one of the two.")
+    _check_model(model)
+    bundle = load_bundle(model)
+    cut, source = _cut_off(bundle, threshold, operating_point)
+    manifest = _of_split(load_manifest(data), split, data)
+    read = read_split(bundle, manifest, workers=workers, progress=progress)
+    judged = JudgedSplit(
+        model=bundle.spec.name,
+        split=split,
+        y_true=np.array([film.label for film in read.films], dtype=np.int64),
+        y_prob=read.y_prob,
+        paths=tuple(film.path for film in read.films),
+        patient_ids=tuple(film.patient_id for film in read.films),
+        threshold=cut,
+        threshold_source=source,
+        refused=read.refused,
+        operating_points=bundle.spec.thresholds,
+        cautions=_cautions(bundle, read, split),
+        thumbnail=_thumbnails(manifest, read.films),
+        model_facts=_model_facts(bundle),
+        data_facts=_data_facts(data, manifest, read),
+        command=command,
+    )
+    return write_evaluation(out, judged)
+
+
+def read_split(
+    bundle: Bundle, manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None
+) -> ReadSplit:
+    """Read every film of a manifest through a model; a film that cannot be read is set aside.
+
+    Args:
+        bundle: The model, loaded with one thread.
+        manifest: The films, all of one split.
+        workers: Threads that decode and run the network; by default one a core.
+        progress: Called with films done and films in all.
+
+    Raises:
+        UsageError: `workers` is below 1.
+        NothingUsableError: Not one film could be read.
+        BundleError: The network does not run.
+    """
+    count = default_workers() if workers is None else workers
+    if count < 1:
+        raise UsageError(f"workers is {count}.", "It must be at least 1.")
+    answers: list[_Answer] = []
+    with ThreadPoolExecutor(count, thread_name_prefix="judge") as executor:
+        # In slices: an interrupt then waits for a few films, not for the whole split.
+        for start in range(0, len(manifest), _AHEAD):
+            part = manifest.films[start : start + _AHEAD]
+            for answer in executor.map(partial(_read_one, bundle, manifest), part):
+                answers.append(answer)
+                if progress is not None:
+                    progress(len(answers), len(manifest))
+    return _gather(answers)
+
+
+def _gather(answers: Sequence[_Answer]) -> ReadSplit:
+    read = [answer for answer in answers if answer.error is None]
+    refused = [(answer.film.path, answer.error.code, str(answer.error)) for answer in answers if answer.error]
+    if not read:
+        first = refused[0][2] if refused else "there is none."
+        raise NothingUsableError(
+            f"none of {len(refused)} films could be read; the first: {first}", "Check the data."
+        )
+    rows = sorted((answer.film.path, answer.film.label, answer.sha256) for answer in answers)
+    return ReadSplit(
+        films=tuple(answer.film for answer in read),
+        y_prob=np.array([answer.probability for answer in read], dtype=np.float64),
+        sha256=tuple(answer.sha256 for answer in read),
+        refused=tuple(refused),
+        data_sha256=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+    )
+
+
+def _read_one(bundle: Bundle, manifest: Manifest, film: FilmRecord) -> _Answer:
+    try:
+        digest = hashlib.sha256(_bytes_of(manifest, film)).hexdigest()
+    except FilmError as problem:
+        return _Answer(film, problem.code, error=problem)
+    try:
+        return _Answer(film, digest, probability_of_film(bundle, manifest.read(film)))
+    except FilmError as problem:
+        return _Answer(film, digest, error=problem)
+
+
+def _bytes_of(manifest: Manifest, film: FilmRecord) -> bytes:
+    """Return a film's bytes; of an array its shape and its pixels."""
+    source = manifest.source(film)
+    if isinstance(source, np.ndarray):
+        return f"{source.shape}\n".encode() + source.tobytes()
+    return read_bytes(source)
+
+
+def _check_model(model: Path) -> None:
+    """Say what to do where a run was trained but not exported; other problems are told by the loading itself."""
+    is_run = (model / "history.jsonl").exists() or (model / "config.toml").exists()
+    if is_run and not (model / "model.json").exists() and not (model / "bundle").exists():
+        raise UsageError(f"{model} is a run without a bundle.", f"Run: pneumoscan export {model}")
+    find_bundle(model)
+
+
+def _cut_off(bundle: Bundle, threshold: float | None, operating_point: str | None) -> tuple[float, str]:
+    if threshold is not None:
+        return check_threshold(threshold), "given by hand for this evaluation"
+    name = operating_point or bundle.spec.default_operating_point
+    if name not in bundle.spec.thresholds:
+        raise ConfigError(
+            f"model {bundle.spec.name} has no operating point {name!r}.",
+            f"It has {', '.join(sorted(bundle.spec.thresholds))}.",
+        )
+    point = bundle.spec.thresholds[name]
+    return float(point["threshold"]), f"{name}: {point['source']}"
+
+
+def _of_split(manifest: Manifest, split: str, data: Path) -> Manifest:
+    known: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
+    if split not in known:
+        raise UsageError(f"there is no split {split!r}.", f"Use one of {', '.join(known)}.")
+    part = manifest.of_split(known[split])
+    if not part.films:
+        there = sorted({film.split for film in manifest.films})
+        raise NothingUsableError(
+            f"{data} has no films of the split {split}.", f"It has {', '.join(there) or 'no films at all'}."
+        )
+    return part
+
+
+def _cautions(bundle: Bundle, read: ReadSplit, split: str) -> tuple[str, ...]:
+    """Say which of the judged films the model has seen before."""
+    found = []
+    used = bundle.training_films()
+    seen = sum(digest in used for digest in read.sha256)
+    if seen:
+        films = "1 of these films was" if seen == 1 else f"{seen:,} of these {len(read.films):,} films were"
+        found.append(f"{films} used to make this model (trained or chosen on): the figures flatter it.")
+    elif split == "train":
+        found.append(
+            "This is the split that models are trained on: its figures flatter a model trained on it."
+        )
+    if not used:
+        found.append(
+            "The model does not list the films it was trained on: whether it has seen these is not known."
+        )
+    copies = len(read.sha256) - len(set(read.sha256))
+    if copies:
+        films = "1 film is an exact copy" if copies == 1 else f"{copies:,} films are exact copies"
+        found.append(f"{films} of another film of this split; each counts as a film of its own.")
+    return tuple(found)
+
+
+def _thumbnails(manifest: Manifest, films: tuple[FilmRecord, ...]) -> Callable[[int], npt.NDArray[np.uint8]]:
+    def picture(index: int) -> npt.NDArray[np.uint8]:
+        film = manifest.read(films[index])
+        return film.pixels if max(film.pixels.shape) <= _THUMBNAIL * 16 else squash(film, _THUMBNAIL)
+
+    return picture
+
+
+def _model_facts(bundle: Bundle) -> dict[str, str]:
+    spec = bundle.spec
+    trained = {f"trained with: {key}": _fact(value) for key, value in spec.training.items()}
+    return {
+        "bundle": str(bundle.path),
+        "network SHA-256": spec.files.get("model.onnx", ""),
+        "parameters": f"{spec.parameters:,}",
+        "preprocessing": _fact(spec.preprocessing.to_json()),
+        "temperature": f"{spec.temperature:.4g}",
+        **trained,
+        "commit": spec.commit,
+        "created": spec.created,
+        "licence": _fact(spec.licence),
+    }
+
+
+def _data_facts(data: Path, manifest: Manifest, read: ReadSplit) -> dict[str, str]:
+    return {
+        "data": str(data),
+        "layout": manifest.layout,
+        "films": f"{len(read.films):,} read, {len(read.refused):,} refused",
+        "split SHA-256": read.data_sha256,
+    }
+
+
+def _fact(value: Any) -> str:
+    if hasattr(value, "items"):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)
