@@ -20,7 +20,9 @@ def train(
     out: Path = typer.Option(..., "--out", help="Run folder to make, or to go on with."),
     preset: str = typer.Option("baseline", help="baseline, baseline-plain, …"),
     config: Path | None = typer.Option(None, "--config", help="TOML file laid over the preset."),
-    assignments: list[str] = typer.Option([], "--set", help="One setting, like loop.epochs=24; may be repeated."),
+    assignments: list[str] = typer.Option(
+        [], "--set", help="One setting, like loop.epochs=24; may be repeated."
+    ),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in OUT."),
     bundle: bool = typer.Option(True, "--bundle/--no-bundle", help="Export the finished run to OUT/bundle."),
     tensorboard: bool = typer.Option(False, "--tensorboard", help="Also write TensorBoard events."),
@@ -34,7 +36,7 @@ def train(
     wanted = None if resume and not given else load_config(preset, config, assignments)
     with ExitStack() as stack:
         decoding = stack.enter_context(progress("Decoding films"))
-        watcher = stack.enter_context(_Watcher(out if tensorboard else None))
+        watcher = stack.enter_context(Watcher(out if tensorboard else None))
         trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
     if not trained.writes:
         return
@@ -47,10 +49,12 @@ def train(
     print(f"run: {out}")
     if bundle:
         exported = export_run(out, data)
-        print(f"bundle: {exported.bundle} (agrees with torch to {exported.largest_difference:.1e} on {exported.films} films)")
+        print(
+            f"bundle: {exported.bundle} (agrees with torch to {exported.largest_difference:.1e} on {exported.films} films)"
+        )
 
 
-class _Watcher:
+class Watcher:
     """Shows a training: a live bar on a terminal, and a line an epoch."""
 
     def __init__(self, events: Path | None) -> None:
@@ -61,7 +65,7 @@ class _Watcher:
         self._task: Any = None
         self._started = time.monotonic()
 
-    def __enter__(self) -> "_Watcher":
+    def __enter__(self) -> "Watcher":
         if self._events is not None:
             self._writer = _event_writer(self._events / "tensorboard")
             self._stack.callback(self._writer.close)
@@ -77,7 +81,12 @@ class _Watcher:
         """Move the bar."""
         if self._bar is not None:
             self._bar.update(
-                self._task, description=f"epoch {epoch}", completed=step, total=steps, loss=loss, speed=films_per_second
+                self._task,
+                description=f"epoch {epoch}",
+                completed=step,
+                total=steps,
+                loss=loss,
+                speed=films_per_second,
             )
 
     def epoch(self, record: "EpochRecord", history: "list[EpochRecord]") -> None:
@@ -128,6 +137,7 @@ def _event_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingDependencyError(
-            "TensorBoard is not installed.", 'Run `pip install "pneumoscan[tensorboard]"`, or leave out --tensorboard.'
+            "TensorBoard is not installed.",
+            'Run `pip install "pneumoscan[tensorboard]"`, or leave out --tensorboard.',
         ) from None
     return SummaryWriter(str(folder))

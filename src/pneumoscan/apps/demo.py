@@ -1,0 +1,109 @@
+"""The main job with no data at all: draw films, audit, train, evaluate, export, read new ones, and say how it went."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumoscan.errors import UsageError
+from pneumoscan.training.engine import Observer
+
+SETTINGS = (
+    "data.size=128", "data.val_fraction=0.2", "loop.epochs=14", "loop.ema_decay=0.98", "schedule.name=one_cycle",
+    "augmentation.crop=0.8", "optimizer.learning_rate=2e-3",
+)  # fmt: skip
+MARK = "SYNTHETIC.txt"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo made: the report and its summary, ten lines at most."""
+
+    report: Path
+    summary: tuple[str, ...]
+
+
+def run_demo(
+    folder: Path,
+    *,
+    patients: int,
+    seed: int,
+    say: Say,
+    observer: Observer,
+    decoding: Callable[[int, int], None] | None = None,
+) -> Demo:
+    """Do the whole way on synthetic films in `folder`.
+
+    Args:
+        folder: Where everything goes; what an earlier demo left there is made anew, but for its films.
+        patients: Synthetic patients to draw.
+        seed: Of the films and the training.
+        say: Told the name of each stage.
+        observer: Told how the training goes.
+        decoding: Called with (done, total) while films are drawn or decoded.
+
+    Raises:
+        UsageError: `folder` holds something else.
+    """
+    from pneumoscan.data.audit import inspect, write_inspection
+    from pneumoscan.data.layouts import load_manifest
+    from pneumoscan.data.phantom import write_new_films, write_phantom_set
+    from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.inference.classifier import PneumoniaClassifier
+    from pneumoscan.judge import judge
+    from pneumoscan.training.config import load_config
+    from pneumoscan.training.train import export_run, train
+
+    started = time.monotonic()
+    _clear(folder)
+    films, run = folder / "films", folder / "run"
+    say("1/6 drawing synthetic films (no patient, no hospital)")
+    count = write_phantom_set(films, patients=patients, seed=seed, progress=decoding)
+    say(f"2/6 auditing {count} films")
+    manifest = load_manifest(films)
+    audit = inspect(manifest, progress=decoding)
+    audit_page = write_inspection(folder / "inspect", audit, manifest)
+    say("3/6 training the baseline network")
+    config = load_config("baseline", None, [*SETTINGS, f"loop.seed={seed}"])
+    trained = train(config, films, run, observer=observer, decoding=decoding)
+    say("4/6 exporting, and comparing both runtimes")
+    exported = export_run(run, films)
+    say("5/6 evaluating on the test films")
+    metrics = judge(run, films, split="test", out=folder / "evaluation", progress=decoding)
+    say("6/6 reading new films")
+    new = write_new_films(folder / "new-films", seed=seed + 1)
+    model = PneumoniaClassifier.from_pretrained(run)
+    answers = ", ".join(
+        f"{path.name} {probability:.2f}"
+        for path, probability in zip(new, model.predict_proba(new)[:, 1], strict=True)
+    )
+    spec = load_bundle(run).spec
+    best = trained.history[trained.best_epoch - 1]
+    report = folder / "evaluation" / "report.html"
+    return Demo(
+        report,
+        (
+            "SYNTHETIC films: these figures say that the program works, nothing about any patient.",
+            f"films      {count} drawn: {len(manifest.of_split('train'))} train, {len(manifest.of_split('test'))} test; audit: {audit_page}",
+            f"training   {len(trained.history)} epochs, {best['films_per_second']:.0f} films/s; kept epoch {trained.best_epoch}",
+            f"held out   accuracy {best['val_accuracy']:.3f}, AUC {best['val_auc']:.3f}",
+            f"test       accuracy {metrics.accuracy:.3f}, AUC {metrics.roc_auc:.3f}, F1 {metrics.f1:.3f} at threshold {metrics.threshold:.2f}",
+            f"           sensitivity {metrics.sensitivity:.3f}, specificity {metrics.specificity:.3f} on {metrics.n} films",
+            f"best F1    {metrics.best_f1.f1:.3f} at threshold {metrics.best_f1.threshold:.2f} of the seventeen",
+            f"bundle     {exported.bundle} ({spec.parameters:,} parameters; torch and ONNX Runtime agree to {exported.largest_difference:.0e})",
+            f"new films  {answers}",
+            f"time       {time.monotonic() - started:.0f} s in all",
+        ),
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left, and nothing that is not a demo's."""
+    import shutil
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / "films" / MARK).exists():
+        raise UsageError(f"{folder} holds something else than a demo.", "Name another folder.")
+    for part in ("run", "evaluation", "inspect", "new-films"):
+        shutil.rmtree(folder / part, ignore_errors=True)

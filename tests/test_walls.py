@@ -1,0 +1,73 @@
+"""The house's walls, checked by machine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TRAINING_LIBRARIES = {
+    "torch",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pydantic",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "tensorboard",
+}
+HEAVY = TRAINING_LIBRARIES | {"numpy", "PIL", "onnxruntime", "rich"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the names of the top-level modules that a fresh process has imported after `code`."""
+    script = (
+        f"{code}\nimport sys, json\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_rooms_import_only_rooms_below_them() -> None:
+    command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pneumoscan",
+        "pneumoscan.imaging",
+        "pneumoscan.inference.bundle",
+        "pneumoscan.inference.classifier",
+        "pneumoscan.inference.batch",
+        "pneumoscan.evaluation.metrics",
+        "pneumoscan.data.layouts",
+        "pneumoscan.data.cache",
+        "pneumoscan.judge",
+    ],
+)
+def test_reading_films_needs_no_training_library(module: str) -> None:
+    assert not modules_after(f"import {module}") & TRAINING_LIBRARIES
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    registered = modules_after("from pneumoscan.apps import cli; cli._register()")
+    assert not registered & HEAVY
+    assert "typer" in registered
+
+
+def test_the_public_names_are_these() -> None:
+    import pneumoscan
+    from pneumoscan.inference.classifier import PneumoniaClassifier
+
+    assert pneumoscan.PneumoniaClassifier is PneumoniaClassifier
+    assert sorted(pneumoscan.__all__) == ["PneumoniaClassifier", "__version__"]
+    with pytest.raises(AttributeError, match="no attribute 'classifier'"):
+        _ = pneumoscan.classifier
