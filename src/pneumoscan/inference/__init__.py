@@ -1,0 +1,1 @@
+"""Read new films with a model bundle, on ONNX Runtime alone: `bundle`, `classifier`, `batch`."""

@@ -1,0 +1,147 @@
+"""The prediction row: what is said about one film, and how it stands in a CSV or JSONL file."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pneumoscan.errors import FilmError
+from pneumoscan.imaging import Film, FilmSource, preprocess, read
+from pneumoscan.inference.bundle import Bundle
+
+COLUMNS = ("path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model")
+FORMATS = ("csv", "jsonl")
+SMALL = "smaller_than_input"
+SHAPE = "unusual_shape"
+CONTRAST = "low_contrast"
+# The Kaggle films go up to 3.4 : 1; a chest squashed harder than that is no longer one.
+_MAX_ASPECT = 4.0
+_MIN_DEVIATION = 8.0
+_QUOTED_IF_INSIDE = frozenset('",\r\n')
+# A spreadsheet takes what begins like this for a formula; the quotes keep the name as it is.
+_QUOTED_IF_FIRST = ("=", "+", "-", "@", "\t", " ")
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """What is said about one input; a refused one has a row as well.
+
+    Attributes:
+        path: As it was given; `<bytes>`, `<image>` or `<array>` for what has none.
+        status: `ok` or `refused`.
+        probability: Of PNEUMONIA, in [0, 1]; None if refused.
+        label: `PNEUMONIA` where `probability >= threshold`, else `NORMAL`; empty if refused.
+        threshold: The cut-off in [0, 1] that gave the label.
+        warnings: Traits under which the probability deserves less trust: `smaller_than_input`, `unusual_shape`,
+            `low_contrast`.
+        error_code: Why it was refused (`pneumoscan.errors`); empty if it was not.
+        error: The same in words.
+        model: Name and first 12 digits of the SHA-256 of the network.
+    """
+
+    path: str
+    status: Literal["ok", "refused"]
+    probability: float | None
+    label: str
+    threshold: float
+    warnings: tuple[str, ...]
+    error_code: str
+    error: str
+    model: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the columns in their order as JSON types."""
+        return {name: getattr(self, name) for name in COLUMNS} | {"warnings": list(self.warnings)}
+
+    def to_line(self, file_format: str) -> bytes:
+        """Return the row as one record of a `csv` or `jsonl` file, with its line end.
+
+        Probabilities have at least 6 decimals and as many as it takes to read the same float64 again; warnings are
+        joined by `;` in CSV. Names that are not UTF-8 keep their bytes in CSV and are escaped in JSONL.
+        """
+        if file_format == "jsonl":
+            return _json_line(self.to_json())
+        values = self.to_json() | {
+            "probability": "" if self.probability is None else _decimals(self.probability, 6),
+            "threshold": _decimals(self.threshold, 2),
+            "warnings": ";".join(self.warnings),
+        }
+        return (",".join(map(_csv_field, values.values())) + "\n").encode("utf-8", "surrogateescape")
+
+
+def header(file_format: str) -> bytes:
+    """Return what stands before the first row: the names of the columns in CSV, nothing in JSONL."""
+    return (",".join(COLUMNS) + "\n").encode() if file_format == "csv" else b""
+
+
+def model_name(bundle: Bundle) -> str:
+    """Return what the column `model` says: the name and the first 12 digits of the network's SHA-256."""
+    return f"{bundle.spec.name}@{bundle.spec.files['model.onnx'][:12]}"
+
+
+def label_of(bundle: Bundle, probability: float, threshold: float) -> str:
+    """Return the class name: PNEUMONIA where the probability reaches the threshold."""
+    return bundle.spec.class_names[int(probability >= threshold)]
+
+
+def probability_of_film(bundle: Bundle, film: Film) -> float:
+    """Return the probability of PNEUMONIA of one film.
+
+    The network gets it alone: in a batch the last digits would depend on the neighbours.
+    """
+    batch = preprocess(film, bundle.spec.preprocessing)[None, None]
+    return float(bundle.run(batch).probability[0])
+
+
+def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> PredictionRow:
+    """Read one film and return its row; a film that cannot be read gives a refused row.
+
+    Raises:
+        BundleError: The network does not run.
+    """
+    path, model = _path_of(source), model_name(bundle)
+    try:
+        film = read(source)
+    except FilmError as problem:
+        return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
+    probability = probability_of_film(bundle, film)
+    label = label_of(bundle, probability, threshold)
+    size = bundle.spec.preprocessing.size
+    return PredictionRow(path, "ok", probability, label, threshold, _warnings(film, size), "", "", model)
+
+
+def _path_of(source: FilmSource) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    return "<array>" if isinstance(source, np.ndarray) else "<image>"
+
+
+def _warnings(film: Film, size: int) -> tuple[str, ...]:
+    found = {
+        SMALL: min(film.height, film.width) < size,
+        SHAPE: max(film.height, film.width) > _MAX_ASPECT * min(film.height, film.width),
+        CONTRAST: float(film.pixels[::16, ::16].std()) < _MIN_DEVIATION,
+    }
+    return tuple(name for name, holds in found.items() if holds)
+
+
+def _decimals(value: float, least: int) -> str:
+    return str(np.format_float_positional(value, unique=True, min_digits=least))
+
+
+def _csv_field(value: object) -> str:
+    text = str(value)
+    if text.startswith(_QUOTED_IF_FIRST) or not _QUOTED_IF_INSIDE.isdisjoint(text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _json_line(values: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(values, allow_nan=False) + "\n").encode()

@@ -1,0 +1,267 @@
+"""What a bundle's `model.json` says, and the checks that it says it rightly."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import BundleError, ConfigError
+from pneumoscan.imaging import Preprocessing
+from pneumoscan.imaging.preprocessing import normalise
+
+SCHEMA_VERSION = 1
+CLASS_NAMES = ("NORMAL", "PNEUMONIA")
+RECIPE = "integer-pictures-1"
+TOLERANCE = 1e-3
+REQUIRED_OUTPUTS = ("probability", "logit")
+MAP_OUTPUT = "activation_map"
+_POINT_RATES = ("recall", "specificity", "precision", "f1")
+_NEWER = "Update pneumoscan, or export the model again with this release."
+_AGAIN = "Export the model again, or copy the bundle again from where it came."
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Known answers of the model, so that a model that answers otherwise does not load.
+
+    Attributes:
+        logits: Of the pictures of `self_check_inputs`, in their order, before the temperature.
+        probabilities: sigmoid(logit / temperature) of the same.
+        recipe: Name of the formula that draws the pictures.
+        tolerance: Largest difference allowed, absolute for probabilities and for logits up to 1, relative above.
+    """
+
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    recipe: str = RECIPE
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True)
+class BundleSpec:
+    """The contents of `model.json`.
+
+    Attributes:
+        name: What the model is called in prediction rows.
+        preprocessing: What is done to every film before the network.
+        temperature: Above 0; probability = sigmoid(logit / temperature).
+        thresholds: Operating points by name: `threshold` in [0, 1], `source` (where it was chosen), `n`,
+            `n_positive`, and where known `recall`, `specificity`, `precision`, `f1`.
+        default_operating_point: The name of the one that labels films unless another is asked for.
+        training: Where the weights come from: `data_sha256`, `n_films`, `n_patients`, `seed`, `val_fraction`, ...
+        commit: Of the source code; empty if unknown.
+        licence: Text by subject: `code`, `weights`, `data`.
+        created: UTC, ISO 8601.
+        pneumoscan_version: Of the release that wrote the bundle.
+        parameters: Number of weights.
+        self_check: Known answers; see `self_check_of`.
+        outputs: Of the graph, in its order: `probability`, `logit` and, if the model has one, `activation_map`.
+        class_names: Always `NORMAL`, `PNEUMONIA`: the label is the index.
+        files: SHA-256 of each file of the bundle by name; `write_bundle` fills it.
+        schema_version: Of this description.
+    """
+
+    name: str
+    preprocessing: Preprocessing
+    temperature: float
+    thresholds: Mapping[str, Mapping[str, Any]]
+    default_operating_point: str
+    training: Mapping[str, Any]
+    commit: str
+    licence: Mapping[str, str]
+    created: str
+    pneumoscan_version: str
+    parameters: int
+    self_check: SelfCheck
+    outputs: tuple[str, ...] = REQUIRED_OUTPUTS
+    class_names: tuple[str, ...] = CLASS_NAMES
+    files: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        _check_words(self)
+        _check_numbers(self)
+        _check_thresholds(self)
+        _check_self_check(self.self_check)
+
+    def threshold(self, operating_point: str | None = None) -> float:
+        """Return the cut-off of an operating point, the default one if none is named.
+
+        Raises:
+            ConfigError: The bundle has no operating point of that name.
+        """
+        name = operating_point or self.default_operating_point
+        if name not in self.thresholds:
+            raise ConfigError(
+                f"model {self.name} has no operating point {name!r}.",
+                f"It has {', '.join(sorted(self.thresholds))}.",
+            )
+        return float(self.thresholds[name]["threshold"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON types that `from_json` reads; `schema_version` comes first."""
+        values = asdict(self)
+        for key in ("outputs", "class_names"):
+            values[key] = list(values[key])
+        for key in ("logits", "probabilities"):
+            values["self_check"][key] = list(values["self_check"][key])
+        return {"schema_version": values.pop("schema_version"), **values}
+
+    @classmethod
+    def from_json(cls, value: object) -> "BundleSpec":
+        """Read what `to_json` gives.
+
+        Raises:
+            BundleError: A key is missing, unknown or of an illegal value, or the schema is of another version.
+        """
+        values = _mapping(value, "model.json")
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise BundleError(
+                f"model.json has schema_version {version!r}; known is {SCHEMA_VERSION}.", _NEWER
+            )
+        _check_keys(values, {entry.name for entry in fields(cls)}, "model.json")
+        try:
+            preprocessing = Preprocessing(**_mapping(values["preprocessing"], "preprocessing"))
+        except (ConfigError, TypeError) as problem:
+            raise BundleError(f"model.json: {problem}", _NEWER) from None
+        known = _mapping(values["self_check"], "self_check")
+        _check_keys(known, {entry.name for entry in fields(SelfCheck)}, "self_check")
+        typed = {
+            "preprocessing": preprocessing,
+            "self_check": SelfCheck(
+                **{**known, "logits": _row(known["logits"]), "probabilities": _row(known["probabilities"])}
+            ),
+            "outputs": _row(values["outputs"]),
+            "class_names": _row(values["class_names"]),
+        }
+        return cls(**{**values, **typed})
+
+
+def self_check_inputs(preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    """Draw the known inputs of the self-check: float32 (2, 1, size, size), as the network takes them.
+
+    Both pictures come from whole-number arithmetic alone, so every machine and release draws the same bytes: ripples
+    of falling width, and a rough chest (grey, two dark ellipses, a bright column).
+    """
+    size = preprocessing.size
+    y, x = np.mgrid[0:size, 0:size].astype(np.int64) * 1000 // size
+    wave = (x * x + 2 * y * y + x * y) // 4000 % 512
+    ripples = np.where(wave < 256, wave, 511 - wave)
+    chest = 150 + (y - 500) // 20
+    for centre in (300, 700):
+        chest = np.where(((x - centre) * 2) ** 2 + (y - 500) ** 2 < 350**2, 60 + y // 25, chest)
+    chest = np.where(np.abs(x - 500) < 50, 205, chest)
+    films = np.stack([ripples, chest]).astype(np.uint8)
+    return normalise(films, preprocessing)[:, None]
+
+
+def self_check_of(logits: npt.ArrayLike, temperature: float) -> SelfCheck:
+    """Make the known answers from the logits (2,) that the model gives for `self_check_inputs`."""
+    values = np.asarray(logits, np.float64).reshape(-1)
+    return SelfCheck(tuple(values.tolist()), tuple(probability_of(values, temperature).tolist()))
+
+
+def probability_of(logits: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
+    """Return sigmoid(logits / temperature) as float64 of the same shape; no logit overflows it."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    small = np.exp(-np.abs(scaled))
+    return np.where(scaled >= 0, 1.0, small) / (1.0 + small)
+
+
+def _check_words(spec: BundleSpec) -> None:
+    if tuple(spec.class_names) != CLASS_NAMES:
+        raise BundleError(
+            f"model.json: class_names are {list(spec.class_names)!r}.",
+            f"They must be {list(CLASS_NAMES)}. {_AGAIN}",
+        )
+    for key in ("name", "commit", "created", "pneumoscan_version"):
+        if not isinstance(getattr(spec, key), str):
+            raise BundleError(f"model.json: {key} is not text.", _AGAIN)
+    outputs = set(spec.outputs)
+    if not (set(REQUIRED_OUTPUTS) <= outputs <= {*REQUIRED_OUTPUTS, MAP_OUTPUT}) or not spec.name:
+        raise BundleError(
+            f"model.json: name {spec.name!r} or outputs {list(spec.outputs)!r} are not legal.", _AGAIN
+        )
+    _mapping(spec.training, "training")
+    for key in ("licence", "files"):
+        if not all(isinstance(text, str) for text in _mapping(getattr(spec, key), key).values()):
+            raise BundleError(f"model.json: {key} holds something that is not text.", _AGAIN)
+
+
+def _check_numbers(spec: BundleSpec) -> None:
+    if not (_is_number(spec.temperature) and spec.temperature > 0):
+        raise BundleError(f"model.json: temperature is {spec.temperature!r}; it must be above 0.", _AGAIN)
+    if not (isinstance(spec.parameters, int) and spec.parameters >= 0):
+        raise BundleError(
+            f"model.json: parameters is {spec.parameters!r}; it must be a whole number.", _AGAIN
+        )
+
+
+def _check_thresholds(spec: BundleSpec) -> None:
+    points = _mapping(spec.thresholds, "thresholds")
+    if spec.default_operating_point not in points:
+        raise BundleError(
+            f"model.json: default_operating_point {spec.default_operating_point!r} is not among the thresholds.",
+            _AGAIN,
+        )
+    for name, value in points.items():
+        point = _mapping(value, f"thresholds.{name}")
+        if not _is_rate(point.get("threshold")) or not isinstance(point.get("source"), str):
+            raise BundleError(
+                f"model.json: thresholds.{name} needs a threshold from 0 to 1 and the source it was chosen on.",
+                _AGAIN,
+            )
+        for key in _POINT_RATES:
+            if point.get(key) is not None and not _is_rate(point[key]):
+                raise BundleError(
+                    f"model.json: thresholds.{name}.{key} is {point[key]!r}, not 0 to 1.", _AGAIN
+                )
+
+
+def _check_self_check(known: SelfCheck) -> None:
+    if known.recipe != RECIPE:
+        raise BundleError(f"model.json: self_check recipe {known.recipe!r} is not known.", _NEWER)
+    numbers = (*known.logits, *known.probabilities, known.tolerance)
+    if len(known.logits) != 2 or len(known.probabilities) != 2 or not all(map(_is_number, numbers)):
+        raise BundleError(
+            "model.json: self_check needs two logits, two probabilities and a tolerance.", _AGAIN
+        )
+    if not 0 < known.tolerance <= TOLERANCE:
+        raise BundleError(
+            f"model.json: self_check tolerance {known.tolerance!r} is not in (0, {TOLERANCE}].", _AGAIN
+        )
+
+
+def _check_keys(values: Mapping[str, Any], names: set[str], where: str) -> None:
+    missing, unknown = names - set(values), set(values) - names
+    if missing or unknown:
+        parts = [
+            f"{word} {', '.join(sorted(keys))}"
+            for word, keys in (("no", missing), ("unknown", unknown))
+            if keys
+        ]
+        raise BundleError(f"{where} has {' and '.join(parts)}.", _AGAIN)
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise BundleError(f"{where} is not a table of named values.", _AGAIN)
+    return value
+
+
+def _row(value: object) -> tuple[Any, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise BundleError(f"model.json: {value!r} is not a list.", _AGAIN)
+    return tuple(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -1,0 +1,323 @@
+"""`pneumoscan predict`, as a whole process where that matters."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pneumoscan.apps.cli import app
+from pneumoscan.apps.cli import predict as command
+from pneumoscan.errors import BundleError, ConfigError, NothingUsableError, SelfCheckError, UsageError
+from pneumoscan.inference.classifier import PneumoniaClassifier
+
+COMMAND = [sys.executable, "-m", "pneumoscan", "predict"]
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PNEUMOSCAN_MODEL"}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The module that draws the tiny bundle of the tests of `inference`."""
+    path = Path(__file__).parents[1] / "inference" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("tiny_bundle", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def bundle(tmp_path, drawn):
+    drawn.write_bundle(tmp_path / "bundle", onnx=drawn.make_onnx(), spec=drawn.make_spec(), readme="# tiny\n")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def films(tmp_path, draw_film):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number in range(6):
+        film = draw_film(np.random.default_rng(number), (60, 70))
+        Image.fromarray(film).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_model_in_the_environment(monkeypatch):
+    monkeypatch.delenv("PNEUMOSCAN_MODEL", raising=False)
+
+
+def _invoke(*arguments, **options):
+    assert command
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)], **options)
+
+
+def _process(*arguments, **options):
+    defaults = {"capture_output": True, "env": ENVIRONMENT, "timeout": 60}
+    return subprocess.run([*COMMAND, *map(str, arguments)], check=False, **(defaults | options))
+
+
+def _table(text):
+    return list(csv.DictReader(StringIO(text, newline="")))
+
+
+def test_command_and_classifier_agree_to_the_last_digit(bundle, films):
+    paths = sorted(films.iterdir())
+    model = PneumoniaClassifier.from_pretrained(bundle)
+    expected = model.predict_proba(paths)[:, 1].tolist()
+    for workers in (1, 3):
+        done = _process(films, "--model", bundle, "--workers", workers)
+        assert (done.returncode, done.stderr) == (0, b"")
+        rows = _table(done.stdout.decode())
+        assert [row["path"] for row in rows] == [str(path) for path in paths]
+        assert [float(row["probability"]) for row in rows] == expected
+        assert [row["label"] for row in rows] == model.predict(paths).tolist()
+
+
+def test_jsonl(bundle, films):
+    done = _invoke(films, "--model", bundle, "--format", "jsonl")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 6
+    assert list(rows[0]) == [
+        "path",
+        "status",
+        "probability",
+        "label",
+        "threshold",
+        "warnings",
+        "error_code",
+        "error",
+        "model",
+    ]
+
+
+def test_refused_films_are_rows_and_exit_code_3(bundle, films):
+    (films / "note.txt").write_text("no film")
+    done = _process(films, films / "gone.png", "--model", bundle)
+    assert done.returncode == 3
+    assert b"2 of 8 inputs were refused" in done.stderr
+    rows = _table(done.stdout.decode())
+    assert [row["status"] for row in rows] == ["ok"] * 6 + ["refused"] * 2
+    assert [row["error_code"] for row in rows[6:]] == ["film.format", "film.not_found"]
+
+
+@pytest.mark.parametrize("arguments", [["gone.png"], ["*.gif"]])
+def test_nothing_usable_is_a_row_and_exit_code_4(bundle, arguments):
+    done = _process(*arguments, "--model", bundle)
+    assert done.returncode == 4
+    assert [row["error_code"] for row in _table(done.stdout.decode())] == ["film.not_found"]
+
+
+def test_nothing_named_is_refused_before_a_row(bundle, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    done = _invoke(tmp_path / "nothing", "--model", bundle)
+    assert isinstance(done.exception, NothingUsableError)
+    assert done.stdout == ""
+
+
+def test_damaged_bundle_is_exit_code_5(bundle, films, tmp_path):
+    (bundle / "model.onnx").write_bytes(b"broken")
+    done = _process(films, "--model", bundle, "--out", tmp_path / "rows.csv")
+    assert done.returncode == 5
+    assert b"model.onnx" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "rows.csv").exists()
+
+
+def test_self_check_is_done(films, tmp_path, drawn):
+    drawn.write_bundle(tmp_path / "other", onnx=drawn.make_onnx(gain=20), spec=drawn.make_spec(), readme="")
+    assert isinstance(_invoke(films, "--model", tmp_path / "other").exception, SelfCheckError)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ([], UsageError, "PNEUMOSCAN_MODEL"),
+        (["--resume", "--model", "BUNDLE"], UsageError, "--out"),
+        (
+            ["--threshold", "0.5", "--operating-point", "balanced", "--model", "BUNDLE"],
+            UsageError,
+            "one of them",
+        ),
+        (["--operating-point", "other", "--model", "BUNDLE"], ConfigError, "balanced, sensitive"),
+        (["--model", "gone"], UsageError, "no model at gone"),
+        (["--model", "FILMS"], BundleError, "model.json"),
+    ],
+)
+def test_meant_otherwise(bundle, films, options, error, message):
+    options = [{"BUNDLE": bundle, "FILMS": films}.get(option, option) for option in options]
+    done = _invoke(films, *options)
+    assert isinstance(done.exception, error)
+    assert message in str(done.exception)
+
+
+def test_model_from_the_environment_and_run_folder(bundle, films, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    bundle.rename(tmp_path / "run" / "bundle")
+    monkeypatch.setenv("PNEUMOSCAN_MODEL", str(tmp_path / "run"))
+    assert len(_table(_invoke(films).stdout)) == 6
+
+
+def test_thresholds(bundle, films):
+    labels = {}
+    for name, options in {"0": ["--threshold", 0], "s": ["--operating-point", "sensitive"], "b": []}.items():
+        rows = _table(_invoke(films, "--model", bundle, *options).stdout)
+        labels[name] = [row["label"] for row in rows]
+        threshold = {"0": 0.0, "s": 0.3, "b": 0.5}[name]
+        assert {float(row["threshold"]) for row in rows} == {threshold}
+        assert all((float(row["probability"]) >= threshold) == (row["label"] == "PNEUMONIA") for row in rows)
+    assert set(labels["0"]) == {"PNEUMONIA"}
+
+
+@pytest.mark.parametrize("separator", ["\n", "\0", "\r\n"])
+def test_list_on_stdin(bundle, films, separator):
+    paths = [str(films / "3.png"), str(films / "gone.png"), str(films / "1.png")]
+    done = _invoke("-", "--model", bundle, input=separator.join(paths).encode())
+    assert done.exit_code == 3
+    assert [row["path"] for row in _table(done.stdout)] == paths
+
+
+def test_folders_and_patterns(bundle, films):
+    (films / "deep").mkdir()
+    (films / "0.png").rename(films / "deep" / "0.png")
+    (films / "1.png").rename(films / ".1.png")
+    names = lambda done: [Path(row["path"]).name for row in _table(done.stdout)]  # noqa: E731
+    assert names(_invoke(films, "--model", bundle)) == ["2.png", "3.png", "4.png", "5.png", "0.png"]
+    assert names(_invoke(films, "--no-recursive", "--model", bundle)) == ["2.png", "3.png", "4.png", "5.png"]
+    assert names(_invoke(films / "[34].png", "--model", bundle)) == ["3.png", "4.png"]
+
+
+def test_the_output_is_no_input(bundle, films):
+    for _ in range(2):
+        assert _invoke(films, "--model", bundle, "--out", films / "rows.csv").exit_code == 0
+        assert len(_table((films / "rows.csv").read_text())) == 6
+
+
+def test_a_film_is_never_overwritten(bundle, films):
+    before = (films / "0.png").read_bytes()
+    assert isinstance(_invoke(films, "--model", bundle, "--out", films / "0.png").exception, UsageError)
+    assert (films / "0.png").read_bytes() == before
+
+
+def test_exit_code_after_resume_is_that_of_the_whole(bundle, films, tmp_path):
+    (films / "note.txt").write_text("no film")
+    options = [films, "--model", bundle, "--out", tmp_path / "rows.csv", "--resume"]
+    assert _invoke(*options).exit_code == 3
+    whole = (tmp_path / "rows.csv").read_bytes()
+    assert _invoke(*options).exit_code == 3
+    assert (tmp_path / "rows.csv").read_bytes() == whole
+
+
+@pytest.fixture
+def many_films(tmp_path, draw_film):
+    """A list of 150 inputs that take about a second to read."""
+    path = tmp_path / "large.jpeg"
+    Image.fromarray(draw_film(size=(1000, 1300))).save(path, quality=90)
+    return "\n".join([str(path)] * 150).encode()
+
+
+def _interrupt(bundle, films, out, number):
+    """Start reading, send the signal after some rows, and return the exit code."""
+    arguments = ["-", "--model", str(bundle), "--out", str(out), "--workers", "2"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+    assert process.stdin
+    process.stdin.write(films)
+    process.stdin.close()
+    while process.poll() is None and not (out.exists() and out.stat().st_size > 1000):
+        time.sleep(0.01)
+    process.send_signal(number)
+    return process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_resume_after_a_signal_gives_the_same_file(bundle, many_films, tmp_path, number, code):
+    out = tmp_path / "rows.csv"
+    assert _interrupt(bundle, many_films, out, number) == code
+    early = out.read_bytes()
+    assert 2 <= early.count(b"\n") < 150
+    assert number == signal.SIGKILL or early.endswith(b"\n")
+    done = _process("-", "--model", bundle, "--out", out, "--resume", input=many_films)
+    assert done.returncode == 0
+    lines = out.read_bytes().splitlines()
+    assert len(lines) == 151
+    assert len(set(lines)) == 2
+    assert out.read_bytes().startswith(early)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_stdout_closed_early_ends_quietly(bundle, many_films, workers):
+    process = subprocess.Popen(
+        [*COMMAND, "-", "--model", str(bundle), "--workers", workers],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdin.write(many_films)
+    process.stdin.close()
+    assert process.stdout.readline().startswith(b"path,")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(20) == 0
+    process.stderr.close()
+
+
+def test_memory_is_flat(bundle, films):
+    code = (
+        "import sys, resource\n"
+        "from itertools import repeat, islice\n"
+        "from pneumoscan.inference.batch import predict_many\n"
+        "from pneumoscan.inference.bundle import load_bundle\n"
+        "rows = predict_many(load_bundle(sys.argv[1]), repeat(sys.argv[2], 4000), workers=2)\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "first = [peak() for _ in islice(rows, 1000)][-1]\n"
+        "print(([peak() for _ in rows][-1] - first) / 3)\n"
+    )
+    arguments = [str(bundle), str(films / "0.png")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)
+    assert float(done.stdout) < 1000, "kB more for every 1,000 films"
+
+
+def test_full_disk_is_exit_code_6(bundle, films):
+    with Path("/dev/full").open("wb") as full:
+        done = _process(films, "--model", bundle, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 6
+    assert b"Traceback" not in done.stderr
+    assert _process(films, "--model", bundle, "--out", "/dev/full").returncode == 6
+    assert _process(films, "--model", bundle, "--out", "/dev/null").returncode == 0
+
+
+def test_the_command_line_imports_nothing_heavy(bundle, films):
+    code = (
+        "import sys; sys.argv = ['pneumoscan', *sys.argv[1:]]\n"
+        "from pneumoscan.apps import cli\n"
+        "from pneumoscan.apps.cli import predict\n"
+        "heavy = {'numpy', 'PIL', 'onnxruntime', 'rich', 'pydantic', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "cli.app(standalone_mode=False)\n"
+        "heavy = {'torch', 'matplotlib', 'sklearn', 'rich', 'onnx', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    arguments = ["predict", films / "0.png", "--model", bundle]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
