@@ -18,7 +18,15 @@ from typing import Any, BinaryIO
 from pneumoscan.errors import DiskFullError, LockedError, NotWritableError
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+_NOT_WRITABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
 
 
 @contextmanager
@@ -33,7 +41,9 @@ def write_problems(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         if problem.errno in _DISK_FULL:
-            raise DiskFullError(f"no space left to write {path}.", "Free some space and run again.") from problem
+            raise DiskFullError(
+                f"no space left to write {path}.", "Free some space and run again."
+            ) from problem
         if problem.errno in _NOT_WRITABLE:
             raise NotWritableError(
                 f"cannot write {path}: {problem.strerror}.", "Choose a folder that you may write to."
@@ -119,7 +129,8 @@ def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as problem:
             raise LockedError(
-                f"{what or path} is in use by another process.", "Wait until it ends, or choose another folder."
+                f"{what or path} is in use by another process.",
+                "Wait until it ends, or choose another folder.",
             ) from problem
         yield
     finally:

@@ -13,7 +13,12 @@ def test_baseline_has_the_published_parameters_layer_by_layer() -> None:
     rows = layer_table(BaselineConfig(), 200)
     assert [row.parameters for row in rows if row.parameters] == [320, 9_248, 9_248, 9_248, 692_352, 129]
     assert sum(row.parameters for row in rows) == 720_545 == count_parameters(build(BaselineConfig(), 200))
-    assert [row.output for row in rows if "pool" in row.name] == ["100×100×32", "50×50×32", "25×25×32", "13×13×32"]
+    assert [row.output for row in rows if "pool" in row.name] == [
+        "100×100×32",
+        "50×50×32",
+        "25×25×32",
+        "13×13×32",
+    ]
     assert rows[9].output == "5,408"
 
 

@@ -132,10 +132,12 @@ def read_bytes(path: Path) -> bytes:
     except (OSError, ValueError) as problem:
         raise _unreadable(shown, problem) from None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
             raise FilmUnreadableError(f"{shown} is not a regular file.", "Name files, or folders of films.")
         with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(MAX_BYTES + 1)
+            # The size is asked for first: to read up to the cap would set aside the cap for every film.
+            data = file.read(min(facts.st_size, MAX_BYTES) + 1)
     except OSError as problem:
         raise _unreadable(shown, problem) from None
     finally:
@@ -208,6 +210,8 @@ def _to_grey(image: Image.Image, source: str) -> Image.Image:
         if wide.min() < 0 or wide.max() > 65535:
             raise FilmValueError(f"{source} has values outside 0..65535.", "Save it with 8 or 16 bits.")
         return Image.fromarray((wide // 257).astype(np.uint8))
+    if image.mode == "L" and not image.has_transparency_data:
+        return image
     if image.mode == "F":
         return Image.fromarray(_unit_to_uint8(np.asarray(image), source))
     if image.has_transparency_data:

@@ -7,6 +7,7 @@ With its defaults it is the network the study starts from, 720,545 parameters at
 The study's changes of depth and width are other values of `BaselineConfig`; no variant needs a class of its own.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Baseline(nn.Module):
             channels, side = kernels, (side + 1) // 2 if pool else side
         self.conv_dropout = Dropout(config.conv_dropout)
         units = [channels * side * side, *config.dense]
-        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in zip(units, units[1:], strict=False))
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(units))
         self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(units[-1], 1)
         self.apply(_initialise)
@@ -92,7 +93,8 @@ class Baseline(nn.Module):
         x = self.conv_dropout(x.flatten(1))  # (N, C·s·s)
         for layer in self.dense:
             x = F.relu(layer(x))  # (N, units)
-        return self.head(self.dropout(x)).squeeze(1)  # (N,)
+        logits: torch.Tensor = self.head(self.dropout(x))  # (N, 1)
+        return logits.squeeze(1)
 
 
 def _initialise(module: nn.Module) -> None:

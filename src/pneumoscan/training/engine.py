@@ -19,12 +19,13 @@ from safetensors.torch import load, save
 from torch import nn
 
 from pneumoscan.errors import Terminated, TrainingDivergedError
+from pneumoscan.memory import keep_freed_memory
 from pneumoscan.models.registry import build
 from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.distributed import Peers
 from pneumoscan.training.films import Indices, TrainingFilms, epoch_order, micro_batches
-from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, keep_freed_memory, usable_cores
+from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, usable_cores
 from pneumoscan.training.optimizers import learning_rate, make_optimizer
 from pneumoscan.training.state import (
     EpochRecord,

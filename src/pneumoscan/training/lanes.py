@@ -8,7 +8,6 @@ result depends on their number but never on which was faster.
 """
 
 import copy
-import ctypes
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,6 @@ from torch import nn
 
 from pneumoscan.models.layers import seed_dropout
 from pneumoscan.training.films import Indices
-
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # malloc.h
 
 # (rows of a micro-batch, network) → (summed loss to differentiate, logits)
 LossOfRows = Callable[[Indices, nn.Module], tuple[torch.Tensor, torch.Tensor]]
@@ -149,18 +146,3 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def keep_freed_memory() -> bool:
-    """Tell the C library to keep large freed blocks instead of giving them back to the kernel after each use.
-
-    Without it each step's activations are mapped anew and the kernel clears every page again: up to 40% of a step. Returns
-    False where the C library is not glibc; nothing else changes then.
-    """
-    try:
-        library = ctypes.CDLL(None)
-        return bool(
-            library.mallopt(M_MMAP_THRESHOLD, 1 << 30) and library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-        )
-    except (OSError, AttributeError):
-        return False

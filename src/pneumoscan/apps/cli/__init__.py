@@ -9,6 +9,7 @@ import typer
 
 from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
+from pneumoscan.memory import keep_freed_memory
 
 app = typer.Typer(
     name="pneumoscan",
@@ -47,6 +48,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line; returns to the shell with the exit codes that the README lists."""
     _register()
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()

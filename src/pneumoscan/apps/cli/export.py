@@ -10,7 +10,9 @@ from pneumoscan.apps.cli import app
 @app.command()
 def export(
     run: Path = typer.Argument(help="Run folder of a finished training."),
-    data: Path = typer.Option(..., "--data", help="The films it was trained on; both runtimes read its held-out ones."),
+    data: Path = typer.Option(
+        ..., "--data", help="The films it was trained on; both runtimes read its held-out ones."
+    ),
     out: Path | None = typer.Option(None, "--out", help="Bundle folder; RUN/bundle by default."),
 ) -> None:
     """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree."""
@@ -20,6 +22,8 @@ def export(
     with progress("Decoding films") as decoding:
         exported = export_run(run, data, out, decoding=decoding)
     print(f"bundle: {exported.bundle}")
-    print(f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films")
+    print(
+        f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"
+    )
     for name, point in exported.spec.thresholds.items():
         print(f"  {name}: threshold {point['threshold']:.4f}")

@@ -27,5 +27,9 @@ def show(
     rows = layer_table(config_of(name), size)
     print(f"{'layer':<34}{'output':>14}{'parameters':>14}")
     for row in rows:
-        print(f"{row.name:<34}{row.output:>14}{row.parameters:>14,}" if row.parameters else f"{row.name:<34}{row.output:>14}")
+        print(
+            f"{row.name:<34}{row.output:>14}{row.parameters:>14,}"
+            if row.parameters
+            else f"{row.name:<34}{row.output:>14}"
+        )
     print(f"{'total':<34}{'':>14}{sum(row.parameters for row in rows):>14,}")

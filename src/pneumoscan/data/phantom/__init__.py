@@ -1,0 +1,22 @@
+"""Synthetic chest films: drawn from a model of a child's chest, to try the whole way without a patient's film."""
+
+from pneumoscan.data.phantom.film import SYNTHETIC_TEXT, cause_of, draw_film, film_size
+from pneumoscan.data.phantom.folder import (
+    PhantomFilm,
+    PlannedFilm,
+    plan_phantom_set,
+    write_new_films,
+    write_phantom_set,
+)
+
+__all__ = [
+    "SYNTHETIC_TEXT",
+    "PhantomFilm",
+    "PlannedFilm",
+    "cause_of",
+    "draw_film",
+    "film_size",
+    "plan_phantom_set",
+    "write_new_films",
+    "write_phantom_set",
+]

@@ -1,0 +1,310 @@
+"""A folder of phantom films in the Kaggle layout: planned first, then drawn in several processes.
+
+The plan follows from the numbers that the set is made with alone, and each film from its place in the plan. So a run
+that was killed is completed by running it again: whole films are left as they are, the others are drawn.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pneumoscan.data.phantom.film import DEFAULT_SIDE, Pixels, cause_of, draw_film, film_size
+from pneumoscan.errors import UsageError
+from pneumoscan.files import make_folder, write_atomic, write_problems
+
+COMMENT = "pneumoscan phantom: synthetic, not a patient"
+NOTICE = "SYNTHETIC.txt"
+# Raise this when films are drawn differently: a folder of an older drawing is then not completed with newer films.
+DRAWING = 1
+_IMAGE_DESCRIPTION = 270
+_VAL_FILMS = 16
+_TEST_SHARE = 0.24
+_POSITIVE_SHARE = {"train": 0.68, "val": 0.5, "test": 0.62}
+# New films are of patients whose numbers no set reaches.
+_NEW_PATIENTS = 1_000_000
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class PhantomFilm:
+    """A drawn film and what is known of it.
+
+    Attributes:
+        pixels: uint8 array (height, width).
+        label: 1 is PNEUMONIA, 0 is NORMAL.
+        patient_id: The patient in the film's name: `IM-0115` or `person12`.
+        cause: `bacteria` or `virus`; None for a normal film.
+        path: Relative to the set's folder, as in `train/NORMAL/IM-0115-0001.jpeg`.
+    """
+
+    pixels: Pixels
+    label: int
+    patient_id: str
+    cause: str | None
+    path: str
+
+
+@dataclass(frozen=True)
+class PlannedFilm:
+    """A film before it is drawn.
+
+    Attributes:
+        path: Relative to the set's folder.
+        patient_seed: Whose chest is drawn.
+        film_number: Which of the patient's films.
+        label: 1 is PNEUMONIA, 0 is NORMAL.
+        patient_id: The patient in the film's name.
+        cause: `bacteria` or `virus`; None for a normal film.
+        seed: Of the set.
+        side: About the longer side in pixels.
+        colour: Saved as RGB though it is grey.
+    """
+
+    path: str
+    patient_seed: int
+    film_number: int
+    label: int
+    patient_id: str
+    cause: str | None
+    seed: int
+    side: int
+    colour: bool = False
+
+    def draw(self) -> PhantomFilm:
+        """Draw it."""
+        size = film_size(self.patient_seed, self.film_number, side=self.side, seed=self.seed)
+        pixels = draw_film(self.patient_seed, self.film_number, label=self.label, size=size, seed=self.seed)
+        return PhantomFilm(pixels, self.label, self.patient_id, self.cause, self.path)
+
+
+def plan_phantom_set(
+    *, patients: int = 400, seed: int = 0, side: int = DEFAULT_SIDE
+) -> tuple[PlannedFilm, ...]:
+    """Return the films of a set in the order train, val, test: what `write_phantom_set` draws.
+
+    Patients are drawn apart into the splits. Train holds a few traps for an audit to find: films that are there twice
+    under two names, one of them under another patient's, and films saved in colour.
+
+    Raises:
+        UsageError: There are fewer than 24 patients, or films would be smaller than 64 pixels.
+    """
+    if patients < 24 or side < 64:
+        raise UsageError(
+            f"a phantom set of {patients} patients and {side} pixels is too small.",
+            "Ask for at least 24 patients and 64 pixels.",
+        )
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+    numbers = rng.permutation(patients)
+    test = round(patients * _TEST_SHARE)
+    val = min(_VAL_FILMS, patients // 6)
+    train_films = _plan_split(rng, "train", numbers[val + test :].tolist(), seed, side)
+    return (
+        *_with_traps(rng, train_films, patients),
+        *_plan_split(rng, "val", numbers[:val].tolist(), seed, side, one_film=True),
+        *_plan_split(rng, "test", numbers[val : val + test].tolist(), seed, side),
+    )
+
+
+def _plan_split(
+    rng: np.random.Generator,
+    split: str,
+    numbers: Sequence[int],
+    seed: int,
+    side: int,
+    *,
+    one_film: bool = False,
+) -> list[PlannedFilm]:
+    sick = round(len(numbers) * _POSITIVE_SHARE[split])
+    return [
+        _plan_film(split, number, film, int(place < sick), seed, side)
+        for place, number in enumerate(numbers)
+        for film in range(1 if one_film else _film_count(rng))
+    ]
+
+
+def _film_count(rng: np.random.Generator) -> int:
+    return int(rng.choice([1, 2, 3, 4], p=[0.32, 0.32, 0.22, 0.14]))
+
+
+def _plan_film(split: str, number: int, film: int, label: int, seed: int, side: int) -> PlannedFilm:
+    """Name a film as the Kaggle set does; `person12_bacteria_45` counts films through, so 4 numbers a patient."""
+    cause = cause_of(number, seed=seed) if label else None
+    patient_id = f"person{number + 1}" if label else f"IM-{number + 1:04d}"
+    name = f"{patient_id}_{cause}_{4 * number + film + 1}" if label else f"{patient_id}-{film + 1:04d}"
+    folder = "PNEUMONIA" if label else "NORMAL"
+    return PlannedFilm(f"{split}/{folder}/{name}.jpeg", number, film, label, patient_id, cause, seed, side)
+
+
+def _with_traps(rng: np.random.Generator, films: list[PlannedFilm], patients: int) -> list[PlannedFilm]:
+    coloured, doubled = np.split(rng.permutation(len(films))[:6], 2)
+    for place in coloured.tolist():
+        films[place] = replace(films[place], colour=True)
+    copies = [
+        _copy_of(films[place], patients, other=turn == 0) for turn, place in enumerate(doubled.tolist())
+    ]
+    return films + copies
+
+
+def _copy_of(film: PlannedFilm, patients: int, *, other: bool) -> PlannedFilm:
+    """Return the same film under a film number that no film has, or under a patient that nobody is."""
+    number = patients if other else film.patient_seed
+    number_of_film = 0 if other else 4 * (patients + 1)
+    named = _plan_film("train", number, number_of_film, film.label, film.seed, film.side)
+    path = named.path if film.cause is None else named.path.replace(f"_{named.cause}_", f"_{film.cause}_")
+    return replace(film, path=path, patient_id=named.patient_id)
+
+
+def write_phantom_set(
+    folder: Path,
+    *,
+    patients: int = 400,
+    seed: int = 0,
+    side: int = DEFAULT_SIDE,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write a set of phantom films in the Kaggle layout; complete it if a run before this was killed.
+
+    The films are drawn in fresh processes: a script that calls this needs its `if __name__ == "__main__"`.
+
+    Args:
+        folder: New, empty, or a phantom set made with the same numbers.
+        patients: How many there are; each has one to four films.
+        seed: Of the set; the same seed gives the same films.
+        side: About the longer side of a film in pixels.
+        workers: Processes; by default one for each core.
+        progress: Called with how many films are there and how many there will be.
+
+    Returns:
+        The number of films in the set.
+
+    Raises:
+        UsageError: The folder holds something else, or another phantom set; or the set would be too small.
+        DiskFullError, NotWritableError: See `files.write_atomic`.
+    """
+    plan = plan_phantom_set(patients=patients, seed=seed, side=side)
+    _claim(folder, f"patients={patients} seed={seed} side={side} drawing={DRAWING}")
+    missing = [film for film in plan if not _is_whole(folder / film.path)]
+    for parent in {(folder / film.path).parent for film in plan}:
+        make_folder(parent)
+    done = len(plan) - len(missing)
+    if progress:
+        progress(done, len(plan))
+    for count in _write_all(folder, missing, workers):
+        done += count
+        if progress:
+            progress(done, len(plan))
+    return len(plan)
+
+
+def write_new_films(folder: Path, *, count: int = 6, seed: int = 1, side: int = DEFAULT_SIDE) -> list[Path]:
+    """Write films of patients that are in no set, healthy and sick in turn; their names do not tell which.
+
+    Args:
+        folder: New, empty, or one that this function wrote with the same numbers.
+        count: How many films.
+        seed: Of the films.
+        side: About the longer side of a film in pixels.
+
+    Returns:
+        The films' paths.
+
+    Raises:
+        UsageError: The folder holds something else.
+        DiskFullError, NotWritableError: See `files.write_atomic`.
+    """
+    _claim(folder, f"new films={count} seed={seed} side={side} drawing={DRAWING}")
+    plan = [
+        PlannedFilm(f"film-{n + 1:02d}.jpeg", _NEW_PATIENTS + n, 0, n % 2, f"new{n + 1}", None, seed, side)
+        for n in range(count)
+    ]
+    for film in plan:
+        if not _is_whole(folder / film.path):
+            _write(folder, film)
+    return [folder / film.path for film in plan]
+
+
+def _claim(folder: Path, made_with: str) -> None:
+    """Put the notice into a new folder; refuse one that holds anything but the same set."""
+    notice = folder / NOTICE
+    text = (
+        "SYNTHETIC: every film in this folder was drawn by pneumoscan from a model of a chest.\n"
+        "None shows a patient. Never use them, or a model trained on them, to judge a real film.\n"
+        f"{made_with}\n"
+    )
+    make_folder(folder)
+    with write_problems(notice):
+        if notice.is_file():
+            found = notice.read_text(encoding="utf-8", errors="replace")
+            if found == text:
+                return
+            raise UsageError(
+                f"{folder} holds another phantom set ({found.strip().splitlines()[-1:]}).",
+                "Choose a new folder.",
+            )
+        # What a killed run may leave of the notice itself is no stranger.
+        if any(not entry.name.startswith(f".{NOTICE}.") for entry in folder.iterdir()):
+            raise UsageError(
+                f"{folder} is not empty and holds no phantom set.", "Choose a new or empty folder."
+            )
+    write_atomic(notice, text)
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a JPEG is there with its end; nothing else than a whole film gets the name."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-2, os.SEEK_END)
+            return file.read() == b"\xff\xd9"
+    except OSError:
+        return False
+
+
+def _write_all(folder: Path, films: list[PlannedFilm], workers: int | None) -> Iterator[int]:
+    """Draw and write films in processes of their own; yield how many more are there, batch by batch."""
+    batches = [films[start : start + _BATCH] for start in range(0, len(films), _BATCH)]
+    processes = min(workers or os.cpu_count() or 1, len(batches))
+    if processes <= 1:
+        yield from (_write_batch(folder, batch) for batch in batches)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt) as pool:
+        try:
+            for future in as_completed([pool.submit(_write_batch, folder, batch) for batch in batches]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the process that the user sees: it stops the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_batch(folder: Path, films: list[PlannedFilm]) -> int:
+    for film in films:
+        _write(folder, film)
+    return len(films)
+
+
+def _write(folder: Path, film: PlannedFilm) -> None:
+    write_atomic(folder / film.path, encode(film.draw().pixels, colour=film.colour))
+
+
+def encode(pixels: Pixels, *, colour: bool = False) -> bytes:
+    """Return a film as JPEG bytes that say in their comment and EXIF description that it is synthetic."""
+    exif = Image.Exif()
+    exif[_IMAGE_DESCRIPTION] = COMMENT
+    image = Image.fromarray(pixels).convert("RGB" if colour else "L")
+    file = BytesIO()
+    image.save(file, "JPEG", quality=92, comment=COMMENT, exif=exif)
+    return file.getvalue()
