@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from pneumoscan.errors import ConfigError, DataDamagedError, LockedError, NothingUsableError, UsageError
 from pneumoscan.files import locked
 from pneumoscan.training.config import load_config
-from pneumoscan.training.train import export_run, train
+from pneumoscan.training.train import export_run, report_val, train
 
 SMALL = (
     "data.size=48", "loop.batch_size=8", "loop.micro_batch=4", "loop.lanes=2", "loop.precision=float32",
@@ -98,6 +99,20 @@ def test_an_exported_bundle_reads_films_as_torch_does(film_folder: Path, tmp_pat
     assert (
         bundle.spec.training["data_sha256"] == json.loads((out / "manifest.json").read_text())["data_sha256"]
     )
+
+
+def test_the_val_split_is_reported_and_no_more(film_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(small(), film_folder, out)
+    export_run(out, film_folder)
+    before = (out / "bundle/model.json").read_bytes()
+    right, read = report_val(out, film_folder)
+    films = list((film_folder / "val").rglob("*.jpeg"))
+    assert 0 <= right <= read == len(films)
+    assert json.loads((out / "manifest.json").read_text())["val_split"] == {"right": right, "films": read}
+    assert (out / "bundle/model.json").read_bytes() == before
+    shutil.rmtree(film_folder / "val")
+    assert report_val(out, film_folder) == (0, 0)
 
 
 def test_films_that_cannot_be_read_are_left_out_and_told(film_folder: Path, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ class TrainingFilms:
 
     def augmented(self, rows: Indices, config: AugmentationConfig, *, seed: int, epoch: int) -> torch.Tensor:
         """Return inputs as `plain`, augmented as (seed, epoch, row) draw it."""
+        if config.is_off:
+            return self.plain(rows)
         parameters = sample(config, seed=seed, epoch=epoch, film_ids=rows, size=self.preprocessing.size)
         unit = torch.from_numpy(self.images[rows].astype(np.float32) / np.float32(255)).unsqueeze(1)
         changed = apply(unit, parameters)

@@ -30,7 +30,7 @@ def train(
     """Train a network; a run that was killed goes on with --resume and ends with the same weights."""
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.training.config import load_config
-    from pneumoscan.training.train import export_run, train
+    from pneumoscan.training.train import export_run, report_val, train
 
     given = preset != "baseline" or config is not None or bool(assignments)
     wanted = None if resume and not given else load_config(preset, config, assignments)
@@ -52,6 +52,9 @@ def train(
         print(
             f"bundle: {exported.bundle} (agrees with torch to {exported.largest_difference:.1e} on {exported.films} films)"
         )
+        right, read = report_val(out, data)
+        if read:
+            print(f"split val: {right} of {read} right (reported only; one film is {100 / read:.3g} points)")
 
 
 class Watcher:

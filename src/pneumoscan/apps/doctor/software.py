@@ -112,7 +112,7 @@ def imports() -> list[Finding]:
 def _start(code: str) -> "subprocess.Popen[str]":
     program = f"import json; found = {{}}; {code}; print(json.dumps(found))"
     # -P: a file torch.py in the folder where doctor is called must not stand in for torch.
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+    return subprocess.Popen(
         [sys.executable, "-P", "-W", "ignore", "-c", program],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
