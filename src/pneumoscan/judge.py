@@ -78,7 +78,7 @@ def judge(
         out: The evaluation folder; made if absent.
         threshold: Cut-off in [0, 1]; by default that of the operating point.
         operating_point: One that the model carries; by default the model's own choice.
-        workers: Threads that read films; by default one a core.
+        workers: Threads that read films; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
         command: The command that asked for it, for the report.
 
@@ -129,7 +129,7 @@ def read_split(
     Args:
         bundle: The model, loaded with one thread.
         manifest: The films, all of one split.
-        workers: Threads that decode and run the network; by default one a core.
+        workers: Threads that decode and run the network; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
 
     Raises:
@@ -193,7 +193,10 @@ def _check_model(model: Path) -> None:
     """Say what to do where a run was trained but not exported; other problems are told by the loading itself."""
     is_run = (model / "history.jsonl").exists() or (model / "config.toml").exists()
     if is_run and not (model / "model.json").exists() and not (model / "bundle").exists():
-        raise UsageError(f"{model} is a run without a bundle.", f"Run: pneumoscan export {model}")
+        raise UsageError(
+            f"{model} is a run without a bundle.",
+            f"Run: pneumoscan export {model} --data DIR, with the films it was trained on.",
+        )
     find_bundle(model)
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscan.apps.cli.progress import progress
 from pneumoscan.apps.demo import run_demo
 from pneumoscan.errors import UsageError
 from pneumoscan.training.engine import Silence
@@ -10,7 +11,9 @@ from pneumoscan.training.engine import Silence
 def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOSCAN_CACHE", str(tmp_path / "cache"))
     stages: list[str] = []
-    made = run_demo(tmp_path / "demo", patients=36, seed=0, say=stages.append, observer=Silence())
+    made = run_demo(
+        tmp_path / "demo", patients=36, seed=0, say=stages.append, observer=Silence(), progress=progress
+    )
     assert len(stages) == 6
     assert len(made.summary) == 10
     assert "SYNTHETIC" in made.summary[0]
@@ -27,5 +30,5 @@ def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_demo_spares_what_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("four years")
     with pytest.raises(UsageError, match="something else"):
-        run_demo(tmp_path, patients=36, seed=0, say=print, observer=Silence())
+        run_demo(tmp_path, patients=36, seed=0, say=print, observer=Silence(), progress=progress)
     assert (tmp_path / "thesis.txt").read_text() == "four years"

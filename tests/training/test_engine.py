@@ -59,7 +59,7 @@ def test_training_learns_and_keeps_the_best_epoch(small_config, small_films) -> 
     result = fit(small_config("loop.epochs=15", "optimizer.learning_rate=0.003"), small_films)
     losses = [record["val_loss"] for record in result.history]
     assert len(losses) == 15
-    assert result.best_epoch == int(np.argmin(losses)) + 1
+    assert result.kept_epoch == int(np.argmin(losses)) + 1
     assert result.history[-1]["train_loss"] < 0.5 * result.history[0]["train_loss"]
     assert max(record["val_auc"] for record in result.history) > 0.9
 
@@ -101,9 +101,9 @@ def test_early_stopping_stops_and_restores_the_best(small_config, small_films) -
     config = small_config("loop.epochs=40", "loop.early_stopping=2", "optimizer.learning_rate=0.01")
     result = fit(config, small_films)
     assert result.stopped_early
-    assert len(result.history) == result.best_epoch + 2
+    assert len(result.history) == result.kept_epoch + 2
     shorter = fit(
-        small_config(f"loop.epochs={result.best_epoch}", "optimizer.learning_rate=0.01"), small_films
+        small_config(f"loop.epochs={result.kept_epoch}", "optimizer.learning_rate=0.01"), small_films
     )
     assert same(result.weights, shorter.weights)
 
@@ -111,7 +111,7 @@ def test_early_stopping_stops_and_restores_the_best(small_config, small_films) -
 def test_without_restore_best_the_last_weights_are_kept(small_config, small_films) -> None:
     last = fit(small_config("loop.restore_best=false", "optimizer.learning_rate=0.02"), small_films)
     best = fit(small_config("loop.restore_best=true", "optimizer.learning_rate=0.02"), small_films)
-    assert same(last.weights, best.weights) == (best.best_epoch == 3)
+    assert same(last.weights, best.weights) == (best.kept_epoch == 3)
 
 
 def test_a_diverging_run_says_so(small_config, small_films) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def run_demo(
     seed: int,
     say: Say,
     observer: Observer,
-    decoding: Callable[[int, int], None] | None = None,
+    progress: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> Demo:
     """Do the whole way on synthetic films in `folder`.
 
@@ -43,7 +44,7 @@ def run_demo(
         seed: Of the films and the training.
         say: Told the name of each stage.
         observer: Told how the training goes.
-        decoding: Called with (done, total) while films are drawn or decoded.
+        progress: Given the name of a longer piece of work, opens what is called with (done, total).
 
     Raises:
         UsageError: `folder` holds something else.
@@ -61,18 +62,20 @@ def run_demo(
     _clear(folder)
     films, run = folder / "films", folder / "run"
     say("1/6 drawing synthetic films (no patient, no hospital)")
-    count = write_phantom_set(films, patients=patients, seed=seed, progress=decoding)
+    with progress("Drawing") as report:
+        count = write_phantom_set(films, patients=patients, seed=seed, progress=report)
     say(f"2/6 auditing {count} films")
     manifest = load_manifest(films)
-    audit = inspect(manifest, progress=decoding)
+    with progress("Reading") as report:
+        audit = inspect(manifest, progress=report)
     audit_page = write_inspection(folder / "inspect", audit, manifest)
     say("3/6 training the baseline network")
     config = load_config("baseline", None, [*SETTINGS, f"loop.seed={seed}"])
-    trained = train(config, films, run, observer=observer, decoding=decoding)
+    trained = train(config, films, run, observer=observer)
     say("4/6 exporting, and comparing both runtimes")
     exported = export_run(run, films)
     say("5/6 evaluating on the test films")
-    metrics = judge(run, films, split="test", out=folder / "evaluation", progress=decoding)
+    metrics = judge(run, films, split="test", out=folder / "evaluation")
     say("6/6 reading new films")
     new = write_new_films(folder / "new-films", seed=seed + 1)
     model = PneumoniaClassifier.from_pretrained(run)
@@ -81,14 +84,13 @@ def run_demo(
         for path, probability in zip(new, model.predict_proba(new)[:, 1], strict=True)
     )
     spec = load_bundle(run).spec
-    best = trained.history[trained.best_epoch - 1]
-    report = folder / "evaluation" / "report.html"
+    best = trained.history[trained.kept_epoch - 1]
     return Demo(
-        report,
+        folder / "evaluation" / "report.html",
         (
             "SYNTHETIC films: these figures say that the program works, nothing about any patient.",
             f"films      {count} drawn: {len(manifest.of_split('train'))} train, {len(manifest.of_split('test'))} test; audit: {audit_page}",
-            f"training   {len(trained.history)} epochs, {best['films_per_second']:.0f} films/s; kept epoch {trained.best_epoch}",
+            f"training   {len(trained.history)} epochs, {best['films_per_second']:.0f} films/s; kept epoch {trained.kept_epoch}",
             f"held out   accuracy {best['val_accuracy']:.3f}, AUC {best['val_auc']:.3f}",
             f"test       accuracy {metrics.accuracy:.3f}, AUC {metrics.roc_auc:.3f}, F1 {metrics.f1:.3f} at threshold {metrics.threshold:.2f}",
             f"           sensitivity {metrics.sensitivity:.3f}, specificity {metrics.specificity:.3f} on {metrics.n} films",

@@ -26,7 +26,7 @@ def model_card(spec: BundleSpec) -> str:
             f"{training.get('n_films')} films of {training.get('n_patients')} patients ({training.get('n_positive')} films "
             f"labelled {spec.class_names[1]}); {training.get('val_fraction'):.0%} of them held out by patient. "
             f"Data fingerprint `{training.get('data_sha256')}`. Preset `{training.get('preset')}`, seed "
-            f"{training.get('seed')}, {training.get('epochs')} epochs, the weights of epoch {training.get('best_epoch')}.",
+            f"{training.get('seed')}, {training.get('epochs')} epochs, the weights of epoch {training.get('kept_epoch')}.",
             "",
             "## On the held-out films",
             "",

@@ -61,6 +61,8 @@ def joined_peers() -> Iterator[Peers]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Peers()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Peers(dist.get_rank(), dist.get_world_size())

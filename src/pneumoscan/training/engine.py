@@ -71,7 +71,7 @@ class Fit:
 
     weights: dict[str, torch.Tensor]
     history: list[EpochRecord]
-    best_epoch: int
+    kept_epoch: int
     stopped_early: bool
 
 
@@ -194,9 +194,9 @@ class _Loop:
 
     def result(self) -> Fit:
         """Return the weights to keep: the best epoch's, or the last ones; averaged if the run averages."""
-        weights = self.best or self._current_weights()
-        state = self.state
-        return Fit(weights, state.history, state.best_epoch, state.epoch < self.config.loop.epochs)
+        state, weights = self.state, self.best or self._current_weights()
+        kept = state.best_epoch if self.best else state.epoch
+        return Fit(weights, state.history, kept, state.epoch < self.config.loop.epochs)
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if there is one; every process takes rank 0's."""

@@ -1,7 +1,7 @@
 """A folder of films goes in, a run folder comes out: data, cache, hold-out, loop, weights, graph, bundle."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ import numpy as np
 
 from pneumoscan.data.cache import FilmCache, open_cache
 from pneumoscan.data.layouts import load_manifest
-from pneumoscan.data.manifest import CLASS_NAMES, Manifest
+from pneumoscan.data.manifest import Manifest
 from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_split_csv
-from pneumoscan.errors import DataDamagedError, NothingUsableError
+from pneumoscan.errors import DataDamagedError, FilmError, NothingUsableError
 from pneumoscan.training.config import TrainingConfig, read_toml_config
 from pneumoscan.training.distributed import Peers, joined_peers
 from pneumoscan.training.engine import Fit, Observer, Silence, fit, resolve
@@ -32,7 +32,7 @@ class Trained:
 
     run: RunFolder
     history: list[EpochRecord]
-    best_epoch: int
+    kept_epoch: int
     stopped_early: bool
     writes: bool = True
 
@@ -61,6 +61,8 @@ def train(
     Raises:
         PneumoscanError: As `load_manifest`, `open_cache`, `opened_run` and `fit` say.
     """
+    # Looked at first: a mistyped path must not leave a run folder behind.
+    manifest = _train_split(data)
     with joined_peers() as peers:
         wanted = None if config is None else resolve(config)
         watcher = observer if observer is not None and peers.first else Silence()
@@ -70,7 +72,7 @@ def train(
         with opened as (run, given):
             peers.wait()
             settled = given or read_toml_config(run.config)
-            manifest, films, table = _films(settled, data, run, peers, decoding, cache)
+            films, table = _films(settled, manifest, run, peers, decoding, cache)
             if peers.first:
                 _record_origin(run, settled, table, manifest, films, watcher)
             finished = fit(
@@ -78,7 +80,7 @@ def train(
             )
             if peers.first:
                 _finish(run, settled, finished)
-            return Trained(run, finished.history, finished.best_epoch, finished.stopped_early, peers.first)
+            return Trained(run, finished.history, finished.kept_epoch, finished.stopped_early, peers.first)
 
 
 def export_run(
@@ -94,7 +96,7 @@ def export_run(
 
     run = RunFolder(path)
     config = read_toml_config(run.config)
-    _, films, _ = _films(config, data, run, Peers(), decoding, cache)
+    films, _ = _films(config, _train_split(data), run, Peers(), decoding, cache)
     return export(run, config, films, out)
 
 
@@ -106,16 +108,18 @@ def report_val(path: Path, data: Path) -> tuple[int, int]:
     Returns:
         (right answers, films read); (0, 0) where there is no such split.
     """
-    from pneumoscan.inference.batch import predict_many
     from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.inference.rows import probability_of_film
 
+    bundle, right, count = load_bundle(path), 0, 0
     manifest = load_manifest(data).of_split("val")
-    rows = list(predict_many(load_bundle(path), [manifest.source(film) for film in manifest.films]))
-    right = sum(row.label == CLASS_NAMES[film.label] for row, film in zip(rows, manifest.films, strict=True))
-    read = sum(row.status == "ok" for row in rows)
-    if read:
-        RunFolder(path).write_manifest({"val_split": {"right": right, "films": read}})
-    return right, read
+    for film in manifest.films:
+        with suppress(FilmError):
+            called = probability_of_film(bundle, manifest.read(film)) >= bundle.spec.threshold()
+            right, count = right + (called == film.label), count + 1
+    if count:
+        RunFolder(path).write_manifest({"val_split": {"right": right, "films": count}})
+    return right, count
 
 
 def training_films(
@@ -136,24 +140,28 @@ def training_films(
     )
 
 
-def _films(
-    config: TrainingConfig,
-    data: Path,
-    run: RunFolder,
-    peers: Peers,
-    decoding: Progress | None,
-    cache: Path | None,
-) -> tuple[Manifest, TrainingFilms, FilmCache]:
+def _train_split(data: Path) -> Manifest:
     manifest = load_manifest(data).of_split("train")
     if not len(manifest):
         raise NothingUsableError(
             f"{data} has no films of the split train.", "Put them in DIR/train/NORMAL and …/PNEUMONIA."
         )
+    return manifest
+
+
+def _films(
+    config: TrainingConfig,
+    manifest: Manifest,
+    run: RunFolder,
+    peers: Peers,
+    decoding: Progress | None,
+    cache: Path | None,
+) -> tuple[TrainingFilms, FilmCache]:
     table = open_cache(manifest, size=config.data.size, folder=cache, progress=decoding)
     known = run.read_manifest().get("data_sha256")
     if known is not None and known != table.data_sha256:
         raise DataDamagedError(
-            f"the films in {data} are not those that the run in {run.path} was begun with.",
+            f"the films in {manifest.root} are not those that the run in {run.path} was begun with.",
             "Put the same films there.",
         )
     if peers.first and not run.split.exists():
@@ -165,7 +173,7 @@ def _films(
         )
         write_split_csv(run.split, manifest, hold)
     peers.wait()
-    return manifest, training_films(config, manifest, table, read_split_csv(run.split, manifest)), table
+    return training_films(config, manifest, table, read_split_csv(run.split, manifest)), table
 
 
 def _record_origin(
@@ -196,27 +204,27 @@ def _record_origin(
 
 def _finish(run: RunFolder, config: TrainingConfig, finished: Fit) -> None:
     run.write_history(finished.history)
-    draw_convergence(run, finished.history, finished.best_epoch)
+    draw_convergence(run, finished.history, finished.kept_epoch)
     run.write_weights(finished, config)
     run.write_manifest(
         {
             "result": {
                 "epochs": len(finished.history),
-                "best_epoch": finished.best_epoch,
+                "kept_epoch": finished.kept_epoch,
                 "stopped_early": finished.stopped_early,
-                "best": finished.history[finished.best_epoch - 1],
+                "kept": finished.history[finished.kept_epoch - 1],
                 "seconds": round(sum(record["seconds"] for record in finished.history), 1),
             }
         }
     )
 
 
-def draw_convergence(run: RunFolder, history: list[EpochRecord], best_epoch: int) -> None:
+def draw_convergence(run: RunFolder, history: list[EpochRecord], kept_epoch: int) -> None:
     """Write `convergence.svg` and `.png` of a history."""
     from pneumoscan.evaluation.convergence import ConvergenceDisplay
     from pneumoscan.evaluation.figures import save_figure
 
-    display = ConvergenceDisplay.from_history(history, best_epoch=best_epoch or None)
+    display = ConvergenceDisplay.from_history(history, best_epoch=kept_epoch)
     save_figure(display.plot(), run.path / "convergence")
 
 

@@ -6,7 +6,11 @@ import typer
 
 from pneumoscan.apps.cli import app
 
-data = typer.Typer(no_args_is_help=True, help="Look at a set of films, get the public one, or draw phantoms.")
+data = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Look at a set of films, get the public one, or draw phantoms.",
+)
 app.add_typer(data, name="data")
 
 
@@ -64,7 +68,7 @@ def phantom(
     ),
     patients: int = typer.Option(400, min=24, help="How many patients to draw."),
     seed: int = typer.Option(0, min=0, help="Another seed draws other patients."),
-    side: int = typer.Option(320, min=64, max=4096, help="Height of the films in pixels."),
+    side: int = typer.Option(320, min=64, max=4096, help="About the longer side of the films in pixels."),
     workers: int | None = typer.Option(None, min=1, help="Processes that draw [the cores there are]."),
 ) -> None:
     """Draw chest-like films of nobody, in the Kaggle layout: for trying things out, never for a result."""

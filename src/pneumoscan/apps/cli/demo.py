@@ -1,7 +1,6 @@
 """`pneumoscan demo`: the main job with no data at all."""
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import typer
@@ -12,7 +11,7 @@ from pneumoscan.apps.cli import app
 @app.command()
 def demo(
     folder: Path = typer.Argument(Path("demo"), help="Where everything goes."),
-    patients: int = typer.Option(400, min=20, help="Synthetic patients to draw."),
+    patients: int = typer.Option(400, min=24, help="Synthetic patients to draw."),
     seed: int = typer.Option(0, help="Of the films and the training."),
 ) -> None:
     """Draw synthetic films, audit them, train, evaluate, export, and read new ones: all in a few minutes."""
@@ -20,11 +19,9 @@ def demo(
     from pneumoscan.apps.cli.train import Watcher
     from pneumoscan.apps.demo import run_demo
 
-    with ExitStack() as stack:
-        decoding = stack.enter_context(progress("Films"))
-        watcher = stack.enter_context(Watcher(None))
+    with Watcher(None) as watcher:
         made = run_demo(
-            folder, patients=patients, seed=seed, observer=watcher, decoding=decoding,
+            folder, patients=patients, seed=seed, observer=watcher, progress=progress,
             say=lambda stage: print(stage, file=sys.stderr, flush=True),
         )  # fmt: skip
     print("\n".join(("", *made.summary, "", f"report: {made.report.resolve()}")))

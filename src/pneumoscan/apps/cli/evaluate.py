@@ -27,7 +27,9 @@ def evaluate(
         "--operating-point",
         help="A threshold the model carries, by name: best_f1, balanced, sensitivity_98.",
     ),
-    workers: int | None = typer.Option(None, "--workers", help="Films read at once; by default one a core."),
+    workers: int | None = typer.Option(
+        None, "--workers", help="Films read at once; by default one more than cores."
+    ),
 ) -> None:
     """Judge a model: metrics with intervals, 17 thresholds, graphs, and a report to read.
 

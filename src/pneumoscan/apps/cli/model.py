@@ -4,7 +4,7 @@ import typer
 
 from pneumoscan.apps.cli import app
 
-model = typer.Typer(help="Networks: what they are made of.", no_args_is_help=True)
+model = typer.Typer(rich_markup_mode=None, help="Networks: what they are made of.", no_args_is_help=True)
 app.add_typer(model, name="model")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pneumoscan.apps.cli import app
+from pneumoscan.errors import Terminated
 
 if TYPE_CHECKING:
     from pneumoscan.training.state import EpochRecord
@@ -37,13 +38,17 @@ def train(
     with ExitStack() as stack:
         decoding = stack.enter_context(progress("Decoding films"))
         watcher = stack.enter_context(Watcher(out if tensorboard else None))
-        trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
+        try:
+            trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
+        except (KeyboardInterrupt, Terminated):
+            watcher.note(f"interrupted; go on with: pneumoscan train --resume --data {data} --out {out}")
+            raise
     if not trained.writes:
         return
-    best = trained.history[trained.best_epoch - 1]
+    best = trained.history[trained.kept_epoch - 1]
     print(
         f"trained {len(trained.history)} epochs{' (stopped early)' if trained.stopped_early else ''}; kept epoch "
-        f"{trained.best_epoch}: held-out accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}, "
+        f"{trained.kept_epoch}: held-out accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}, "
         f"loss {best['val_loss']:.4f}"
     )
     print(f"run: {out}")

@@ -12,7 +12,7 @@ TABLE_NAMES = ("films.csv", "manifest.csv", "labels.csv")
 
 LAYOUTS = """These layouts are understood:
     DIR/train/NORMAL/*.jpeg, DIR/train/PNEUMONIA/*.jpeg, and the same for val and test
-        (also one or two folders further down, as in DIR/chest_xray/train/...)
+        (also up to three folders further down, as in DIR/chest_xray/train/...)
     DIR/NORMAL/*.jpeg, DIR/PNEUMONIA/*.jpeg (all of it is train)
     FILE.csv with the columns path,label and, if you like, patient_id,split; or DIR/films.csv
     FILE.npz as PneumoniaMNIST has it: train_images, train_labels, val_images, ..."""
