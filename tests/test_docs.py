@@ -1,0 +1,311 @@
+"""The documents keep up with the code: commands, settings, metrics, error codes, links and examples."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscan import errors
+from pneumoscan.apps import cli
+from pneumoscan.evaluation.metrics import evaluate_predictions
+from pneumoscan.inference.bundle import write_bundle
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted({*DOCS.glob("*.md"), *ROOT.glob("*.md")})
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading of the second level."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no section {heading!r}"
+    return found[1]
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def without_code(text: str) -> str:
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ {4}.*$", "", text, flags=re.MULTILINE)
+
+
+# Commands
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    import typer
+
+    cli._register()
+
+    def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if hasattr(command, "commands"):
+            for word, child in command.commands.items():
+                yield from walk(child, f"{name} {word}")
+        else:
+            yield name, command
+
+    return walk(typer.main.get_command(cli.app), "pneumoscan")
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_told(name: str) -> None:
+    told = section(read("docs/cli.md"), name)
+    options = [
+        option
+        for parameter in COMMANDS[name].params
+        if parameter.param_type_name == "option"
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    ]
+    rows = "".join(re.findall(r"^\| (`--.*?) \|", told, re.MULTILINE))
+    assert {option for option in options if option not in {"--help", "-h"}} == set(
+        re.findall(r"`(--[a-z-]+)`", rows)
+    )
+
+
+def test_no_command_is_told_that_is_not_there() -> None:
+    assert set(re.findall(r"^## (pneumoscan .+)$", read("docs/cli.md"), re.MULTILINE)) == set(COMMANDS)
+
+
+# Settings
+
+
+def default_and_bounds() -> dict[str, tuple[str, list[float]]]:
+    """Return for every setting its default as JSON and the numbers that bound it."""
+    from pneumoscan.training.config import TrainingConfig, legal_keys
+
+    found = {}
+    for key in legal_keys():
+        model: Any = TrainingConfig()
+        *tables, leaf = key.split(".")
+        for table in tables:
+            model = getattr(model, table)
+        info = type(model).model_fields[leaf]
+        bounds = [
+            getattr(limit, side)
+            for limit in info.metadata
+            for side in ("gt", "ge", "lt", "le")
+            if getattr(limit, side, None) is not None
+        ]
+        found[key] = (json.dumps(info.get_default()), bounds)
+    return found
+
+
+def test_every_setting_has_its_default_and_range() -> None:
+    rows = {
+        name: (default, legal)
+        for name, default, legal in re.findall(
+            r"^\| `([a-z_.]+)` \| `(.+?)` \| (.+?) \| .+ \|$", read("docs/training.md"), re.MULTILINE
+        )
+    }
+    settings = default_and_bounds()
+    assert set(rows) == set(settings)
+    for name, (default, bounds) in settings.items():
+        told_default, legal = rows[name]
+        assert told_default == default, name
+        numbers = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", legal)}
+        assert {float(bound) for bound in bounds} <= numbers, f"{name}: {legal} but {bounds}"
+
+
+def changes(config: Any, plain: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of each setting that is not the program's default."""
+    for name in type(config).model_fields:
+        value, default = getattr(config, name), getattr(plain, name)
+        if hasattr(type(value), "model_fields"):
+            yield from changes(value, default)
+        elif value != default and name != "preset":
+            yield name, value
+
+
+def test_every_preset_is_told_with_what_it_changes() -> None:
+    from pneumoscan.training.config import TrainingConfig, load_config, preset_names
+
+    text = section(read("docs/training.md"), "Presets and settings")
+    rows = dict(re.findall(r"^\| `([a-z-]+)`[^|]* \| ([^|]+) \|$", text, re.MULTILINE))
+    for preset in preset_names():
+        told = re.findall(r"`(?:[a-z_]+\.)?([a-z_]+)` ([\w.]*\w)", rows.pop(preset))
+        changed = [(name, str(value)) for name, value in changes(load_config(preset), TrainingConfig())]
+        assert {name for name, _ in told} == {name for name, _ in changed}
+        for (_, shown), (_, value) in zip(sorted(told), sorted(changed), strict=True):
+            assert shown == value or float(shown) == float(value)
+    assert not rows
+
+
+# Metrics, records and codes
+
+
+def test_every_metric_is_told() -> None:
+    y_true, y_prob = np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9])
+    metrics = evaluate_predictions(
+        y_true,
+        y_prob,
+        patient_ids=None,
+        threshold=0.5,
+        threshold_source="by hand",
+        split="test",
+        n_bootstrap=20,
+    ).to_json()
+    told = section(read("docs/evaluation.md"), "metrics.json")
+    rows = set(re.findall(r"^\| `([a-z0-9_]+)` \|", told, re.MULTILINE))
+    assert rows == {"model", *metrics}
+    for table in ("best_f1", "confusion", "bootstrap"):
+        for key in metrics[table]:
+            assert f"`{key}`" in told, f"{table}.{key}"
+
+
+def test_every_error_code_is_told() -> None:
+    told = "".join(read(f"docs/{name}.md") for name in ("data", "bundle", "cli"))
+    pages = dict(re.findall(r"^\| `([a-z_.]+)` \| (\d) \|", told, re.MULTILINE))
+    pending = [errors.PneumoscanError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind.exit_code == errors.FilmError.exit_code:
+            assert f"`{kind.code}`" in told
+        else:
+            assert pages.pop(kind.code, "none") == str(kind.exit_code), kind.code
+    assert not pages, "codes that are not there"
+
+
+def test_every_field_of_a_bundle_and_a_row_is_told() -> None:
+    from dataclasses import fields
+
+    from pneumoscan.inference.bundle import BundleSpec, SelfCheck
+    from pneumoscan.inference.rows import COLUMNS
+
+    text = read("docs/bundle.md")
+    for name in (*(field.name for field in fields(BundleSpec)), "checksum"):
+        assert re.search(rf"^\| `{name}` \|", section(text, "model.json"), re.MULTILINE), name
+    assert all(f"`{field.name}`" in text for field in fields(SelfCheck))
+    rows = re.findall(r"^\| `([a-z_]+)` \|", section(text, "The prediction row"), re.MULTILINE)
+    assert tuple(rows) == COLUMNS
+
+
+# Links
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text(encoding="utf-8")), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = without_code(page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{page.name}: {target}"
+
+
+# Examples
+
+
+def tiny_bundle() -> ModuleType:
+    """Load the fixtures that draw a bundle for the tests of `inference`."""
+    path = Path(__file__).parent / "inference" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("tiny_bundle", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def bundle_and_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_film: Any, request: pytest.FixtureRequest
+) -> None:
+    """A folder with `bundle` and `film.jpeg`, made the working folder."""
+    tiny = tiny_bundle()
+    write_bundle(tmp_path / "bundle", onnx=tiny.make_onnx(), spec=tiny.make_spec(), readme="# tiny\n")
+    Image.fromarray(draw_film()).save(tmp_path / "film.jpeg", quality=92)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("bundle_and_film")
+def test_the_examples_of_the_bundle_run_and_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = python_blocks(read("docs/bundle.md"))
+    assert len(blocks) == 3
+    scopes: list[dict[str, Any]] = []
+    for block in blocks:
+        scopes.append({})
+        exec(compile(block, "docs/bundle.md", "exec"), scopes[-1])
+    said = capsys.readouterr().out
+    assert "missing.jpeg refused None  film.not_found" in said
+    by_hand, by_us = scopes[2]["probability"], scopes[0]["model"].predict_proba("film.jpeg")[0, 1]
+    assert by_hand == pytest.approx(by_us, abs=1e-6)
+    # The example by hand must stand on its own.
+    assert "pneumoscan" not in blocks[2]
+
+
+def test_a_network_and_a_layout_are_added_as_told(tmp_path: Path) -> None:
+    source = tmp_path / "src" / "pneumoscan"
+    shutil.copytree(ROOT / "src" / "pneumoscan", source, ignore=shutil.ignore_patterns("__pycache__"))
+    for block in python_blocks(read("CONTRIBUTING.md")):
+        first, _, rest = block.partition("\n")
+        path = tmp_path / first.removeprefix("# ")
+        if path.exists():
+            rest = replaced(path.read_text(encoding="utf-8"), rest)
+        path.write_text(rest, encoding="utf-8")
+    (tmp_path / "films.jsonl").write_text('{"path": "person3_virus_1.jpeg", "label": 1}\n')
+    script = """
+from pathlib import Path
+import pneumoscan, torch
+from pneumoscan.data.layouts.lines import load_lines
+from pneumoscan.models.registry import build, count_parameters, layer_table
+from pneumoscan.training.config import load_config, to_toml, legal_keys
+config = load_config("baseline", None, ["model.name=tiny", "model.width=8"])
+network = build(config.model, 64)
+assert network(torch.zeros(3, 1, 64, 64)).shape == (3,)
+assert count_parameters(network) == sum(row.parameters for row in layer_table(config.model, 64)) == 409
+assert "model.width" in legal_keys() and "width = 8" in to_toml(config)
+assert load_config("baseline").model.name == "baseline"
+assert load_lines(Path("films.jsonl")).films[0].patient_id == "person3"
+print(pneumoscan.__file__)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
+
+
+def replaced(text: str, lines: str) -> str:
+    """Put each line in the place of the one that begins with the same two words."""
+    for line in lines.splitlines():
+        start = re.escape(" ".join(line.split()[:2]))
+        text, count = re.subn(rf"^{start}.*$", lambda _, line=line: line, text, flags=re.MULTILINE)
+        assert count == 1, f"no line begins like {line!r}"
+    return text
