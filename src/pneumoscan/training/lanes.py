@@ -40,15 +40,20 @@ class Lanes:
         self.device = next(network.parameters()).device
         self.autocast = precision == "bfloat16"
         self.replicas = [network] + [_view_of(network) for _ in range(count - 1)]
+        self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(count, "lane", initializer=lambda: torch.set_num_threads(1))
 
     def __enter__(self) -> Self:
+        if self.count > 1:
+            # Else OpenMP's idle worker of this thread spins, and takes a core from the lanes.
+            torch.set_num_threads(1)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads)
 
     def gradients(
         self, batches: Sequence[tuple[int, Indices]], loss_of_rows: LossOfRows
