@@ -10,7 +10,7 @@ from pneumoscan.errors import UsageError
 from pneumoscan.training.engine import Observer
 
 SETTINGS = (
-    "data.size=128", "data.val_fraction=0.2", "loop.epochs=22", "loop.batch_size=16", "loop.ema_decay=0.95",
+    "data.size=128", "data.val_fraction=0.2", "loop.epochs=22", "loop.batch_size=16", "loop.micro_batch=8", "loop.ema_decay=0.95",
     "schedule.name=one_cycle", "optimizer.learning_rate=2e-3", "augmentation.crop=0.9", "augmentation.rotation=4",
     "augmentation.gamma=0.15", "augmentation.contrast=0",
 )  # fmt: skip

@@ -117,7 +117,7 @@ class LoopConfig(_Section):
 
     epochs: int = Field(12, ge=1, le=10_000)
     batch_size: int = Field(32, ge=1)
-    micro_batch: int = Field(8, ge=0)
+    micro_batch: int = Field(16, ge=0)
     seed: int = Field(0, ge=0, lt=2**32)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

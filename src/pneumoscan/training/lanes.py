@@ -1,7 +1,7 @@
 """Gradients fast on a CPU: micro-batches that stay in cache, on lanes that do not wait for each other.
 
 A batch of 32 films at 200×200 makes 330 MB of activations in float32; they go out to memory and come back several times.
-Eight films at a time in bfloat16 stay near the core, and the sum of the micro-batches' gradients is the batch's. Each
+Sixteen films at a time in bfloat16 stay near the core, and the sum of the micro-batches' gradients is the batch's. Each
 lane is a thread with a view of the same weights and gradients of its own, and works on whole micro-batches alone: the
 cores meet once a step rather than once an operation. The lanes' gradients are added in the order of the lanes, so the
 result depends on their number but never on which was faster.

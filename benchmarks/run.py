@@ -1,0 +1,55 @@
+"""Run the benchmarks one after the other and leave their records and a summary.
+
+python benchmarks/run.py --keras-python /path/to/venv/bin/python --films /path/to/chest_xray
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import batch_predict
+import cold_predict
+import network_latency
+import predict_memory
+import training_speed
+from measure import Options, Record, finish, machine_facts, options_of, parser, print_bars, write
+
+BENCHMARKS: dict[str, Callable[[Options], Record]] = {
+    training_speed.NAME: training_speed.measure,
+    cold_predict.NAME: cold_predict.measure,
+    network_latency.NAME: network_latency.measure,
+    batch_predict.NAME: batch_predict.measure,
+    predict_memory.NAME: predict_memory.measure,
+}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser: the options of every benchmark, and which of them to run."""
+    line = parser("Run the benchmarks and write results/benchmarks/NAME.json and summary.json.")
+    line.add_argument("--only", action="append", choices=BENCHMARKS, help="this one; may be repeated")
+    return line
+
+
+def summary(records: list[Record]) -> dict[str, object]:
+    """Return every bar with the benchmark it belongs to."""
+    bars = [{"benchmark": record.name, **bar.to_json()} for record in records for bar in record.bars]
+    return {"machine": machine_facts(), "bars": bars, "all_passed": all(bar["passed"] for bar in bars)}
+
+
+def main() -> None:
+    """Run what is asked for; the exit code says that it ran, not that every bar was passed."""
+    arguments = command_line().parse_args()
+    options, records = options_of(arguments), []
+    for name in arguments.only or BENCHMARKS:
+        started = time.monotonic()
+        records.append(finish(name, BENCHMARKS[name], options))
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    print("\nSummary")
+    print_bars([bar for record in records for bar in record.bars])
+    if len(records) == len(BENCHMARKS):
+        write(options.out / "summary.json", {**summary(records), "quick": options.quick})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The pure parts of the benchmarks: arithmetic, taking turns, bars and records. No timing is asserted."""
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+pytestmark = pytest.mark.skipif(not SCRIPTS, reason="the benchmarks are not part of this distribution")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load_script(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load_script
+    for name in SCRIPTS:
+        sys.modules.pop(name, None)
+
+
+def test_multiply_adds_of_a_tiny_network_by_hand(load):
+    work = load("training_speed").multiply_adds((2,), (3,), 4)
+    # conv 4·4·9·1·2 = 288; pooled to 2·2·2 = 8 values; dense 8·3 = 24; logit 3
+    assert work["forward"] == 288 + 24 + 3
+    assert work["backward"] == 2 * work["forward"] - 288
+    assert work["training"] == work["forward"] + work["backward"]
+
+
+def test_multiply_adds_agree_with_torch_on_the_baseline(load):
+    torch = pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network, counter = load("step_worker").plain_network(), FlopCounterMode(display=False)
+    with counter:
+        network(torch.zeros(1, 1, 200, 200)).sum().backward()
+    assert (
+        counter.get_total_flops()
+        == 2 * load("training_speed").multiply_adds((32,) * 4, (128,), 200)["training"]
+    )
+
+
+def test_bound_and_steady_rate(load):
+    batch = load("batch_predict")
+    assert batch.bound(2, decode=3.0, network=5.0) == 250.0
+    # One second of start-up and 10 ms a film.
+    assert batch.steady_rate(100, 2.0, 500, 6.0) == 100.0
+
+
+def test_memory_slope_is_in_megabytes_a_thousand_rows(load):
+    memory = load("predict_memory")
+    assert memory.slope([1000, 2000, 3000], [100.0, 102.0, 104.0]) == pytest.approx(2.0)
+    assert memory.slope([1000, 2000, 3000], [100.0, 100.0, 100.0]) == 0
+
+
+def test_resident_memory_of_this_process(load):
+    memory = load("predict_memory")
+    assert 1 < memory.resident_megabytes(os.getpid()) <= memory.resident_megabytes(os.getpid(), "VmHWM")
+
+
+def test_contenders_take_turns(load):
+    order = []
+    found = load("measure").in_turn(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, pause=0
+    )
+    assert order == ["a", "b"] * 3
+    assert {name: len(values) for name, values in found.items()} == {"a": 3, "b": 3}
+
+
+def test_a_bar_is_passed_missed_or_not_measured(load):
+    bar = load("measure").Bar
+    assert bar("x", 2.0, 2).passed is True
+    assert bar("x", 1.99, 2).passed is False
+    assert bar("x", 0.4, 0.4, "<").passed is False
+    assert bar("x", None, 2, note="not measured: why").to_json() == {
+        "what": "x",
+        "bar": ">= 2",
+        "measured": None,
+        "passed": None,
+        "note": "not measured: why",
+    }
+
+
+def test_a_record_is_json_and_names_machine_versions_and_command(load, tmp_path, capsys):
+    measure = load("measure")
+    options = measure.Options("", None, tmp_path, tmp_path / "out", 0, quick=True)
+    bars = [measure.Bar("speed", 3.0, 2), measure.Bar("peer", None, 2, note="not measured: absent")]
+    measure.finish("mine", lambda _: measure.Record("mine", bars=bars, raw={"s": [1.0, 2.0]}), options)
+    record = json.loads((tmp_path / "out" / "mine.json").read_text())
+    assert {
+        "schema_version",
+        "date",
+        "command",
+        "machine",
+        "versions",
+        "bars",
+        "medians",
+        "ratios",
+        "raw",
+    } <= set(record)
+    assert record["machine"]["cores"] >= 1
+    assert record["versions"]["numpy"]
+    assert [bar["passed"] for bar in record["bars"]] == [True, None]
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_the_summary_does_not_call_an_unmeasured_bar_passed(load):
+    measure, run = load("measure"), load("run")
+    record = measure.Record("mine", bars=[measure.Bar("speed", 3.0, 2), measure.Bar("peer", None, 2)])
+    assert run.summary([record])["all_passed"] is False
+    record.bars.pop()
+    assert run.summary([record])["all_passed"] is True
+
+
+def test_without_keras_its_columns_are_left_out(load):
+    measure, speed = load("measure"), load("training_speed")
+    without = measure.Options("", None, Path(), Path(), 0, quick=True)
+    assert list(speed.commands(without, 4)) == ["ours", "plain PyTorch", "peak"]
+    with_keras = measure.Options("/k/python", None, Path(), Path(), 0, quick=True)
+    assert "Keras default" in speed.commands(with_keras, 4)
+
+
+def test_a_worker_answers_and_one_that_dies_says_why(load):
+    measure = load("measure")
+    path = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); from measure import Wire; wire = Wire()\n"
+    echo = (
+        path + "print('noise')\nwire.send(ready=True)\nfor r in wire.requests(): wire.send(twice=2 * r['n'])"
+    )
+    with measure.Worker([sys.executable, "-c", echo]) as worker:
+        assert worker.facts == {"ready": True}
+        assert worker.ask(n=21) == {"twice": 42}
+    with pytest.raises(RuntimeError, match="no such thing"):
+        measure.Worker([sys.executable, "-c", "raise SystemExit('no such thing')"])
+
+
+def test_an_enlarged_film_is_a_grey_jpeg_of_the_size_that_is_promised(load, film_folder):
+    from io import BytesIO
+
+    from PIL import Image
+
+    material = load("material")
+    source = material.film_files(film_folder)[0]
+    picture = Image.open(BytesIO(material.enlarged(source, mirror=True)))
+    assert (picture.size, picture.mode, picture.format) == ((1300, 1000), "L", "JPEG")
