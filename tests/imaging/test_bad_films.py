@@ -176,7 +176,7 @@ def test_a_file_that_fails_while_it_is_read_is_refused(making, tmp_path, monkeyp
     def fail(*_args, **_options):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(door, "open", fail, raising=False)
+    monkeypatch.setattr(door.os, "read", fail)
     with pytest.raises(errors.FilmUnreadableError, match="Input/output error"):
         read(path)
 

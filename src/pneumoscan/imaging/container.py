@@ -112,18 +112,19 @@ class _Segment(NamedTuple):
 
 
 def _unwrap_jpeg(data: bytes, source: str) -> Container:
-    kept, frame, orientation = [data[:2]], None, 0
+    kept, frame, orientation = [(0, 2)], None, 0
     for marker, start, end in _segments(data, source):
-        body = data[start + 4 : end]
         if marker in _FRAMES:
-            frame = _frame(marker, body, source)
-        elif marker == _APP1 and body.startswith(b"Exif\x00\x00") and not orientation:
-            orientation = orientation_of(body[6:])
-        if marker not in _LEFT_BEHIND:
-            kept.append(data[start:end])
+            frame = _frame(marker, data[start + 4 : end], source)
+        elif marker == _APP1 and data.startswith(b"Exif\x00\x00", start + 4, end) and not orientation:
+            orientation = orientation_of(data[start + 10 : end])
+        if marker in _LEFT_BEHIND:
+            continue
+        # What stands side by side is passed on as one piece: the coded picture is long, and a copy of it costs.
+        kept[-1:] = [(kept[-1][0], end)] if start == kept[-1][1] else [kept[-1], (start, end)]
     if frame is None:
         raise _damaged(source, "it has no frame header")
-    return Container("JPEG", frame[0], frame[1], orientation or 1, b"".join(kept))
+    return Container("JPEG", frame[0], frame[1], orientation or 1, b"".join(data[start:end] for start, end in kept))
 
 
 def _segments(data: bytes, source: str) -> Iterator[_Segment]:

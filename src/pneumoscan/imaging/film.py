@@ -135,9 +135,7 @@ def read_bytes(path: Path) -> bytes:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise FilmUnreadableError(f"{shown} is not a regular file.", "Name files, or folders of films.")
-        with open(descriptor, "rb", closefd=False) as file:
-            # The size is asked for first: to read up to the cap would set aside the cap for every film.
-            data = file.read(min(facts.st_size, MAX_BYTES) + 1)
+        data = _all_of(descriptor, facts.st_size)
     except OSError as problem:
         raise _unreadable(shown, problem) from None
     finally:
@@ -147,6 +145,14 @@ def read_bytes(path: Path) -> bytes:
             f"{shown} has more than {MAX_BYTES >> 20} MiB.", "A film has a few; check the file."
         )
     return data
+
+
+def _all_of(descriptor: int, size: int) -> bytes:
+    """Read a file whose size is said to be `size`, and one byte more than the cap at most."""
+    pieces = [os.read(descriptor, min(size, MAX_BYTES) + 1)]
+    while pieces[-1] and sum(map(len, pieces)) <= MAX_BYTES:
+        pieces.append(os.read(descriptor, 1 << 20))
+    return b"".join(pieces) if pieces[1:-1] else pieces[0]
 
 
 def _unreadable(shown: str, problem: OSError | ValueError) -> FilmUnreadableError:

@@ -64,7 +64,7 @@ def squash(film: Film, size: int) -> npt.NDArray[np.uint8]:
     This is the part that does not change from epoch to epoch, and what the film cache of `data` holds.
     """
     image = Image.fromarray(film.pixels)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.5))
 
 
 def normalise(images: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDArray[np.float32]:
