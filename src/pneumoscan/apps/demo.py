@@ -12,7 +12,7 @@ from pneumoscan.training.engine import Observer
 SETTINGS = (
     "data.size=128", "data.val_fraction=0.2", "loop.epochs=22", "loop.batch_size=16", "loop.micro_batch=8", "loop.ema_decay=0.95",
     "schedule.name=one_cycle", "optimizer.learning_rate=2e-3", "augmentation.crop=0.9", "augmentation.rotation=4",
-    "augmentation.gamma=0.15", "augmentation.contrast=0",
+    "augmentation.gamma=0.15", "augmentation.contrast=0", "augmentation.zoom=0", "augmentation.crop_aspect=1.2",
 )  # fmt: skip
 MARK = "SYNTHETIC.txt"
 
