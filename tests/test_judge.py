@@ -157,6 +157,14 @@ def test_the_train_split_and_unknown_training_films_are_told(film_folder, tmp_pa
     assert any("is not known" in text for text in cautions)
 
 
+def test_synthetic_films_are_told(model, film_folder, tmp_path):
+    before = judge(model, film_folder, split="test", out=tmp_path / "real").cautions
+    assert not any("synthetic" in text for text in before)
+    (film_folder / "SYNTHETIC.txt").write_text("drawn")
+    after = judge(model, film_folder, split="test", out=tmp_path / "drawn").cautions
+    assert any(text.startswith("These films are synthetic") for text in after)
+
+
 def test_the_split_has_the_hash_that_the_cache_gives_it(model, film_folder, tmp_path):
     judge(model, film_folder, split="test", out=tmp_path / "out")
     cache = open_cache(

@@ -112,7 +112,7 @@ def judge(
         threshold_source=source,
         refused=read.refused,
         operating_points=bundle.spec.thresholds,
-        cautions=_cautions(bundle, read, split),
+        cautions=_cautions(bundle, read, split, synthetic=manifest.synthetic),
         thumbnail=_thumbnails(manifest, read.films),
         model_facts=_model_facts(bundle),
         data_facts=_data_facts(data, manifest, read),
@@ -226,9 +226,15 @@ def _of_split(manifest: Manifest, split: str, data: Path) -> Manifest:
     return part
 
 
-def _cautions(bundle: Bundle, read: ReadSplit, split: str) -> tuple[str, ...]:
-    """Say which of the judged films the model has seen before."""
+def _cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) -> tuple[str, ...]:
+    """Say what the figures cannot show: films of no patient, and films that the model has seen before."""
     found = []
+    if synthetic:
+        found.append(
+            "These films are synthetic: the figures say that the program works, nothing about any patient."
+        )
+    elif bundle.spec.training.get("synthetic"):
+        found.append("The model was trained on synthetic films: it is no judge of real ones.")
     used = bundle.training_films()
     seen = sum(digest in used for digest in read.sha256)
     if seen:

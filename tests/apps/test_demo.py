@@ -5,6 +5,8 @@ import pytest
 from pneumoscan.apps.cli.progress import progress
 from pneumoscan.apps.demo import run_demo
 from pneumoscan.errors import UsageError
+from pneumoscan.inference.batch import predict_many
+from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.training.engine import Silence
 
 
@@ -25,6 +27,13 @@ def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.Mon
         "evaluation/metrics.json",
     ):
         assert (tmp_path / "demo" / part).is_file()
+    # Whoever takes the demo's model to real films is told so, by the card and by every row.
+    card = (tmp_path / "demo/run/bundle/README.md").read_text()
+    assert "Trained on synthetic films" in card
+    films = sorted((tmp_path / "demo/new-films").glob("*.jpeg"))
+    rows = list(predict_many(load_bundle(tmp_path / "demo/run"), films, workers=1))
+    assert films
+    assert all("model_of_synthetic_films" in row.warnings for row in rows)
 
 
 def test_a_demo_spares_what_is_not_its_own(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pneumoscan.data.manifest import SYNTHETIC_NOTICE
 from pneumoscan.errors import UsageError
 from pneumoscan.training.engine import Observer
 
@@ -14,7 +15,6 @@ SETTINGS = (
     "schedule.name=one_cycle", "optimizer.learning_rate=2e-3", "augmentation.crop=0.9", "augmentation.rotation=4",
     "augmentation.gamma=0.15", "augmentation.contrast=0", "augmentation.zoom=0", "augmentation.crop_aspect=1.2",
 )  # fmt: skip
-MARK = "SYNTHETIC.txt"
 
 Say = Callable[[str], None]
 
@@ -106,7 +106,7 @@ def _clear(folder: Path) -> None:
     """Remove what an earlier demo left, and nothing that is not a demo's."""
     import shutil
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / "films" / MARK).exists():
+    if folder.exists() and any(folder.iterdir()) and not (folder / "films" / SYNTHETIC_NOTICE).exists():
         raise UsageError(f"{folder} holds something else than a demo.", "Name another folder.")
     for part in ("run", "evaluation", "inspect", "new-films"):
         shutil.rmtree(folder / part, ignore_errors=True)

@@ -12,6 +12,7 @@ from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.film import MIN_SIDE
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
+SYNTHETIC_NOTICE = "SYNTHETIC.txt"
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
 
@@ -65,6 +66,11 @@ class Manifest:
     def patient_ids(self) -> npt.NDArray[np.str_]:
         """Array of str (n,)."""
         return np.array([film.patient_id for film in self.films], dtype=np.str_)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the folder says, by a file `SYNTHETIC.txt`, that its films show no patient."""
+        return (self.root / SYNTHETIC_NOTICE).is_file()
 
     def of_split(self, split: Split) -> "Manifest":
         """Return the table with the rows of one split only."""

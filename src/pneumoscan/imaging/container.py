@@ -124,7 +124,9 @@ def _unwrap_jpeg(data: bytes, source: str) -> Container:
         kept[-1:] = [(kept[-1][0], end)] if start == kept[-1][1] else [kept[-1], (start, end)]
     if frame is None:
         raise _damaged(source, "it has no frame header")
-    return Container("JPEG", frame[0], frame[1], orientation or 1, b"".join(data[start:end] for start, end in kept))
+    return Container(
+        "JPEG", frame[0], frame[1], orientation or 1, b"".join(data[start:end] for start, end in kept)
+    )
 
 
 def _segments(data: bytes, source: str) -> Iterator[_Segment]:

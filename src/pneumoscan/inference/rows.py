@@ -16,6 +16,7 @@ FORMATS = ("csv", "jsonl")
 SMALL = "smaller_than_input"
 SHAPE = "unusual_shape"
 CONTRAST = "low_contrast"
+SYNTHETIC = "model_of_synthetic_films"
 # The Kaggle films go up to 3.4 : 1; a chest squashed harder than that is no longer one.
 _MAX_ASPECT = 4.0
 _MIN_DEVIATION = 8.0
@@ -35,7 +36,7 @@ class PredictionRow:
         label: `PNEUMONIA` where `probability >= threshold`, else `NORMAL`; empty if refused.
         threshold: The cut-off in [0, 1] that gave the label.
         warnings: Traits under which the probability deserves less trust: `smaller_than_input`, `unusual_shape`,
-            `low_contrast`.
+            `low_contrast`, `model_of_synthetic_films`.
         error_code: Why it was refused (`pneumoscan.errors`); empty if it was not.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
@@ -108,8 +109,7 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> Predict
         return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
     probability = probability_of_film(bundle, film)
     label = label_of(bundle, probability, threshold)
-    size = bundle.spec.preprocessing.size
-    return PredictionRow(path, "ok", probability, label, threshold, _warnings(film, size), "", "", model)
+    return PredictionRow(path, "ok", probability, label, threshold, _warnings(film, bundle), "", "", model)
 
 
 def _path_of(source: FilmSource) -> str:
@@ -120,9 +120,10 @@ def _path_of(source: FilmSource) -> str:
     return "<array>" if isinstance(source, np.ndarray) else "<image>"
 
 
-def _warnings(film: Film, size: int) -> tuple[str, ...]:
+def _warnings(film: Film, bundle: Bundle) -> tuple[str, ...]:
     found = {
-        SMALL: min(film.height, film.width) < size,
+        SYNTHETIC: bool(bundle.spec.training.get("synthetic")),
+        SMALL: min(film.height, film.width) < bundle.spec.preprocessing.size,
         SHAPE: max(film.height, film.width) > _MAX_ASPECT * min(film.height, film.width),
         CONTRAST: float(film.pixels[::16, ::16].std()) < _MIN_DEVIATION,
     }

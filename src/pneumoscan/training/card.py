@@ -17,6 +17,11 @@ def model_card(spec: BundleSpec) -> str:
             f"# {spec.name}",
             "",
             "**Research use only. Not a medical device.**",
+            *(
+                ["", "**Trained on synthetic films: it is no judge of real ones.**"]
+                if training.get("synthetic")
+                else []
+            ),
             "",
             f"A network of {spec.parameters:,} parameters that answers a frontal chest film with the probability that it "
             f"shows pneumonia (1 is {spec.class_names[1]}, 0 is {spec.class_names[0]}).",

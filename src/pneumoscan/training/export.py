@@ -163,6 +163,7 @@ def _training_facts(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, 
     return {
         "preset": config.preset,
         "data_sha256": facts.get("data_sha256"),
+        "synthetic": bool(facts.get("synthetic")),
         "n_films": films.get("train", 0) + films.get("val", 0),
         "n_patients": films.get("patients"),
         "n_positive": films.get("positive"),

@@ -192,6 +192,7 @@ def _record_origin(
     facts: dict[str, Any] = {
         **origin(config),
         "data_sha256": table.data_sha256,
+        "synthetic": manifest.synthetic,
         "films": {
             "train": len(films.train), "val": len(films.val), "refused": len(table.refused),
             "patients": len(set(patients.tolist())),

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pneumoscan.data.manifest import SYNTHETIC_NOTICE
 from pneumoscan.data.phantom.film import DEFAULT_SIDE, Pixels, cause_of, draw_film, film_size
 from pneumoscan.errors import UsageError
 from pneumoscan.files import make_folder, write_atomic, write_problems
 
 COMMENT = "pneumoscan phantom: synthetic, not a patient"
-NOTICE = "SYNTHETIC.txt"
+NOTICE = SYNTHETIC_NOTICE
 # Raise this when films are drawn differently: a folder of an older drawing is then not completed with newer films.
 DRAWING = 1
 _IMAGE_DESCRIPTION = 270
