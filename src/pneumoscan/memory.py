@@ -19,6 +19,6 @@ def keep_freed_memory() -> bool:
     try:
         library = ctypes.CDLL(None)
         settings = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: (1 << 31) - 1, M_ARENA_MAX: 1}
-        return all([library.mallopt(name, value) for name, value in settings.items()])
+        return all(library.mallopt(name, value) for name, value in settings.items())
     except (OSError, AttributeError):
         return False
