@@ -8,7 +8,7 @@ from material import bundle, keras_file, large_films, pneumoscan
 from measure import HERE, NO_KERAS, Bar, Options, Record, in_turn, medians_of, ratio, run_one, seconds_of
 
 NAME = "cold_predict"
-FLOOR = "import numpy, PIL.Image, onnxruntime, typer"
+FLOOR = "import numpy, PIL.Image, onnxruntime, click"
 
 
 def measure(options: Options) -> Record:

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "benchmarks"
 SCHEMA_VERSION = 1
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "amx_bf16")
-PACKAGES = ("pneumoscan", "torch", "onnxruntime", "numpy", "pillow", "typer")
+PACKAGES = ("pneumoscan", "torch", "onnxruntime", "numpy", "pillow", "click")
 NO_KERAS = "no --keras-python and no KERAS_PYTHON"
 
 

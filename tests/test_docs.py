@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,22 +50,18 @@ def without_code(text: str) -> str:
 # Commands
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    import typer
-
-    cli._register()
-
-    def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-        if hasattr(command, "commands"):
-            for word, child in command.commands.items():
-                yield from walk(child, f"{name} {word}")
-        else:
-            yield name, command
-
-    return walk(typer.main.get_command(cli.app), "pneumoscan")
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for word in command.list_commands(context):
+        child = command.get_command(context, word)
+        assert child is not None
+        yield from commands(child, f"{name} {word}")
 
 
-COMMANDS = dict(commands())
+COMMANDS = dict(commands(cli.app, "pneumoscan"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

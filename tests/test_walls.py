@@ -58,9 +58,15 @@ def test_reading_films_needs_no_training_library(module: str) -> None:
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
-    registered = modules_after("from pneumoscan.apps import cli; cli._register()")
+    registered = modules_after(
+        "import click; from pneumoscan.apps import cli; context = click.Context(cli.app)\n"
+        "assert all(cli.app.get_command(context, name) for name in cli.COMMANDS)\n"
+        "assert all(f'pneumoscan.apps.cli.{name}' in __import__('sys').modules for name in cli.COMMANDS)"
+    )
     assert not registered & HEAVY
-    assert "typer" in registered
+    assert not registered & {"pydantic", "pydantic_core", "rich", "typer"}
+    assert "click" in registered
+    assert not modules_after("import click") & {"pydantic", "rich"}
 
 
 def test_the_public_names_are_these() -> None:

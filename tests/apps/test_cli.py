@@ -43,6 +43,49 @@ def test_wrong_words_exit_with_two_and_say_so_on_stderr(words: tuple[str, ...], 
     assert not words or done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nonsense",), "No such command 'nonsense'."),
+        (("train",), "Missing option '--data'."),
+        (("predict",), "Missing argument 'PATHS...'."),
+        (("predict", "x", "--workers", "0"), "'--workers': 0 is not in the range x>=1."),
+        (("predict", "x", "--threshold", "1.5"), "'--threshold': 1.5 is not in the range 0.0<=x<=1.0."),
+        (("predict", "x", "--format", "xml"), "'--format': 'xml' is not one of 'csv', 'jsonl'."),
+        (("data", "phantom", "x", "--side", "63"), "'--side': 63 is not in the range 64<=x<=4096."),
+    ],
+)
+def test_the_last_line_says_what_is_wrong_with_the_words(words: tuple[str, ...], message: str) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].endswith(message)
+
+
+def run_code(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_ctrl_c_ends_without_a_word() -> None:
+    done = run_code(
+        "import signal, sys\n"
+        "from pneumoscan.apps.cli import doctor, main\n"
+        "doctor.doctor.callback = lambda **_: signal.raise_signal(signal.SIGINT)\n"
+        "sys.argv = ['pneumoscan', 'doctor']\n"
+        "main()"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_command_imports_no_other() -> None:
+    done = run_code(
+        "import sys\n"
+        "from pneumoscan.apps.cli import app\n"
+        "app(['predict', '--help'], standalone_mode=False)\n"
+        "print(sorted(name for name in sys.modules if name.startswith('pneumoscan.apps.cli.')))"
+    )
+    assert done.stdout.splitlines()[-1] == "['pneumoscan.apps.cli.predict']"
+
+
 def test_errors_carry_their_code_and_remedy() -> None:
     done = run("model", "show", "resnet")
     assert done.stderr.splitlines() == [

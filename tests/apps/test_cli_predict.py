@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
 from pneumoscan.apps.cli import app
-from pneumoscan.apps.cli import predict as command
 from pneumoscan.errors import BundleError, ConfigError, NothingUsableError, SelfCheckError, UsageError
 from pneumoscan.inference.classifier import PneumoniaClassifier
 
@@ -59,7 +58,6 @@ def no_model_in_the_environment(monkeypatch):
 
 
 def _invoke(*arguments, **options):
-    assert command
     return CliRunner().invoke(app, ["predict", *map(str, arguments)], **options)
 
 
@@ -150,6 +148,7 @@ def test_self_check_is_done(films, tmp_path, drawn):
             UsageError,
             "one of them",
         ),
+        (["--threshold", "nan", "--model", "BUNDLE"], UsageError, "--threshold is not a number"),
         (["--operating-point", "other", "--model", "BUNDLE"], ConfigError, "balanced, sensitive"),
         (["--model", "gone"], UsageError, "no model at gone"),
         (["--model", "FILMS"], BundleError, "model.json"),
@@ -160,6 +159,7 @@ def test_meant_otherwise(bundle, films, options, error, message):
     done = _invoke(films, *options)
     assert isinstance(done.exception, error)
     assert message in str(done.exception)
+    assert not done.stdout
 
 
 def test_model_from_the_environment_and_run_folder(bundle, films, tmp_path, monkeypatch):

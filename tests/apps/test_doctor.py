@@ -8,11 +8,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from pneumoscan.apps import doctor
 from pneumoscan.apps.cli import app
-from pneumoscan.apps.cli import doctor as command  # noqa: F401 - adds the command
 from pneumoscan.apps.doctor import Finding, machine, software
 from pneumoscan.errors import EnvironmentProblemError
 

@@ -1,46 +1,51 @@
-"""The command line. Commands import what they need when they run, so that `--help` answers at once."""
+"""The command line: a command is imported when it is named, and what it needs when it runs."""
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import typer
+import click
 
 from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
 from pneumoscan.memory import keep_freed_memory
 
-app = typer.Typer(
+COMMANDS = ("demo", "doctor", "evaluate", "export", "predict", "train", "data", "model")
+
+
+class Commands(click.Group):
+    """The commands; the module of one, which has its name, is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, or None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the words name; Ctrl-C ends it without a word, as shells expect it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+
+
+@click.group(
     name="pneumoscan",
-    help="Find pneumonia in chest X-rays: train a network, judge it, read new films. Research use only.",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    # Plain help: brackets in it are text, and it comes without the time that rich takes to import.
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        print(f"pneumoscan {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version and end."
-    ),
-) -> None:
-    """Take the options that stand before a command."""
-
-
-def _register() -> None:
-    """Import the command modules; each adds its own commands to `app`."""
-    from pneumoscan.apps.cli import data, demo, doctor, evaluate, export, model, predict, train  # noqa: F401
+@click.version_option(__version__, message="pneumoscan %(version)s", help="Print the version and end.")
+def app() -> None:
+    """Find pneumonia in chest X-rays: train a network, judge it, read new films. Research use only."""
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -49,7 +54,6 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line; returns to the shell with the exit codes that the README lists."""
-    _register()
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _terminate)
     try:

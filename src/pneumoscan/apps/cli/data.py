@@ -2,27 +2,26 @@
 
 from pathlib import Path
 
-import typer
+import click
 
-from pneumoscan.apps.cli import app
 
-data = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Look at a set of films, get the public one, or draw phantoms.",
-)
-app.add_typer(data, name="data")
+@click.group(no_args_is_help=True)
+def data() -> None:
+    """Look at a set of films, get the public one, or draw phantoms."""
 
 
 @data.command()
-def inspect(
-    path: Path = typer.Argument(metavar="DIR", help="A folder of films, a .csv table or a .npz file."),
-    out: Path | None = typer.Option(None, help="Folder for inspect.html and inspect.json [inspect-NAME]."),
-    json_out: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
-) -> None:
+@click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for inspect.html and inspect.json [inspect-NAME].",
+)
+@click.option("--json", "json_out", is_flag=True, help="Print the findings as JSON.")
+def inspect(path: Path, out: Path | None, json_out: bool) -> None:
     """Find what is wrong with a set: leaks, copies, unreadable films, shortcuts.
 
-    What is found is no error: the exit code is 0.
+    What is found is no error: the exit code is 0. DIR is a folder of films, a .csv table or a .npz file.
     """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.audit import inspect as audit_films
@@ -42,14 +41,19 @@ def inspect(
 
 
 @data.command()
-def fetch(
-    folder: Path = typer.Argument(metavar="DIR", help="Where to; a new or empty folder."),
-    zip_path: Path | None = typer.Option(
-        None, "--zip", help="A zip file with the set, instead of a download."
-    ),
-    no_verify: bool = typer.Option(False, "--no-verify", help="Take it whatever the numbers of films are."),
-) -> None:
-    """Get the Kaggle set "Chest X-Ray Images (Pneumonia)", 5,856 films, CC BY 4.0."""
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--zip",
+    "zip_path",
+    type=click.Path(path_type=Path),
+    help="A zip file with the set, instead of a download.",
+)
+@click.option("--no-verify", is_flag=True, help="Take it whatever the numbers of films are.")
+def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
+    """Get the Kaggle set "Chest X-Ray Images (Pneumonia)", 5,856 films, CC BY 4.0.
+
+    DIR is where to: a new or empty folder.
+    """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.fetch import fetch as fetch_films
 
@@ -62,16 +66,21 @@ def fetch(
 
 
 @data.command()
-def phantom(
-    folder: Path = typer.Argument(
-        metavar="DIR", help="Where to; new, empty, or of a run that was cut short."
-    ),
-    patients: int = typer.Option(400, min=24, help="How many patients to draw."),
-    seed: int = typer.Option(0, min=0, help="Another seed draws other patients."),
-    side: int = typer.Option(320, min=64, max=4096, help="About the longer side of the films in pixels."),
-    workers: int | None = typer.Option(None, min=1, help="Processes that draw [the cores there are]."),
-) -> None:
-    """Draw chest-like films of nobody, in the Kaggle layout: for trying things out, never for a result."""
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--patients", type=click.IntRange(24), default=400, help="How many patients to draw.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other patients.")
+@click.option(
+    "--side",
+    type=click.IntRange(64, 4096),
+    default=320,
+    help="About the longer side of the films in pixels.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes that draw [the cores there are].")
+def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | None) -> None:
+    """Draw chest-like films of nobody, in the Kaggle layout: for trying things out, never for a result.
+
+    DIR is where to: new, empty, or of a run that was cut short.
+    """
     import os
 
     from pneumoscan.apps.cli.progress import progress

@@ -3,18 +3,18 @@
 import sys
 from pathlib import Path
 
-import typer
-
-from pneumoscan.apps.cli import app
+import click
 
 
-@app.command()
-def demo(
-    folder: Path = typer.Argument(Path("demo"), help="Where everything goes."),
-    patients: int = typer.Option(400, min=24, help="Synthetic patients to draw."),
-    seed: int = typer.Option(0, help="Of the films and the training."),
-) -> None:
-    """Draw synthetic films, audit them, train, evaluate, export, and read new ones: all in a few minutes."""
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
+@click.option("--patients", type=click.IntRange(24), default=400, help="Synthetic patients to draw.")
+@click.option("--seed", type=int, default=0, help="Of the films and the training.")
+def demo(folder: Path, patients: int, seed: int) -> None:
+    """Draw synthetic films, audit them, train, evaluate, export, and read new ones: all in a few minutes.
+
+    FOLDER is where everything goes, demo by default.
+    """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.apps.cli.train import Watcher
     from pneumoscan.apps.demo import run_demo

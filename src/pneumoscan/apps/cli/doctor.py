@@ -3,19 +3,17 @@
 import sys
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pneumoscan.apps.cli import app
 from pneumoscan.errors import EnvironmentProblemError
 
 if TYPE_CHECKING:
     from pneumoscan.apps.doctor import Finding
 
 
-@app.command()
-def doctor(
-    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
-) -> None:
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def doctor(as_json: bool) -> None:
     """Check Python, packages, processors, memory, folders and codecs; exit code 6 if something must be mended."""
     from pneumoscan.apps.doctor import diagnose
 

@@ -4,36 +4,47 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pneumoscan.apps.cli import app
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
     from pneumoscan.evaluation.metrics import Metrics
 
 
-@app.command()
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder, CSV or .npz with the labelled films.",
+)
+@click.option("--split", default="test", help="train, val or test.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for metrics, tables, graphs and report.html.",
+)
+@click.option("--threshold", type=float, help="Cut-off from 0 to 1, instead of the model's.")
+@click.option(
+    "--operating-point", help="A threshold the model carries, by name: best_f1, balanced, sensitivity_98."
+)
+@click.option("--workers", type=int, help="Films read at once; by default one more than cores.")
 def evaluate(
-    model: Path = typer.Argument(..., metavar="MODEL", help="A bundle, or a run folder that was exported."),
-    data: Path = typer.Option(..., "--data", help="Folder, CSV or .npz with the labelled films."),
-    split: str = typer.Option("test", "--split", help="train, val or test."),
-    out: Path = typer.Option(..., "--out", help="Folder for metrics, tables, graphs and report.html."),
-    threshold: float | None = typer.Option(
-        None, "--threshold", help="Cut-off from 0 to 1, instead of the model's."
-    ),
-    operating_point: str | None = typer.Option(
-        None,
-        "--operating-point",
-        help="A threshold the model carries, by name: best_f1, balanced, sensitivity_98.",
-    ),
-    workers: int | None = typer.Option(
-        None, "--workers", help="Films read at once; by default one more than cores."
-    ),
+    model: Path,
+    data: Path,
+    split: str,
+    out: Path,
+    threshold: float | None,
+    operating_point: str | None,
+    workers: int | None,
 ) -> None:
     """Judge a model: metrics with intervals, 17 thresholds, graphs, and a report to read.
 
-    The threshold comes with the model and is never chosen on the films that are judged.
+    MODEL is a bundle, or a run folder that was exported. The threshold comes with the model and is never chosen on
+    the films that are judged.
     """
     import shlex
 

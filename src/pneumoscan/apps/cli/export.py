@@ -2,20 +2,23 @@
 
 from pathlib import Path
 
-import typer
-
-from pneumoscan.apps.cli import app
+import click
 
 
-@app.command()
-def export(
-    run: Path = typer.Argument(help="Run folder of a finished training."),
-    data: Path = typer.Option(
-        ..., "--data", help="The films it was trained on; both runtimes read its held-out ones."
-    ),
-    out: Path | None = typer.Option(None, "--out", help="Bundle folder; RUN/bundle by default."),
-) -> None:
-    """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree."""
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The films it was trained on; both runtimes read its held-out ones.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Bundle folder; RUN/bundle by default.")
+def export(run: Path, data: Path, out: Path | None) -> None:
+    """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree.
+
+    RUN is the run folder of a finished training.
+    """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.training.train import export_run
 

@@ -1,11 +1,11 @@
 """`pneumoscan model`: what networks there are and what they are made of."""
 
-import typer
+import click
 
-from pneumoscan.apps.cli import app
 
-model = typer.Typer(rich_markup_mode=None, help="Networks: what they are made of.", no_args_is_help=True)
-app.add_typer(model, name="model")
+@click.group(no_args_is_help=True)
+def model() -> None:
+    """Networks: what they are made of."""
 
 
 @model.command("list")
@@ -17,11 +17,13 @@ def list_networks() -> None:
 
 
 @model.command()
-def show(
-    name: str = typer.Argument(help="Name of a network, for example baseline."),
-    size: int = typer.Option(200, min=16, max=1024, help="Side of the films in pixels."),
-) -> None:
-    """Print a network's layers, their outputs and parameters."""
+@click.argument("name")
+@click.option("--size", type=click.IntRange(16, 1024), default=200, help="Side of the films in pixels.")
+def show(name: str, size: int) -> None:
+    """Print a network's layers, their outputs and parameters.
+
+    NAME is that of a network, for example baseline.
+    """
     from pneumoscan.models.registry import config_of, layer_table
 
     rows = layer_table(config_of(name), size)

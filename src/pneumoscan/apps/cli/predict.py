@@ -1,16 +1,15 @@
 """`pneumoscan predict`: a row for every film."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import typer
+import click
 
-from pneumoscan.apps.cli import app
 from pneumoscan.errors import NothingUsableError, UsageError
 
 if TYPE_CHECKING:
@@ -18,41 +17,46 @@ if TYPE_CHECKING:
     from pneumoscan.inference.rowfile import RowFile
 
 
-class RowFormat(StrEnum):
-    """What a prediction row looks like in the output."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
-
-@app.command()
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    envvar="PNEUMOSCAN_MODEL",
+    show_envvar=True,
+    help="Model bundle, or run folder with one.",
+)
+@click.option(
+    "--format", "row_format", type=click.Choice(["csv", "jsonl"]), default="csv", help="Of the rows."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows to this file instead of stdout.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted file of --out.")
+@click.option("--workers", type=click.IntRange(1), help="Films read at once; by default one more than cores.")
+@click.option("--threshold", type=click.FloatRange(0.0, 1.0), help="PNEUMONIA from this probability on.")
+@click.option("--operating-point", help="Use the model's threshold of this name.")
+@click.option("--recursive/--no-recursive", default=True, help="Look into the folders of a folder too.")
 def predict(
-    paths: list[str] = typer.Argument(
-        help="Films, folders of films, quoted patterns; - for a list on stdin, one path a line or NUL-separated."
-    ),
-    model: Path | None = typer.Option(
-        None, envvar="PNEUMOSCAN_MODEL", help="Model bundle, or run folder with one."
-    ),
-    row_format: RowFormat = typer.Option(RowFormat.CSV, "--format", help="Of the rows."),
-    out: Path | None = typer.Option(None, help="Write the rows to this file instead of stdout."),
-    resume: bool = typer.Option(False, "--resume", help="Continue the interrupted file of --out."),
-    workers: int | None = typer.Option(
-        None, min=1, help="Films read at once; by default one more than cores."
-    ),
-    threshold: float | None = typer.Option(
-        None, min=0.0, max=1.0, help="PNEUMONIA from this probability on."
-    ),
-    operating_point: str | None = typer.Option(None, help="Use the model's threshold of this name."),
-    recursive: bool = typer.Option(True, help="Look into the folders of a folder too."),
+    paths: tuple[str, ...],
+    model: Path | None,
+    row_format: str,
+    out: Path | None,
+    resume: bool,
+    workers: int | None,
+    threshold: float | None,
+    operating_point: str | None,
+    recursive: bool,
 ) -> None:
     """Read films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
 
+    PATHS are films, folders of films, quoted patterns, or - for a list on stdin, one path a line or NUL-separated.
     A film that cannot be read is a row too, with status refused. Research use only, not for diagnosis.
     """
     if resume and out is None:
         raise UsageError("--resume needs the file to continue.", "Name it with --out.")
     if threshold is not None and operating_point is not None:
         raise UsageError("--threshold and --operating-point say the same thing twice.", "Give one of them.")
+    if threshold is not None and math.isnan(threshold):
+        raise UsageError("--threshold is not a number.", "Give one from 0 to 1.")
     if model is None:
         raise UsageError("no model is named.", "Name a bundle with --model, or in PNEUMOSCAN_MODEL.")
     from pneumoscan.inference.bundle import load_bundle
@@ -67,7 +71,7 @@ def predict(
         raise NothingUsableError(
             f"there are no films in {', '.join(paths)}.", "Name films, or folders of films."
         )
-    with _open(out, row_format.value, bundle, cut_off, resume) as rows:
+    with _open(out, row_format, bundle, cut_off, resume) as rows:
         _read(films, rows, bundle, cut_off, workers, quiet=out is None and sys.stdout.isatty())
     _end(rows, len(films))
 

@@ -6,27 +6,44 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from pneumoscan.apps.cli import app
 from pneumoscan.errors import Terminated
 
 if TYPE_CHECKING:
     from pneumoscan.training.state import EpochRecord
 
 
-@app.command()
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder or table of films; its split train is used.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Run folder to make, or to go on with.",
+)
+@click.option("--preset", default="baseline", help="baseline, baseline-plain, …")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file laid over the preset.")
+@click.option(
+    "--set", "assignments", multiple=True, help="One setting, like loop.epochs=24; may be repeated."
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in OUT.")
+@click.option("--bundle/--no-bundle", default=True, help="Export the finished run to OUT/bundle.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
 def train(
-    data: Path = typer.Option(..., "--data", help="Folder or table of films; its split train is used."),
-    out: Path = typer.Option(..., "--out", help="Run folder to make, or to go on with."),
-    preset: str = typer.Option("baseline", help="baseline, baseline-plain, …"),
-    config: Path | None = typer.Option(None, "--config", help="TOML file laid over the preset."),
-    assignments: list[str] = typer.Option(
-        [], "--set", help="One setting, like loop.epochs=24; may be repeated."
-    ),
-    resume: bool = typer.Option(False, "--resume", help="Go on with the run in OUT."),
-    bundle: bool = typer.Option(True, "--bundle/--no-bundle", help="Export the finished run to OUT/bundle."),
-    tensorboard: bool = typer.Option(False, "--tensorboard", help="Also write TensorBoard events."),
+    data: Path,
+    out: Path,
+    preset: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    resume: bool,
+    bundle: bool,
+    tensorboard: bool,
 ) -> None:
     """Train a network; a run that was killed goes on with --resume and ends with the same weights."""
     from pneumoscan.apps.cli.progress import progress
@@ -34,7 +51,7 @@ def train(
     from pneumoscan.training.train import export_run, report_val, train
 
     given = preset != "baseline" or config is not None or bool(assignments)
-    wanted = None if resume and not given else load_config(preset, config, assignments)
+    wanted = None if resume and not given else load_config(preset, config, list(assignments))
     with ExitStack() as stack:
         decoding = stack.enter_context(progress("Decoding films"))
         watcher = stack.enter_context(Watcher(out if tensorboard else None))
