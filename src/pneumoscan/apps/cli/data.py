@@ -10,7 +10,7 @@ def data() -> None:
     """Look at a set of films, get the public one, or draw phantoms."""
 
 
-@data.command()
+@data.command(short_help="Find what is wrong with a set.")
 @click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -40,7 +40,7 @@ def inspect(path: Path, out: Path | None, json_out: bool) -> None:
     print(f"Report: {page}")
 
 
-@data.command()
+@data.command(short_help="Get the Kaggle set of chest films.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--zip",
@@ -65,7 +65,7 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
     print(f"{sum(got.counts.values()):,} films in {got.folder} ({told})")
 
 
-@data.command()
+@data.command(short_help="Draw films of nobody, to try things out.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--patients", type=click.IntRange(24), default=400, help="How many patients to draw.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other patients.")

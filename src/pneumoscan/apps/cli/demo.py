@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Do the whole way on films drawn on the spot.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
 @click.option("--patients", type=click.IntRange(24), default=400, help="Synthetic patients to draw.")
 @click.option("--seed", type=int, default=0, help="Of the films and the training.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pneumoscan.apps.doctor import Finding
 
 
-@click.command()
+@click.command(short_help="Check this machine: packages, folders, memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def doctor(as_json: bool) -> None:
     """Check Python, packages, processors, memory, folders and codecs; exit code 6 if something must be mended."""

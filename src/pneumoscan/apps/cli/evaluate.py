@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pneumoscan.evaluation.metrics import Metrics
 
 
-@click.command()
+@click.command(short_help="Judge a model on one split of a set.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--data",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Write the bundle of a finished run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--data",

@@ -16,7 +16,7 @@ def list_networks() -> None:
     print("\n".join(sorted(CONFIGS)))
 
 
-@model.command()
+@model.command(short_help="Print a network's layers.")
 @click.argument("name")
 @click.option("--size", type=click.IntRange(16, 1024), default=200, help="Side of the films in pixels.")
 def show(name: str, size: int) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pneumoscan.inference.rowfile import RowFile
 
 
-@click.command()
+@click.command(short_help="Read films: a row for each.")
 @click.argument("paths", nargs=-1, required=True)
 @click.option(
     "--model",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pneumoscan.training.state import EpochRecord
 
 
-@click.command()
+@click.command(short_help="Train a network, or go on with one.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
