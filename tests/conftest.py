@@ -1,6 +1,7 @@
 """Films, folders and marks that every room's tests share; nothing here needs a download."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+
+# Started in the background, a shell makes us ignore Ctrl-C, and so would every command that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DrawFilm = Callable[..., npt.NDArray[np.uint8]]
 
