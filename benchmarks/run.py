@@ -4,9 +4,11 @@ python benchmarks/run.py --keras-python /path/to/venv/bin/python --films /path/t
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import batch_predict
 import cold_predict
@@ -31,9 +33,16 @@ def command_line() -> argparse.ArgumentParser:
     return line
 
 
-def summary(records: list[Record]) -> dict[str, object]:
-    """Return every bar with the benchmark it belongs to."""
-    bars = [{"benchmark": record.name, **bar.to_json()} for record in records for bar in record.bars]
+def summary(folder: Path) -> dict[str, object]:
+    """Return every bar of the records in a folder, with the benchmark and the date it belongs to."""
+    records = [
+        json.loads(path.read_text()) for name in BENCHMARKS if (path := folder / f"{name}.json").exists()
+    ]
+    bars = [
+        {"benchmark": record["name"], "date": record["date"], "quick": record["quick"], **bar}
+        for record in records
+        for bar in record["bars"]
+    ]
     return {"machine": machine_facts(), "bars": bars, "all_passed": all(bar["passed"] for bar in bars)}
 
 
@@ -47,8 +56,7 @@ def main() -> None:
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     print("\nSummary")
     print_bars([bar for record in records for bar in record.bars])
-    if len(records) == len(BENCHMARKS):
-        write(options.out / "summary.json", {**summary(records), "quick": options.quick})
+    write(options.out / "summary.json", summary(options.out))
 
 
 if __name__ == "__main__":

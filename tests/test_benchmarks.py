@@ -112,12 +112,20 @@ def test_a_record_is_json_and_names_machine_versions_and_command(load, tmp_path,
     assert "not measured" in capsys.readouterr().out
 
 
-def test_the_summary_does_not_call_an_unmeasured_bar_passed(load):
+def test_the_summary_does_not_call_an_unmeasured_bar_passed(load, tmp_path):
     measure, run = load("measure"), load("run")
-    record = measure.Record("mine", bars=[measure.Bar("speed", 3.0, 2), measure.Bar("peer", None, 2)])
-    assert run.summary([record])["all_passed"] is False
-    record.bars.pop()
-    assert run.summary([record])["all_passed"] is True
+    bars = [measure.Bar("speed", 3.0, 2), measure.Bar("peer", None, 2)]
+    for kept, passed in ((bars, False), (bars[:1], True)):
+        body = {
+            "name": "cold_predict",
+            "date": "2026-01-01",
+            "quick": False,
+            "bars": [bar.to_json() for bar in kept],
+        }
+        (tmp_path / "cold_predict.json").write_text(json.dumps(body))
+        found = run.summary(tmp_path)
+        assert found["all_passed"] is passed
+        assert len(found["bars"]) == len(kept)
 
 
 def test_without_keras_its_columns_are_left_out(load):
