@@ -11,7 +11,8 @@ def keep_freed_memory() -> bool:
     By default every array of some megabytes is mapped anew and the kernel clears each of its pages on first touch, which
     costs up to 40% of a training step. Threads share one heap, for the heaps of their own that the C library would give
     them are unmapped whenever they empty. The process keeps its peak memory until it ends. It holds for the whole
-    process and for threads begun afterwards, so the command line and the training loop ask for it, and no import does.
+    process and for threads begun afterwards, so the training loop asks for it, and no import does. Reading films gains
+    nothing from it.
 
     Returns:
         Whether it took; False where the C library is not glibc, and nothing else changes there.

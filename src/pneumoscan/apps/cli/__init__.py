@@ -10,7 +10,6 @@ import click
 
 from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
-from pneumoscan.memory import keep_freed_memory
 
 COMMANDS = ("demo", "doctor", "evaluate", "export", "predict", "train", "data", "model")
 
@@ -54,7 +53,6 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line; returns to the shell with the exit codes that the README lists."""
-    keep_freed_memory()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
