@@ -7,7 +7,7 @@ from pneumoscan.apps.demo import run_demo
 from pneumoscan.errors import UsageError
 from pneumoscan.inference.batch import predict_many
 from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.training.engine import Silence
+from pneumoscan.training.observer import Silence
 
 
 def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

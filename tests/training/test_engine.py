@@ -13,9 +13,10 @@ from pneumoscan.imaging import Preprocessing
 from pneumoscan.models.baseline import BaselineConfig
 from pneumoscan.models.registry import build
 from pneumoscan.training.config import OptimizerConfig, ScheduleConfig
-from pneumoscan.training.engine import Silence, fit
+from pneumoscan.training.engine import fit
 from pneumoscan.training.films import epoch_order, micro_batches
 from pneumoscan.training.lanes import Lanes
+from pneumoscan.training.observer import Silence
 from pneumoscan.training.optimizers import Plateau, learning_rate, make_optimizer, one_cycle
 
 

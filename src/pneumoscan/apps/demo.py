@@ -1,14 +1,24 @@
 """The main job with no data at all: draw films, audit, train, evaluate, export, read new ones, and say how it went."""
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pneumoscan.data.audit import inspect, write_inspection
+from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import SYNTHETIC_NOTICE
+from pneumoscan.data.phantom import write_new_films, write_phantom_set
 from pneumoscan.errors import UsageError
-from pneumoscan.training.engine import Observer
+from pneumoscan.evaluation.metrics import Metrics
+from pneumoscan.inference.classifier import PneumoniaClassifier
+from pneumoscan.judge import judge
+from pneumoscan.training.config import load_config
+from pneumoscan.training.export import Exported
+from pneumoscan.training.observer import Observer
+from pneumoscan.training.train import Trained, export_run, train
 
 SETTINGS = (
     "data.size=128", "data.val_fraction=0.2", "loop.epochs=22", "loop.batch_size=16", "loop.micro_batch=8", "loop.ema_decay=0.95",
@@ -49,15 +59,6 @@ def run_demo(
     Raises:
         UsageError: `folder` holds something else.
     """
-    from pneumoscan.data.audit import inspect, write_inspection
-    from pneumoscan.data.layouts import load_manifest
-    from pneumoscan.data.phantom import write_new_films, write_phantom_set
-    from pneumoscan.inference.bundle import load_bundle
-    from pneumoscan.inference.classifier import PneumoniaClassifier
-    from pneumoscan.judge import judge
-    from pneumoscan.training.config import load_config
-    from pneumoscan.training.train import export_run, train
-
     started = time.monotonic()
     _clear(folder)
     films, run = folder / "films", folder / "run"
@@ -79,33 +80,45 @@ def run_demo(
     say("6/6 reading new films")
     new = write_new_films(folder / "new-films", seed=seed + 1)
     model = PneumoniaClassifier.from_pretrained(run)
-    answers = ", ".join(
-        f"{path.name} {probability:.2f}"
-        for path, probability in zip(new, model.predict_proba(new)[:, 1], strict=True)
+    facts = (
+        "SYNTHETIC films: these figures say that the program works, nothing about any patient.",
+        f"films      {count} drawn: {len(manifest.of_split('train'))} train, {len(manifest.of_split('test'))} test; "
+        f"audit: {audit_page}",
+        *_about_training(trained, exported),
+        *_about_test(metrics),
+        f"new films  {_answers(model, new)}",
+        f"time       {time.monotonic() - started:.0f} s in all",
     )
-    spec = load_bundle(run).spec
+    return Demo(folder / "evaluation" / "report.html", facts)
+
+
+def _about_training(trained: Trained, exported: Exported) -> tuple[str, ...]:
     best = trained.history[trained.kept_epoch - 1]
-    return Demo(
-        folder / "evaluation" / "report.html",
-        (
-            "SYNTHETIC films: these figures say that the program works, nothing about any patient.",
-            f"films      {count} drawn: {len(manifest.of_split('train'))} train, {len(manifest.of_split('test'))} test; audit: {audit_page}",
-            f"training   {len(trained.history)} epochs, {best['films_per_second']:.0f} films/s; kept epoch {trained.kept_epoch}",
-            f"held out   accuracy {best['val_accuracy']:.3f}, AUC {best['val_auc']:.3f}",
-            f"test       accuracy {metrics.accuracy:.3f}, AUC {metrics.roc_auc:.3f}, F1 {metrics.f1:.3f} at threshold {metrics.threshold:.2f}",
-            f"           sensitivity {metrics.sensitivity:.3f}, specificity {metrics.specificity:.3f} on {metrics.n} films",
-            f"best F1    {metrics.best_f1.f1:.3f} at threshold {metrics.best_f1.threshold:.2f} of the seventeen",
-            f"bundle     {exported.bundle} ({spec.parameters:,} parameters; torch and ONNX Runtime agree to {exported.largest_difference:.0e})",
-            f"new films  {answers}",
-            f"time       {time.monotonic() - started:.0f} s in all",
-        ),
+    return (
+        f"training   {len(trained.history)} epochs, {best['films_per_second']:.0f} films/s; kept epoch "
+        f"{trained.kept_epoch}",
+        f"held out   accuracy {best['val_accuracy']:.3f}, AUC {best['val_auc']:.3f}",
+        f"bundle     {exported.bundle} ({exported.spec.parameters:,} parameters; torch and ONNX Runtime agree to "
+        f"{exported.largest_difference:.0e})",
     )
+
+
+def _about_test(metrics: Metrics) -> tuple[str, ...]:
+    return (
+        f"test       accuracy {metrics.accuracy:.3f}, AUC {metrics.roc_auc:.3f}, F1 {metrics.f1:.3f} at threshold "
+        f"{metrics.threshold:.2f}",
+        f"           sensitivity {metrics.sensitivity:.3f}, specificity {metrics.specificity:.3f} on {metrics.n} films",
+        f"best F1    {metrics.best_f1.f1:.3f} at threshold {metrics.best_f1.threshold:.2f} of the seventeen",
+    )
+
+
+def _answers(model: PneumoniaClassifier, films: list[Path]) -> str:
+    probabilities = model.predict_proba(films)[:, 1]
+    return ", ".join(f"{film.name} {value:.2f}" for film, value in zip(films, probabilities, strict=True))
 
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier demo left, and nothing that is not a demo's."""
-    import shutil
-
     if folder.exists() and any(folder.iterdir()) and not (folder / "films" / SYNTHETIC_NOTICE).exists():
         raise UsageError(f"{folder} holds something else than a demo.", "Name another folder.")
     for part in ("run", "evaluation", "inspect", "new-films"):

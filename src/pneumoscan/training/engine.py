@@ -2,15 +2,11 @@
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,14 +14,16 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import nn
 
-from pneumoscan.errors import Terminated, TrainingDivergedError
+from pneumoscan.errors import TrainingDivergedError
 from pneumoscan.memory import keep_freed_memory
 from pneumoscan.models.registry import build
 from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.distributed import Peers
 from pneumoscan.training.films import Indices, TrainingFilms, epoch_order, micro_batches
+from pneumoscan.training.interrupts import Caught, interrupts
 from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, usable_cores
+from pneumoscan.training.observer import Observer, Silence
 from pneumoscan.training.optimizers import learning_rate, make_optimizer
 from pneumoscan.training.state import (
     EpochRecord,
@@ -37,32 +35,6 @@ from pneumoscan.training.state import (
 )
 
 VALIDATION_BATCH = 16
-
-
-class Observer(Protocol):
-    """Who wants to know how a run goes; every method may do nothing."""
-
-    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
-        """A step is done; `loss` is the mean over the epoch so far."""
-
-    def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
-        """An epoch is done."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line happened."""
-
-
-class Silence:
-    """The observer that nobody listens to."""
-
-    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
-        """Do nothing."""
-
-    def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +88,7 @@ def fit(
     network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     with (
         Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes,
-        _interrupts() as caught,
+        interrupts() as caught,
     ):
         loop = _Loop(config, films, lanes, folder, peers or Peers(), observer or Silence(), caught)
         loop.restore()
@@ -137,7 +109,7 @@ class _Loop:
         folder: Path | None,
         peers: Peers,
         observer: Observer,
-        caught: "_Caught",
+        caught: Caught,
     ) -> None:
         self.config, self.films, self.lanes, self.folder = config, films, lanes, folder
         self.peers, self.observer, self.caught = peers, observer, caught
@@ -366,40 +338,6 @@ class _Loop:
             return None
         tensors, state = self.peers.broadcast_bytes(tensors), self.peers.broadcast_bytes(state)
         return Checkpoint(load(tensors), json.loads(state)) if state else None
-
-
-@dataclass
-class _Caught:
-    """The signal that came, if one did."""
-
-    number: int | None = None
-
-    def throw(self) -> None:
-        """Raise what the signal means; SIGINT where another process was asked."""
-        raise Terminated if self.number == signal.SIGTERM else KeyboardInterrupt
-
-
-@contextmanager
-def _interrupts() -> Iterator[_Caught]:
-    """Remember SIGINT and SIGTERM for the end of the step; a second one of them acts at once."""
-    caught = _Caught()
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def remember(number: int, _frame: FrameType | None) -> None:
-        if caught.number is not None:
-            caught.throw()
-        caught.number = number
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if caught.number is not None:
-        caught.throw()
 
 
 def _auc(

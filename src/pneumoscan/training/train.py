@@ -15,8 +15,9 @@ from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_spli
 from pneumoscan.errors import DataDamagedError, FilmError, NothingUsableError
 from pneumoscan.training.config import TrainingConfig, read_toml_config
 from pneumoscan.training.distributed import Peers, joined_peers
-from pneumoscan.training.engine import Fit, Observer, Silence, fit, resolve
+from pneumoscan.training.engine import Fit, fit, resolve
 from pneumoscan.training.films import TrainingFilms
+from pneumoscan.training.observer import Observer, Silence
 from pneumoscan.training.run import RunFolder, opened_run, origin
 from pneumoscan.training.state import EpochRecord
 
