@@ -94,7 +94,9 @@ def test_an_exported_bundle_reads_films_as_torch_does(film_folder: Path, tmp_pat
     assert exported.largest_difference < 1e-4
     bundle = load_bundle(out)
     assert set(bundle.spec.thresholds) == {"best_f1", "balanced", "sensitivity_98"}
-    assert "held-out" in bundle.spec.thresholds["balanced"]["source"]
+    point = bundle.spec.thresholds["balanced"]
+    assert "held-out training films (each as it is and augmented 4 times)" in point["source"]
+    assert point["n"] == 5 * exported.films
     assert len(bundle.training_films()) > 0
     assert (
         bundle.spec.training["data_sha256"] == json.loads((out / "manifest.json").read_text())["data_sha256"]

@@ -44,7 +44,7 @@ def model_card(spec: BundleSpec) -> str:
             "|---|---|---|---|---|---|",
             *rows,
             "",
-            f"Default: `{spec.default_operating_point}`. Temperature {spec.temperature:.4f}, fitted on the same films.",
+            f"Default: `{spec.default_operating_point}`. Temperature {spec.temperature:.4f}, fitted on the same views.",
             "",
             "## Use",
             "",

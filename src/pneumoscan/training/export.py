@@ -2,8 +2,10 @@
 
 import logging
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,17 @@ from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.thresholds import choose_thresholds
 from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
+from pneumoscan.inference.spec import probability_of
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.training.card import model_card
 from pneumoscan.training.config import TrainingConfig
-from pneumoscan.training.films import TrainingFilms, micro_batches
+from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
 from pneumoscan.training.run import RunFolder
 
 AGREEMENT = 1e-4
+AUGMENTED_VIEWS = 4
 DEFAULT_OPERATING_POINT = "balanced"
+View = Callable[[Indices], torch.Tensor]
 LICENCE = {
     "code": "Apache-2.0",
     "weights": "Apache-2.0",
@@ -60,7 +65,9 @@ class _Reader(nn.Module):
 def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Path | None = None) -> Exported:
     """Write the bundle of a finished run.
 
-    Temperature and thresholds are chosen on the held-out films; both runtimes read them all and must agree.
+    Both runtimes read all held-out films and must agree. Temperature and thresholds are chosen on the same films, each as
+    it is and, if the run augments, in four augmented views: held-out films look like the training films, new ones do not,
+    and a threshold that fits the former to the last percent is far off for the latter.
 
     Args:
         run: A run with `model.safetensors`.
@@ -75,14 +82,15 @@ def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Pa
     network = build(config.model, config.data.size)
     network.load_state_dict(run.read_weights())
     network.eval()
-    y_true = films.labels[films.val].astype(np.int64)
-    logits = _torch_logits(network, films)
-    temperature = fit_temperature(logits, y_true)
+    views = _views(films, config)
+    logits = np.stack([_torch_logits(network, films.val, view) for view in views])  # (views, films)
+    y_true = np.tile(films.labels[films.val].astype(np.int64), len(views))
+    temperature = fit_temperature(logits.ravel(), y_true)
     graph = onnx_graph(network, config.data.size, temperature)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    y_prob, difference = _compare(session, films, logits, temperature)
+    difference = _difference(session, films, probability_of(logits[0], temperature))
     known = session.run(["logit"], {"film": self_check_inputs(films.preprocessing)})[0]
-    points = choose_thresholds(y_true, y_prob, on="held-out training films")
+    points = choose_thresholds(y_true, probability_of(logits.ravel(), temperature), on=_told(films, views))
     facts = run.read_manifest()
     spec = BundleSpec(
         name=f"{config.preset or config.model.name}-seed{config.loop.seed}",
@@ -129,33 +137,45 @@ def onnx_graph(network: nn.Module, size: int, temperature: float) -> bytes:
     return bytes(program.model_proto.SerializeToString())
 
 
-def _torch_logits(network: nn.Module, films: TrainingFilms) -> npt.NDArray[np.float32]:
+def _views(films: TrainingFilms, config: TrainingConfig) -> Sequence[View]:
+    """Return the ways in which held-out films are looked at: rows → inputs; the first is as they are."""
+    count = 0 if config.augmentation.is_off else AUGMENTED_VIEWS
+    # Another seed than the training's: its own draws are the ones the network knows.
+    seed = config.loop.seed + 1
+    return [films.plain] + [
+        partial(films.augmented, config=config.augmentation, seed=seed, epoch=number)
+        for number in range(count)
+    ]
+
+
+def _told(films: TrainingFilms, views: Sequence[View]) -> str:
+    if len(views) == 1:
+        return "held-out training films"
+    return f"views of {len(films.val)} held-out training films (each as it is and augmented {len(views) - 1} times)"
+
+
+def _torch_logits(network: nn.Module, rows: Indices, view: View) -> npt.NDArray[np.float32]:
     with torch.inference_mode():
-        pieces = [network(films.plain(rows)) for rows in micro_batches(films.val, 16)]
+        pieces = [network(view(piece)) for piece in micro_batches(rows, 16)]
     return torch.cat(pieces).numpy().astype(np.float32)
 
 
-def _compare(
-    session: onnxruntime.InferenceSession,
-    films: TrainingFilms,
-    logits: npt.NDArray[np.float32],
-    temperature: float,
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Return ONNX Runtime's probabilities of the held-out films and the largest difference to torch's."""
+def _difference(
+    session: onnxruntime.InferenceSession, films: TrainingFilms, expected: npt.NDArray[np.float64]
+) -> float:
+    """Return the largest difference of ONNX Runtime's probabilities of the held-out films, as they are, to torch's."""
     pieces = [
         session.run(["probability"], {"film": films.plain(rows).numpy()})[0]
         for rows in micro_batches(films.val, 16)
     ]
-    y_prob = np.concatenate(pieces).astype(np.float64)
-    expected = torch.sigmoid(torch.from_numpy(logits).double() / temperature).numpy()
-    difference = float(np.abs(y_prob - expected).max())
+    difference = float(np.abs(np.concatenate(pieces) - expected).max())
     if not difference <= AGREEMENT:
         raise BundleError(
             f"torch and ONNX Runtime differ by {difference:.2g} on the probability of a held-out film "
             f"(allowed: {AGREEMENT:g}).",
             "Nothing was exported; please report it with the versions that `pneumoscan doctor` prints.",
         )
-    return y_prob, difference
+    return difference
 
 
 def _training_facts(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, Any]:
