@@ -324,20 +324,20 @@ class _Loop:
         write_checkpoint(self.folder, Checkpoint(tensors, self.state.to_json()), step=self.state.step)
 
     def _shared_checkpoint(self) -> Checkpoint | None:
-        tensors, state = b"", b""
-        if self.folder is not None and self.peers.first:
-            found, complaints = read_checkpoint(self.folder)
-            for complaint in complaints:
-                self.observer.note(complaint)
-            if self.peers.size == 1 or found is None:
-                if self.peers.size == 1:
-                    return found
-            else:
-                tensors, state = save(found.tensors), json.dumps(found.state).encode()
+        found = self._newest_checkpoint() if self.peers.first else None
         if self.peers.size == 1:
-            return None
-        tensors, state = self.peers.broadcast_bytes(tensors), self.peers.broadcast_bytes(state)
+            return found
+        tensors = self.peers.broadcast_bytes(save(found.tensors) if found else b"")
+        state = self.peers.broadcast_bytes(json.dumps(found.state).encode() if found else b"")
         return Checkpoint(load(tensors), json.loads(state)) if state else None
+
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        if self.folder is None:
+            return None
+        found, complaints = read_checkpoint(self.folder)
+        for complaint in complaints:
+            self.observer.note(complaint)
+        return found
 
 
 def _auc(

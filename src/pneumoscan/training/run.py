@@ -1,6 +1,5 @@
 """The run folder: what a training leaves behind, each file whole or not there."""
 
-import hashlib
 import json
 import os
 import platform
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 import pneumoscan
@@ -68,10 +67,6 @@ class RunFolder:
         """Write `history.jsonl`, a line an epoch."""
         write_atomic(self.path / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
 
-    def read_history(self) -> list[EpochRecord]:
-        """Return the lines of `history.jsonl`."""
-        return [json.loads(line) for line in (self.path / "history.jsonl").read_text().splitlines()]
-
     def write_manifest(self, facts: dict[str, Any]) -> None:
         """Add facts to `manifest.json`."""
         write_json(self.manifest, {**self.read_manifest(), **facts})
@@ -123,12 +118,6 @@ class RunFolder:
                 f"{self.weights} holds NaN or infinite weights.", "Train again, or restore it."
             )
         return tensors
-
-    def read_description(self) -> dict[str, Any]:
-        """Return what the header of `model.safetensors` says of the network."""
-        with safe_open(str(self.weights), framework="pt") as file:
-            description: dict[str, Any] = json.loads(file.metadata()[WEIGHTS_KEY])
-        return description
 
 
 @contextmanager
@@ -215,11 +204,6 @@ def processor() -> str:
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
         platform.machine(),
     )
-
-
-def config_hash(config: TrainingConfig) -> str:
-    """Return the SHA-256 of a config."""
-    return hashlib.sha256(to_toml(config).encode()).hexdigest()
 
 
 def _version(package: str) -> str | None:
