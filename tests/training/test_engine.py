@@ -19,6 +19,8 @@ from pneumoscan.training.lanes import Lanes
 from pneumoscan.training.observer import Silence
 from pneumoscan.training.optimizers import Plateau, learning_rate, make_optimizer, one_cycle
 
+FLAGSHIP = ("model.name=flagship", "model.stem=4", "model.channels=[8, 8]", "model.blocks=[1, 1]")
+
 
 class Killer(Silence):
     """Sends this process a signal after a step."""
@@ -156,6 +158,36 @@ def test_the_average_is_what_its_formula_says(small_config, small_films) -> None
         torch.testing.assert_close(value, decay * start[name] + (1 - decay) * plain.weights[name])
 
 
+def test_batch_norm_reads_with_the_statistics_of_the_weights_that_are_kept(small_config, small_films) -> None:
+    options = ("loop.epochs=2", "loop.ema_decay=0.9", "augmentation.shift=0.1")
+    one = fit(small_config(*FLAGSHIP, *options, "loop.lanes=1"), small_films)
+    three = fit(small_config(*FLAGSHIP, *options, "loop.lanes=3"), small_films)
+    assert (one.weights["stem_norm.variance"] - 1).abs().min() > 0.01
+    for name, value in one.weights.items():
+        torch.testing.assert_close(value, three.weights[name], rtol=2e-3, atol=2e-4)
+
+
+def test_a_killed_run_with_batch_norm_ends_in_the_same_bytes(small_config, small_films, tmp_path: Path) -> None:
+    config = small_config(*FLAGSHIP, "loop.ema_decay=0.9", "model.dropout=0.2", "augmentation.tone=0.5")
+    whole = fit(config, small_films)
+    with pytest.raises(Terminated):
+        fit(config, small_films, folder=tmp_path, observer=Killer(6, signal.SIGTERM))
+    resumed = fit(config, small_films, folder=tmp_path)
+    again = fit(config, small_films, folder=tmp_path)
+    assert same(whole.weights, resumed.weights)
+    assert same(whole.weights, again.weights)
+
+
+def test_a_plain_network_does_not_have_its_films_read_for_calibration(
+    small_config, small_films, monkeypatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pneumoscan.training.engine.calibrate", never)
+    assert fit(small_config("loop.epochs=1"), small_films).kept_epoch == 1
+
+
 def test_order_is_a_permutation_that_changes_by_epoch_and_seed() -> None:
     rows = np.arange(10, 60)
     first = epoch_order(rows, seed=1, epoch=0)
@@ -202,6 +234,16 @@ def test_optimizers_take_the_step_of_their_formula() -> None:
     assert step("nesterov") == pytest.approx(1 - 0.1 * 1.9 - 0.1 * (1 + 0.9 * 1.9))
     assert step("adam") == pytest.approx(1 - 0.1 - 0.1, abs=1e-5)
     assert step("rmsprop", 1) == pytest.approx(1 - 0.1 / math.sqrt(0.1), abs=1e-5)
+
+
+def test_adamw_decays_kernels_and_not_biases() -> None:
+    kernel, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    config = OptimizerConfig(name="adamw", learning_rate=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(config, [bias, kernel])
+    kernel.grad, bias.grad = torch.zeros(2, 2), torch.zeros(2)
+    optimizer.step()
+    assert kernel.flatten().tolist() == pytest.approx([0.95] * 4)
+    assert bias.tolist() == [1, 1]
 
 
 def test_inputs_of_training_are_the_readers_bytes(small_films) -> None:

@@ -10,7 +10,6 @@ The study's changes of depth and width are other values of `BaselineConfig`; no 
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import torch
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from pneumoscan.models.layers import Dropout
+from pneumoscan.models.network import LayerRow, Network
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 OddKernel = Literal[1, 3, 5, 7, 9, 11]
@@ -105,15 +105,6 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """One line of the layer table: name, output shape without the batch (H, W, C or units), parameters."""
-
-    name: str
-    output: str
-    parameters: int
-
-
 def layer_table(config: BaselineConfig, size: int) -> tuple[LayerRow, ...]:
     """Return the layers in order, as one would draw them: shapes by arithmetic, parameters from the network."""
     return tuple(_rows(Baseline(config, size), size))
@@ -139,3 +130,6 @@ def _rows(network: Baseline, size: int) -> Iterator[LayerRow]:
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+NETWORK = Network("baseline", BaselineConfig, Baseline, layer_table)

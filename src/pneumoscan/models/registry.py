@@ -1,19 +1,16 @@
-"""Networks by name. To add one: a config with a `name`, a module (films → logits), and a line in each table here."""
+"""Networks by name. To add one: a module that ends in a `Network`, and its name in the lines below."""
 
-from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
 from torch import nn
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.models import baseline
+from pneumoscan.models import baseline, flagship
+from pneumoscan.models.network import LayerRow
 
-ModelConfig = baseline.BaselineConfig
-
-CONFIGS: dict[str, type[ModelConfig]] = {"baseline": baseline.BaselineConfig}
-BUILDERS: dict[str, Callable[[Any, int], nn.Module]] = {"baseline": baseline.Baseline}
-TABLES: dict[str, Callable[[Any, int], tuple[baseline.LayerRow, ...]]] = {"baseline": baseline.layer_table}
+ModelConfig = baseline.BaselineConfig | flagship.FlagshipConfig
+NETWORKS = {network.name: network for network in (baseline.NETWORK, flagship.NETWORK)}
 
 
 def config_of(name: str, **options: Any) -> ModelConfig:
@@ -22,24 +19,25 @@ def config_of(name: str, **options: Any) -> ModelConfig:
     Raises:
         ConfigError: No network has that name, or an option is unknown or illegal.
     """
-    if name not in CONFIGS:
-        raise ConfigError(f"there is no network named {name!r}.", f"Known: {', '.join(sorted(CONFIGS))}.")
+    if name not in NETWORKS:
+        raise ConfigError(f"there is no network named {name!r}.", f"Known: {', '.join(sorted(NETWORKS))}.")
     try:
-        return CONFIGS[name](**options)
+        config: ModelConfig = NETWORKS[name].config(**options)  # type: ignore[assignment]
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"network {name!r}: {where}: {first['msg']}.") from None
+    return config
 
 
 def build(config: ModelConfig, size: int) -> nn.Module:
     """Return the network of a config for films of size×size pixels, its weights freshly drawn from torch's seed."""
-    return BUILDERS[config.name](config, size)
+    return NETWORKS[config.name].build(config, size)
 
 
-def layer_table(config: ModelConfig, size: int) -> tuple[baseline.LayerRow, ...]:
+def layer_table(config: ModelConfig, size: int) -> tuple[LayerRow, ...]:
     """Return the layer table of a config."""
-    return TABLES[config.name](config, size)
+    return NETWORKS[config.name].layer_table(config, size)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -133,7 +133,7 @@ class TrainingConfig(_Section):
 
     preset: str = ""
     data: DataConfig = DataConfig()
-    model: ModelConfig = BaselineConfig()
+    model: ModelConfig = Field(BaselineConfig(), discriminator="name")
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -181,7 +181,9 @@ def validate(tree: Mapping[str, Any]) -> TrainingConfig:
         return TrainingConfig.model_validate(dict(tree))
     except ValidationError as problem:
         first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # Below `model`, pydantic also names which of the networks it tried.
+        place = [part for level, part in enumerate(first["loc"]) if (level, first["loc"][0]) != (1, "model")]
+        key = ".".join(str(part) for part in place)
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"there is no setting {key!r}.", _nearest(key)) from None
         raise ConfigError(f"{key}: {first['msg']} (it is {first['input']!r}).") from None

@@ -16,6 +16,7 @@ from torch import nn
 
 from pneumoscan.errors import TrainingDivergedError
 from pneumoscan.memory import keep_freed_memory
+from pneumoscan.models.layers import calibrate, has_batch_norm
 from pneumoscan.models.registry import build
 from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pneumoscan.training.config import TrainingConfig
@@ -35,6 +36,8 @@ from pneumoscan.training.state import (
 )
 
 VALIDATION_BATCH = 16
+# Films that the statistics of batch normalisation are measured on before every validation.
+CALIBRATION_FILMS = 256
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,15 @@ class _Loop:
     def close_epoch(self) -> None:
         """Validate, write the history's line, move the schedule, and decide whether to go on."""
         state, loop = self.state, self.config.loop
-        record = self._record()
+        with self._reading():
+            record, weights = self._record(), copy_weights(self.network)
         state.history.append(record)
         state.plateau.observe(record["val_loss"], self.config.schedule)
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
         state.loss_sum, state.correct, state.seconds = 0.0, 0, 0.0
         if record["val_loss"] < state.best_loss:
             state.best_loss, state.best_epoch = record["val_loss"], state.epoch
-            self.best = self._current_weights() if loop.restore_best else {}
+            self.best = weights if loop.restore_best else {}
         patience = loop.early_stopping
         state.finished = state.epoch >= loop.epochs or 0 < patience <= state.epoch - state.best_epoch
         self._checkpoint()
@@ -166,7 +170,7 @@ class _Loop:
 
     def result(self) -> Fit:
         """Return the weights to keep: the best epoch's, or the last ones; averaged if the run averages."""
-        state, weights = self.state, self.best or self._current_weights()
+        state, weights = self.state, self.best or self._last_weights()
         kept = state.best_epoch if self.best else state.epoch
         return Fit(weights, state.history, kept, state.epoch < self.config.loop.epochs)
 
@@ -223,10 +227,7 @@ class _Loop:
     def _loss(self, rows: Indices, network: nn.Module, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a micro-batch's share of the batch's mean loss, and its logits."""
         config = self.config
-        inputs = self.films.augmented(
-            rows, config.augmentation, seed=config.loop.seed, epoch=self.state.epoch
-        )
-        logits = network(self.lanes.to_device(inputs)).float()
+        logits = network(self._augmented(rows, epoch=self.state.epoch)).float()
         labels = torch.from_numpy(self.films.labels[rows])
         weights = torch.from_numpy(self.weights)[labels.long()].to(logits.device)
         smooth = config.loss.label_smoothing
@@ -275,35 +276,48 @@ class _Loop:
         )
 
     def _val_logits(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """Return the logits of the held-out films, float32 (n,), by the weights that would be kept."""
+        """Return the logits of the held-out films, float32 (n,)."""
         pieces = micro_batches(self.films.val, VALIDATION_BATCH)
         mine = pieces[self.peers.rank :: self.peers.size]
-        with self._averaged():
-            logits = self.lanes.logits(mine, self.films.plain)
+        logits = self.lanes.logits(mine, self.films.plain)
         every = [torch.zeros(len(piece)) for piece in pieces]
         every[self.peers.rank :: self.peers.size] = logits
         self.peers.sum_(every)
         return torch.cat(every).numpy()
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Put the averaged weights in the network's place for a while."""
-        if self.average is None:
-            yield
-            return
+    def _reading(self) -> Iterator[None]:
+        """Make the network the one that would be kept: averaged weights, statistics measured with these."""
         own = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self._load_weights(self.average.values)
+        if self.average is not None:
+            self._load_weights(self.average.values)
+        if has_batch_norm(self.network):
+            self._calibrate()
         try:
             yield
         finally:
             self._load_weights(own)
 
+    def _calibrate(self) -> None:
+        """Measure on the same augmented films every time, in every process."""
+        rows = epoch_order(self.films.train, seed=self.config.loop.seed, epoch=0)[:CALIBRATION_FILMS]
+        pieces = micro_batches(rows, self.config.loop.micro_batch or self.config.loop.batch_size)
+        inputs = (self._augmented(piece, epoch=self.config.loop.epochs) for piece in pieces)
+        with self.lanes.computing():
+            calibrate(self.network, inputs)
+
+    def _augmented(self, rows: Indices, *, epoch: int) -> torch.Tensor:
+        inputs = self.films.augmented(
+            rows, self.config.augmentation, seed=self.config.loop.seed, epoch=epoch
+        )
+        return self.lanes.to_device(inputs)
+
     def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         # In place, for the lanes look at the same memory.
         self.network.load_state_dict(weights)
 
-    def _current_weights(self) -> dict[str, torch.Tensor]:
-        with self._averaged():
+    def _last_weights(self) -> dict[str, torch.Tensor]:
+        with self._reading():
             return copy_weights(self.network)
 
     def _checkpoint(self) -> None:

@@ -92,7 +92,7 @@ class Lanes:
 
         def work(lane: int) -> list[torch.Tensor]:
             replica = self.replicas[lane].eval()
-            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            with torch.no_grad(), self.computing():
                 return [
                     replica(self.to_device(inputs_of_rows(rows))).float().cpu()
                     for rows in batches[lane :: self.count]
@@ -105,6 +105,10 @@ class Lanes:
         """Number of lanes."""
         return len(self.replicas)
 
+    def computing(self) -> torch.autocast:
+        """Return the context in which the network computes in the lanes' precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+
     def to_device(self, inputs: torch.Tensor) -> torch.Tensor:
         """Move inputs to where the network is, channels last."""
         return inputs.to(self.device, memory_format=torch.channels_last)
@@ -113,7 +117,7 @@ class Lanes:
         self, replica: nn.Module, seed: int, rows: Indices, loss_of_rows: LossOfRows
     ) -> torch.Tensor:
         seed_dropout(replica, seed)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with self.computing():
             loss, logits = loss_of_rows(rows, replica)
         loss.backward()  # type: ignore[no-untyped-call]
         return logits.detach().float().cpu()

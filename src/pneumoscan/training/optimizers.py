@@ -12,7 +12,7 @@ from pneumoscan.training.config import OptimizerConfig, ScheduleConfig
 def make_optimizer(
     config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Return torch's optimizer of that name over `parameters`."""
+    """Return torch's optimizer of that name over `parameters`; `adamw` does not decay biases and norms."""
     rate, decay = config.learning_rate, config.weight_decay
     match config.name:
         case "sgd":
@@ -26,7 +26,13 @@ def make_optimizer(
         case "adam":
             return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+            # What has one dimension shifts and scales; pulling it to zero is no regularisation.
+            every = list(parameters)
+            groups = [
+                {"params": [p for p in every if p.ndim > 1], "weight_decay": decay},
+                {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+            return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate, fused=True)
         case "rmsprop":
             return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, weight_decay=decay)
 

@@ -11,9 +11,9 @@ def model() -> None:
 @model.command("list")
 def list_networks() -> None:
     """Print the names of the networks."""
-    from pneumoscan.models.registry import CONFIGS
+    from pneumoscan.models.registry import NETWORKS
 
-    print("\n".join(sorted(CONFIGS)))
+    print("\n".join(sorted(NETWORKS)))
 
 
 @model.command(short_help="Print a network's layers.")
@@ -27,11 +27,11 @@ def show(name: str, size: int) -> None:
     from pneumoscan.models.registry import config_of, layer_table
 
     rows = layer_table(config_of(name), size)
-    print(f"{'layer':<34}{'output':>14}{'parameters':>14}")
+    print(f"{'layer':<38}{'output':>14}{'parameters':>14}")
     for row in rows:
         print(
-            f"{row.name:<34}{row.output:>14}{row.parameters:>14,}"
+            f"{row.name:<38}{row.output:>14}{row.parameters:>14,}"
             if row.parameters
-            else f"{row.name:<34}{row.output:>14}"
+            else f"{row.name:<38}{row.output:>14}"
         )
-    print(f"{'total':<34}{'':>14}{sum(row.parameters for row in rows):>14,}")
+    print(f"{'total':<38}{'':>14}{sum(row.parameters for row in rows):>14,}")

@@ -4,6 +4,7 @@ Each step works on the films that it changes and leaves the others' bytes alone;
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from pneumoscan.errors import UsageError
-from pneumoscan.training.augmentation.parameters import AugmentationParameters
+from pneumoscan.training.augmentation.parameters import TONE_PIECES, AugmentationParameters
 
 _IDENTITY = np.eye(2, 3, dtype=np.float32)
+_STRAIGHT = np.linspace(0, 1, TONE_PIECES + 1, dtype=np.float32)
+_LETTERS = {
+    1: ("####.", "#...#", "#...#", "####.", "#.#..", "#..#.", "#...#"),
+    2: ("#....", "#....", "#....", "#....", "#....", "#....", "#####"),
+}
 _MIRROR = np.diag([-1, 1, 1]).astype(np.float32)[:2]
 
 Step = Callable[[Tensor, AugmentationParameters], Tensor]
@@ -23,7 +29,7 @@ Step = Callable[[Tensor, AugmentationParameters], Tensor]
 def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     """Augment a batch of films.
 
-    The order is geometry, blur, gamma, contrast, brightness, noise, erasing. What comes in from outside the film is
+    The order is geometry, border, markers, blur, tone, gamma, contrast, brightness, noise, erasing. What comes in from outside the film is
     black, as the collimated border of a film is; repeating the edge would draw streaks that no film has.
 
     Args:
@@ -40,16 +46,20 @@ def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     _check(images, parameters)
     mirrored = (parameters.affine == _MIRROR).all(axis=(1, 2))
     moved = ~mirrored & (parameters.affine != _IDENTITY).any(axis=(1, 2))
-    steps: list[tuple[npt.NDArray[np.bool_], Step]] = [
+    steps: list[tuple[Any, Step]] = [
         (mirrored, _mirror),
         (moved, _resample),
+        (parameters.border.any(axis=1), _cover_edges),
+        (parameters.marker.any(axis=(1, 2)), _put_markers),
         (parameters.blur > 0, _blur),
+        ((parameters.tone != _STRAIGHT).any(axis=1), _curve),
         (parameters.gamma != 1, _bend),
         (parameters.contrast != 1, _stretch),
         (parameters.brightness != 0, _brighten),
         (parameters.noise > 0, _add_noise),
     ]
-    with torch.no_grad():
+    # The caller may be computing in bfloat16, which has too few grey levels for a film.
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         changed = images
         for chosen, step in steps:
             changed = _on_rows(changed, parameters, chosen, step)
@@ -106,6 +116,46 @@ def _grid(affine: Tensor, size: int) -> Tensor:
         down = affine[:, axis, 1, None] * centres + affine[:, axis, 2, None]  # (n, S)
         torch.add(along[:, None, :], down[:, :, None], out=grid[..., axis])
     return grid
+
+
+def _cover_edges(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    covered = images.clone()
+    side = images.shape[3]
+    for film, (top, right, bottom, left) in zip(covered, parameters.border.tolist(), strict=True):
+        film[0, :top] = 0
+        film[0, side - bottom :] = 0
+        film[0, :, :left] = 0
+        film[0, :, side - right :] = 0
+    return covered
+
+
+def _put_markers(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    marked = images.clone()
+    for film, markers in zip(marked, parameters.marker.tolist(), strict=True):
+        for top, left, height, width, shape, grey in markers:
+            if height:
+                box = film[0, top : top + height, left : left + width]
+                box[_stencil(shape, height, width).to(box.device)] = grey / 255
+    return marked
+
+
+def _stencil(shape: int, height: int, width: int) -> Tensor:
+    """Return bool (height, width): which pixels a marker paints."""
+    if shape not in _LETTERS:
+        return torch.ones(height, width, dtype=torch.bool)
+    letter = torch.tensor([[mark == "#" for mark in row] for row in _LETTERS[shape]])
+    rows, columns = (torch.arange(n) * m // n for n, m in zip((height, width), letter.shape, strict=True))
+    return letter[rows][:, columns]
+
+
+def _curve(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    """Put the grey values through each film's broken line."""
+    heights = torch.from_numpy(parameters.tone).to(images.device)  # (n, 9)
+    place = images.flatten(1).clamp(0, 1) * TONE_PIECES  # (n, S·S)
+    piece = place.floor().clamp_(max=TONE_PIECES - 1)
+    start = heights.gather(1, piece.long())
+    rise = heights.diff(dim=1).gather(1, piece.long())
+    return torch.addcmul(start, place - piece, rise).view_as(images)
 
 
 def _blur(images: Tensor, parameters: AugmentationParameters) -> Tensor:

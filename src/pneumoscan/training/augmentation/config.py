@@ -15,6 +15,12 @@ class AugmentationConfig(BaseModel):
         crop_aspect: Largest ratio of the crop's sides, 1 to 2; width / height is log-uniform in
             [1 / crop_aspect, crop_aspect], as far as a crop of the drawn area fits the film.
         flip: Probability of a left-right flip, 0 to 1. It puts the heart on the other side.
+        border: Share of the side, 0 to 0.3; each of the four edges is, one time in two, covered by a black strip whose
+            depth is uniform in [0, border], as a collimator leaves one.
+        marker: Probability, 0 to 1, of each of two bright boxes or letters R or L, of 3 to 12% of the side, most of them
+            near an edge: what tells the side of the body on real films, and nothing of the lungs.
+        tone: 0 to 2; the grey values go through a rising curve of eight straight pieces whose slopes are, but for a
+            common factor, exp(u) with u uniform in ±tone each.
         gamma: 0 to 1; the exponent is exp(u) with u uniform in ±gamma.
         contrast: 0 to 0.9; differences from the film's mean are multiplied by a factor uniform in 1 ± contrast.
         brightness: Fraction of the full scale, 0 to 0.5; uniform in ±brightness is added.
@@ -35,6 +41,9 @@ class AugmentationConfig(BaseModel):
     crop: float = Field(default=1.0, ge=0.05, le=1)
     crop_aspect: float = Field(default=1.0, ge=1, le=2)
     flip: float = Field(default=0.0, ge=0, le=1)
+    border: float = Field(default=0.0, ge=0, le=0.3)
+    marker: float = Field(default=0.0, ge=0, le=1)
+    tone: float = Field(default=0.0, ge=0, le=2)
     gamma: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=0.9)
     brightness: float = Field(default=0.0, ge=0, le=0.5)

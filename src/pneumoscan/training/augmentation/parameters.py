@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 from pneumoscan.training.augmentation.config import AugmentationConfig
 
+TONE_PIECES = 8
+MARKERS = 2
+SHAPES = 3
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 UInt64 = npt.NDArray[np.uint64]
@@ -22,6 +26,10 @@ class AugmentationParameters:
     Attributes:
         affine: float32 (n, 2, 3): where in the old film a point of the new one lies; coordinates (x, y) run from
             -1 to 1 between the outer edges of the film. Rotation, shift, zoom, crop and flip in one.
+        border: int64 (n, 4): depth in pixels of the black strips at top, right, bottom and left; 0 is off.
+        marker: int64 (n, 2, 6): top, left, height and width in pixels, shape (0 box, 1 R, 2 L), grey value in 1/255;
+            height 0 is off.
+        tone: float32 (n, 9): what the grey values 0, 1/8, … 1 become; a straight line is off.
         gamma: float32 (n,), the exponent; 1 is off.
         contrast: float32 (n,), a factor; 1 is off.
         brightness: float32 (n,), added; 0 is off.
@@ -32,6 +40,9 @@ class AugmentationParameters:
     """
 
     affine: Float32
+    border: npt.NDArray[np.int64]
+    marker: npt.NDArray[np.int64]
+    tone: Float32
     gamma: Float32
     contrast: Float32
     brightness: Float32
@@ -78,6 +89,17 @@ class _Number(IntEnum):
     ERASE_ASPECT = auto()
     ERASE_X = auto()
     ERASE_Y = auto()
+    BORDER = auto()
+    BORDER_DEPTH = auto()
+    MARKER = auto()
+    MARKER_Y = auto()
+    MARKER_X = auto()
+    MARKER_HEIGHT = auto()
+    MARKER_WIDTH = auto()
+    MARKER_SHAPE = auto()
+    MARKER_GREY = auto()
+    MARKER_EDGE = auto()
+    TONE = auto()
 
 
 def sample(
@@ -98,6 +120,9 @@ def sample(
     stream = _Stream(seed, epoch, film_ids)
     return AugmentationParameters(
         affine=_affine(config, stream),
+        border=_borders(config, stream, size),
+        marker=_markers(config, stream, size),
+        tone=_tones(config, stream),
         gamma=np.exp(stream.around(_Number.GAMMA, config.gamma)).astype(np.float32),
         contrast=(1 + stream.around(_Number.CONTRAST, config.contrast)).astype(np.float32),
         brightness=stream.around(_Number.BRIGHTNESS, config.brightness).astype(np.float32),
@@ -116,13 +141,18 @@ class _Stream:
         run = _mix(np.array([seed % 2**64], dtype=np.uint64))
         self._state = _mix(_mix(run + np.array([epoch % 2**64], dtype=np.uint64)) ^ _mix(ids))
 
-    def bits(self, number: _Number) -> UInt64:
-        """Return 64 random bits for each film: uint64 (n,)."""
-        return _mix(self._state + np.array([number * _GOLDEN % 2**64], dtype=np.uint64))
+    def bits(self, number: _Number, part: int = 0) -> UInt64:
+        """Return 64 random bits for each film: uint64 (n,); a number may have several parts."""
+        place = number + part * _PARTS
+        return _mix(self._state + np.array([place * _GOLDEN % 2**64], dtype=np.uint64))
 
-    def uniform(self, number: _Number) -> Float64:
+    def uniform(self, number: _Number, part: int = 0) -> Float64:
         """Return float64 (n,), uniform in [0, 1)."""
-        return (self.bits(number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return (self.bits(number, part) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def uniforms(self, number: _Number, parts: int) -> Float64:
+        """Return float64 (n, parts), uniform in [0, 1)."""
+        return np.stack([self.uniform(number, part) for part in range(parts)], axis=1)
 
     def around(self, number: _Number, reach: float) -> Float64:
         """Return float64 (n,), uniform in ±reach; exactly 0 where reach is 0."""
@@ -130,6 +160,7 @@ class _Stream:
 
 
 _GOLDEN = 0x9E3779B97F4A7C15
+_PARTS = 1000  # more than there are numbers
 
 
 def _mix(state: UInt64) -> UInt64:
@@ -187,3 +218,42 @@ def _erase_boxes(config: AugmentationConfig, stream: _Stream, size: int) -> npt.
         np.int64
     )
     return boxes
+
+
+def _borders(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDArray[np.int64]:
+    """Return int64 (n, 4): depths in pixels at top, right, bottom and left."""
+    there = stream.uniforms(_Number.BORDER, 4) < 0.5
+    return np.rint(there * stream.uniforms(_Number.BORDER_DEPTH, 4) * config.border * size).astype(np.int64)
+
+
+def _markers(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDArray[np.int64]:
+    """Return int64 (n, 2, 6): top, left, height, width, shape, grey; zeros where there is none."""
+
+    def draw(number: _Number) -> Float64:
+        return stream.uniforms(number, MARKERS)
+
+    height, width = (
+        np.maximum(1, np.rint((0.03 + 0.09 * draw(number)) * size))
+        for number in (_Number.MARKER_HEIGHT, _Number.MARKER_WIDTH)
+    )
+    top, left, edge = draw(_Number.MARKER_Y), draw(_Number.MARKER_X), draw(_Number.MARKER_EDGE)
+    # Three in four are drawn to an edge: two thirds of these to a side, one third to the top or bottom.
+    left = np.where(edge < 0.5, 0.15 * left + 0.85 * (edge < 0.25), left)
+    top = np.where((edge >= 0.5) & (edge < 0.75), 0.15 * top + 0.85 * (edge < 0.625), top)
+    columns = [
+        np.floor(top * (size - height + 1)),
+        np.floor(left * (size - width + 1)),
+        height,
+        width,
+        np.floor(draw(_Number.MARKER_SHAPE) * SHAPES),
+        np.rint(255 * (0.5 + 0.5 * draw(_Number.MARKER_GREY))),
+    ]
+    chosen = draw(_Number.MARKER) < config.marker
+    return (np.stack(columns, axis=2) * chosen[:, :, None]).astype(np.int64)
+
+
+def _tones(config: AugmentationConfig, stream: _Stream) -> Float32:
+    """Return float32 (n, 9): the curve's height at 0, 1/8, … 1; from 0 to 1, rising."""
+    slopes = np.exp((2 * stream.uniforms(_Number.TONE, TONE_PIECES) - 1) * config.tone)
+    heights = np.cumsum(slopes, axis=1) / slopes.sum(axis=1, keepdims=True)
+    return np.pad(heights, ((0, 0), (1, 0))).astype(np.float32)
