@@ -88,15 +88,17 @@ def test_no_command_is_told_that_is_not_there() -> None:
 
 def default_and_bounds() -> dict[str, tuple[str, list[float]]]:
     """Return for every setting its default as JSON and the numbers that bound it."""
+    from pneumoscan.models.registry import NETWORKS
     from pneumoscan.training.config import TrainingConfig, legal_keys
 
+    networks = [network.config for network in NETWORKS.values()]
     found = {}
     for key in legal_keys():
-        model: Any = TrainingConfig()
         *tables, leaf = key.split(".")
-        for table in tables:
-            model = getattr(model, table)
-        info = type(model).model_fields[leaf]
+        settings = [TrainingConfig] if not tables else [type(getattr(TrainingConfig(), tables[0]))]
+        # A setting that several networks have is told with the default of the first.
+        classes = networks if tables == ["model"] else settings
+        info = next(table.model_fields[leaf] for table in classes if leaf in table.model_fields)
         bounds = [
             getattr(limit, side)
             for limit in info.metadata
@@ -127,6 +129,9 @@ def changes(config: Any, plain: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and value of each setting that is not the program's default."""
     for name in type(config).model_fields:
         value, default = getattr(config, name), getattr(plain, name)
+        if name == "model" and type(value) is not type(default):
+            yield "name", value.name
+            default = type(value)()
         if hasattr(type(value), "model_fields"):
             yield from changes(value, default)
         elif value != default and name != "preset":
@@ -300,9 +305,9 @@ print(pneumoscan.__file__)
 
 
 def replaced(text: str, lines: str) -> str:
-    """Put each line in the place of the one that begins with the same two words."""
+    """Put each line in the place of the one that begins with the same three words."""
     for line in lines.splitlines():
-        start = re.escape(" ".join(line.split()[:2]))
+        start = re.escape(" ".join(line.split()[:3]))
         text, count = re.subn(rf"^{start}.*$", lambda _, line=line: line, text, flags=re.MULTILINE)
         assert count == 1, f"no line begins like {line!r}"
     return text
