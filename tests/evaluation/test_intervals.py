@@ -10,6 +10,7 @@ from pneumoscan.errors import UsageError
 from pneumoscan.evaluation.intervals import (
     bootstrap_by_patient,
     delong_test,
+    rate_intervals,
     weighted_average_precision,
     weighted_roc_auc,
     wilson,
@@ -71,6 +72,69 @@ def test_bootstrap_agrees_with_a_plain_loop(make_outcome):
     for column, name in enumerate(("roc_auc", "accuracy", "sensitivity")):
         assert found.intervals[name] == pytest.approx((low[column], high[column]), abs=0.012), name
     assert found.n_patients == 80
+
+
+def test_rate_intervals_agree_with_a_plain_loop(make_outcome):
+    y_true, y_prob = make_outcome(240, gap=0.6)
+    owners = np.arange(240) // 3
+    found = rate_intervals(y_true, y_prob, threshold=0.4, patient_ids=owners.astype(str), n_resamples=1500)
+    rng = np.random.default_rng(9)
+    plain = []
+    for _ in range(1500):
+        chosen = np.concatenate([np.flatnonzero(owners == owner) for owner in rng.integers(0, 80, 80)])
+        truth, called = y_true[chosen], y_prob[chosen] >= 0.4
+        plain.append((called[truth == 1].mean(), (~called)[truth == 0].mean()))
+    bounds = np.quantile(plain, [0.025, 0.975], axis=0)
+    for column in (0, 1):
+        assert found[column] == pytest.approx(bounds[:, column], abs=0.012)
+
+
+def test_rate_intervals_are_those_of_the_whole_bootstrap(make_outcome):
+    y_true, y_prob = make_outcome(300)
+    owners = np.arange(300) // 2
+    whole = bootstrap_by_patient(y_true, y_prob, threshold=0.5, patient_ids=owners)
+    found = rate_intervals(y_true, y_prob, threshold=0.5, patient_ids=owners)
+    assert found == (whole.intervals["sensitivity"], whole.intervals["specificity"])
+
+
+def test_views_of_a_film_make_no_interval_narrower(make_outcome):
+    y_true, y_prob = make_outcome(60, gap=0.5)
+    owners = np.arange(60)
+    plain = rate_intervals(y_true, y_prob, threshold=0.5, patient_ids=owners)
+    viewed = rate_intervals(
+        *(np.tile(v, 5) for v in (y_true, y_prob)), threshold=0.5, patient_ids=np.tile(owners, 5)
+    )
+    assert np.allclose(viewed, plain)
+    loose = rate_intervals(
+        *(np.tile(v, 5) for v in (y_true, y_prob)), threshold=0.5, patient_ids=np.arange(300)
+    )
+    assert loose[0][1] - loose[0][0] < 0.7 * (plain[0][1] - plain[0][0])
+
+
+def test_a_rate_without_an_error_has_the_interval_of_its_patients():
+    y_true, owners = np.repeat([1, 0], 30), np.arange(60) // 2
+    sensitivity, specificity = rate_intervals(y_true, y_true * 0.9, threshold=0.5, patient_ids=owners)
+    assert sensitivity == specificity == wilson(15, 15)
+    assert rate_intervals(y_true, y_true * 0.4, threshold=0.5, patient_ids=owners)[0] == wilson(0, 15)
+
+
+def test_a_class_of_too_few_patients_has_no_interval():
+    y_true = np.r_[1, np.zeros(9, int)]
+    sensitivity, specificity = rate_intervals(
+        [0, 0, 0], [0.1, 0.2, 0.9], threshold=0.5, patient_ids=[1, 2, 3]
+    )
+    assert sensitivity is None
+    assert specificity is not None
+    assert rate_intervals(y_true, y_true * 0.9, threshold=0.5, patient_ids=np.arange(10))[0] == wilson(1, 1)
+
+
+def test_rate_intervals_are_quick():
+    rng = np.random.default_rng(0)
+    start = time.perf_counter()
+    rate_intervals(
+        rng.integers(0, 2, 4000), rng.random(4000), threshold=0.5, patient_ids=np.arange(4000) // 10
+    )
+    assert time.perf_counter() - start < 2
 
 
 def test_films_that_come_in_copies_widen_the_interval_by_patient_only(make_outcome):

@@ -118,6 +118,63 @@ def bootstrap_by_patient(
     )
 
 
+def rate_intervals(
+    y_true: npt.ArrayLike,
+    y_prob: npt.ArrayLike,
+    *,
+    threshold: float,
+    patient_ids: Sequence[str] | npt.ArrayLike,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[Interval | None, Interval | None]:
+    """Return 95% intervals of sensitivity and specificity at a threshold, by the bootstrap of `bootstrap_by_patient`.
+
+    Where not one film of a class is called wrongly (or rightly) every resample says the same; there it is the Wilson
+    interval of as many trials as the class has patients.
+
+    Args:
+        y_true: (n,) of 0 and 1.
+        y_prob: (n,) in [0, 1].
+        threshold: A film is called PNEUMONIA from here up.
+        patient_ids: (n,); several views of one film carry its patient.
+        n_resamples: How many resamples.
+        seed: Of the draws.
+
+    Returns:
+        Both intervals, in [0, 1]; None where fewer than half of the resamples held the class.
+
+    Raises:
+        UsageError: See `check_outcome`, `check_patients`.
+    """
+    outcome = check_outcome(y_true, y_prob)
+    patients = check_patients(patient_ids, outcome.n)
+    called = (outcome.y_prob >= threshold).astype(np.int64)
+    films = np.stack([outcome.y_true, 1 - outcome.y_true])
+    right = films * np.stack([called, 1 - called])
+    by_patient: Floats = np.stack(
+        [np.bincount(patients, weights=row) for row in (*right, *films)], axis=1
+    ).astype(np.float64)
+    drawn = np.concatenate(
+        [counts @ by_patient for counts in _patient_draws(by_patient.shape[0], n_resamples, seed)]
+    )
+    return (
+        _rate_interval(drawn[:, 0], drawn[:, 2], by_patient[:, 0], by_patient[:, 2]),
+        _rate_interval(drawn[:, 1], drawn[:, 3], by_patient[:, 1], by_patient[:, 3]),
+    )
+
+
+def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Floats) -> Interval | None:
+    """Return the interval of a share, from its counts by resample (b,) and by patient (p,)."""
+    shares = _divide(right, films)
+    used = shares[np.isfinite(shares)]
+    if used.size < max(1, shares.size // 2):
+        return None
+    patients = int((films_of > 0).sum())
+    if right_of.sum() in {0, films_of.sum()}:
+        return wilson(patients if right_of.sum() else 0, patients)
+    return _percentiles(used)
+
+
 def weighted_roc_auc(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
     """Return the area under the ROC curve for many weightings of the same films at once.
 
@@ -184,14 +241,21 @@ def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: 
 
 def _patient_weights(patients: Labels, n_resamples: int, seed: int) -> Iterator[Floats]:
     """Yield how often each film stands in each resample: float64 (b, n), a chunk at a time."""
-    rng = np.random.default_rng(seed)
-    n_patients = int(patients.max()) + 1
     chunk = max(1, _CHUNK // patients.size)
+    for counts in _patient_draws(int(patients.max()) + 1, n_resamples, seed, chunk):
+        yield counts[:, patients].astype(np.float64)
+
+
+def _patient_draws(
+    n_patients: int, n_resamples: int, seed: int, chunk: int = 0
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield how often each patient stands in each resample: int64 (b, p), a chunk at a time."""
+    rng = np.random.default_rng(seed)
+    chunk = chunk or max(1, _CHUNK // n_patients)
     for start in range(0, n_resamples, chunk):
         b = min(chunk, n_resamples - start)
         drawn = rng.integers(0, n_patients, size=(b, n_patients)) + np.arange(b)[:, None] * n_patients
-        counts = np.bincount(drawn.ravel(), minlength=b * n_patients).reshape(b, n_patients)
-        yield counts[:, patients].astype(np.float64)
+        yield np.bincount(drawn.ravel(), minlength=b * n_patients).reshape(b, n_patients)
 
 
 def _percentiles(values: Floats) -> Interval:

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.arrays import Floats, Outcome, check_outcome, needs_sklearn
+from pneumoscan.evaluation.arrays import Floats, Labels, Outcome, check_outcome, check_patients, needs_sklearn
+from pneumoscan.evaluation.intervals import Interval, rate_intervals
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(10, 91, 5))
 MISSED_ONE_IN = 50
@@ -68,6 +69,9 @@ class OperatingPoint:
         f1: In [0, 1].
         n: Films it was chosen on.
         n_positive: Those labelled PNEUMONIA.
+        recall_ci95: 95% interval of `recall` by patient, for this very threshold: that it was chosen on the same films
+            is not in it. None where the patients are not known.
+        specificity_ci95: The same of `specificity`.
     """
 
     name: str
@@ -79,10 +83,13 @@ class OperatingPoint:
     f1: float
     n: int
     n_positive: int
+    recall_ci95: Interval | None = None
+    specificity_ci95: Interval | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON types."""
-        return asdict(self)
+        """Return the fields as JSON types; intervals are lists of two."""
+        pairs = {name: getattr(self, name) for name in ("recall_ci95", "specificity_ci95")}
+        return asdict(self) | {name: None if pair is None else list(pair) for name, pair in pairs.items()}
 
 
 def confusion(y_true: npt.ArrayLike, y_prob: npt.ArrayLike, threshold: float) -> Confusion:
@@ -153,7 +160,11 @@ def count_calls(outcome: Outcome, threshold: float) -> Confusion:
 
 
 def choose_thresholds(
-    y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, on: str = "held-out training films"
+    y_true: npt.ArrayLike,
+    y_prob: npt.ArrayLike,
+    *,
+    on: str = "held-out training films",
+    patient_ids: Sequence[str] | npt.ArrayLike | None = None,
 ) -> dict[str, OperatingPoint]:
     """Choose three operating points on films that the network was not trained on and that are not the test films.
 
@@ -165,11 +176,14 @@ def choose_thresholds(
         y_true: (n,) of 0 and 1, both present.
         y_prob: (n,) in [0, 1].
         on: What the films are, for the sources.
+        patient_ids: (n,) for intervals of sensitivity and specificity, see `rate_intervals`; without them there are
+            none. Several views of one film carry its patient.
 
     Raises:
-        UsageError: Only one class is there; see also `check_outcome`.
+        UsageError: Only one class is there; see also `check_outcome`, `check_patients`.
     """
     outcome = check_outcome(y_true, y_prob)
+    patients = None if patient_ids is None else check_patients(patient_ids, outcome.n)
     if not outcome.has_both_classes:
         raise UsageError("thresholds need films of both classes to be chosen on.", "Hold out more patients.")
     where = f"{outcome.n} {on}, {outcome.n_positive} of them PNEUMONIA"
@@ -183,14 +197,21 @@ def choose_thresholds(
         ),
     }
     return {
-        name: _operating_point(outcome, name, threshold, f"{rule}, on {where}")
+        name: _operating_point(outcome, name, threshold, f"{rule}, on {where}", patients)
         for name, (threshold, rule) in chosen.items()
     }
 
 
-def _operating_point(outcome: Outcome, name: str, threshold: float, source: str) -> OperatingPoint:
+def _operating_point(
+    outcome: Outcome, name: str, threshold: float, source: str, patients: Labels | None
+) -> OperatingPoint:
     counts = confusion(outcome.y_true, outcome.y_prob, threshold)
     called = counts.tp + counts.fp
+    recall_ci95, specificity_ci95 = (
+        (None, None)
+        if patients is None
+        else rate_intervals(outcome.y_true, outcome.y_prob, threshold=threshold, patient_ids=patients)
+    )
     return OperatingPoint(
         name=name,
         threshold=threshold,
@@ -201,6 +222,8 @@ def _operating_point(outcome: Outcome, name: str, threshold: float, source: str)
         f1=2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn),
         n=outcome.n,
         n_positive=outcome.n_positive,
+        recall_ci95=recall_ci95,
+        specificity_ci95=specificity_ci95,
     )
 
 
