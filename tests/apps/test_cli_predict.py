@@ -12,12 +12,14 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from pneumoscan.apps.cli import app
 from pneumoscan.errors import BundleError, ConfigError, NothingUsableError, SelfCheckError, UsageError
+from pneumoscan.inference import pretrained
 from pneumoscan.inference.classifier import PneumoniaClassifier
 
 COMMAND = [sys.executable, "-m", "pneumoscan", "predict"]
@@ -141,7 +143,9 @@ def test_self_check_is_done(films, tmp_path, drawn):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ([], UsageError, "PNEUMOSCAN_MODEL"),
+        (["--prevalence", "0", "--model", "BUNDLE"], UsageError, "--prevalence is 0"),
+        (["--prevalence", "1", "--model", "BUNDLE"], UsageError, "above 0 and below 1"),
+        (["--prevalence", "nan", "--model", "BUNDLE"], UsageError, "--prevalence is nan"),
         (["--resume", "--model", "BUNDLE"], UsageError, "--out"),
         (
             ["--threshold", "0.5", "--operating-point", "balanced", "--model", "BUNDLE"],
@@ -159,6 +163,21 @@ def test_meant_otherwise(bundle, films, options, error, message):
     done = _invoke(films, *options)
     assert isinstance(done.exception, error)
     assert message in str(done.exception)
+    assert not done.stdout
+
+
+def test_without_a_model_the_one_of_the_package_answers(bundle, films, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "SHIPPED", bundle)
+    assert _invoke(films).stdout == _invoke(films, "--model", bundle).stdout
+    monkeypatch.setenv("PNEUMOSCAN_MODEL", str(tmp_path / "other"))
+    assert isinstance(_invoke(films).exception, UsageError)
+
+
+def test_without_any_model_it_says_what_to_name(films, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
+    done = _invoke(films)
+    assert isinstance(done.exception, BundleError)
+    assert "--model" in done.exception.remedy
     assert not done.stdout
 
 
@@ -294,6 +313,91 @@ def test_memory_is_flat(bundle, films):
     arguments = [str(bundle), str(films / "0.png")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)
     assert float(done.stdout) < 1000, "kB more for every 1,000 films"
+
+
+@pytest.fixture
+def rated(tmp_path, drawn):
+    """A bundle whose operating point `rated` has all rates, and `bare` none of the specificity."""
+    point = drawn.make_spec().thresholds["balanced"]
+    rates = {"specificity": 0.8, "recall_ci95": [0.85, 0.95], "specificity_ci95": [0.75, 0.85]}
+    spec = drawn.make_spec(
+        thresholds={"rated": point | rates, "bare": point}, default_operating_point="rated"
+    )
+    drawn.write_bundle(tmp_path / "rated", onnx=drawn.make_onnx(), spec=spec, readme="# tiny\n")
+    return tmp_path / "rated"
+
+
+def test_prevalence_tells_predictive_values_and_changes_no_row(rated, films):
+    plain, done = (_invoke(films, "--model", rated, *more) for more in ([], ["--prevalence", "0.1"]))
+    assert done.exit_code == 0
+    assert done.stdout == plain.stdout
+    assert not plain.stderr
+    for part in (
+        "rated: sensitivity 0.900 (0.850 to 0.950), specificity 0.800 (0.750 to 0.850)",
+        "PPV 0.333 (0.274 to 0.413), NPV 0.986 (0.978 to 0.994)",
+        "Of 100 films at this prevalence, 10.0 with pneumonia: 27.0 are called PNEUMONIA, 9.0 of them rightly; 1.0 are",
+    ):
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--threshold", "0.5"], "are not known; --operating-point has bare, rated"), (["--operating-point", "bare"], "at bare")],
+)  # fmt: skip
+def test_prevalence_without_known_rates_says_so(rated, films, options, message):
+    done = _invoke(films, "--model", rated, "--prevalence", "0.1", *options)
+    assert done.exit_code == 0
+    assert message in done.stderr
+    assert "PPV" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [["--workers", "1"], ["--workers", "3", "--format", "jsonl"]])
+def test_heatmaps_beside_the_same_rows(bundle, films, tmp_path, options):
+    (films / "note.txt").write_text("no film")
+    (films / "ward").mkdir()
+    (films / "ward" / "0.png").write_bytes((films / "0.png").read_bytes())
+    maps = tmp_path / "new" / "maps"
+    plain = _invoke(films, "--model", bundle, *options)
+    for _ in range(2):
+        done = _invoke(films, "--model", bundle, "--heatmaps", maps, *options)
+        assert (done.exit_code, done.stdout) == (3, plain.stdout)
+        names = sorted(path.name for path in maps.iterdir())
+        assert len(names) == 7
+        assert {f"{number}.png" for number in range(6)} < set(names)
+    for name in names:
+        with Image.open(maps / name) as picture:
+            assert picture.size[0] > 1000
+
+
+def test_heatmaps_among_the_films_are_no_films(bundle, films):
+    plain = _invoke(films, "--model", bundle).stdout
+    for folder in (films / "maps", films):
+        for _ in range(2):
+            assert _invoke(films, "--model", bundle, "--heatmaps", folder).stdout == plain
+        for path in [*films.glob("maps/*"), *films.glob("?-*.png")]:
+            path.unlink()
+    assert _invoke(films, "--model", bundle).stdout == plain
+
+
+def test_heatmaps_after_an_interrupted_run_are_those_of_the_rows_left(bundle, films, tmp_path):
+    options = ["--model", bundle, "--out", tmp_path / "rows.csv", "--heatmaps", tmp_path / "maps"]
+    assert _invoke(films / "[012].png", *options).exit_code == 0
+    assert _invoke(films, *options, "--resume").exit_code == 0
+    assert len(list((tmp_path / "maps").iterdir())) == 6
+    assert len(_table((tmp_path / "rows.csv").read_text())) == 6
+
+
+def test_heatmaps_of_a_model_without_a_map_are_refused_before_a_row(films, tmp_path, drawn):
+    graph = onnx.load_from_string(drawn.make_onnx())
+    del graph.graph.output[2]
+    spec = drawn.make_spec(outputs=("probability", "logit"))
+    drawn.write_bundle(tmp_path / "plain", onnx=graph.SerializeToString(), spec=spec, readme="")
+    out = tmp_path / "rows.csv"
+    done = _invoke(films, "--model", tmp_path / "plain", "--heatmaps", tmp_path / "maps", "--out", out)
+    assert isinstance(done.exception, UsageError)
+    assert "activation_map" in str(done.exception)
+    assert not out.exists()
+    assert not (tmp_path / "maps").exists()
 
 
 def test_full_disk_is_exit_code_6(bundle, films):

@@ -34,6 +34,7 @@ def predict_many(
     *,
     workers: int | None = None,
     threshold: float | None = None,
+    then: Callable[[FilmSource, PredictionRow], None] | None = None,
 ) -> Iterator[PredictionRow]:
     """Yield one row for every source, in their order, as soon as it and those before it are known.
 
@@ -42,6 +43,7 @@ def predict_many(
         sources: Paths, bytes, Pillow images or arrays; taken one by one, never more than `4 × workers` ahead.
         workers: Threads that decode and run the network; by default `default_workers()`.
         threshold: Cut-off in [0, 1]; by default that of the bundle's default operating point.
+        then: Called with each source and its row, by the worker, before the row is yielded.
 
     Raises:
         UsageError: `workers` is below 1, or `threshold` is outside [0, 1].
@@ -53,8 +55,20 @@ def predict_many(
         raise UsageError(f"workers is {count}.", "It must be at least 1.")
     if not 0 <= cut_off <= 1:
         raise UsageError(f"threshold is {cut_off}.", "It must be from 0 to 1.")
-    read = partial(predict_one, bundle, threshold=cut_off)
+    read = partial(_read, bundle, cut_off, then)
     return map(read, sources) if count == 1 else _in_threads(read, sources, count)
+
+
+def _read(
+    bundle: Bundle,
+    threshold: float,
+    then: Callable[[FilmSource, PredictionRow], None] | None,
+    source: FilmSource,
+) -> PredictionRow:
+    row = predict_one(bundle, source, threshold)
+    if then is not None:
+        then(source, row)
+    return row
 
 
 def _in_threads(

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from pneumoscan.errors import FilmError, FilmValueError
-from pneumoscan.imaging import FilmSource, read
+from pneumoscan.imaging import Film, FilmSource, read
 from pneumoscan.inference.bundle import Bundle, load_bundle
+from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import label_of, probability_of_film
 
 Films = FilmSource | Iterable[FilmSource]
@@ -42,12 +43,16 @@ class PneumoniaClassifier:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], *, threads: int = 1, operating_point: str | None = None
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        threads: int = 1,
+        operating_point: str | None = None,
     ) -> "PneumoniaClassifier":
         """Load a bundle folder, or a run folder with `bundle/` in it.
 
         Args:
-            path: The folder.
+            path: The folder; by default the model that comes with the package.
             threads: Cores that the network uses for one film.
             operating_point: Name of the threshold of `predict`; by default the bundle's own choice.
 
@@ -55,7 +60,8 @@ class PneumoniaClassifier:
             UsageError: `path` does not exist, or the bundle has no such operating point.
             BundleError: The bundle is incomplete or altered, or fails its self-check.
         """
-        return cls(load_bundle(Path(path), threads=threads), operating_point=operating_point)
+        folder = pretrained_bundle() if path is None else Path(path)
+        return cls(load_bundle(folder, threads=threads), operating_point=operating_point)
 
     def predict_proba(self, films: Films) -> npt.NDArray[np.float64]:
         """Return float64 (n, 2), the probabilities of NORMAL and PNEUMONIA; each row sums to 1.
@@ -72,11 +78,29 @@ class PneumoniaClassifier:
         names = [label_of(self.bundle, probability, self.threshold) for probability in positive.tolist()]
         return np.array(names, dtype=self.classes_.dtype)
 
+    def activation_maps(self, films: Films) -> npt.NDArray[np.float32]:
+        """Return where the answers come from: float32 (n, h, w), logits before the temperature, coarse.
+
+        The mean of a map is the film's logit; `inference.heatmap.overlay` draws it over the film.
+
+        Raises:
+            UsageError: The model has no activation map.
+            FilmError: A film cannot be read; the message begins with its index.
+        """
+        from pneumoscan.inference.heatmap import map_of_film  # here, for it brings Pillow's fonts
+
+        maps = [map_of_film(self.bundle, _read(i, film)) for i, film in enumerate(_each(films))]
+        return np.stack(maps) if maps else np.empty((0, 0, 0), np.float32)
+
     def _probability(self, index: int, film: FilmSource) -> float:
-        try:
-            return probability_of_film(self.bundle, read(film))
-        except FilmError as problem:
-            raise type(problem)(f"film {index}: {problem.message}", problem.remedy) from problem
+        return probability_of_film(self.bundle, _read(index, film))
+
+
+def _read(index: int, film: FilmSource) -> Film:
+    try:
+        return read(film)
+    except FilmError as problem:
+        raise type(problem)(f"film {index}: {problem.message}", problem.remedy) from problem
 
 
 def _each(films: Films) -> Iterator[FilmSource]:

@@ -14,6 +14,7 @@ from pneumoscan.errors import NothingUsableError, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.inference.bundle import Bundle
+    from pneumoscan.inference.heatmap_folder import HeatmapFolder
     from pneumoscan.inference.rowfile import RowFile
 
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     envvar="PNEUMOSCAN_MODEL",
     show_envvar=True,
-    help="Model bundle, or run folder with one.",
+    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
 )
 @click.option(
     "--format", "row_format", type=click.Choice(["csv", "jsonl"]), default="csv", help="Of the rows."
@@ -34,8 +35,15 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Films read at once; by default one more than cores.")
 @click.option("--threshold", type=click.FloatRange(0.0, 1.0), help="PNEUMONIA from this probability on.")
 @click.option("--operating-point", help="Use the model's threshold of this name.")
+@click.option(
+    "--prevalence", type=float, help="Also tell what a call is worth where this share of the films is ill."
+)
+@click.option(
+    "--heatmaps", type=click.Path(path_type=Path), help="Folder for a picture of each film's evidence."
+)
 @click.option("--recursive/--no-recursive", default=True, help="Look into the folders of a folder too.")
 def predict(
+    *,
     paths: tuple[str, ...],
     model: Path | None,
     row_format: str,
@@ -44,6 +52,8 @@ def predict(
     workers: int | None,
     threshold: float | None,
     operating_point: str | None,
+    prevalence: float | None,
+    heatmaps: Path | None,
     recursive: bool,
 ) -> None:
     """Read films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
@@ -51,29 +61,84 @@ def predict(
     PATHS are films, folders of films, quoted patterns, or - for a list on stdin, one path a line or NUL-separated.
     A film that cannot be read is a row too, with status refused. Research use only, not for diagnosis.
     """
+    _check(resume, out, threshold, operating_point, prevalence)
+    from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.inference.pretrained import pretrained_bundle
+    from pneumoscan.inference.sources import expand
+
+    bundle = load_bundle(model or pretrained_bundle())
+    cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
+    point = (operating_point or bundle.spec.default_operating_point) if threshold is None else ""
+    films = [
+        path
+        for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer)
+        if not (_is_same(path, out) or _is_drawn(path, heatmaps))
+    ]
+    if not films:
+        raise NothingUsableError(
+            f"there are no films in {', '.join(paths)}.", "Name films, or folders of films."
+        )
+    pictures = _pictures(heatmaps, bundle, films, point)
+    if prevalence is not None:
+        _tell(bundle, point, prevalence)
+    with _open(out, row_format, bundle, cut_off, resume) as rows:
+        quiet = out is None and sys.stdout.isatty()
+        _read(films, rows, bundle, cut_off, workers, pictures, quiet=quiet)
+    _end(rows, len(films), pictures)
+
+
+def _check(
+    resume: bool,
+    out: Path | None,
+    threshold: float | None,
+    operating_point: str | None,
+    prevalence: float | None,
+) -> None:
+    """Refuse options that do not go together, or have no meaning, before anything is loaded."""
     if resume and out is None:
         raise UsageError("--resume needs the file to continue.", "Name it with --out.")
     if threshold is not None and operating_point is not None:
         raise UsageError("--threshold and --operating-point say the same thing twice.", "Give one of them.")
     if threshold is not None and math.isnan(threshold):
         raise UsageError("--threshold is not a number.", "Give one from 0 to 1.")
-    if model is None:
-        raise UsageError("no model is named.", "Name a bundle with --model, or in PNEUMOSCAN_MODEL.")
-    from pneumoscan.inference.bundle import load_bundle
-    from pneumoscan.inference.sources import expand
-
-    bundle = load_bundle(model)
-    cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
-    films = [
-        path for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer) if not _is_same(path, out)
-    ]
-    if not films:
-        raise NothingUsableError(
-            f"there are no films in {', '.join(paths)}.", "Name films, or folders of films."
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise UsageError(
+            f"--prevalence is {prevalence}.", "Give a share above 0 and below 1, as 0.1 for 10 films in 100."
         )
-    with _open(out, row_format, bundle, cut_off, resume) as rows:
-        _read(films, rows, bundle, cut_off, workers, quiet=out is None and sys.stdout.isatty())
-    _end(rows, len(films))
+
+
+def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
+    """Say on stderr what a call is worth at a prevalence; the rows are not changed by it."""
+    from pneumoscan.inference.prevalence import told
+
+    if not point:
+        told_instead = (
+            f"prevalence {prevalence:g}: at a threshold of one's own sensitivity and specificity are not "
+        )
+        print(
+            told_instead + f"known; --operating-point has {', '.join(sorted(bundle.spec.thresholds))}.",
+            file=sys.stderr,
+        )
+        return
+    for line in told(point, bundle.spec.thresholds[point], prevalence):
+        print(line, file=sys.stderr)
+
+
+def _pictures(folder: Path | None, bundle: "Bundle", films: list[str], point: str) -> "HeatmapFolder | None":
+    if folder is None:
+        return None
+    from pneumoscan.inference.heatmap_folder import HeatmapFolder
+
+    return HeatmapFolder(folder, bundle, films, operating_point=point)
+
+
+def _is_drawn(path: str, heatmaps: Path | None) -> bool:
+    """Tell whether an input is a picture that an earlier run put into the folder of heatmaps."""
+    if heatmaps is None or os.path.realpath(os.path.dirname(path)) != os.path.realpath(heatmaps):  # noqa: PTH120
+        return False
+    from pneumoscan.inference.heatmap_folder import is_heatmap
+
+    return is_heatmap(path)
 
 
 def _is_same(path: str, out: Path | None) -> bool:
@@ -109,7 +174,14 @@ def _leave_closed_pipe() -> NoReturn:
 
 
 def _read(
-    films: list[str], rows: "RowFile", bundle: "Bundle", threshold: float, workers: int | None, *, quiet: bool
+    films: list[str],
+    rows: "RowFile",
+    bundle: "Bundle",
+    threshold: float,
+    workers: int | None,
+    pictures: "HeatmapFolder | None",
+    *,
+    quiet: bool,
 ) -> None:
     from pneumoscan.inference.batch import default_workers, predict_many
 
@@ -117,8 +189,9 @@ def _read(
     count = min(total, workers or default_workers())
     with _progress(quiet or total == 1) as report:
         start = total - sum(1 for _ in rows.left(films))
+        then = pictures.add if pictures else None
         for number, row in enumerate(
-            predict_many(bundle, left, workers=count, threshold=threshold), start + 1
+            predict_many(bundle, left, workers=count, threshold=threshold, then=then), start + 1
         ):
             rows.add(row)
             report(number, total)
@@ -134,8 +207,10 @@ def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]
     return progress("Reading films")
 
 
-def _end(rows: "RowFile", total: int) -> None:
+def _end(rows: "RowFile", total: int, pictures: "HeatmapFolder | None") -> None:
     """Turn what was refused into the exit code."""
+    for film in pictures.missed if pictures else ():
+        print(f"no heatmap of {film}: it is not there any more as it was.", file=sys.stderr)
     if rows.counts["ok"] == 0:
         raise NothingUsableError(
             f"none of the {total} inputs could be read as a film.", "The rows say why, in the column error."

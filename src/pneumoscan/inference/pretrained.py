@@ -1,0 +1,21 @@
+"""The model that comes with the package: a bundle in the folder `shipped`."""
+
+from pathlib import Path
+
+from pneumoscan.errors import BundleError
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def pretrained_bundle() -> Path:
+    """Return the folder of the bundle that comes with the package, for `load_bundle`.
+
+    Raises:
+        BundleError: This installation has none.
+    """
+    if not (SHIPPED / "model.json").is_file():
+        raise BundleError(
+            f"this installation of pneumoscan brings no model (there is no {SHIPPED / 'model.json'}).",
+            "Name a model (predict: --model, evaluate: MODEL, or PNEUMOSCAN_MODEL), or install pneumoscan again.",
+        )
+    return SHIPPED
