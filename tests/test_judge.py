@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import load_manifest
-from pneumoscan.errors import BundleError, ConfigError, LayoutError, NothingUsableError, UsageError
+from pneumoscan.data.manifest import Manifest
+from pneumoscan.data.splits import hold_out, write_split_csv
+from pneumoscan.errors import (
+    BundleError,
+    ConfigError,
+    DataDamagedError,
+    LayoutError,
+    NothingUsableError,
+    UsageError,
+)
 from pneumoscan.imaging import Preprocessing, preprocess, read
+from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
 from pneumoscan.judge import judge
 
@@ -79,7 +90,7 @@ def write_model(out: Path, training_films=()) -> Path:
 @pytest.fixture(autouse=True)
 def quick_graphs(monkeypatch):
     """Leave the drawing out of what runs in this process: the displays have their own tests."""
-    names = ("precision_recall", "threshold", "confusion", "roc", "reliability")
+    names = ("precision_recall", "threshold", "confusion", "roc", "reliability", "stress")
     monkeypatch.setattr(
         "pneumoscan.evaluation.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
     )
@@ -217,6 +228,75 @@ def test_what_is_missing_is_a_typed_error(model, film_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_stress_reads_each_film_once_and_changes_its_own_pixels(model, film_folder, tmp_path, monkeypatch):
+    plain = judge(model, film_folder, split="test", out=tmp_path / "plain")
+    reads = []
+    read_film = Manifest.read
+    monkeypatch.setattr(Manifest, "read", lambda self, film: reads.append(film.path) or read_film(self, film))
+    monkeypatch.setattr("pneumoscan.judge._thumbnails", lambda *_: None)
+    seen = []
+    metrics = judge(
+        model,
+        film_folder,
+        split="test",
+        out=tmp_path / "out",
+        stress=True,
+        progress=lambda *at: seen.append(at),
+    )
+    films = load_manifest(film_folder).of_split("test").films
+    assert sorted(reads) == sorted(film.path for film in films)
+    assert seen[-1] == (len(films), len(films))
+    assert replace(metrics, stress=None) == plain
+    labels = np.array([film.label for film in films])
+    for view, row in zip(PERTURBATIONS, metrics.stress.rows, strict=True):
+        changed = [view.apply(read(film_folder / film.path)) for film in films]
+        pixels = np.stack([preprocess(film, Preprocessing(size=SIZE)) for film in changed])
+        called = logit_of(pixels[:, None]) >= 0
+        assert row.perturbation == view.name
+        assert row.specificity == pytest.approx(1 - called[labels == 0].mean())
+        assert row.sensitivity == pytest.approx(called[labels == 1].mean())
+    assert (tmp_path / "out" / "stress.csv").exists()
+    assert not list((tmp_path / "plain").glob("stress*"))
+
+
+@pytest.fixture
+def run(film_folder, tmp_path):
+    """A run folder: the hold-out of the train films, and a bundle that lists all of them."""
+    train = load_manifest(film_folder).of_split("train")
+    write_split_csv(tmp_path / "run" / "split.csv", train, hold_out(train, fraction=0.3))
+    hashes = [hashlib.sha256((film_folder / film.path).read_bytes()).hexdigest() for film in train.films]
+    write_model(tmp_path / "run" / "bundle", hashes)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("place", [".", "bundle", "bundle/model.json"])
+def test_the_held_out_films_of_a_run_are_judged(place, run, film_folder, tmp_path):
+    metrics = judge(run / place, film_folder, split="held-out", out=tmp_path / "out")
+    with (run / "split.csv").open(newline="") as file:
+        held = [row["path"] for row in csv.DictReader(file) if row["part"] == "val"]
+    assert [row["path"] for row in predictions_of(tmp_path / "out")] == held
+    assert (metrics.split, metrics.n) == ("held-out", len(held))
+    assert any("held these films out" in text for text in metrics.cautions)
+    assert not any("used to make this model" in text for text in metrics.cautions)
+    assert not any("none that the model was made with" in text for text in metrics.cautions)
+
+
+def test_held_out_films_that_changed_are_told(run, film_folder, tmp_path):
+    for path in (film_folder / "train").rglob("*.jpeg"):
+        path.write_bytes(path.read_bytes() + b"\0")
+    cautions = judge(run, film_folder, split="held-out", out=tmp_path / "out").cautions
+    assert any("films are none that the model was made with" in text for text in cautions)
+
+
+def test_held_out_needs_the_run_and_its_films(model, run, film_folder, tmp_path):
+    with pytest.raises(UsageError, match=r"no run folder with a split\.csv"):
+        judge(model, film_folder, split="held-out", out=tmp_path / "out")
+    next((film_folder / "train").rglob("*.jpeg")).unlink()
+    with pytest.raises(DataDamagedError, match="not among the films"):
+        judge(run, film_folder, split="held-out", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_arrays_in_an_npz_are_judged(model, tmp_path, draw_film):
     rng = np.random.default_rng(0)
     images = np.stack([draw_film(rng, (28, 28), consolidation=bool(index % 2)) for index in range(8)])
@@ -241,9 +321,12 @@ def run_cli(*words):
 def test_the_command_prints_a_summary_and_tells_refused_films_by_its_exit_code(model, film_folder, tmp_path):
     next((film_folder / "test").rglob("*.jpeg")).write_bytes(b"no film")
     done = run_cli(
-        model, "--data", film_folder, "--out", tmp_path / "out", "--operating-point", "sensitivity_98"
+        *(model, "--data", film_folder, "--out", tmp_path / "out"),
+        *("--operating-point", "sensitivity_98", "--stress"),
     )
-    assert (done.returncode, len(done.stdout.splitlines())) == (3, 10)
+    assert (done.returncode, len(done.stdout.splitlines())) == (3, 12)
+    assert "stress, mean      area under ROC" in done.stdout
+    assert "over 10 views" in done.stdout
     assert str(tmp_path / "out" / "report.html") in done.stdout
     assert "0.25 (sensitivity_98" in done.stdout
     assert "caution: 1 film was refused" in done.stderr

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ import numpy.typing as npt
 
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import FilmRecord, Manifest, Split
+from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, FilmError, NothingUsableError, UsageError
 from pneumoscan.evaluation.metrics import Metrics, check_threshold
 from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
 from pneumoscan.imaging.film import read_bytes
+from pneumoscan.imaging.perturbation import PERTURBATIONS, Perturbation
 from pneumoscan.imaging.preprocessing import squash
 from pneumoscan.inference.batch import default_workers
 from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
 from pneumoscan.inference.rows import probability_of_film
 
+HELD_OUT = "held-out"
 _AHEAD = 64
 _THUMBNAIL = 240
 Progress = Callable[[int, int], None]
@@ -38,6 +41,7 @@ class ReadSplit:
         sha256: n hashes of the films' bytes, as `data.cache` takes them.
         refused: Those that could not be read: path, error code, message.
         data_sha256: Identifies the split as `data.cache` does: over (path, label, content hash) of all its films.
+        views: By name of the perturbation float64 (n,), the probabilities of the films changed so.
     """
 
     films: tuple[FilmRecord, ...]
@@ -45,15 +49,17 @@ class ReadSplit:
     sha256: tuple[str, ...]
     refused: tuple[tuple[str, str, str], ...]
     data_sha256: str
+    views: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of one film: its probability, or the error that refused it."""
+    """What became of one film: its probability as it is and in each view, or the error that refused it."""
 
     film: FilmRecord
     sha256: str
     probability: float = float("nan")
+    views: tuple[float, ...] = ()
     error: FilmError | None = None
 
 
@@ -65,6 +71,7 @@ def judge(
     out: Path,
     threshold: float | None = None,
     operating_point: str | None = None,
+    stress: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -74,10 +81,11 @@ def judge(
     Args:
         model: A bundle folder, or a run folder with `bundle/` in it.
         data: What `data.layouts.load_manifest` reads.
-        split: `train`, `val` or `test`.
+        split: `train`, `val` or `test`; or `held-out`, the films of `train` that the run of the model held out.
         out: The evaluation folder; made if absent.
         threshold: Cut-off in [0, 1]; by default that of the operating point.
         operating_point: One that the model carries; by default the model's own choice.
+        stress: Judge the same films in the views of `imaging.perturbation` as well.
         workers: Threads that read films; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
         command: The command that asked for it, for the report.
@@ -86,8 +94,9 @@ def judge(
         The figures of the films that could be read.
 
     Raises:
-        UsageError: There is no such split or model, both a threshold and an operating point are given, or the run
-            was not exported yet.
+        UsageError: There is no such split or model, both a threshold and an operating point are given, the run
+            was not exported yet, or `held-out` is asked of a model that is in no run folder.
+        DataDamagedError: The run held out other films than these.
         ConfigError: The model has no such operating point.
         LayoutError: The data has no layout that is known.
         NothingUsableError: The split has no film that can be read.
@@ -99,8 +108,9 @@ def judge(
     _check_model(model)
     bundle = load_bundle(model)
     cut, source = _cut_off(bundle, threshold, operating_point)
-    manifest = _of_split(load_manifest(data), split, data)
-    read = read_split(bundle, manifest, workers=workers, progress=progress)
+    manifest = _of_split(load_manifest(data), split, data, bundle)
+    views = PERTURBATIONS if stress else ()
+    read = read_split(bundle, manifest, perturbations=views, workers=workers, progress=progress)
     judged = JudgedSplit(
         model=bundle.spec.name,
         split=split,
@@ -110,6 +120,7 @@ def judge(
         patient_ids=tuple(film.patient_id for film in read.films),
         threshold=cut,
         threshold_source=source,
+        views=read.views,
         refused=read.refused,
         operating_points=bundle.spec.thresholds,
         cautions=_cautions(bundle, read, split, synthetic=manifest.synthetic),
@@ -122,13 +133,19 @@ def judge(
 
 
 def read_split(
-    bundle: Bundle, manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None
+    bundle: Bundle,
+    manifest: Manifest,
+    *,
+    perturbations: Sequence[Perturbation] = (),
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> ReadSplit:
     """Read every film of a manifest through a model; a film that cannot be read is set aside.
 
     Args:
         bundle: The model, loaded with one thread.
         manifest: The films, all of one split.
+        perturbations: Read each film changed so as well; it is decoded once.
         workers: Threads that decode and run the network; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
 
@@ -145,14 +162,14 @@ def read_split(
         # In slices: an interrupt then waits for a few films, not for the whole split.
         for start in range(0, len(manifest), _AHEAD):
             part = manifest.films[start : start + _AHEAD]
-            for answer in executor.map(partial(_read_one, bundle, manifest), part):
+            for answer in executor.map(partial(_read_one, bundle, manifest, perturbations), part):
                 answers.append(answer)
                 if progress is not None:
                     progress(len(answers), len(manifest))
-    return _gather(answers)
+    return _gather(answers, [view.name for view in perturbations])
 
 
-def _gather(answers: Sequence[_Answer]) -> ReadSplit:
+def _gather(answers: Sequence[_Answer], views: Sequence[str]) -> ReadSplit:
     read = [answer for answer in answers if answer.error is None]
     refused = [(answer.film.path, answer.error.code, str(answer.error)) for answer in answers if answer.error]
     if not read:
@@ -167,18 +184,23 @@ def _gather(answers: Sequence[_Answer]) -> ReadSplit:
         sha256=tuple(answer.sha256 for answer in read),
         refused=tuple(refused),
         data_sha256=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        views={name: np.array([answer.views[i] for answer in read]) for i, name in enumerate(views)},
     )
 
 
-def _read_one(bundle: Bundle, manifest: Manifest, film: FilmRecord) -> _Answer:
+def _read_one(
+    bundle: Bundle, manifest: Manifest, perturbations: Sequence[Perturbation], record: FilmRecord
+) -> _Answer:
     try:
-        digest = hashlib.sha256(_bytes_of(manifest, film)).hexdigest()
+        digest = hashlib.sha256(_bytes_of(manifest, record)).hexdigest()
     except FilmError as problem:
-        return _Answer(film, problem.code, error=problem)
+        return _Answer(record, problem.code, error=problem)
     try:
-        return _Answer(film, digest, probability_of_film(bundle, manifest.read(film)))
+        film = manifest.read(record)
     except FilmError as problem:
-        return _Answer(film, digest, error=problem)
+        return _Answer(record, digest, error=problem)
+    views = tuple(probability_of_film(bundle, view.apply(film)) for view in perturbations)
+    return _Answer(record, digest, probability_of_film(bundle, film), views)
 
 
 def _bytes_of(manifest: Manifest, film: FilmRecord) -> bytes:
@@ -213,10 +235,12 @@ def _cut_off(bundle: Bundle, threshold: float | None, operating_point: str | Non
     return float(point["threshold"]), f"{name}: {point['source']}"
 
 
-def _of_split(manifest: Manifest, split: str, data: Path) -> Manifest:
+def _of_split(manifest: Manifest, split: str, data: Path, bundle: Bundle) -> Manifest:
+    if split == HELD_OUT:
+        return _held_out(manifest.of_split("train"), bundle)
     known: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
     if split not in known:
-        raise UsageError(f"there is no split {split!r}.", f"Use one of {', '.join(known)}.")
+        raise UsageError(f"there is no split {split!r}.", f"Use one of {', '.join((*known, HELD_OUT))}.")
     part = manifest.of_split(known[split])
     if not part.films:
         there = sorted({film.split for film in manifest.films})
@@ -224,6 +248,17 @@ def _of_split(manifest: Manifest, split: str, data: Path) -> Manifest:
             f"{data} has no films of the split {split}.", f"It has {', '.join(there) or 'no films at all'}."
         )
     return part
+
+
+def _held_out(train: Manifest, bundle: Bundle) -> Manifest:
+    """Return the films that the run around the bundle held out."""
+    table = bundle.path.parent / "split.csv"
+    if not table.is_file():
+        raise UsageError(
+            f"{bundle.path} is in no run folder with a split.csv: nobody knows which films were held out.",
+            "Name a run folder, or another split.",
+        )
+    return train.take(read_split_csv(table, train).val)
 
 
 def _cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) -> tuple[str, ...]:
@@ -235,9 +270,29 @@ def _cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) -
         )
     elif bundle.spec.training.get("synthetic"):
         found.append("The model was trained on synthetic films: it is no judge of real ones.")
+    found += _seen_before(bundle, read, split)
+    copies = len(read.sha256) - len(set(read.sha256))
+    if copies:
+        films = "1 film is an exact copy" if copies == 1 else f"{copies:,} films are exact copies"
+        found.append(f"{films} of another film of this split; each counts as a film of its own.")
+    return tuple(found)
+
+
+def _seen_before(bundle: Bundle, read: ReadSplit, split: str) -> list[str]:
     used = bundle.training_films()
     seen = sum(digest in used for digest in read.sha256)
-    if seen:
+    found = []
+    if split == HELD_OUT:
+        found.append(
+            "The run held these films out of its training and chose epoch, temperature and thresholds on them: the "
+            "figures flatter the model somewhat."
+        )
+        if used and seen < len(read.films):
+            films = "1 film is" if len(read.films) - seen == 1 else f"{len(read.films) - seen:,} films are"
+            found.append(
+                f"{films} none that the model was made with: they, or the run beside it, were changed."
+            )
+    elif seen:
         films = "1 of these films was" if seen == 1 else f"{seen:,} of these {len(read.films):,} films were"
         found.append(f"{films} used to make this model (trained or chosen on): the figures flatter it.")
     elif split == "train":
@@ -248,11 +303,7 @@ def _cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) -
         found.append(
             "The model does not list the films it was trained on: whether it has seen these is not known."
         )
-    copies = len(read.sha256) - len(set(read.sha256))
-    if copies:
-        films = "1 film is an exact copy" if copies == 1 else f"{copies:,} films are exact copies"
-        found.append(f"{films} of another film of this split; each counts as a film of its own.")
-    return tuple(found)
+    return found
 
 
 def _thumbnails(manifest: Manifest, films: tuple[FilmRecord, ...]) -> Callable[[int], npt.NDArray[np.uint8]]:

@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics as reference
 
 from pneumoscan.errors import NothingUsableError, UsageError
+from pneumoscan.evaluation.intervals import rate_intervals
 from pneumoscan.evaluation.metrics import (
     THRESHOLDS,
     Metrics,
@@ -219,6 +220,26 @@ def test_balanced_is_the_middle_of_the_widest_stretch():
     assert (points["balanced"].recall, points["balanced"].specificity) == (1.0, 1.0)
     assert points["balanced"].to_json()["n_positive"] == 2
     assert "4 held-out training films" in points["balanced"].source
+
+
+def test_operating_points_carry_intervals_by_patient(make_outcome):
+    y_true, y_prob = make_outcome(300)
+    owners = [f"person{i // 2}" for i in range(300)]
+    plain, points = choose_thresholds(y_true, y_prob), choose_thresholds(y_true, y_prob, patient_ids=owners)
+    for name, point in points.items():
+        expected = rate_intervals(y_true, y_prob, threshold=point.threshold, patient_ids=owners)
+        assert (point.recall_ci95, point.specificity_ci95) == expected
+        assert expected[0][0] <= point.recall <= expected[0][1]
+        assert expected[1][0] <= point.specificity <= expected[1][1]
+        none = {"recall_ci95": None, "specificity_ci95": None}
+        assert point.to_json() | none == plain[name].to_json()
+        assert json.loads(json.dumps(point.to_json())) == point.to_json()
+    assert points == choose_thresholds(y_true, y_prob, patient_ids=owners)
+
+
+def test_operating_points_need_a_patient_for_every_film():
+    with pytest.raises(UsageError, match="patient_ids"):
+        choose_thresholds([0, 1], [0.1, 0.9], patient_ids=["a"])
 
 
 def test_best_f1_is_the_middle_of_equals():

@@ -19,13 +19,15 @@ class JudgedSplit:
 
     Attributes:
         model: Name of the model.
-        split: `train`, `val` or `test`.
+        split: `train`, `val`, `test` or `held-out`.
         y_true: int64 (n,), 1 is PNEUMONIA and 0 is NORMAL.
         y_prob: float64 (n,) in [0, 1].
         paths: n names of films, relative to the data.
         patient_ids: n; films of one patient share theirs.
         threshold: The cut-off the films are judged at, in [0, 1].
         threshold_source: Where it came from, one sentence.
+        views: By name of a change of `imaging.perturbation` float64 (n,), the probabilities of the films changed so;
+            empty if they were judged as they are only.
         refused: Films that could not be read: path, error code, message.
         operating_points: By name what the model carries: `threshold`, `source` and more.
         cautions: What a reader must know before the figures, one sentence each.
@@ -45,6 +47,7 @@ class JudgedSplit:
     patient_ids: tuple[str, ...]
     threshold: float
     threshold_source: str
+    views: Mapping[str, Floats] = field(default_factory=dict)
     refused: tuple[tuple[str, str, str], ...] = ()
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pneumoscan.evaluation.arrays import Outcome, check_outcome, check_patients, needs_sklearn
 from pneumoscan.evaluation.calibration import BINS, reliability
 from pneumoscan.evaluation.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
+from pneumoscan.evaluation.stress import StressTable
 from pneumoscan.evaluation.thresholds import (
     THRESHOLDS,
     Confusion,
@@ -51,7 +52,7 @@ class Metrics:
 
     Attributes:
         schema_version: Of `metrics.json`.
-        split: `train`, `val` or `test`.
+        split: `train`, `val`, `test` or `held-out`.
         n: Films judged.
         n_positive: Those labelled PNEUMONIA.
         n_patients: Patients they belong to.
@@ -82,6 +83,7 @@ class Metrics:
         warnings: What the films cannot tell, one sentence each.
         n_refused: Films that could not be read and are in none of the figures.
         cautions: What a reader must know before the figures, one sentence each; the warnings are among them.
+        stress: The same films seen differently; None if they were judged as they are only.
     """
 
     schema_version: int
@@ -116,10 +118,12 @@ class Metrics:
     warnings: tuple[str, ...]
     n_refused: int = 0
     cautions: tuple[str, ...] = ()
+    stress: StressTable | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON types, `best_f1` without its accuracy; no NaN in it."""
+        """Return the fields as JSON types, `best_f1` without its accuracy, `stress` if it is there; no NaN in it."""
         values = asdict(self)
+        del values["stress"]
         values["best_f1"] = {
             key: values["best_f1"][key] for key in ("threshold", "f1", "precision", "recall")
         }
@@ -129,7 +133,7 @@ class Metrics:
             "roc_auc_ci95": "bootstrap percentiles, patients drawn with all their films",
             "expected_calibration_error": f"{BINS} bins of equal width, probability of PNEUMONIA",
         }
-        return values
+        return values if self.stress is None else values | {"stress": self.stress.to_json()}
 
 
 def evaluate_predictions(
@@ -151,7 +155,7 @@ def evaluate_predictions(
         patient_ids: (n,); with None every film counts as its own patient.
         threshold: A film is called PNEUMONIA from here up; chosen elsewhere.
         threshold_source: Where that was, one sentence.
-        split: `train`, `val` or `test`.
+        split: `train`, `val`, `test` or `held-out`.
         seed: Of the bootstrap.
         n_bootstrap: Resamples.
 

@@ -1,24 +1,29 @@
 """The report as one HTML page that opens offline: no script, no font, no picture from anywhere else."""
 
 import platform
-from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from io import BytesIO
 from string import Template
 
 import numpy as np
-import numpy.typing as npt
 
 from pneumoscan.errors import PneumoscanError
-from pneumoscan.evaluation.intervals import Interval
 from pneumoscan.evaluation.judged import JudgedSplit
+from pneumoscan.evaluation.markup import (
+    between,
+    count_films,
+    graph,
+    percent,
+    picture,
+    safe,
+    score,
+    table_row,
+)
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, confusion
+from pneumoscan.evaluation.stress_section import stress_section
 
 SHOWN_WRONG = 12
-THUMBNAIL_SIDE = 240
 _NAMES = ("NORMAL", "PNEUMONIA")
 
 
@@ -35,7 +40,7 @@ def build_page(
         judged: The films and the facts.
         metrics: Their figures.
         rows: The 17 thresholds.
-        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`.
+        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`; `stress` if the films were judged in several views.
         cautions: One sentence each.
     """
     template = Template(files("pneumoscan.evaluation").joinpath("report.html").read_text("utf-8"))
@@ -46,58 +51,38 @@ def build_page(
     blocks = {
         "cautions": _cautions(cautions),
         "cards": _cards(metrics),
-        "precision_recall": _graph(graphs, "precision_recall", _about_curve(metrics)),
+        "precision_recall": graph(graphs, "precision_recall", _about_curve(metrics)),
         "threshold_rows": _threshold_rows(rows, metrics),
-        "threshold_graph": _graph(graphs, "threshold", "Precision, recall, F1 and accuracy by threshold."),
-        "confusion": _graph(graphs, "confusion", _about_calls(metrics)),
-        "roc": _graph(graphs, "roc", "Sensitivity against 1 − specificity over all thresholds."),
-        "reliability": _graph(graphs, "reliability", "Share of PNEUMONIA against the probability given."),
+        "threshold_graph": graph(graphs, "threshold", "Precision, recall, F1 and accuracy by threshold."),
+        "confusion": graph(graphs, "confusion", _about_calls(metrics)),
+        "roc": graph(graphs, "roc", "Sensitivity against 1 − specificity over all thresholds."),
+        "reliability": graph(graphs, "reliability", "Share of PNEUMONIA against the probability given."),
         "intervals": _interval_rows(metrics),
         "operating_points": _operating_points(judged),
+        "stress": stress_section(judged, metrics.stress, graphs),
         "wrong": _wrong_films(judged, metrics),
         "refused": _refused(judged),
         "making": _making(judged, metrics),
     }
-    text = template.substitute({key: _e(value) for key, value in parts.items()} | blocks)
+    text = template.substitute({key: safe(value) for key, value in parts.items()} | blocks)
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _e(value: object) -> str:
-    return escape(str(value), quote=True)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _between(interval: Interval | None, *, percent: bool) -> str:
-    if interval is None:
-        return "no interval"
-    low, high = interval
-    return f"{100 * low:.1f} to {100 * high:.1f}%" if percent else f"{low:.3f} to {high:.3f}"
-
-
-def _films(n: int) -> str:
-    return "1 film" if n == 1 else f"{n:,} films"
 
 
 def _summary(metrics: Metrics) -> str:
     counts = metrics.confusion
     said = [
-        f"{_films(metrics.n)} of {metrics.n_patients:,} patients, {_percent(metrics.prevalence)} PNEUMONIA."
+        f"{count_films(metrics.n)} of {metrics.n_patients:,} patients, {percent(metrics.prevalence)} PNEUMONIA."
     ]
     if metrics.n_positive:
         said.append(
-            f"At threshold {metrics.threshold:.3g} it finds {counts.tp:,} of {_films(metrics.n_positive)}"
+            f"At threshold {metrics.threshold:.3g} it finds {counts.tp:,} of {count_films(metrics.n_positive)}"
         )
         said.append("with pneumonia" + ("" if counts.tn + counts.fp else "."))
     if counts.tn + counts.fp:
         start = "and" if metrics.n_positive else f"At threshold {metrics.threshold:.3g} it"
-        said.append(f"{start} calls {counts.fp:,} of {_films(counts.tn + counts.fp)} without it PNEUMONIA.")
+        said.append(
+            f"{start} calls {counts.fp:,} of {count_films(counts.tn + counts.fp)} without it PNEUMONIA."
+        )
     said.append(f"The threshold: {metrics.threshold_source.rstrip('.')}.")
     return " ".join(said)
 
@@ -105,7 +90,7 @@ def _summary(metrics: Metrics) -> str:
 def _cautions(cautions: Sequence[str]) -> str:
     if not cautions:
         return ""
-    items = "".join(f"<li>{_e(text)}</li>" for text in cautions)
+    items = "".join(f"<li>{safe(text)}</li>" for text in cautions)
     return f'<section class="cautions"><h2>Read this first</h2><ul>{items}</ul></section>'
 
 
@@ -114,54 +99,45 @@ def _cards(metrics: Metrics) -> str:
     cards = (
         (
             "Accuracy",
-            _percent(metrics.accuracy),
-            _between(metrics.accuracy_ci95, percent=True),
+            percent(metrics.accuracy),
+            between(metrics.accuracy_ci95, percent=True),
             "films called rightly",
         ),
         (
             "Sensitivity (recall)",
-            _percent(metrics.sensitivity),
-            _between(metrics.sensitivity_ci95, percent=True),
+            percent(metrics.sensitivity),
+            between(metrics.sensitivity_ci95, percent=True),
             f"{counts.tp:,} of {counts.tp + counts.fn:,} with pneumonia found",
         ),
         (
             "Specificity",
-            _percent(metrics.specificity),
-            _between(metrics.specificity_ci95, percent=True),
+            percent(metrics.specificity),
+            between(metrics.specificity_ci95, percent=True),
             f"{counts.tn:,} of {counts.tn + counts.fp:,} normal films left alone",
         ),
         (
             "Area under ROC",
-            _score(metrics.roc_auc),
-            _between(metrics.roc_auc_ci95, percent=False),
+            score(metrics.roc_auc),
+            between(metrics.roc_auc_ci95, percent=False),
             "chance that a film with pneumonia ranks above one without",
         ),
         (
             "Best F1",
-            _score(metrics.best_f1.f1),
+            score(metrics.best_f1.f1),
             f"at threshold {metrics.best_f1.threshold:.2f}",
             f"chosen on these films; {metrics.f1:.3f} at the carried threshold",
         ),
         (
             "Calibration error",
-            _score(metrics.expected_calibration_error),
+            score(metrics.expected_calibration_error),
             f"Brier score {metrics.brier_score:.3f}",
             "lower is better; 0 means what it says",
         ),
     )
     return "".join(
-        f'<div class="card"><h3>{_e(name)}</h3><p class="figure">{_e(value)}</p>'
-        f'<p class="interval">{_e(interval)}</p><p class="note">{_e(note)}</p></div>'
+        f'<div class="card"><h3>{safe(name)}</h3><p class="figure">{safe(value)}</p>'
+        f'<p class="interval">{safe(interval)}</p><p class="note">{safe(note)}</p></div>'
         for name, value, interval, note in cards
-    )
-
-
-def _graph(graphs: Mapping[str, bytes], name: str, caption: str) -> str:
-    # As a picture an SVG keeps its ids to itself and can run nothing.
-    data = b64encode(graphs[name]).decode()
-    return (
-        f'<figure class="{_e(name)}"><img alt="{_e(caption)}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{_e(caption)}</figcaption></figure>"
     )
 
 
@@ -206,13 +182,13 @@ def _interval_rows(metrics: Metrics) -> str:
     for name in ("accuracy", "sensitivity", "specificity", "precision", "roc_auc", "average_precision"):
         by_patient = metrics.bootstrap.intervals.get(name)
         cells = (
-            _score(getattr(metrics, name)),
-            _between(wilson[name], percent=False) if wilson.get(name) else "–",
-            _between(by_patient, percent=False) if by_patient else "–",
+            score(getattr(metrics, name)),
+            between(wilson[name], percent=False) if wilson.get(name) else "–",
+            between(by_patient, percent=False) if by_patient else "–",
         )
-        rows.append(_row(_readable_name(name), cells))
+        rows.append(table_row(_readable_name(name), cells))
     others = ("npv", "f1", "balanced_accuracy", "brier_score", "expected_calibration_error")
-    rows += [_row(_readable_name(name), (_score(getattr(metrics, name)), "–", "–")) for name in others]
+    rows += [table_row(_readable_name(name), (score(getattr(metrics, name)), "–", "–")) for name in others]
     return "".join(rows)
 
 
@@ -229,12 +205,6 @@ def _readable_name(name: str) -> str:
     return special.get(name, name.replace("_", " "))
 
 
-def _row(head: str, cells: Iterable[str]) -> str:
-    return (
-        f'<tr><th scope="row">{_e(head)}</th>' + "".join(f"<td>{_e(cell)}</td>" for cell in cells) + "</tr>"
-    )
-
-
 def _operating_points(judged: JudgedSplit) -> str:
     if not judged.operating_points:
         return ""
@@ -248,7 +218,7 @@ def _operating_points(judged: JudgedSplit) -> str:
             f"{counts.tn / passed:.3f}" if passed else "–",
             str(point.get("source", "")),
         )
-        rows.append(_row(name.replace("_", " "), cells))
+        rows.append(table_row(name.replace("_", " "), cells))
     return (
         "<section><h2>Operating points the model carries, and what they give here</h2><table><thead><tr>"
         "<th>name</th><th>threshold</th><th>sensitivity</th><th>specificity</th><th>chosen by</th></tr></thead>"
@@ -273,15 +243,15 @@ def _wrong_films(judged: JudgedSplit, metrics: Metrics) -> str:
         return "<p>At this threshold every film was called rightly.</p>"
     about = f"{total:,} called wrongly; {len(shown)} of those it was surest of." if total > len(shown) else ""
     films = "".join(_film(judged, index) for index in shown)
-    return f'<p>{_e(about)}</p><div class="films">{films}</div>'
+    return f'<p>{safe(about)}</p><div class="films">{films}</div>'
 
 
 def _film(judged: JudgedSplit, index: int) -> str:
     truth = _NAMES[int(judged.y_true[index])]
     other = "false alarm" if truth == "NORMAL" else "missed"
     return (
-        f'<figure class="film">{_picture(judged, index)}<figcaption><b>{_e(other)}</b>: labelled {truth}, '
-        f"probability {judged.y_prob[index]:.3f}<br><span>{_e(judged.paths[index])}</span></figcaption></figure>"
+        f'<figure class="film">{_picture(judged, index)}<figcaption><b>{safe(other)}</b>: labelled {truth}, '
+        f"probability {judged.y_prob[index]:.3f}<br><span>{safe(judged.paths[index])}</span></figcaption></figure>"
     )
 
 
@@ -289,30 +259,19 @@ def _picture(judged: JudgedSplit, index: int) -> str:
     if judged.thumbnail is None:
         return '<div class="nothing">no picture</div>'
     try:
-        data = b64encode(_jpeg(judged.thumbnail(index))).decode()
+        return picture(judged.thumbnail(index), judged.paths[index])
     except (PneumoscanError, OSError):
         return '<div class="nothing">the film can no longer be read</div>'
-    return f'<img alt="{_e(judged.paths[index])}" src="data:image/jpeg;base64,{data}">'
-
-
-def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = BytesIO()
-    image.save(buffer, format="JPEG", quality=82)
-    return buffer.getvalue()
 
 
 def _refused(judged: JudgedSplit) -> str:
     if not judged.refused:
         return ""
-    rows = "".join(_row(path, (code, message)) for path, code, message in judged.refused[:50])
+    rows = "".join(table_row(path, (code, message)) for path, code, message in judged.refused[:50])
     more = len(judged.refused) - 50
     tail = f"<p>{more} more stand in refused.csv.</p>" if more > 0 else ""
     return (
-        f"<section><h2>Refused: {_films(len(judged.refused))}</h2><table class='refused'><thead><tr><th>film</th>"
+        f"<section><h2>Refused: {count_films(len(judged.refused))}</h2><table class='refused'><thead><tr><th>film</th>"
         f"<th>code</th><th>why</th></tr></thead><tbody>{rows}</tbody></table>{tail}</section>"
     )
 
@@ -328,7 +287,7 @@ def _making(judged: JudgedSplit, metrics: Metrics) -> str:
         "software": _software(),
         "command": judged.command,
     }
-    return "".join(f"<dt>{_e(key)}</dt><dd>{_e(value)}</dd>" for key, value in facts.items() if value)
+    return "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in facts.items() if value)
 
 
 def _software() -> str:

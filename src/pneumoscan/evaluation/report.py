@@ -19,6 +19,8 @@ from pneumoscan.evaluation.displays import (
 from pneumoscan.evaluation.judged import JudgedSplit
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, evaluate_predictions, threshold_table
 from pneumoscan.evaluation.page import build_page
+from pneumoscan.evaluation.stress import FIGURES, StressTable
+from pneumoscan.evaluation.stress_figure import StressDisplay
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
 
 __all__ = ["JudgedSplit", "write_evaluation"]
@@ -53,17 +55,32 @@ def write_evaluation(out: Path, judged: JudgedSplit) -> Metrics:
         seed=judged.seed,
         n_bootstrap=judged.n_bootstrap,
     )
+    metrics = replace(metrics, stress=_stress(judged))
     rows = threshold_table(judged.y_true, judged.y_prob)
     cautions = (*judged.cautions, *_own_cautions(metrics, len(judged.refused)))
     make_folder(out)
-    with write_problems(out / "metrics.json"):
-        (out / "metrics.json").unlink(missing_ok=True)
+    _remove(out / "metrics.json")
     _write_tables(out, judged, rows)
+    _write_stress(out, metrics.stress)
     graphs = _write_graphs(out, judged, metrics)
     write_atomic(out / "report.html", build_page(judged, metrics, rows, graphs, cautions))
     told = replace(metrics, n_refused=len(judged.refused), cautions=cautions)
     write_json(out / "metrics.json", {"model": readable(judged.model), **told.to_json()})
     return told
+
+
+def _stress(judged: JudgedSplit) -> StressTable | None:
+    if not judged.views:
+        return None
+    return StressTable.from_predictions(
+        judged.y_true,
+        judged.y_prob,
+        judged.views,
+        threshold=judged.threshold,
+        patient_ids=judged.patient_ids,
+        n_bootstrap=judged.n_bootstrap,
+        seed=judged.seed,
+    )
 
 
 def readable(text: str) -> str:
@@ -95,8 +112,23 @@ def _write_tables(out: Path, judged: JudgedSplit, rows: Sequence[ThresholdRow]) 
     if judged.refused:
         write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), judged.refused))
     else:
-        with write_problems(out / "refused.csv"):
-            (out / "refused.csv").unlink(missing_ok=True)
+        _remove(out / "refused.csv")
+
+
+def _write_stress(out: Path, table: StressTable | None) -> None:
+    """Write `stress.csv`, the films as they are first; without a table remove what an older evaluation left."""
+    if table is None:
+        for suffix in ("csv", "svg", "png"):
+            _remove(out / f"stress.{suffix}")
+        return
+    columns = ("perturbation", "n", *FIGURES)
+    rows = ([getattr(row, name) for name in columns] for row in (table.plain, *table.rows))
+    write_atomic(out / "stress.csv", _csv(columns, rows))
+
+
+def _remove(path: Path) -> None:
+    with write_problems(path):
+        path.unlink(missing_ok=True)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -108,7 +140,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str, bytes]:
-    """Draw and save the five graphs; returns their SVG by name."""
+    """Draw and save the five graphs, and one of the views if there are some; returns their SVG by name."""
     truth, prob, threshold = judged.y_true, judged.y_prob, metrics.threshold
     figures = {
         "precision_recall": PrecisionRecallDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
@@ -117,4 +149,6 @@ def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str,
         "roc": RocDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
         "reliability": ReliabilityDisplay.from_predictions(truth, prob).plot(),
     }
+    if metrics.stress is not None:
+        figures["stress"] = StressDisplay.from_table(metrics.stress).plot()
     return {name: save_figure(figure, out / name) for name, figure in figures.items()}

@@ -10,17 +10,20 @@ from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
     from pneumoscan.evaluation.metrics import Metrics
+    from pneumoscan.evaluation.stress import StressTable
 
 
 @click.command(short_help="Judge a model on one split of a set.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False, envvar="PNEUMOSCAN_MODEL")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     required=True,
     help="Folder, CSV or .npz with the labelled films.",
 )
-@click.option("--split", default="test", help="train, val or test.")
+@click.option(
+    "--split", default="test", help="train, val, test, or held-out: what the run of the model held out."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -31,30 +34,36 @@ if TYPE_CHECKING:
 @click.option(
     "--operating-point", help="A threshold the model carries, by name: best_f1, balanced, sensitivity_98."
 )
+@click.option("--stress", is_flag=True, help="Judge the same films also cropped, padded, darkened and so on.")
 @click.option("--workers", type=int, help="Films read at once; by default one more than cores.")
 def evaluate(
-    model: Path,
+    model: Path | None,
     data: Path,
     split: str,
     out: Path,
     threshold: float | None,
     operating_point: str | None,
+    stress: bool,
     workers: int | None,
 ) -> None:
     """Judge a model: metrics with intervals, 17 thresholds, graphs, and a report to read.
 
-    MODEL is a bundle, or a run folder that was exported. The threshold comes with the model and is never chosen on
+    MODEL is a bundle, or a run folder that was exported; by default that of PNEUMOSCAN_MODEL, or else the one that
+    comes with pneumoscan. The threshold comes with the model and is never chosen on
     the films that are judged.
     """
     import shlex
 
     from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.inference.pretrained import pretrained_bundle
     from pneumoscan.judge import judge
 
+    model = model or pretrained_bundle()
     words = ["pneumoscan", "evaluate", str(model), "--data", str(data), "--split", split, "--out", str(out)]
     words += ["--threshold", str(threshold)] if threshold is not None else []
     words += ["--operating-point", operating_point] if operating_point is not None else []
-    with progress("Reading films") as report:
+    words += ["--stress"] if stress else []
+    with progress("Reading films in 11 views" if stress else "Reading films") as report:
         metrics = judge(
             model,
             data,
@@ -62,6 +71,7 @@ def evaluate(
             out=out,
             threshold=threshold,
             operating_point=operating_point,
+            stress=stress,
             workers=workers,
             progress=report,
             command=shlex.join(words),
@@ -97,9 +107,30 @@ def _summary(metrics: "Metrics", out: Path) -> str:
             "calibration error",
             f"{metrics.expected_calibration_error:.4f}, Brier score {metrics.brier_score:.4f}",
         ),
+        *_stress_facts(metrics.stress),
         ("report", str(out / "report.html")),
     )
     return "\n".join(f"{name:<18}{value}" for name, value in facts)
+
+
+def _stress_facts(table: "StressTable | None") -> tuple[tuple[str, str], ...]:
+    """Say in two lines what the views of the films give, on average and at worst."""
+    if table is None:
+        return ()
+    means, worst = [], []
+    for figure, name in (
+        ("roc_auc", "area under ROC"),
+        ("sensitivity", "sensitivity"),
+        ("specificity", "specificity"),
+    ):
+        found = table.worst(figure)
+        means.append(f"{name} {_share(table.mean(figure), None)}")
+        at_worst = f"{found.value:.4f} ({found.perturbation})" if found else _share(None, None)
+        worst.append(f"{name} {at_worst}")
+    return (
+        ("stress, mean", f"{', '.join(means)} over {len(table.rows)} views"),
+        ("stress, worst", ", ".join(worst)),
+    )
 
 
 def _share(value: float | None, interval: tuple[float, float] | None) -> str:

@@ -1,0 +1,235 @@
+"""The same films seen differently: what a model's figures lose when only the look of the films changes."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import UsageError
+from pneumoscan.evaluation.arrays import Floats, Outcome, check_outcome, needs_sklearn
+from pneumoscan.evaluation.intervals import Interval, bootstrap_by_patient
+from pneumoscan.evaluation.thresholds import check_threshold, count_calls
+from pneumoscan.imaging.film import Film
+from pneumoscan.imaging.perturbation import PERTURBATIONS, Perturbation
+from pneumoscan.imaging.preprocessing import squash
+
+FIGURES = ("roc_auc", "accuracy", "sensitivity", "specificity")
+PLAIN = "plain"
+_AT_ONCE = 256
+
+Images = npt.NDArray[np.uint8]
+Predict = Callable[[Images], npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class StressRow:
+    """The figures of the films in one view; shares are in [0, 1], None is what the films cannot tell.
+
+    Attributes:
+        perturbation: Name of the change; `plain` where nothing was changed.
+        n: Films judged.
+        roc_auc: Area under the ROC curve.
+        roc_auc_ci95: Bootstrap by patient; every view has the same resamples.
+        accuracy: Share of films called rightly at the threshold.
+        sensitivity: Recall of PNEUMONIA.
+        specificity: Recall of NORMAL.
+    """
+
+    perturbation: str
+    n: int
+    roc_auc: float | None
+    roc_auc_ci95: Interval | None
+    accuracy: float
+    sensitivity: float | None
+    specificity: float | None
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """Where a figure is lowest over the changed views.
+
+    Attributes:
+        perturbation: Name of the change.
+        value: The figure there, in [0, 1].
+    """
+
+    perturbation: str
+    value: float
+
+
+@dataclass(frozen=True)
+class StressTable:
+    """A model on the same films in several views, all at one threshold.
+
+    Attributes:
+        threshold: A film was called PNEUMONIA from here up.
+        plain: The films as they are.
+        rows: The changed ones, one row a view.
+    """
+
+    threshold: float
+    plain: StressRow
+    rows: tuple[StressRow, ...]
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: npt.ArrayLike,
+        y_prob: npt.ArrayLike,
+        views: Mapping[str, npt.ArrayLike],
+        *,
+        threshold: float,
+        patient_ids: Sequence[str] | npt.ArrayLike | None = None,
+        n_bootstrap: int = 1000,
+        seed: int = 0,
+    ) -> "StressTable":
+        """Judge probabilities that are there already.
+
+        Args:
+            y_true: (n,) of 0 and 1.
+            y_prob: (n,) in [0, 1], of the films as they are.
+            views: By name of the change (n,) in [0, 1], of the same films changed; at least one.
+            threshold: A film is called PNEUMONIA from here up; the same for all views.
+            patient_ids: (n,); with None every film counts as its own patient.
+            n_bootstrap: Resamples of the intervals; 0 leaves the intervals out.
+            seed: Of the resamples.
+
+        Raises:
+            UsageError, NothingUsableError: See `check_outcome`, `check_patients`, `check_threshold`; or there is no
+                view.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        needs_sklearn()
+        if not views:
+            raise UsageError("there is no view of the films to judge.", "Give one at least.")
+        cut = check_threshold(threshold)
+        rows = []
+        for name, prob in {PLAIN: y_prob, **views}.items():
+            outcome = check_outcome(y_true, prob)
+            interval = _interval(outcome, cut, patient_ids, n_bootstrap, seed)
+            rows.append(_row(name, outcome, cut, interval))
+        return cls(cut, rows[0], tuple(rows[1:]))
+
+    def mean(self, figure: str) -> float | None:
+        """Return the mean of one of `FIGURES` over the changed views; None where it is not defined."""
+        values = [getattr(row, figure) for row in self.rows]
+        return None if None in values else float(np.mean(values))
+
+    def worst(self, figure: str) -> Lowest | None:
+        """Return where one of `FIGURES` is lowest over the changed views, of equals the first; None if not defined."""
+        values = [getattr(row, figure) for row in self.rows]
+        if None in values:
+            return None
+        lowest = int(np.argmin(values))
+        return Lowest(self.rows[lowest].perturbation, values[lowest])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return threshold, plain row, table, mean and worst as JSON types; no NaN in it."""
+        worst = {figure: self.worst(figure) for figure in FIGURES}
+        return {
+            "threshold": self.threshold,
+            "plain": asdict(self.plain),
+            "table": [asdict(row) for row in self.rows],
+            "mean": {figure: self.mean(figure) for figure in FIGURES},
+            "worst": {figure: asdict(found) if found else None for figure, found in worst.items()},
+        }
+
+
+def stress_table(
+    images: Images,
+    y_true: npt.ArrayLike,
+    predict: Predict,
+    threshold: float,
+    *,
+    perturbations: Sequence[Perturbation] = PERTURBATIONS,
+    patient_ids: Sequence[str] | npt.ArrayLike | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> StressTable:
+    """Judge whatever gives probabilities on squashed films and on their changed views.
+
+    A squashed film changed is the changed film squashed, but for a second resampling where the size changes, and for
+    the width of the blur where the film was not square.
+
+    Args:
+        images: uint8 (n, S, S), as `imaging.preprocessing.squash` makes them; may be memory-mapped.
+        y_true: (n,) of 0 and 1.
+        predict: Takes uint8 (m, S, S), m up to 256, and gives m probabilities of PNEUMONIA in [0, 1].
+        threshold: A film is called PNEUMONIA from here up.
+        perturbations: Which changes.
+        patient_ids: (n,); with None every film counts as its own patient.
+        n_bootstrap: Resamples of the intervals; 0 leaves the intervals out.
+        seed: Of the resamples.
+
+    Raises:
+        UsageError: The images are not such a stack; see also `StressTable.from_predictions`.
+    """
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or images.dtype != np.uint8:
+        raise UsageError(f"the films are {images.dtype} of shape {images.shape}.", "Give uint8 (n, S, S).")
+    return StressTable.from_predictions(
+        y_true,
+        _probabilities(images, predict, None),
+        {view.name: _probabilities(images, predict, view) for view in perturbations},
+        threshold=threshold,
+        patient_ids=patient_ids,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
+
+
+def readable_name(name: str) -> str:
+    """Return a view's name for people: `gamma_0_6` becomes "gamma 0.6"."""
+    return re.sub(r"_(\d)_(\d)$", r" \1.\2", name).replace("_", " ")
+
+
+def perturbed(images: Images, view: Perturbation) -> Images:
+    """Return squashed films uint8 (n, S, S) in a view, squashed to S×S again where that changed their size."""
+    size = images.shape[1]
+    films = [Film(view.change(image), "<array>", "array", "uint8") for image in images]
+    return np.stack([squash(film, size) for film in films])
+
+
+def _probabilities(images: Images, predict: Predict, view: Perturbation | None) -> Floats:
+    """Ask for the films of one view, some at a time, so that no view ever stands in memory whole."""
+    parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
+    answers = [predict(part if view is None else perturbed(part, view)) for part in parts]
+    return np.concatenate([np.asarray(answer, dtype=np.float64) for answer in answers] or [np.empty(0)])
+
+
+def _interval(
+    outcome: Outcome,
+    threshold: float,
+    patient_ids: Sequence[str] | npt.ArrayLike | None,
+    n_bootstrap: int,
+    seed: int,
+) -> Interval | None:
+    if not n_bootstrap:
+        return None
+    drawn = bootstrap_by_patient(
+        outcome.y_true,
+        outcome.y_prob,
+        threshold=threshold,
+        patient_ids=patient_ids,
+        n_resamples=n_bootstrap,
+        seed=seed,
+    )
+    return drawn.intervals["roc_auc"]
+
+
+def _row(name: str, outcome: Outcome, threshold: float, interval: Interval | None) -> StressRow:
+    from sklearn.metrics import roc_auc_score
+
+    counts = count_calls(outcome, threshold)
+    normal = outcome.n - outcome.n_positive
+    return StressRow(
+        perturbation=name,
+        n=outcome.n,
+        roc_auc=float(roc_auc_score(outcome.y_true, outcome.y_prob)) if outcome.has_both_classes else None,
+        roc_auc_ci95=interval,
+        accuracy=(counts.tp + counts.tn) / outcome.n,
+        sensitivity=counts.tp / outcome.n_positive if outcome.n_positive else None,
+        specificity=counts.tn / normal if normal else None,
+    )

@@ -1,0 +1,100 @@
+"""The report's section on the same films seen differently: one film in each view, a graph, and the table."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pneumoscan.errors import PneumoscanError
+from pneumoscan.evaluation.judged import JudgedSplit
+from pneumoscan.evaluation.markup import between, graph, picture, safe, score
+from pneumoscan.evaluation.stress import FIGURES, PLAIN, Lowest, StressRow, StressTable, readable_name
+from pneumoscan.imaging.perturbation import PERTURBATIONS, Pixels
+
+_SIDE = 180
+_DONE = {view.name: view.description for view in PERTURBATIONS}
+_CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
+    PLAIN: lambda pixels: pixels,
+    **{view.name: view.change for view in PERTURBATIONS},
+}
+
+
+def stress_section(judged: JudgedSplit, table: StressTable | None, graphs: Mapping[str, bytes]) -> str:
+    """Return the section as HTML; nothing if the films were judged as they are only."""
+    if table is None:
+        return ""
+    about = (
+        "The films above, changed as another machine, another cutting or another program would change them. No change "
+        "adds disease, and only the harder crop and the blur can hide some: what else the figures lose rests on the "
+        "look of the films."
+    )
+    caption = (
+        "Dashed: the films as they are. The threshold stays the same in every view; where the area holds and a share "
+        "falls, the order of the films is still right and the threshold no longer fits."
+    )
+    return (
+        f"<section><h2>The same films seen differently</h2><p>{safe(about)}</p>{_strip(judged)}"
+        f"{graph(graphs, 'stress', caption)}{_table(table)}</section>"
+    )
+
+
+def _strip(judged: JudgedSplit) -> str:
+    """Show one film in every view, with its probability there."""
+    if judged.thumbnail is None:
+        return ""
+    index, changed = example(judged)
+    try:
+        pixels = judged.thumbnail(index)
+    except (PneumoscanError, OSError):
+        return ""
+    probs, shown = {PLAIN: judged.y_prob, **judged.views}, []
+    for name, change in _CHANGES.items():
+        if name not in probs:
+            continue
+        prob = probs[name][index]
+        right = (prob >= judged.threshold) == (judged.y_true[index] == 1)
+        shown.append(
+            f"<figure>{picture(change(pixels), readable_name(name), _SIDE)}<figcaption>{safe(readable_name(name))}"
+            f'<br><span class="{"call" if right else "wrong"}">probability {prob:.3f}</span></figcaption></figure>'
+        )
+    label = "PNEUMONIA" if judged.y_true[index] == 1 else "NORMAL"
+    told = f"{judged.paths[index]}, labelled {label}: the call changes in {changed} of {len(judged.views)} views."
+    return f'<div class="views">{"".join(shown)}</div><p class="note">{safe(told)}</p>'
+
+
+def example(judged: JudgedSplit) -> tuple[int, int]:
+    """Return the film to show, and in how many views its call changes: of those called rightly the most changed."""
+    called = judged.y_prob >= judged.threshold
+    views = np.stack([prob >= judged.threshold for prob in judged.views.values()])
+    changes = (views != called).sum(axis=0)
+    index = int(np.argmax(np.where(called == (judged.y_true == 1), changes, -1)))
+    return index, int(changes[index])
+
+
+def _table(table: StressTable) -> str:
+    low = {figure: table.worst(figure) for figure in FIGURES}
+    rows = [_row(table.plain, "as they are", {})]
+    rows += [_row(row, _DONE.get(row.perturbation, ""), low) for row in table.rows]
+    mean = [score(table.mean(figure)) for figure in FIGURES]
+    worst = [score(found.value if found else None) for found in low.values()]
+    foot = "".join(
+        f'<tr><th scope="row" colspan="2">{name}</th><td>{values[0]}</td><td></td>'
+        f"{''.join(f'<td>{value}</td>' for value in values[1:])}</tr>"
+        for name, values in (("mean of the changed views", mean), ("worst of the changed views", worst))
+    )
+    return (
+        '<table class="by_view"><thead><tr><th>view</th><th>what was done</th><th>area under ROC</th>'
+        "<th>95%, by patient</th><th>accuracy</th><th>sensitivity</th><th>specificity</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table>"
+    )
+
+
+def _row(row: StressRow, done: str, low: Mapping[str, Lowest | None]) -> str:
+    """Return a row of the table, the lowest figures bold."""
+    cells = {figure: score(getattr(row, figure)) for figure in FIGURES}
+    for figure, worst in low.items():
+        if worst is not None and worst.perturbation == row.perturbation:
+            cells[figure] = f"<b>{cells[figure]}</b>"
+    interval = between(row.roc_auc_ci95, percent=False) if row.roc_auc_ci95 else "–"
+    area, *others = cells.values()
+    told = "".join(f"<td>{cell}</td>" for cell in (safe(done), area, interval, *others))
+    return f'<tr><th scope="row">{safe(readable_name(row.perturbation))}</th>{told}</tr>'
