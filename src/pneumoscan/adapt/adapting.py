@@ -1,0 +1,150 @@
+"""From a model and a hospital's labelled films to a verdict, and to a bundle that is set for films like these."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscan.adapt.figures import Answers, area, differences, figures_of, resample
+from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
+from pneumoscan.adapt.fit import RULES, cross_validate, fit, patients_of_each
+from pneumoscan.adapt.found import Adaptation
+from pneumoscan.adapt.graph import needs_onnx
+from pneumoscan.adapt.verdict import judge_fit
+from pneumoscan.adapt.writing import write_adapted
+from pneumoscan.data.layouts import load_manifest
+from pneumoscan.errors import NotWritableError, UsageError
+from pneumoscan.inference.bundle import Bundle, load_bundle
+from pneumoscan.inference.spec import probability_of
+
+
+def adapt(
+    model: Path,
+    data: Path,
+    *,
+    out: Path,
+    operating_point: str | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Adaptation:
+    """Judge a model on a hospital's films, re-fit it to them, and write it as a new bundle if it may be used.
+
+    Args:
+        model: A bundle folder, or a run folder with `bundle/` in it.
+        data: What `data.layouts.load_manifest` reads, labelled; all its splits are taken.
+        out: Folder of the new bundle; nothing may be there. Nothing is written there if the verdict is not to use it.
+        operating_point: The one that is judged and becomes the default; by default the model's own choice.
+        folds: Of the cross-validation, from 2 to 20; fewer if a class has fewer patients.
+        seed: Of the dealing into folds and of the bootstrap.
+        workers: Threads that read films; by default one more than cores, at most 8.
+        progress: Called with films done and films in all.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UsageError: There is no such model, or `folds` or `workers` is out of range.
+        ConfigError: The model has no such operating point.
+        LayoutError: The data has no layout that is known.
+        NothingUsableError: Too few films are left.
+        BundleError: The model is damaged, or answers otherwise once it is re-fitted.
+        NotWritableError, DiskFullError: There is something at `out`, or it cannot be written.
+        MissingDependencyError: `onnx` is not installed.
+    """
+    if not 2 <= folds <= 20:
+        raise UsageError(f"folds is {folds}.", "It must be from 2 to 20.")
+    needs_onnx()
+    check_free(out)
+    bundle = load_bundle(model)
+    point = operating_point or bundle.spec.default_operating_point
+    threshold = bundle.spec.threshold(point)
+    if point not in RULES:
+        raise UsageError(
+            f"there is no rule to choose the operating point {point!r} by.",
+            f"Name one of {', '.join(RULES)}.",
+        )
+    manifest = load_manifest(data)
+    films = read_films(bundle, manifest, workers=workers, progress=progress)
+    found = _judged(bundle, films, point, threshold, folds, seed, synthetic=manifest.synthetic)
+    if found.verdict.is_usable:
+        write_adapted(bundle, found, out)
+    return found
+
+
+def check_free(out: Path) -> None:
+    """Raise NotWritableError if there is anything at `out` but an empty folder: no bundle is ever written over."""
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise NotWritableError(f"{out} is there already.", "Choose a new folder.")
+
+
+def _judged(
+    bundle: Bundle,
+    films: HospitalFilms,
+    point: str,
+    threshold: float,
+    folds: int,
+    seed: int,
+    *,
+    synthetic: bool,
+) -> Adaptation:
+    y_true, patients = films.y_true, films.patients
+    few = min(folds, *patients_of_each(y_true, patients))
+    crossed = cross_validate(films.logits, y_true, patients, folds=few, seed=seed)
+    weights = resample(y_true, patients, seed=seed)
+    before = probability_of(films.logits, bundle.spec.temperature)
+    own = Answers((before >= threshold).astype(np.float64), before[None])
+    new = Answers(crossed.calls[point], crossed.y_prob)
+    as_it_is, adapted = (figures_of(y_true, patients, answers, weights) for answers in (own, new))
+    gain, roc = differences(y_true, new, own, weights), area(y_true, patients, films.logits, weights)
+    return Adaptation(
+        films=films,
+        operating_point=point,
+        base={"name": bundle.spec.name, "sha256": bundle.spec.files["model.onnx"]},
+        fitted=fit(films.logits, y_true),
+        threshold_before=threshold,
+        temperature_before=bundle.spec.temperature,
+        cross_validated=crossed,
+        area=roc,
+        as_it_is=as_it_is,
+        adapted=adapted,
+        gain=gain,
+        verdict=judge_fit(roc, as_it_is, adapted, gain, point),
+        cautions=_cautions(bundle, films, few, folds, synthetic=synthetic),
+    )
+
+
+def _cautions(
+    bundle: Bundle, films: HospitalFilms, folds: int, asked: int, *, synthetic: bool
+) -> tuple[str, ...]:
+    found = list(films.notes)
+    if synthetic:
+        found.insert(0, "These films are synthetic: the verdict says nothing about any patient.")
+    elif bundle.spec.training.get("synthetic"):
+        found.insert(0, "The model was trained on synthetic films: it is no judge of real ones.")
+    if films.n < FEW_FILMS:
+        found.append(
+            f"Only {films.n} films: the intervals are wide. Label {FEW_FILMS} or more; 100 to 200 are better."
+        )
+    if folds < asked:
+        found.append(f"{folds} folds in place of {asked}: a class has no more patients.")
+    found += _strange_films(bundle, films)
+    share = films.n_positive / films.n
+    found.append(
+        f"The re-fitted probability holds where {share:.0%} of the films show PNEUMONIA, as among these; where fewer do it "
+        "is too high."
+    )
+    return tuple(found)
+
+
+def _strange_films(bundle: Bundle, films: HospitalFilms) -> list[str]:
+    """Say how many films the model itself would not tell the class of."""
+    if bundle.spec.guard is None or films.distances is None:
+        return []
+    far = int((films.distances >= bundle.spec.guard["unusual"]).sum())
+    if not far:
+        return []
+    return [
+        f"{far:,} of {films.n:,} films look unlike those the model was trained on: `predict` labels such films UNSURE or "
+        "NOT_A_CHEST_FILM; here they count as all others do."
+    ]

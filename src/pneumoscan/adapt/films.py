@@ -1,0 +1,213 @@
+"""A hospital's labelled films through a model, once: logits, labels, patients, and what had to be left out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.errors import FilmError, NothingUsableError, UsageError
+from pneumoscan.evaluation.arrays import Floats, Labels, check_patients
+from pneumoscan.imaging import preprocess
+from pneumoscan.imaging.film import read_bytes
+from pneumoscan.inference.batch import default_workers
+from pneumoscan.inference.bundle import Bundle
+
+Progress = Callable[[int, int], None]
+LEAST_FILMS, LEAST_OF_A_CLASS, LEAST_PATIENTS = 20, 10, 5
+FEW_FILMS = 50
+COMPARED = 300
+_AHEAD = 64
+
+
+@dataclass(frozen=True)
+class HospitalFilms:
+    """The films that count, each once, and what the model says of them.
+
+    Attributes:
+        logits: float64 (n,), before the temperature.
+        y_true: int64 (n,), 1 is PNEUMONIA.
+        patients: int64 (n,), from 0.
+        sha256: n hashes of the films' bytes.
+        inputs: float32 (m, 1, size, size), the first films as the network took them, at most `COMPARED`.
+        distances: float64 (n,), how far each film looks from the training films; None if the model does not measure it.
+        unknown_patients: Films whose name tells no patient; each is its own.
+        refused: Films that could not be read: path, error code, message.
+        notes: What was left out or must be known, a sentence each; without names.
+    """
+
+    logits: Floats
+    y_true: Labels
+    patients: Labels
+    sha256: tuple[str, ...]
+    inputs: npt.NDArray[np.float32]
+    distances: Floats | None
+    unknown_patients: int
+    refused: tuple[tuple[str, str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of films."""
+        return int(self.y_true.size)
+
+    @property
+    def n_positive(self) -> int:
+        """Number of films labelled PNEUMONIA."""
+        return int(self.y_true.sum())
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients."""
+        return int(self.patients.max()) + 1
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of one film."""
+
+    film: FilmRecord
+    sha256: str = ""
+    logit: float = float("nan")
+    distance: float | None = None
+    batch: npt.NDArray[np.float32] | None = None
+    error: FilmError | None = None
+
+
+def read_films(
+    bundle: Bundle, manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None
+) -> HospitalFilms:
+    """Read every film of a manifest, whatever its split.
+
+    Left out are films that cannot be read, that the model was made with, and copies: one of each stays, none where their
+    labels differ.
+
+    Args:
+        bundle: The model, loaded with one thread.
+        manifest: The labelled films.
+        workers: Threads that decode and run the network; by default one more than cores, at most 8.
+        progress: Called with films done and films in all.
+
+    Raises:
+        UsageError: `workers` is below 1.
+        NothingUsableError: What is left is too little to adapt with.
+        BundleError: The network does not run.
+    """
+    answers = _read_all(bundle, manifest, workers, progress)
+    refused = tuple((a.film.path, a.error.code, str(a.error)) for a in answers if a.error)
+    kept, notes = _each_once([a for a in answers if not a.error], bundle.training_films())
+    if refused:
+        notes = [f"{_films(len(refused))} could not be read; `refused.csv` lists them.", *notes]
+    _check_enough(kept, notes)
+    unknown = sum(a.film.patient_id == PurePosixPath(a.film.path).stem for a in kept)
+    if unknown:
+        notes.append(f"{_films(unknown)} of no known patient: each counts as a patient of its own.")
+    return HospitalFilms(
+        logits=np.array([a.logit for a in kept], np.float64),
+        y_true=np.array([a.film.label for a in kept], np.int64),
+        patients=check_patients([a.film.patient_id for a in kept], len(kept)),
+        sha256=tuple(a.sha256 for a in kept),
+        inputs=np.concatenate([a.batch for a in kept[:COMPARED] if a.batch is not None]),
+        distances=_distances(kept),
+        unknown_patients=unknown,
+        refused=refused,
+        notes=tuple(notes),
+    )
+
+
+def _read_all(
+    bundle: Bundle, manifest: Manifest, workers: int | None, progress: Progress | None
+) -> list[_Answer]:
+    count = default_workers() if workers is None else workers
+    if count < 1:
+        raise UsageError(f"workers is {count}.", "It must be at least 1.")
+    answers: list[_Answer] = []
+    with ThreadPoolExecutor(count, thread_name_prefix="adapt") as executor:
+        # In slices: an interrupt then waits for a few films, not for all.
+        for start in range(0, len(manifest), _AHEAD):
+            part = manifest.films[start : start + _AHEAD]
+            for answer in executor.map(
+                partial(_read_one, bundle, manifest), part, range(start, start + len(part))
+            ):
+                answers.append(answer)
+                if progress is not None:
+                    progress(len(answers), len(manifest))
+    return answers
+
+
+def _read_one(bundle: Bundle, manifest: Manifest, record: FilmRecord, index: int) -> _Answer:
+    try:
+        source = manifest.source(record)
+        # As `judge` takes it: of an array its shape and its pixels.
+        data = (
+            f"{source.shape}\n".encode() + source.tobytes()
+            if isinstance(source, np.ndarray)
+            else read_bytes(source)
+        )
+        batch = preprocess(manifest.read(record), bundle.spec.preprocessing)[None, None]
+    except FilmError as problem:
+        return _Answer(record, error=problem)
+    outputs = bundle.run(batch)
+    distance = None if outputs.distance is None else float(outputs.distance[0])
+    # Some more than are compared, for films may be left out yet; not all, for there may be thousands.
+    kept = batch if index < 2 * COMPARED else None
+    return _Answer(record, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
+
+
+def _distances(answers: Sequence[_Answer]) -> Floats | None:
+    known = [answer.distance for answer in answers if answer.distance is not None]
+    return np.array(known, np.float64) if len(known) == len(answers) else None
+
+
+def _each_once(answers: Sequence[_Answer], used: frozenset[str]) -> tuple[list[_Answer], list[str]]:
+    """Leave out films that the model was made with, and copies."""
+    notes = []
+    fresh = [answer for answer in answers if answer.sha256 not in used]
+    if len(fresh) < len(answers):
+        notes.append(
+            f"{_films(len(answers) - len(fresh))} left out: the model was made with them, and they would flatter it."
+        )
+    if not used:
+        notes.append("The model does not list the films it was made with: it may have seen some of these.")
+    labels: dict[str, set[int]] = {}
+    for answer in fresh:
+        labels.setdefault(answer.sha256, set()).add(answer.film.label)
+    first: dict[str, _Answer] = {}
+    for answer in fresh:
+        if len(labels[answer.sha256]) == 1:
+            first.setdefault(answer.sha256, answer)
+    torn = sum(len(labels[answer.sha256]) > 1 for answer in fresh)
+    copies = len(fresh) - torn - len(first)
+    if copies:
+        notes.append(f"{_films(copies)} left out: exact copies of others.")
+    if torn:
+        notes.append(f"{_films(torn)} left out: the same picture is labelled NORMAL and PNEUMONIA.")
+    return list(first.values()), notes
+
+
+def _check_enough(kept: Sequence[_Answer], notes: Sequence[str]) -> None:
+    films = Counter(answer.film.label for answer in kept)
+    patients = {label: len({a.film.patient_id for a in kept if a.film.label == label}) for label in (0, 1)}
+    told = ", ".join(
+        f"{films[label]} {name} of {patients[label]} patients" for label, name in enumerate(CLASS_NAMES)
+    )
+    if (
+        len(kept) < LEAST_FILMS
+        or min(films[0], films[1]) < LEAST_OF_A_CLASS
+        or min(patients.values()) < LEAST_PATIENTS
+    ):
+        raise NothingUsableError(
+            f"too few labelled films to adapt with: {told}. {' '.join(notes)}".strip(),
+            f"At least {LEAST_FILMS} films are needed, {LEAST_OF_A_CLASS} of each class, of {LEAST_PATIENTS} patients a "
+            "class; 100 and more are worth the while.",
+        )
+
+
+def _films(count: int) -> str:
+    return "1 film" if count == 1 else f"{count:,} films"

@@ -1,0 +1,116 @@
+"""What adapting found, to read: Markdown for people, JSON for machines, and a section for the model card."""
+
+import csv
+import io
+from pathlib import Path
+
+from pneumoscan.adapt.figures import Figure
+from pneumoscan.adapt.fit import REPEATS
+from pneumoscan.adapt.found import Adaptation
+from pneumoscan.files import write_atomic, write_json
+
+NAMES = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "log_loss": "log loss *",
+    "brier_score": "Brier score *",
+    "expected_calibration_error": "calibration error *",
+}
+
+
+def write_report(folder: Path, found: Adaptation) -> None:
+    """Write `adaptation.json`, `adaptation.md` and, if a film was refused, `refused.csv`.
+
+    Raises:
+        DiskFullError, NotWritableError: See `files.open_atomic`.
+    """
+    if found.films.refused:
+        text = io.StringIO(newline="")
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerows((("path", "error_code", "error"), *found.films.refused))
+        write_atomic(folder / "refused.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+    write_atomic(folder / "adaptation.md", markdown(found))
+    write_json(folder / "adaptation.json", found.to_json())
+
+
+def markdown(found: Adaptation) -> str:
+    """Return the report."""
+    films = found.films
+    lines = [
+        f"# {found.base['name']} on {films.n} films of {films.n_patients} patients",
+        "",
+        f"**{found.verdict.words}** Research use only, not for diagnosis.",
+        "",
+        *(f"- {reason}" for reason in found.verdict.reasons),
+        "",
+        f"{films.n - films.n_positive} films are labelled NORMAL, {films.n_positive} PNEUMONIA. Judged at the operating "
+        f"point `{found.operating_point}`.",
+        "",
+        *_table(found),
+        "",
+        "In brackets 95% intervals by patient. Fewer is better in lines with a star. *Re-fitted* is cross-validated: "
+        f"temperature, offset and threshold came from other patients' films ({found.cross_validated.folds} folds, "
+        f"{REPEATS} times). The area under the ROC curve is not changed by re-fitting.",
+        "",
+        *_settings(found),
+        "",
+        "## Read this too",
+        "",
+        *(f"- {caution}" for caution in found.cautions),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def card(found: Adaptation) -> str:
+    """Return what the model card says of it."""
+    lines = [
+        f"# {found.base['name']}, checked on films where it is used",
+        "",
+        f"**{found.verdict.words}** Research use only. Not a medical device.",
+        "",
+        f"{found.films.n} labelled films of {found.films.n_patients} patients, {found.films.n_positive} of them PNEUMONIA; "
+        f"network of `{found.base['name']}`, SHA-256 `{found.base['sha256']}`.",
+        "",
+        *_table(found),
+        "",
+        *_settings(found),
+        "",
+        "What follows is the card of the model before; its temperature and thresholds are those of that model."
+        if found.verdict.advice == "use_adapted"
+        else "Temperature and thresholds are unchanged. What follows is the card of the model.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(found: Adaptation) -> list[str]:
+    rows = [
+        f"| {title} | {shown(found.as_it_is[name])} | {shown(found.adapted[name])} | {shown(found.gain[name], '+')} |"
+        for name, title in NAMES.items()
+    ]
+    return [
+        "| | as it is | re-fitted | difference |",
+        "|---|---|---|---|",
+        f"| area under ROC | {shown(found.area)} | the same | |",
+        *rows,
+    ]
+
+
+def _settings(found: Adaptation) -> list[str]:
+    fitted, used = found.fitted, found.verdict.advice
+    note = {"use_adapted": "in the new bundle", "use_as_it_is": "the new bundle keeps the first line"}
+    return [
+        f"| {note.get(used, 'no bundle was written')} | temperature | offset | threshold |",
+        "|---|---|---|---|",
+        f"| as it is | {found.temperature_before:.4g} | 0 | {found.threshold_before:.4f} |",
+        f"| re-fitted on all films | {fitted.temperature:.4g} | {fitted.offset:+.4g} | "
+        f"{fitted.threshold(found.operating_point):.4f} |",
+    ]
+
+
+def shown(figure: Figure, sign: str = "") -> str:
+    """Return a figure with its interval, as `0.912 (0.850 to 0.960)`."""
+    return f"{figure.value:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"

@@ -1,0 +1,115 @@
+"""Whether to use the model on films like these, by rules on the bounds of the intervals."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pneumoscan.adapt.figures import Figure, Figures
+
+LEAST_AREA = 0.80
+LEAST_BALANCED_ACCURACY = 0.70
+LEAST_SENSITIVITY, LEAST_SPECIFICITY = 0.90, 0.25
+SENSITIVE_POINT = "sensitivity_98"
+
+Advice = Literal["do_not_use", "too_few_films", "use_adapted", "use_as_it_is"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do.
+
+    Attributes:
+        advice: `do_not_use`, `too_few_films` (it may serve; these films do not show it), `use_adapted` or
+            `use_as_it_is`.
+        words: The same in a sentence.
+        reasons: The bounds that led there, a sentence each.
+    """
+
+    advice: Advice
+    words: str
+    reasons: tuple[str, ...]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the films show that the model may be used."""
+        return self.advice in {"use_adapted", "use_as_it_is"}
+
+
+WORDS: dict[Advice, str] = {
+    "do_not_use": "Do not use this model on films like these.",
+    "too_few_films": "Do not use this model on films like these yet: there are too few to show that it is good enough.",
+    "use_adapted": "Use it with the new temperature and threshold, and go on checking it.",
+    "use_as_it_is": "Use it as it is, and go on checking it: a new threshold is not shown to be better.",
+}
+
+
+def judge_fit(
+    area: Figure, as_it_is: Figures, adapted: Figures, gain: Figures, operating_point: str
+) -> Verdict:
+    """Decide, in this order.
+
+    1. The area under the ROC curve is not shown to be 0.80: do not use.
+    2. Re-fitted it is clearly better (balanced accuracy, or log loss with no worse a balanced accuracy) and good enough:
+       use it adapted.
+    3. As it is it is good enough: use it so. Else, if re-fitted it is good enough: use it adapted.
+    4. Neither: do not use.
+
+    Good enough is, at the lower bounds, a balanced accuracy of 0.70; at `sensitivity_98`, which gives specificity away on
+    purpose, a sensitivity of 0.90 and a specificity of 0.25 instead. A value above a limit with a bound below it gives
+    `too_few_films` in place of `do_not_use`.
+
+    Args:
+        area: Of the model; re-fitting leaves it as it is.
+        as_it_is: At the model's own operating point.
+        adapted: Cross-validated.
+        gain: `adapted` less `as_it_is`.
+        operating_point: Which one.
+    """
+    reasons = [_bound("the area under the ROC curve", area, LEAST_AREA)]
+    if area.low < LEAST_AREA:
+        return _verdict("too_few_films" if area.value >= LEAST_AREA else "do_not_use", reasons)
+    limits = _limits(operating_point)
+    good = {
+        name: all(given[key].low >= least for key, least in limits)
+        for name, given in (("as it is", as_it_is), ("re-fitted", adapted))
+    }
+    for name, given in (("as it is", as_it_is), ("re-fitted", adapted)):
+        reasons += [
+            _bound(f"{name}, the {key.replace('_', ' ')}", given[key], least) for key, least in limits
+        ]
+    reasons += [_gained(key, gain[key]) for key in ("balanced_accuracy", "log_loss")]
+    if good["re-fitted"] and (_is_better(gain) or not good["as it is"]):
+        return _verdict("use_adapted", reasons)
+    if good["as it is"]:
+        return _verdict("use_as_it_is", reasons)
+    near = any(all(given[key].value >= least for key, least in limits) for given in (as_it_is, adapted))
+    return _verdict("too_few_films" if near else "do_not_use", reasons)
+
+
+def _limits(operating_point: str) -> list[tuple[str, float]]:
+    if operating_point == SENSITIVE_POINT:
+        return [("sensitivity", LEAST_SENSITIVITY), ("specificity", LEAST_SPECIFICITY)]
+    return [("balanced_accuracy", LEAST_BALANCED_ACCURACY)]
+
+
+def _is_better(gain: Figures) -> bool:
+    balanced, loss = gain["balanced_accuracy"], gain["log_loss"]
+    return balanced.low > 0 or (loss.high < 0 and balanced.value >= 0)
+
+
+def _bound(name: str, figure: Figure, least: float) -> str:
+    if figure.low >= least:
+        shown = f"so it is shown to be at least the {least:.2f} that is wanted"
+    elif figure.value >= least:
+        shown = f"so it is not shown to be at least the {least:.2f} that is wanted"
+    else:
+        shown = f"below the {least:.2f} that is wanted"
+    return f"{name[0].upper()}{name[1:]} is {figure.value:.3f} (lower bound {figure.low:.3f}), {shown}."
+
+
+def _gained(key: str, figure: Figure) -> str:
+    name = key.replace("_", " ")
+    return f"Re-fitting changes the {name} by {figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})."
+
+
+def _verdict(advice: Advice, reasons: list[str]) -> Verdict:
+    return Verdict(advice, WORDS[advice], tuple(reasons))

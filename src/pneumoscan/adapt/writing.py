@@ -1,0 +1,159 @@
+"""The bundle of an adapted model: the same network, and proof that it answers as was fitted."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscan.adapt.figures import Answers, figures_of, resample
+from pneumoscan.adapt.fit import RULES, sigmoid
+from pneumoscan.adapt.found import Adaptation
+from pneumoscan.adapt.graph import with_temperature
+from pneumoscan.adapt.report import card
+from pneumoscan.errors import BundleError
+from pneumoscan.evaluation.arrays import Floats
+from pneumoscan.evaluation.thresholds import OperatingPoint
+from pneumoscan.inference.bundle import (
+    Bundle,
+    BundleSpec,
+    load_bundle,
+    self_check_inputs,
+    self_check_of,
+    write_bundle,
+)
+from pneumoscan.inference.spec import probability_of
+from pneumoscan.inference.trust import log_odds
+
+SAME = 1e-4
+
+
+def write_adapted(bundle: Bundle, found: Adaptation, out: Path) -> None:
+    """Write what the verdict recommends: the re-fitted model, or the old one with the record of this check.
+
+    Args:
+        bundle: The model that was judged.
+        found: With a verdict to use it.
+        out: The new bundle's folder.
+
+    Raises:
+        BundleError: The graph cannot be changed, or answers otherwise than was fitted; nothing is left at `out` then.
+        NotWritableError, DiskFullError: It cannot be written.
+    """
+    network = (bundle.path / "model.onnx").read_bytes()
+    spec = replace(
+        bundle.spec,
+        default_operating_point=found.operating_point,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        adaptation=found.to_json(),
+    )
+    if found.verdict.advice == "use_adapted":
+        network = with_temperature(network, temperature=found.fitted.temperature, offset=found.fitted.offset)
+        spec = _refitted(bundle, spec, found)
+    readme = _readme(bundle, found)
+    hashes = sorted(bundle.training_films() | set(found.films.sha256))
+    write_bundle(out, onnx=network, spec=spec, readme=readme, training_films=hashes)
+    try:
+        _verify(bundle, found, load_bundle(out))
+    except BundleError:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _refitted(bundle: Bundle, spec: BundleSpec, found: Adaptation) -> BundleSpec:
+    """Return the description with the new temperature, operating points and known answers."""
+    known = bundle.run(self_check_inputs(spec.preprocessing)).logit + found.fitted.offset
+    thresholds = {
+        name: _point(found, name, point) if name in RULES else _moved(point, found)
+        for name, point in spec.thresholds.items()
+    }
+    return replace(
+        spec,
+        name=spec.name if spec.name.endswith("-adapted") else f"{spec.name}-adapted",
+        temperature=found.fitted.temperature,
+        thresholds=thresholds,
+        # What it says was measured at the old temperature; the record of the adaptation has the new figures.
+        calibration=None,
+        self_check=self_check_of(known, found.fitted.temperature),
+    )
+
+
+def _point(found: Adaptation, name: str, old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a re-chosen operating point with the rates it had under cross-validation."""
+    films = found.films
+    calls, y_true = found.cross_validated.calls[name], films.y_true
+    weights = resample(y_true, films.patients)
+    figures = figures_of(y_true, films.patients, Answers(calls, found.cross_validated.y_prob), weights)
+    right, called = float(calls @ y_true), float(calls.sum())
+    values: dict[str, Any] = {
+        "name": name,
+        "threshold": found.fitted.threshold(name),
+        "source": f"{RULES[name]}, on {films.n} films of {films.n_patients} patients where it is used, "
+        f"{films.n_positive} of them PNEUMONIA; rates by {found.cross_validated.folds}-fold cross-validation",
+        "recall": figures["sensitivity"].value,
+        "specificity": figures["specificity"].value,
+        "precision": right / called if called else 0.0,
+        "f1": 2 * right / (called + films.n_positive),
+        "n": films.n,
+        "n_positive": films.n_positive,
+        "recall_ci95": figures["sensitivity"].ci95,
+        "specificity_ci95": figures["specificity"].ci95,
+    }
+    return OperatingPoint(**values).to_json() | _band(old, values["threshold"], found)
+
+
+def _moved(old: Mapping[str, Any], found: Adaptation) -> dict[str, Any]:
+    """Return a point that no rule is known for: at the same logit as before, without rates."""
+    threshold = float(found.fitted.probability(found.temperature_before * log_odds(float(old["threshold"]))))
+    source = f"{old['source']}; not chosen anew when the model was adapted"
+    return {"threshold": threshold, "source": source} | _band(old, threshold, found)
+
+
+def _band(old: Mapping[str, Any], threshold: float, found: Adaptation) -> dict[str, Any]:
+    """Return the `unsure_band` of a point around its new threshold: as wide in logits as it was."""
+    if not old.get("unsure_band"):
+        return {}
+    half = float(old["unsure_band"]["half_width"]) * found.temperature_before / found.fitted.temperature
+    middle = log_odds(threshold)
+    band = {
+        "low": min(float(sigmoid(middle - half)), threshold),
+        "high": max(float(sigmoid(middle + half)), threshold),
+        "half_width": half,
+        "source": f"as wide in logits as before the model was adapted: {old['unsure_band'].get('source', '')}",
+    }
+    return {"unsure_band": band}
+
+
+def _readme(bundle: Bundle, found: Adaptation) -> str:
+    """Return the model card with what was found, before the text it had."""
+    return f"{card(found)}\n{(bundle.path / 'README.md').read_text(encoding='utf-8')}"
+
+
+def _verify(bundle: Bundle, found: Adaptation, written: Bundle) -> None:
+    """Have both networks read the films again and hold the new one's outputs against the old one's.
+
+    Raises:
+        BundleError: They do not agree.
+    """
+    changed = found.verdict.advice == "use_adapted"
+    offset = found.fitted.offset if changed else 0.0
+    worst = 0.0
+    for index, film in enumerate(found.films.inputs):
+        old, new = bundle.run(film[None]), written.run(film[None])
+        graph = written.session.run(["probability"], {"film": film[None]})[0].astype(np.float64)
+        expected = probability_of(old.logit + offset, written.spec.temperature)
+        gaps: list[Floats] = [new.logit - old.logit - offset, new.probability - expected, graph - expected]
+        gaps.append(old.logit - found.films.logits[index])
+        if old.activation_map is not None and new.activation_map is not None:
+            gaps.append((new.activation_map - old.activation_map - offset).astype(np.float64))
+        # float32 logits are told to 1 in 10 million of their size, and of what is added to them.
+        scale = max(1.0, float(np.abs(old.logit).max()), abs(offset))
+        worst = max(worst, *(float(np.abs(gap).max()) / scale for gap in gaps))
+    if not worst <= SAME:
+        raise BundleError(
+            f"the re-fitted network differs by {worst:.2g} from what was fitted (allowed: {SAME:g}).",
+            "Do not use it; please report it with the versions that `pneumoscan doctor` prints.",
+        )

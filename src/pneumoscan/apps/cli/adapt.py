@@ -1,0 +1,98 @@
+"""`pneumoscan adapt`: is a model any good on a hospital's own films, and with which temperature and threshold?"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pneumoscan.errors import FilmError
+
+if TYPE_CHECKING:
+    from pneumoscan.adapt import Adaptation
+
+
+@click.command(short_help="Judge and re-fit a model on films of your own.")
+@click.argument("data", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the new bundle; must not exist."
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    envvar="PNEUMOSCAN_MODEL",
+    show_envvar=True,
+    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
+)
+@click.option(
+    "--operating-point",
+    help="What to judge and use: best_f1, balanced, sensitivity_98; by default the model's choice.",
+)
+@click.option("--folds", type=click.IntRange(2, 20), default=5, help="Of the cross-validation by patient.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Folder for the report; OUT-report by default."
+)
+@click.option("--workers", type=click.IntRange(1), help="Films read at once; by default one more than cores.")
+def adapt(
+    data: Path,
+    out: Path,
+    model: Path | None,
+    operating_point: str | None,
+    folds: int,
+    report: Path | None,
+    workers: int | None,
+) -> None:
+    """Judge a model on 50 to 200 labelled films of your own, re-fit it to them, and say whether to use it.
+
+    DIR is a folder with NORMAL and PNEUMONIA in it, a CSV, or an .npz; all its films are taken. The new bundle has the
+    same network. None is written if the verdict is not to use it. Research use only, not for diagnosis.
+    """
+    from pneumoscan.adapt import adapt as adapt_model
+    from pneumoscan.adapt.report import write_report
+    from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.inference.pretrained import pretrained_bundle
+
+    folder = report or out.with_name(f"{out.name}-report")
+    with progress("Reading films") as done:
+        found = adapt_model(
+            model or pretrained_bundle(),
+            data,
+            out=out,
+            operating_point=operating_point,
+            folds=folds,
+            workers=workers,
+            progress=done,
+        )
+    write_report(folder, found)
+    for caution in found.cautions:
+        print(f"caution: {caution}", file=sys.stderr)
+    print(_summary(found, out, folder))
+    if found.films.refused:
+        sys.exit(FilmError.exit_code)
+
+
+def _summary(found: "Adaptation", out: Path, report: Path) -> str:
+    from pneumoscan.adapt.report import NAMES, shown
+
+    films, fitted, point = found.films, found.fitted, found.operating_point
+    lines = [
+        f"{films.n} films of {films.n_patients} patients, {films.n_positive} PNEUMONIA; operating point {point}",
+        f"area under ROC        {shown(found.area)}",
+        "",
+        f"{'':<20}  {'as it is':<24}  {'re-fitted':<24}  difference",
+        f"{'temperature':<20}  {found.temperature_before:<24.4g}  {fitted.temperature:.4g}",
+        f"{'offset':<20}  {0:<24}  {fitted.offset:+.4g}",
+        f"{'threshold':<20}  {found.threshold_before:<24.4f}  {fitted.threshold(point):.4f}",
+    ]
+    for name, title in NAMES.items():
+        cells = (shown(found.as_it_is[name]), shown(found.adapted[name]), shown(found.gain[name], "+"))
+        lines.append(f"{title:<20}  {cells[0]:<24}  {cells[1]:<24}  {cells[2]}")
+    lines += [
+        "(in brackets 95% intervals by patient; re-fitted is cross-validated; with a star, fewer is better)",
+        "",
+        found.verdict.words,
+        *(f"  {reason}" for reason in found.verdict.reasons),
+        f"bundle: {out}" if found.verdict.is_usable else "bundle: none written",
+        f"report: {report / 'adaptation.md'}",
+    ]
+    return "\n".join(lines)
