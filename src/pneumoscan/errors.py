@@ -14,7 +14,11 @@
     │   ├── FilmUniformError              3  film.uniform
     │   ├── FilmTooSmallError             3  film.too_small
     │   ├── FilmTooLargeError             3  film.too_large
-    │   └── FilmValueError                3  film.values
+    │   ├── FilmValueError                3  film.values
+    │   ├── FilmKindError                 3  film.kind
+    │   ├── FilmNoPictureError            3  film.no_picture
+    │   ├── FilmViewError                 3  film.view
+    │   └── FilmBodyPartError             3  film.body_part
     ├── NothingUsableError                4  nothing_usable
     │   └── LayoutError                   4  data.layout
     ├── DamagedError                      5  damaged
@@ -26,6 +30,7 @@
     │   └── TrainingDivergedError         5  run.diverged
     └── EnvironmentProblemError           6  environment
         ├── MissingDependencyError        6  environment.dependency
+        │   └── CodecMissingError         6  environment.codec
         ├── DiskFullError                 6  environment.disk_full
         ├── NotWritableError              6  environment.not_writable
         ├── NoNetworkError                6  environment.network
@@ -115,7 +120,7 @@ class FilmTruncatedError(FilmError):
 
 
 class FilmAnimatedError(FilmError):
-    """The file holds more than one picture."""
+    """The file holds more than one picture, or a DICOM file says that it holds none."""
 
     code = "film.animated"
 
@@ -139,9 +144,33 @@ class FilmTooLargeError(FilmError):
 
 
 class FilmValueError(FilmError):
-    """An array has a shape, dtype or values that no film has."""
+    """An array, or a DICOM header's window, slope or table, has values that no film has."""
 
     code = "film.values"
+
+
+class FilmKindError(FilmError):
+    """A DICOM file that is no radiograph for viewing: another modality, a report, a document, raw data."""
+
+    code = "film.kind"
+
+
+class FilmNoPictureError(FilmError):
+    """A DICOM file without pixel data."""
+
+    code = "film.no_picture"
+
+
+class FilmViewError(FilmError):
+    """A DICOM header says that the film is lateral, oblique or decubitus."""
+
+    code = "film.view"
+
+
+class FilmBodyPartError(FilmError):
+    """A DICOM header says that the film shows another part of the body than the chest."""
+
+    code = "film.body_part"
 
 
 class NothingUsableError(PneumoscanError):
@@ -211,6 +240,15 @@ class MissingDependencyError(EnvironmentProblemError):
     """A package of an extra is not installed."""
 
     code = "environment.dependency"
+
+
+class CodecMissingError(MissingDependencyError, FilmError):
+    """A film is compressed in a way for which no codec is installed.
+
+    A film's error as well, so that a batch goes on with the others.
+    """
+
+    code = "environment.codec"
 
 
 class DiskFullError(EnvironmentProblemError):

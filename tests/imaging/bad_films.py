@@ -96,7 +96,7 @@ def _not_pictures() -> dict[str, BadFilm]:
         "gzip": (b"\x1f\x8b\x08\x00" + bytes(30), wrong),
         "icon": (b"\x00\x00\x01\x00\x01\x00\x20\x20" + bytes(100), wrong),
         "jpeg 2000": (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(100), wrong),
-        "dicom": (bytes(128) + b"DICM" + bytes(200), wrong),
+        "dicom of nothing": (bytes(128) + b"DICM" + bytes(200), errors.FilmKindError),
     }
 
 

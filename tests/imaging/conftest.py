@@ -1,4 +1,4 @@
-"""The module of bad films, for every test of this folder."""
+"""The modules of bad films and of DICOM films, for every test of this folder."""
 
 import importlib.util
 import sys
@@ -8,11 +8,9 @@ from types import ModuleType
 import pytest
 
 
-@pytest.fixture(scope="session")
-def making() -> ModuleType:
-    """The module `bad_films.py` of this folder: chunks, segments and whole films made by hand."""
-    path = Path(__file__).with_name("bad_films.py")
-    spec = importlib.util.spec_from_file_location("pneumoscan_tests_bad_films", path)
+def load(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"pneumoscan_tests_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -20,6 +18,18 @@ def making() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def making() -> ModuleType:
+    """The module `bad_films.py` of this folder: chunks, segments and whole films made by hand."""
+    return load("bad_films")
+
+
+@pytest.fixture(scope="session")
 def bad_films(making):
     """Name → (bytes, class of the error), more than forty of them."""
     return making.bad_films()
+
+
+@pytest.fixture(scope="session")
+def dicom() -> ModuleType:
+    """The module `dicom_films.py` of this folder: films written by pydicom, and hostile ones made by hand."""
+    return load("dicom_films")

@@ -15,6 +15,8 @@ from pneumoscan.errors import FilmAnimatedError, FilmDamagedError, FilmFormatErr
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# PS3.10, section 7.1: after 128 bytes of any value.
+DICOM_PREFIX = b"DICM"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Container:
     height: int
     orientation: int
     picture: bytes
+
+
+def is_dicom(data: bytes) -> bool:
+    """Tell whether bytes are those of a DICOM file, by its prefix."""
+    return data[128:132] == DICOM_PREFIX and not data.startswith((JPEG_SIGNATURE, PNG_SIGNATURE))
 
 
 def unwrap(data: bytes, source: str) -> Container:
@@ -56,8 +63,8 @@ def unwrap(data: bytes, source: str) -> Container:
     if JPEG_SIGNATURE.startswith(data) or PNG_SIGNATURE.startswith(data):
         raise _truncated(source)
     raise FilmFormatError(
-        f"{source} is {_other_format(data)}, neither a JPEG nor a PNG picture.",
-        "Export the film as JPEG or PNG.",
+        f"{source} is {_other_format(data)}, neither a JPEG or PNG picture nor a DICOM file.",
+        "Export the film as DICOM, JPEG or PNG.",
     )
 
 
@@ -74,7 +81,7 @@ _OTHERS = (
     (rb"\x00\x00\x01\x00", "an icon"),
     (rb"\x00\x00\x00\x0cjP|\xff\x4f\xff\x51", "a JPEG 2000"),
     (rb"....ftyp", "an HEIF or AVIF picture or a film strip"),
-    (rb".{128}DICM", "a DICOM file"),
+    (rb"[\x02\x08]\x00.\x00([A-Z]{2}|..\x00\x00)", "a DICOM data set without the preamble of a file"),
     (rb"\s*<(\?xml|svg|!DOCTYPE|html)", "an XML, SVG or HTML text"),
 )
 

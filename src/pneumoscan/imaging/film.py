@@ -24,11 +24,13 @@ from pneumoscan.errors import (
     FilmUnreadableError,
     FilmValueError,
 )
-from pneumoscan.imaging.container import orientation_of, unwrap
+from pneumoscan.imaging.container import is_dicom, orientation_of, unwrap
 
 MIN_SIDE = 32
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024
+# A deflated DICOM data set: pixels of two bytes, and a header.
+_MAX_INFLATED = 2 * MAX_PIXELS + (8 << 20)
 
 _DECODERS = {"JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile}
 # What sets an EXIF orientation upright (CIPA DC-008, 4.6.5, tag 274).
@@ -50,10 +52,12 @@ class Film:
     """A chest film behind the door: grey, upright, at its own size.
 
     Attributes:
-        pixels: uint8 array (height, width); 0 is black. 16-bit films are brought to 8 bits by value // 257.
+        pixels: uint8 array (height, width); 0 is black. 16-bit PNG films are brought to 8 bits by value // 257, DICOM
+            films by their window.
         source: The path it came from, or `<bytes>`, `<image>`, `<array>`.
-        format: `JPEG`, `PNG`, `image` or `array`.
-        mode: The Pillow mode before it became grey (`L`, `RGB`, `I;16`, ...) or the array's dtype.
+        format: `JPEG`, `PNG`, `DICOM`, `image` or `array`.
+        mode: The Pillow mode before it became grey (`L`, `RGB`, `I;16`, ...), a DICOM file's photometric interpretation
+            and bits (`MONOCHROME2/12`), or the array's dtype.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -80,9 +84,10 @@ class Film:
 def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Film:
     """Read one film.
 
-    JPEG and PNG are told by their content, never by their name. Colour becomes grey by the ITU-R 601-2 luma, what is
+    JPEG, PNG and DICOM are told by their content, never by their name. Colour becomes grey by the ITU-R 601-2 luma, what is
     transparent becomes black, 16 bits become 8 by the full scale (65535 is white), and the EXIF orientation is applied.
-    Of a JPEG that carries several pictures (MPO, phone previews) the first is read. Safe to call from many threads.
+    Of a JPEG that carries several pictures (MPO, phone previews) the first is read. A DICOM film is painted as a
+    workstation shows it (`pneumoscan.imaging.dicom`). Safe to call from many threads.
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
@@ -91,7 +96,8 @@ def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Fil
         name: What to call the source in errors and in `Film.source`; by default its path or kind.
 
     Raises:
-        FilmError: One of its children says why the film is refused; see `pneumoscan.errors`.
+        FilmError: One of its children says why the film is refused; see `pneumoscan.errors`. `CodecMissingError` is
+            among them.
     """
     if isinstance(source, Image.Image):
         label = name or "<image>"
@@ -163,6 +169,8 @@ def _unreadable(shown: str, problem: OSError | ValueError) -> FilmUnreadableErro
 def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
     if not data:
         raise FilmEmptyError(f"{source} is empty (0 bytes).", "Copy the film again from where it came.")
+    if is_dicom(data):
+        return _from_dicom(data, source, min_side)
     container = unwrap(data, source)
     # The header's word holds before a pixel is decoded.
     _check_size(container.width, container.height, source, min_side)
@@ -170,6 +178,15 @@ def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
         # Not `Image.open`: that would weigh the size by a limit of the whole process, and warn.
         image = _DECODERS[container.format](BytesIO(container.picture))
         return _from_image(image, source, container.format, min_side, container.orientation)
+
+
+def _from_dicom(data: bytes, source: str, min_side: int) -> Film:
+    from pneumoscan.imaging.dicom import open_film  # the other formats do without
+
+    found = open_film(data, source, max_inflated=_MAX_INFLATED)
+    layout = found.layout
+    _check_size(layout.columns, layout.rows, source, min_side, samples=layout.samples)
+    return _film(found.pixels(), source, "DICOM", layout.mode)
 
 
 @contextmanager
@@ -281,12 +298,12 @@ def _film(pixels: npt.NDArray[np.uint8], source: str, kind: str, mode: str) -> F
     return Film(pixels=pixels, source=source, format=kind, mode=mode)
 
 
-def _check_size(width: int, height: int, source: str, min_side: int) -> None:
+def _check_size(width: int, height: int, source: str, min_side: int, samples: int = 1) -> None:
     if min(width, height) < min_side:
         raise FilmTooSmallError(
             f"{source} is {width}×{height} pixels.", f"At least {min_side}×{min_side} are needed."
         )
-    if width * height > MAX_PIXELS:
+    if width * height * samples > MAX_PIXELS:
         raise FilmTooLargeError(
             f"{source} claims {width}×{height} pixels.",
             f"At most {MAX_PIXELS // 1_000_000} megapixels are read.",

@@ -9,8 +9,8 @@ from typing import BinaryIO
 def expand(names: Iterable[str], *, recursive: bool = True, stdin: BinaryIO | None = None) -> Iterator[str]:
     """Yield the path of every input, in the order of the names.
 
-    A folder gives its files, sorted by name, and those of its folders; hidden ones and links to folders are passed
-    over. A pattern (`*`, `?`, `[…]`, `**`) gives what it matches, sorted. What does not exist is given as it is, for
+    A folder gives its files, sorted by name, and those of its folders; hidden ones, links to folders and the DICOMDIR
+    of a medium are passed over. A pattern (`*`, `?`, `[…]`, `**`) gives what it matches, sorted. What does not exist is given as it is, for
     it must show up as refused.
 
     Args:
@@ -47,7 +47,8 @@ def _files(path: str, recursive: bool) -> Iterator[str]:
         yield path
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        # A medium's table of contents, where its films are listed that are found anyway.
+        if entry.name.startswith(".") or entry.name == "DICOMDIR":
             continue
         if not entry.is_dir():
             yield entry.path

@@ -1,0 +1,279 @@
+"""The elements of a DICOM data set (PS3.5, section 7): those that are named are found, all others stepped over unread."""
+
+import math
+import re
+import struct
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Self
+
+from pneumoscan.errors import FilmDamagedError, FilmTooLargeError, FilmTruncatedError, FilmValueError
+
+# A radiograph has about 150; what is nested in sequences of undefined length counts too.
+MAX_ELEMENTS = 50_000
+
+_UNDEFINED = 0xFFFF_FFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
+_LONG_VRS = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+# PS3.5, 6.2: decimal and integer strings; Python's own float() would take "nan" and "1_0" as well.
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+class Tag(IntEnum):
+    """The elements that are looked at; nothing else of a header is."""
+
+    MEDIA_SOP_CLASS = 0x0002_0002
+    TRANSFER_SYNTAX = 0x0002_0010
+    SOP_CLASS = 0x0008_0016
+    MODALITY = 0x0008_0060
+    CODE_VALUE = 0x0008_0100
+    CODE_MEANING = 0x0008_0104
+    ANATOMIC_REGION = 0x0008_2218
+    BODY_PART = 0x0018_0015
+    VIEW_POSITION = 0x0018_5101
+    SAMPLES = 0x0028_0002
+    PHOTOMETRIC = 0x0028_0004
+    PLANAR = 0x0028_0006
+    FRAMES = 0x0028_0008
+    ROWS = 0x0028_0010
+    COLUMNS = 0x0028_0011
+    BITS_ALLOCATED = 0x0028_0100
+    BITS_STORED = 0x0028_0101
+    HIGH_BIT = 0x0028_0102
+    SIGNED = 0x0028_0103
+    PADDING = 0x0028_0120
+    PADDING_LIMIT = 0x0028_0121
+    WINDOW_CENTER = 0x0028_1050
+    WINDOW_WIDTH = 0x0028_1051
+    RESCALE_INTERCEPT = 0x0028_1052
+    RESCALE_SLOPE = 0x0028_1053
+    WINDOW_FUNCTION = 0x0028_1056
+    MODALITY_LUT = 0x0028_3000
+    LUT_DESCRIPTOR = 0x0028_3002
+    LUT_DATA = 0x0028_3006
+    VOI_LUT = 0x0028_3010
+    VIEW_CODE = 0x0054_0220
+    LUT_SHAPE = 0x2050_0020
+    PIXELS = 0x7FE0_0010
+
+
+WANTED = frozenset(Tag)
+
+
+class Encoding(NamedTuple):
+    """How a data set is written: with or without value representations, and in which byte order."""
+
+    implicit: bool
+    little: bool
+
+    @property
+    def order(self) -> str:
+        """The byte order as `struct` and NumPy write it."""
+        return "<" if self.little else ">"
+
+
+class Element(NamedTuple):
+    """Where an element's value lies.
+
+    Attributes:
+        vr: Two letters, or empty where the encoding has none.
+        start: Of the value in the data.
+        end: One past the value; equal to `start` while the length is undefined.
+        undefined: Whether the length is undefined.
+        encoding: Of what is nested in the value.
+    """
+
+    vr: bytes
+    start: int
+    end: int
+    undefined: bool
+    encoding: Encoding
+
+
+@dataclass
+class Reader:
+    """Bytes with elements in them, and how many of these may still be looked at."""
+
+    data: bytes
+    source: str
+    left: int = field(default=MAX_ELEMENTS)
+
+    def head(self, at: int, encoding: Encoding) -> tuple[int, Element]:
+        """Return the tag that stands at a place, and its element.
+
+        Raises:
+            FilmTruncatedError: The data end before the value does.
+            FilmTooLargeError: More elements were looked at than a film has.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise FilmTooLargeError(
+                f"{self.source} has more than {MAX_ELEMENTS} elements.", "It is not a film."
+            )
+        if at + 8 > len(self.data):
+            raise self.truncated()
+        group, number = struct.unpack_from(encoding.order + "HH", self.data, at)
+        vr, start, length = self._vr_and_length(at, group, encoding)
+        undefined = length == _UNDEFINED
+        end = start if undefined else start + length
+        if end > len(self.data):
+            raise self.truncated()
+        # What is of unknown representation and undefined length is nested implicit little endian (PS3.5, 6.2.2).
+        inner = Encoding(implicit=True, little=True) if vr == b"UN" else encoding
+        return group << 16 | number, Element(vr, start, end, undefined, inner)
+
+    def _vr_and_length(self, at: int, group: int, encoding: Encoding) -> tuple[bytes, int, int]:
+        order, vr = encoding.order, self.data[at + 4 : at + 6]
+        # Some writers leave the representation out in nested elements; upper-case letters tell.
+        if encoding.implicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
+            return b"", at + 8, struct.unpack_from(order + "I", self.data, at + 4)[0]
+        if vr not in _LONG_VRS:
+            return vr, at + 8, struct.unpack_from(order + "H", self.data, at + 6)[0]
+        if at + 12 > len(self.data):
+            raise self.truncated()
+        return vr, at + 12, struct.unpack_from(order + "I", self.data, at + 8)[0]
+
+    def past(self, element: Element) -> int:
+        """Return where the next element stands, with a stack of our own for what is nested: depth costs nothing."""
+        if not element.undefined:
+            return element.end
+        at, nested = element.start, [element.encoding]
+        while nested:
+            tag, inner = self.head(at, nested[-1])
+            at = inner.end
+            if tag in {_ITEM_END, _SEQUENCE_END}:
+                nested.pop()
+            elif inner.undefined:
+                nested.append(nested[-1] if tag == _ITEM else inner.encoding)
+        return at
+
+    def truncated(self) -> FilmTruncatedError:
+        """Return the error of a file that ends too early."""
+        return FilmTruncatedError(f"{self.source} ends before its picture does.", "Copy the film again.")
+
+    def damaged(self, what: str) -> FilmDamagedError:
+        """Return the error of a file whose parts contradict each other; `what` must not have a header's value."""
+        return FilmDamagedError(f"{self.source} does not decode: {what}.", "Export the film again.")
+
+    def wrong(self, what: str) -> FilmValueError:
+        """Return the error of a header with values that no film has; `what` must not have such a value."""
+        return FilmValueError(
+            f"{self.source} cannot be shown: {what}.", "Have the header corrected where it was made."
+        )
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The elements of one level that were asked for, with their values typed on demand."""
+
+    reader: Reader
+    encoding: Encoding
+    elements: Mapping[int, Element]
+
+    @classmethod
+    def read(cls, reader: Reader, at: int, end: int, encoding: Encoding) -> Self:
+        """Read one level until `end`, an item's end, or the pixel data, whose element is the last."""
+        found: dict[int, Element] = {}
+        while at < end:
+            tag, element = reader.head(at, encoding)
+            if tag == _ITEM_END:
+                break
+            if tag in WANTED:
+                found[tag] = element
+            if tag == Tag.PIXELS:
+                break
+            at = reader.past(element)
+        return cls(reader, encoding, found)
+
+    def __contains__(self, tag: Tag) -> bool:
+        """Tell whether there is such an element with a value."""
+        element = self.elements.get(tag)
+        return element is not None and (element.undefined or element.end > element.start)
+
+    def raw(self, tag: Tag) -> bytes:
+        """Return the bytes of a value; none if it is absent."""
+        element = self.elements.get(tag)
+        return self.reader.data[element.start : element.end] if element is not None else b""
+
+    def text(self, tag: Tag) -> str:
+        """Return the first of the values as upper-case text without accents and padding; empty if it is absent."""
+        value = self.raw(tag).split(b"\\")[0][:256]
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        return plain.strip(" \0\t\r\n").upper()
+
+    def words(self, tag: Tag) -> frozenset[str]:
+        """Return the words of `text`, told apart by anything but letters."""
+        return frozenset(re.findall(r"[A-Z]+", self.text(tag)))
+
+    def number(self, tag: Tag) -> float | None:
+        """Return the first of the values of a decimal or integer string; None if it is absent or empty.
+
+        Raises:
+            FilmValueError: It is no finite number.
+        """
+        text = self.text(tag)
+        if not text:
+            return None
+        value = float(text) if _DECIMAL.fullmatch(text) else math.nan
+        if not math.isfinite(value):
+            raise self.reader.wrong(f"its {name_of(tag)} is no finite number")
+        return value
+
+    def integer(self, tag: Tag, default: int | None = None, *, signed: bool = False) -> int:
+        """Return the first of the 16-bit values.
+
+        Raises:
+            FilmDamagedError: It is absent without a default, or too short.
+        """
+        value = self.raw(tag)
+        if not value and default is not None:
+            return default
+        if len(value) < 2:
+            raise self.reader.damaged(f"its {name_of(tag)} is missing")
+        (found,) = struct.unpack_from(self.encoding.order + ("h" if signed else "H"), value)
+        return int(found)
+
+    def item(self, tag: Tag) -> "DataSet | None":
+        """Return the first item of a sequence; None if there is none."""
+        element = self.elements.get(tag)
+        if element is None:
+            return None
+        reader = self.reader
+        end = len(reader.data) if element.undefined else element.end
+        if element.start >= end:
+            return None
+        inner, item = reader.head(element.start, element.encoding)
+        if inner != _ITEM:
+            return None
+        return DataSet.read(reader, item.start, end if item.undefined else item.end, element.encoding)
+
+
+def fragments(reader: Reader, at: int) -> list[tuple[int, int]]:
+    """Return start and end of each fragment of encapsulated pixel data, without the offset table (PS3.5, A.4).
+
+    Raises:
+        FilmTruncatedError: The data end before the sequence does.
+        FilmDamagedError: Something stands there that is no fragment.
+    """
+    found: list[tuple[int, int]] = []
+    while True:
+        tag, element = reader.head(at, Encoding(implicit=True, little=True))
+        if tag == _SEQUENCE_END:
+            return found[1:]
+        if tag != _ITEM or element.undefined:
+            raise reader.damaged("the fragments of its pixel data are out of step")
+        found.append((element.start, element.end))
+        at = element.end
+
+
+def name_of(tag: Tag) -> str:
+    """Return an element's name for a message, such as `RESCALE SLOPE`."""
+    return tag.name.replace("_", " ")

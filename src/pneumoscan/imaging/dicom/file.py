@@ -1,0 +1,105 @@
+"""From the bytes of a DICOM file to its header (PS3.10, section 7): transfer syntax, inflating, the data set."""
+
+import zlib
+from dataclasses import dataclass
+
+from pneumoscan.errors import FilmFormatError, FilmTooLargeError
+from pneumoscan.imaging.dicom.elements import DataSet, Encoding, Reader, Tag
+
+_META_AT = 132
+_EXPLICIT = Encoding(implicit=False, little=True)
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+RLE = "1.2.840.10008.1.2.5"
+NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG))
+# JPEG (PS3.5, 8.2.1), JPEG-LS (8.2.3), JPEG 2000 (8.2.4), High-Throughput JPEG 2000 (8.2.14).
+JPEG = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 57, 70))
+JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (80, 81))
+JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (90, 91, 201, 202, 203))
+_READ = NATIVE | {RLE} | JPEG | JPEG_LS | JPEG_2000
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """A file that was looked at up to its pixel data.
+
+    Attributes:
+        syntax: UID of the transfer syntax, one that is read.
+        meta: The file meta information.
+        header: The data set; its last element is the pixel data, if there are any.
+    """
+
+    syntax: str
+    meta: DataSet
+    header: DataSet
+
+    @property
+    def reader(self) -> Reader:
+        """The bytes that the header's elements point into: the file's, or what they inflate to."""
+        return self.header.reader
+
+
+def open_file(data: bytes, source: str, *, max_inflated: int) -> DicomFile:
+    """Look at a file that begins with 128 bytes and `DICM`.
+
+    Args:
+        data: All bytes of the file.
+        source: What to call it in errors.
+        max_inflated: How many bytes a deflated data set may become.
+
+    Raises:
+        FilmFormatError: The transfer syntax is not read.
+        FilmTruncatedError, FilmDamagedError, FilmTooLargeError: The file is not whole or not sane.
+    """
+    reader = Reader(data, source)
+    at = _META_AT
+    while data[at : at + 2] == b"\x02\x00":
+        at = reader.past(reader.head(at, _EXPLICIT)[1])
+    meta = DataSet.read(reader, _META_AT, at, _EXPLICIT)
+    syntax = meta.text(Tag.TRANSFER_SYNTAX)
+    if syntax == DEFLATED:
+        reader, at = Reader(_inflated(reader, at, max_inflated), source), 0
+    if at >= len(reader.data):
+        raise reader.truncated()
+    encoding = _encoding(reader.data, at, syntax)
+    syntax = syntax or (IMPLICIT_LITTLE if encoding.implicit else EXPLICIT_LITTLE)
+    header = DataSet.read(reader, at, len(reader.data), encoding)
+    if syntax not in _READ:
+        raise FilmFormatError(
+            f"{source} is a DICOM file in a transfer syntax that is not read.",
+            "Export it uncompressed, or as JPEG 2000, JPEG-LS or RLE.",
+        )
+    return DicomFile(syntax, meta, header)
+
+
+def sop_class(file: DicomFile) -> str:
+    """Return the UID of what the file says it is; empty if it does not."""
+    return file.header.text(Tag.SOP_CLASS) or file.meta.text(Tag.MEDIA_SOP_CLASS)
+
+
+def _encoding(data: bytes, at: int, syntax: str) -> Encoding:
+    """Return how the data set is written: as the syntax says, unless its first element shows that this is not so."""
+    if syntax == EXPLICIT_BIG:
+        return Encoding(implicit=False, little=False)
+    vr = data[at + 4 : at + 6]
+    return Encoding(implicit=not (len(vr) == 2 and vr.isalpha() and vr.isupper()), little=True)
+
+
+def _inflated(reader: Reader, at: int, most: int) -> bytes:
+    """Return the inflated data set (PS3.5, A.5), never more of it than `most` bytes."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        with memoryview(reader.data) as view:
+            inflated = inflater.decompress(view[at:], most + 1)
+    except zlib.error:
+        raise reader.damaged("its deflated data set is damaged") from None
+    if len(inflated) > most:
+        raise FilmTooLargeError(
+            f"{reader.source} inflates to more than {most >> 20} MiB.", "A film has a few; check the file."
+        )
+    if not inflater.eof:
+        raise reader.truncated()
+    return inflated

@@ -1,0 +1,227 @@
+"""Decode the one frame of a film into stored values, whatever its transfer syntax."""
+
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from io import BytesIO
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, JpegImagePlugin
+
+from pneumoscan.errors import CodecMissingError, FilmError, FilmTooLargeError
+from pneumoscan.imaging.container import unwrap
+from pneumoscan.imaging.dicom.codestream import check_claim, claim_of
+from pneumoscan.imaging.dicom.elements import Reader, Tag, fragments
+from pneumoscan.imaging.dicom.file import EXPLICIT_BIG, JPEG, JPEG_2000, JPEG_LS, NATIVE, RLE, DicomFile
+from pneumoscan.imaging.dicom.layout import Layout
+
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+# Some writers pad the pixel data to whole blocks.
+_MAX_EXCESS = 4096
+_DCT_8_BIT = frozenset((0xC0, 0xC1, 0xC2))
+# The most faithful first; gdcm comes with python-gdcm, pillow is there anyway.
+_PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm", "pillow")
+
+
+def decode(file: DicomFile, layout: Layout) -> Samples:
+    """Return the stored values of the film's one frame, every bit as it is.
+
+    Args:
+        file: With pixel data.
+        layout: Of a size that was found sane.
+
+    Returns:
+        uint8 or uint16 (rows, columns); colour as uint8 (rows, columns, 3) in RGB, or of one luma (rows, columns).
+
+    Raises:
+        FilmTruncatedError, FilmDamagedError: The pixel data are not whole.
+        CodecMissingError: A package is needed for this transfer syntax.
+    """
+    element = file.header.elements[Tag.PIXELS]
+    if element.undefined != (file.syntax not in NATIVE):
+        raise file.reader.damaged("its pixel data are not coded as its transfer syntax says")
+    with _decoding(file.reader):
+        if file.syntax in NATIVE:
+            return _native(file, layout)
+        pieces = fragments(file.reader, element.start)
+        with memoryview(file.reader.data) as view:
+            frame = b"".join(view[start:end] for start, end in pieces)
+        if file.syntax == RLE:
+            return _run_lengths(frame, layout, file.reader)
+        claim = claim_of(frame, file.syntax, file.reader)
+        check_claim(claim, frame, layout, file.reader)
+        if file.syntax in JPEG and claim.bits == 8 and claim.process in _DCT_8_BIT:
+            return _jpeg(frame, layout, file.reader)
+        return _by_plugin(frame, file.syntax, layout, file.reader)
+
+
+@contextmanager
+def _decoding(reader: Reader) -> Iterator[None]:
+    """Give every exception and warning of the decoders its place in our tree, without their words."""
+    try:
+        yield
+    except (FilmError, CodecMissingError):
+        raise
+    except MemoryError:
+        raise FilmTooLargeError(
+            f"{reader.source} does not fit in memory.", "A film has a few million pixels."
+        ) from None
+    except Exception:  # noqa: BLE001 - plugins raise RuntimeError, ValueError, struct.error, AttributeError, ...
+        raise reader.damaged("its pixel data are damaged") from None
+
+
+def _native(file: DicomFile, layout: Layout) -> Samples:
+    element, reader = file.header.elements[Tag.PIXELS], file.reader
+    values = layout.rows * layout.columns * layout.samples
+    if layout.photometric == "YBR_FULL_422":
+        values = values // 3 * 2
+    excess = element.end - element.start - values * layout.bytes_each
+    if not 0 <= excess <= _MAX_EXCESS:
+        raise reader.damaged("its pixel data are shorter or longer than its rows and columns")
+    if layout.bytes_each == 2:
+        words = np.frombuffer(reader.data, file.header.encoding.order + "u2", values, element.start)
+        return words.astype(np.uint16, copy=False).reshape(layout.rows, layout.columns)
+    values += values % 2
+    octets = np.frombuffer(reader.data, np.uint8, min(values, element.end - element.start), element.start)
+    if file.syntax == EXPLICIT_BIG and element.vr == b"OW":
+        # Words of big-endian order hold two pixels in the wrong order (PS3.5, D).
+        octets = octets.view(np.uint16).byteswap().view(np.uint8)
+    return _arranged(octets, layout)
+
+
+def _arranged(octets: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.uint8]:
+    """Return 8-bit samples (rows, columns) or RGB (rows, columns, 3); of what has a luma, the luma."""
+    shape = (layout.rows, layout.columns)
+    pixels = layout.rows * layout.columns
+    if layout.samples == 1:
+        return octets[:pixels].reshape(shape)
+    if layout.photometric == "YBR_FULL_422":
+        # Two lumas before two chromas (PS3.3, C.7.6.3.1.2).
+        return octets[: pixels * 2].reshape(-1, 4)[:, :2].reshape(shape)
+    octets = octets[: pixels * 3]
+    colours = octets.reshape(3, *shape).transpose(1, 2, 0) if layout.planar else octets.reshape(*shape, 3)
+    return colours[:, :, 0] if layout.photometric == "YBR_FULL" else colours
+
+
+def _run_lengths(frame: bytes, layout: Layout, reader: Reader) -> Samples:
+    """Decode RLE (PS3.5, G): a plane for each byte of each sample, the highest first.
+
+    The runs are those of TIFF's PackBits, which Pillow decodes in C; a row as long as the plane lets runs cross rows.
+    """
+    count, *offsets = struct.unpack_from("<16I", frame)
+    if count != layout.samples * layout.bytes_each:
+        raise reader.damaged("its pixel data have another number of planes than its header says")
+    bounds = [*offsets[:count], len(frame)]
+    pixels = layout.rows * layout.columns
+    planes = [
+        np.asarray(Image.frombytes("L", (pixels, 1), frame[start:end], "packbits", "L")).reshape(-1)
+        for start, end in pairwise(bounds)
+    ]
+    if layout.bytes_each == 2:
+        words = planes[0].astype(np.uint16)
+        words <<= 8
+        words |= planes[1]
+        return words.reshape(layout.rows, layout.columns)
+    if layout.samples == 1:
+        return planes[0].reshape(layout.rows, layout.columns)
+    if layout.photometric == "YBR_FULL":
+        return planes[0].reshape(layout.rows, layout.columns)
+    return np.stack(planes, axis=-1).reshape(layout.rows, layout.columns, 3)
+
+
+def _jpeg(frame: bytes, layout: Layout, reader: Reader) -> npt.NDArray[np.uint8]:
+    """Decode an 8-bit JPEG as a film that comes as a JPEG file is."""
+    container = unwrap(frame, reader.source)
+    image = JpegImagePlugin.JpegImageFile(BytesIO(container.picture))
+    if (
+        layout.samples == 3
+        and layout.photometric == "RGB"
+        and not {"adobe_transform", "jfif"} & image.info.keys()
+    ):
+        # Without a marker libjpeg takes three components for luma and chroma; the header knows better.
+        image.draft("YCbCr", image.size)
+        return np.asarray(Image.frombytes("RGB", image.size, image.tobytes()))
+    return np.asarray(image)
+
+
+def _by_plugin(frame: bytes, syntax: str, layout: Layout, reader: Reader) -> Samples:
+    """Decode by whichever codec is installed for pydicom."""
+    decoder = _decoder(syntax)
+    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), None)
+    if plugin is None:
+        raise _codec_missing(syntax, reader)
+    # One frame, one fragment: an offset table of the file, right or wrong, is never looked at.
+    even = frame + b"\0" * (len(frame) % 2)
+    capsule = (
+        struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, len(even))
+        + even
+        + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    )
+    # Checks and corrections of unused bits warn; the former are done, the latter follow with the grey levels.
+    options: dict[str, Any] = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": layout.samples,
+        "number_of_frames": 1,
+        "photometric_interpretation": _photometric(frame, syntax, layout),
+        "planar_configuration": int(layout.planar),
+        "pixel_representation": int(layout.signed),
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "correct_unused_bits": False,
+    }
+    silent = _silent.set(True)
+    try:
+        decoded, told = decoder.as_array(
+            capsule, index=0, validate=False, raw=True, decoding_plugin=plugin, **options
+        )
+    finally:
+        _silent.reset(silent)
+    values: Samples = decoded.view(f"u{decoded.itemsize}")
+    return values[:, :, 0] if str(told["photometric_interpretation"]).startswith("YBR") else values
+
+
+@cache
+def _decoder(syntax: str) -> Any:
+    from pydicom.pixels.decoders.base import get_decoder  # a third of a second that other films do without
+    from pydicom.uid import UID
+
+    # It logs what a codec raises before it raises it; a film's error says it once, in our words.
+    logging.getLogger("pydicom.pixels.decoders.base").addFilter(_is_not_ours)
+    return get_decoder(UID(syntax))
+
+
+_silent: ContextVar[bool] = ContextVar("_silent", default=False)
+
+
+def _is_not_ours(_record: logging.LogRecord) -> bool:
+    return not _silent.get()
+
+
+def _photometric(frame: bytes, syntax: str, layout: Layout) -> str:
+    """Return what pydicom would correct the photometric interpretation to, for it warns when it does."""
+    if layout.samples == 3 and syntax not in JPEG_2000 and b"JFIF\0" in frame[:64]:
+        return "YBR_FULL"
+    return layout.photometric
+
+
+def _codec_missing(syntax: str, reader: Reader) -> CodecMissingError:
+    if syntax in JPEG_2000 | JPEG_LS:
+        remedy = 'pip install "pneumoscan[dicom]"'
+    else:
+        remedy = (
+            "pip install pylibjpeg pylibjpeg-libjpeg (GPL), or python-gdcm; or export the film uncompressed."
+        )
+    kind = (
+        "JPEG 2000" if syntax in JPEG_2000 else "JPEG-LS" if syntax in JPEG_LS else "lossless or 12-bit JPEG"
+    )
+    return CodecMissingError(
+        f"{reader.source} is compressed as {kind}, for which no codec is installed.", remedy
+    )

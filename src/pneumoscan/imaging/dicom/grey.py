@@ -1,0 +1,199 @@
+"""Paint stored values as a workstation shows them: modality, window, polarity (PS3.4, N.2), in 8 bits.
+
+Every step turns one value into one, so all of it is done once for the at most 65,536 values that a pixel can store, and
+the film is a look-up. `pydicom.pixels.apply_modality_lut` and `apply_voi_lut` give the same grey levels where they are right
+(the tests hold the two together); a VOI LUT of more than 256 entries of 8 bits, which turns 12 bits into 8, wraps there.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pneumoscan.imaging.dicom.elements import DataSet, Tag
+from pneumoscan.imaging.dicom.frames import Samples
+from pneumoscan.imaging.dicom.layout import Layout
+
+Values = npt.NDArray[np.float64]
+# What the film itself tells where no window is given: the ends are often letters of lead, and dead pixels.
+PERCENTILES = (0.5, 99.5)
+_SAMPLE = 1_000_000
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """A modality or VOI LUT (PS3.3, C.11.1.1 and C.11.2.1.1).
+
+    Attributes:
+        first: The value that is mapped to the first entry; lower ones are too, higher ones than the last to the last.
+        bits: Of an entry, 8 to 16.
+        entries: float64 (n,).
+    """
+
+    first: int
+    bits: int
+    entries: Values
+
+    def __call__(self, values: Values) -> Values:
+        """Return the entries for values of any shape."""
+        index = np.clip(np.floor(values) - self.first, 0, len(self.entries) - 1)
+        found: Values = self.entries[index.astype(np.intp)]
+        return found
+
+
+def paint(samples: Samples, header: DataSet, layout: Layout, *, compressed: bool) -> npt.NDArray[np.uint8]:
+    """Return the film as uint8 (rows, columns), 0 black.
+
+    Args:
+        samples: As `frames.decode` returns them.
+        header: Of the file.
+        layout: Of its pixels.
+        compressed: Whether a codec gave the samples: it puts them into the lowest bits.
+
+    Raises:
+        FilmValueError: A window, slope or LUT that no film has.
+        FilmDamagedError: A LUT that is shorter than it says.
+    """
+    if layout.samples == 3:
+        return _luma(samples)
+    codes = np.arange(1 << layout.bits_allocated)
+    stored = _stored(codes, layout, 0 if compressed else layout.shift)
+    padding = _padding(codes, stored, header, layout)
+    with np.errstate(all="ignore"):
+        values = _modality(stored.astype(np.float64), header, layout)
+        shown = _shown(values, samples, padding, header, layout)
+    if not np.isfinite(shown).all():
+        raise header.reader.wrong("its window leads beyond all numbers")
+    if layout.photometric == "MONOCHROME1" or header.text(Tag.LUT_SHAPE) == "INVERSE":
+        # Both say the same thing (PS3.3, C.8.11.3.1.2): one turn, never two.
+        shown = 1 - shown
+    table = np.rint(shown * 255).astype(np.uint8)
+    table[padding] = 0
+    return _looked_up(table, samples)
+
+
+def _luma(samples: Samples) -> npt.NDArray[np.uint8]:
+    colours = np.ascontiguousarray(samples.astype(np.uint8, copy=False))
+    return np.asarray(Image.fromarray(colours).convert("L")) if colours.ndim == 3 else colours
+
+
+def _looked_up(table: npt.NDArray[np.uint8], samples: Samples) -> npt.NDArray[np.uint8]:
+    # In pieces: NumPy widens what it indexes with to 64 bits.
+    flat, painted = samples.reshape(-1), np.empty(samples.shape, np.uint8)
+    out = painted.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        out[start : start + _CHUNK] = table[flat[start : start + _CHUNK]]
+    return painted
+
+
+def _stored(codes: npt.NDArray[np.int_], layout: Layout, shift: int) -> npt.NDArray[np.int_]:
+    """Return the stored value of every pattern of bits: without the unused ones, with its sign."""
+    values = (codes >> shift) & ((1 << layout.bits_stored) - 1)
+    if not layout.signed:
+        return values
+    sign = 1 << (layout.bits_stored - 1)
+    return (values ^ sign) - sign
+
+
+def _padding(
+    codes: npt.NDArray[np.int_], stored: npt.NDArray[np.int_], header: DataSet, layout: Layout
+) -> npt.NDArray[np.bool_]:
+    """Tell which patterns are no picture (PS3.3, C.7.5.1.1.2)."""
+    if Tag.PADDING not in header:
+        return np.zeros(codes.shape, np.bool_)
+    one = header.integer(Tag.PADDING, signed=layout.signed)
+    other = header.integer(Tag.PADDING_LIMIT, one, signed=layout.signed)
+    within: npt.NDArray[np.bool_] = (stored >= min(one, other)) & (stored <= max(one, other))
+    # Some pad with a value that the stored bits cannot hold.
+    beyond: npt.NDArray[np.bool_] = codes == one & ((1 << layout.bits_allocated) - 1)
+    return within | beyond
+
+
+def _modality(values: Values, header: DataSet, layout: Layout) -> Values:
+    """Apply the modality LUT or the rescaling (PS3.3, C.11.1)."""
+    item = header.item(Tag.MODALITY_LUT)
+    if item is not None:
+        return _look_up(item, signed=layout.signed)(values)
+    slope, intercept = header.number(Tag.RESCALE_SLOPE), header.number(Tag.RESCALE_INTERCEPT)
+    if slope == 0:
+        raise header.reader.wrong("its RESCALE SLOPE is zero")
+    values = values * (1.0 if slope is None else slope) + (intercept or 0.0)
+    if not np.isfinite(values).all():
+        raise header.reader.wrong("its RESCALE SLOPE and INTERCEPT lead beyond all numbers")
+    return values
+
+
+def _shown(
+    values: Values, samples: Samples, padding: npt.NDArray[np.bool_], header: DataSet, layout: Layout
+) -> Values:
+    """Return the grey level in [0, 1] of every value: by VOI LUT, window, or what the film itself tells."""
+    item = header.item(Tag.VOI_LUT)
+    if item is not None:
+        look_up = _look_up(item, signed=layout.signed and header.item(Tag.MODALITY_LUT) is None)
+        return np.clip(look_up(values) / ((1 << look_up.bits) - 1), 0, 1)
+    center, width = header.number(Tag.WINDOW_CENTER), header.number(Tag.WINDOW_WIDTH)
+    if center is not None and width is not None:
+        return _windowed(values, center, width, header)
+    if layout.bits_stored <= 8:
+        low, high = float(values.min()), float(values.max())
+    else:
+        low, high = _ends(values, samples, padding)
+    return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
+
+
+def _windowed(values: Values, center: float, width: float, header: DataSet) -> Values:
+    """Apply a window (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    function = header.text(Tag.WINDOW_FUNCTION) or "LINEAR"
+    if function not in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}:
+        raise header.reader.wrong("its WINDOW FUNCTION is not known")
+    if width < 1 if function == "LINEAR" else width <= 0:
+        raise header.reader.wrong("its WINDOW WIDTH is too small")
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    if width == 0:
+        return (values > center).astype(np.float64)
+    return np.clip((values - center) / width + 0.5, 0, 1)
+
+
+def _ends(values: Values, samples: Samples, padding: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Return black and white of a film of more than 8 bits that names no window."""
+    step = math.ceil(math.sqrt(samples.size / _SAMPLE))
+    codes = samples[::step, ::step].reshape(-1)
+    codes = codes[~padding[codes]]
+    if not codes.size:
+        return 0.0, 0.0
+    found = values[codes]
+    low, high = np.percentile(found, PERCENTILES)
+    if low == high:
+        low, high = found.min(), found.max()
+    return float(low), float(high)
+
+
+def _look_up(item: DataSet, *, signed: bool) -> LookUp:
+    """Read a LUT.
+
+    Raises:
+        FilmDamagedError: Its data are shorter than its descriptor says.
+        FilmValueError: Its entries have less than 8 or more than 16 bits.
+    """
+    reader, order = item.reader, item.encoding.order
+    descriptor, data = item.raw(Tag.LUT_DESCRIPTOR), item.raw(Tag.LUT_DATA)
+    if len(descriptor) < 6:
+        raise reader.damaged("a look-up table has no descriptor")
+    count, first, bits = np.frombuffer(descriptor, order + "u2", 3).tolist()
+    count = count or 1 << 16
+    vr = item.elements[Tag.LUT_DESCRIPTOR].vr
+    if first >= 1 << 15 and (vr == b"SS" or (signed and vr != b"US")):
+        first -= 1 << 16
+    if not 8 <= bits <= 16:
+        raise reader.wrong("a look-up table has entries of less than 8 or more than 16 bits")
+    if bits == 8 and count <= len(data) < 2 * count:
+        return LookUp(first, bits, np.frombuffer(data, np.uint8, count).astype(np.float64))
+    if len(data) < 2 * count:
+        raise reader.damaged("a look-up table is shorter than it says")
+    return LookUp(first, bits, np.frombuffer(data, order + "u2", count).astype(np.float64))
