@@ -90,7 +90,7 @@ def test_errors_carry_their_code_and_remedy() -> None:
     done = run("model", "show", "resnet")
     assert done.stderr.splitlines() == [
         "error [config]: there is no network named 'resnet'.",
-        "  Known: baseline.",
+        "  Known: baseline, flagship.",
     ]
     assert done.stdout == ""
 

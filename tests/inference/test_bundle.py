@@ -103,7 +103,7 @@ def test_json_in_another_layout_is_the_same(bundle_folder):
     ("changes", "message"),
     [
         ({"class_names": ["PNEUMONIA", "NORMAL"]}, "class_names"),
-        ({"schema_version": 2}, "schema_version 2"),
+        ({"schema_version": 3}, "schema_version 3"),
         ({"temperature": 0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"temperature": "1"}, "temperature"),

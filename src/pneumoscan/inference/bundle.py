@@ -1,6 +1,6 @@
 """A model bundle: one folder that reads films anywhere, without the training libraries.
 
-    model.onnx           the network: input `film`; outputs `probability`, `logit` and, if it has one, `activation_map`
+    model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`
     model.json           class names, preprocessing, temperature, thresholds, origin, known answers, SHA-256 of the rest
     README.md            the model card
     training_films.txt   optional: SHA-256 of each film file that was trained or chosen on, sorted, one a line
@@ -25,13 +25,17 @@ import numpy.typing as npt
 from pneumoscan.errors import BundleError, NotWritableError, SelfCheckError, UsageError
 from pneumoscan.files import make_folder, sync_folder, write_atomic, write_json, write_problems
 from pneumoscan.inference.spec import (
+    KNOWN_VERSIONS,
     MAP_OUTPUT,
+    OPTIONAL_OUTPUTS,
+    SCHEMA_VERSION,
     BundleSpec,
     SelfCheck,
     probability_of,
     self_check_inputs,
     self_check_of,
 )
+from pneumoscan.inference.trust import DISTANCE_OUTPUT
 
 __all__ = [
     "Bundle",
@@ -59,12 +63,14 @@ class Outputs:
     Attributes:
         logit: float64 (N,), before the temperature.
         probability: float64 (N,), of PNEUMONIA, in [0, 1]: sigmoid(logit / temperature).
-        activation_map: float32 (N, h, w), coarse, unbounded; None if the model has none.
+        activation_map: float32 (N, h, w), coarse, unbounded; its mean is the logit. None if the model has none.
+        distance: float64 (N,), at least 0: how far the film looks from the training films. None if it is not measured.
     """
 
     logit: npt.NDArray[np.float64]
     probability: npt.NDArray[np.float64]
-    activation_map: npt.NDArray[np.float32] | None
+    activation_map: npt.NDArray[np.float32] | None = None
+    distance: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,13 +96,16 @@ class Bundle:
         Raises:
             BundleError: The network fails, or answers with something that is not a finite number a film.
         """
-        names = ["logit", MAP_OUTPUT] if MAP_OUTPUT in self.spec.outputs else ["logit"]
-        results = _run(self.session, names, batch, self.path / MODEL)
-        logit = results[0].astype(np.float64)
-        if logit.shape != (len(batch),) or not np.isfinite(logit).all():
+        names = ["logit", *(name for name in OPTIONAL_OUTPUTS if name in self.spec.outputs)]
+        found = dict(zip(names, _run(self.session, names, batch, self.path / MODEL), strict=True))
+        numbers = {
+            name: found[name].astype(np.float64) for name in ("logit", DISTANCE_OUTPUT) if name in found
+        }
+        if any(value.shape != (len(batch),) or not np.isfinite(value).all() for value in numbers.values()):
             raise BundleError(f"{self.path / MODEL} does not answer with one finite number a film.", _AGAIN)
-        maps = results[1] if len(results) > 1 else None
-        return Outputs(logit, probability_of(logit, self.spec.temperature), maps)
+        logit = numbers["logit"]
+        probability = probability_of(logit, self.spec.temperature)
+        return Outputs(logit, probability, found.get(MAP_OUTPUT), numbers.get(DISTANCE_OUTPUT))
 
     def training_films(self) -> frozenset[str]:
         """Return the SHA-256 of the bytes of each film that was trained or chosen on; empty if it is not told.
@@ -132,7 +141,7 @@ def write_bundle(
     if training_films:
         contents[TRAINING_FILMS] = _hash_lines(training_films)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    values = replace(spec, files=hashes).to_json()
+    values = replace(spec, files=hashes, schema_version=SCHEMA_VERSION).to_json()
     make_folder(out.parent)
     with write_problems(out):
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
@@ -190,7 +199,7 @@ def load_bundle(path: str | os.PathLike[str], *, threads: int = 1, self_check: b
 
 def _read_spec(path: Path) -> BundleSpec:
     values = _read_json(path)
-    if values.get("schema_version") == 1 and values.pop("checksum", None) != _checksum(values):
+    if values.get("schema_version") in KNOWN_VERSIONS and values.pop("checksum", None) != _checksum(values):
         raise BundleError(f"{path} was changed after it was written.", _AGAIN)
     try:
         spec = BundleSpec.from_json(values)
@@ -273,11 +282,12 @@ def _check_answers(bundle: Bundle) -> None:
     """Compare the network's answers, and those of its own `probability` output, with the known ones."""
     path, known = bundle.path / MODEL, bundle.spec.self_check
     batch = self_check_inputs(bundle.spec.preprocessing)
-    names = ["logit", "probability"] + [MAP_OUTPUT] * (MAP_OUTPUT in bundle.spec.outputs)
+    optional = [name for name in OPTIONAL_OUTPUTS if name in bundle.spec.outputs]
+    names = ["logit", "probability", *optional]
     results = _run(bundle.session, names, batch, path)
     if any(len(result) != len(batch) or not np.isfinite(result).all() for result in results):
         raise SelfCheckError(f"{path} answers with numbers that are not finite, or not one a film.", _AGAIN)
-    if results[0].ndim != 1 or results[1].ndim != 1 or (len(results) > 2 and results[2].ndim != 3):
+    if [result.ndim for result in results] != [3 if name == MAP_OUTPUT else 1 for name in names]:
         raise SelfCheckError(
             f"{path} gives outputs of shapes {[result.shape for result in results]}.", _AGAIN
         )

@@ -9,7 +9,8 @@ import numpy as np
 
 from pneumoscan.errors import FilmError
 from pneumoscan.imaging import Film, FilmSource, preprocess, read
-from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.bundle import Bundle, Outputs
+from pneumoscan.inference.trust import doubt
 
 COLUMNS = ("path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model")
 FORMATS = ("csv", "jsonl")
@@ -33,10 +34,11 @@ class PredictionRow:
         path: As it was given; `<bytes>`, `<image>` or `<array>` for what has none.
         status: `ok` or `refused`.
         probability: Of PNEUMONIA, in [0, 1]; None if refused.
-        label: `PNEUMONIA` where `probability >= threshold`, else `NORMAL`; empty if refused.
+        label: `PNEUMONIA` where `probability >= threshold`, else `NORMAL`; `UNSURE` or `NOT_A_CHEST_FILM` where the model
+            should not be trusted (`inference.trust`); empty if refused.
         threshold: The cut-off in [0, 1] that gave the label.
         warnings: Traits under which the probability deserves less trust: `smaller_than_input`, `unusual_shape`,
-            `low_contrast`, `model_of_synthetic_films`.
+            `low_contrast`, `model_of_synthetic_films`, `far_from_training_films`, `near_threshold`.
         error_code: Why it was refused (`pneumoscan.errors`); empty if it was not.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
@@ -92,8 +94,12 @@ def probability_of_film(bundle: Bundle, film: Film) -> float:
 
     The network gets it alone: in a batch the last digits would depend on the neighbours.
     """
-    batch = preprocess(film, bundle.spec.preprocessing)[None, None]
-    return float(bundle.run(batch).probability[0])
+    return float(outputs_of_film(bundle, film).probability[0])
+
+
+def outputs_of_film(bundle: Bundle, film: Film) -> Outputs:
+    """Return all that the network says about one film, as a batch of one."""
+    return bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None])
 
 
 def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> PredictionRow:
@@ -107,9 +113,13 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> Predict
         film = read(source)
     except FilmError as problem:
         return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
-    probability = probability_of_film(bundle, film)
-    label = label_of(bundle, probability, threshold)
-    return PredictionRow(path, "ok", probability, label, threshold, _warnings(film, bundle), "", "", model)
+    outputs = outputs_of_film(bundle, film)
+    probability = float(outputs.probability[0])
+    distance = None if outputs.distance is None else float(outputs.distance[0])
+    doubts = doubt(bundle.spec, probability, distance, threshold)
+    label = doubts.label or label_of(bundle, probability, threshold)
+    warnings = _warnings(film, bundle) + doubts.warnings
+    return PredictionRow(path, "ok", probability, label, threshold, warnings, "", "", model)
 
 
 def _path_of(source: FilmSource) -> str:

@@ -11,14 +11,21 @@ import numpy.typing as npt
 from pneumoscan.errors import BundleError, ConfigError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.trust import DISTANCE_OUTPUT, check_band, check_guard
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+KNOWN_VERSIONS = (1, 2)
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
 REQUIRED_OUTPUTS = ("probability", "logit")
 MAP_OUTPUT = "activation_map"
+OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT)
 _POINT_RATES = ("recall", "specificity", "precision", "f1")
+_POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
+_LATER_KEYS = frozenset({"guard", "calibration", "adaptation"})
+"""A `model.json` may do without them."""
+
 _NEWER = "Update pneumoscan, or export the model again with this release."
 _AGAIN = "Export the model again, or copy the bundle again from where it came."
 
@@ -49,7 +56,8 @@ class BundleSpec:
         preprocessing: What is done to every film before the network.
         temperature: Above 0; probability = sigmoid(logit / temperature).
         thresholds: Operating points by name: `threshold` in [0, 1], `source` (where it was chosen), `n`,
-            `n_positive`, and where known `recall`, `specificity`, `precision`, `f1`.
+            `n_positive`, and where known `recall`, `specificity`, `precision`, `f1`, `recall_ci95`, `specificity_ci95`
+            (low, high) and `unsure_band` (`low`, `high`, `half_width`, `films`, `errors`, `source`; see `trust`).
         default_operating_point: The name of the one that labels films unless another is asked for.
         training: Where the weights come from: `data_sha256`, `n_films`, `n_patients`, `seed`, `val_fraction`, ...
         commit: Of the source code; empty if unknown.
@@ -58,9 +66,14 @@ class BundleSpec:
         pneumoscan_version: Of the release that wrote the bundle.
         parameters: Number of weights.
         self_check: Known answers; see `self_check_of`.
-        outputs: Of the graph, in its order: `probability`, `logit` and, if the model has one, `activation_map`.
+        outputs: Of the graph, in its order: `probability`, `logit` and, if the model has them, `activation_map`, `distance`.
         class_names: Always `NORMAL`, `PNEUMONIA`: the label is the index.
         files: SHA-256 of each file of the bundle by name; `write_bundle` fills it.
+        guard: From which `distance` on a film is `unusual` and `not_a_chest_film`, with the `source` of both and what
+            they were measured to do; None if the model measures no distance.
+        calibration: Log loss, calibration error and Brier score of held-out films `before` and `after` the temperature;
+            None if not told.
+        adaptation: How it did on films where it is used, and what was re-fitted to them; None if that was not looked at.
         schema_version: Of this description.
     """
 
@@ -79,6 +92,9 @@ class BundleSpec:
     outputs: tuple[str, ...] = REQUIRED_OUTPUTS
     class_names: tuple[str, ...] = CLASS_NAMES
     files: Mapping[str, str] = field(default_factory=dict)
+    guard: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    adaptation: Mapping[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -86,6 +102,7 @@ class BundleSpec:
         _check_numbers(self)
         _check_thresholds(self)
         _check_self_check(self.self_check)
+        check_guard(self.guard, tuple(self.outputs))
 
     def threshold(self, operating_point: str | None = None) -> float:
         """Return the cut-off of an operating point, the default one if none is named.
@@ -108,7 +125,8 @@ class BundleSpec:
             values[key] = list(values[key])
         for key in ("logits", "probabilities"):
             values["self_check"][key] = list(values["self_check"][key])
-        return {"schema_version": values.pop("schema_version"), **values}
+        known = {key: value for key, value in values.items() if value is not None or key not in _LATER_KEYS}
+        return {"schema_version": known.pop("schema_version"), **known}
 
     @classmethod
     def from_json(cls, value: object) -> "BundleSpec":
@@ -119,10 +137,12 @@ class BundleSpec:
         """
         values = _mapping(value, "model.json")
         version = values.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in KNOWN_VERSIONS:
             raise BundleError(
-                f"model.json has schema_version {version!r}; known is {SCHEMA_VERSION}.", _NEWER
+                f"model.json has schema_version {version!r}; known are {' and '.join(map(str, KNOWN_VERSIONS))}.",
+                _NEWER,
             )
+        values = {**dict.fromkeys(_LATER_KEYS), **values}
         _check_keys(values, {entry.name for entry in fields(cls)}, "model.json")
         try:
             preprocessing = Preprocessing(**_mapping(values["preprocessing"], "preprocessing"))
@@ -182,11 +202,14 @@ def _check_words(spec: BundleSpec) -> None:
         if not isinstance(getattr(spec, key), str):
             raise BundleError(f"model.json: {key} is not text.", _AGAIN)
     outputs = set(spec.outputs)
-    if not (set(REQUIRED_OUTPUTS) <= outputs <= {*REQUIRED_OUTPUTS, MAP_OUTPUT}) or not spec.name:
+    if not (set(REQUIRED_OUTPUTS) <= outputs <= {*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS}) or not spec.name:
         raise BundleError(
             f"model.json: name {spec.name!r} or outputs {list(spec.outputs)!r} are not legal.", _AGAIN
         )
     _mapping(spec.training, "training")
+    for key in ("calibration", "adaptation"):
+        if getattr(spec, key) is not None:
+            _mapping(getattr(spec, key), key)
     for key in ("licence", "files"):
         if not all(isinstance(text, str) for text in _mapping(getattr(spec, key), key).values()):
             raise BundleError(f"model.json: {key} holds something that is not text.", _AGAIN)
@@ -220,6 +243,12 @@ def _check_thresholds(spec: BundleSpec) -> None:
                 raise BundleError(
                     f"model.json: thresholds.{name}.{key} is {point[key]!r}, not 0 to 1.", _AGAIN
                 )
+        for key in _POINT_INTERVALS:
+            if point.get(key) is not None and not _is_interval(point[key]):
+                raise BundleError(
+                    f"model.json: thresholds.{name}.{key} is {point[key]!r}, not two rates that rise.", _AGAIN
+                )
+        check_band(name, point)
 
 
 def _check_self_check(known: SelfCheck) -> None:
@@ -265,3 +294,9 @@ def _is_number(value: object) -> bool:
 
 def _is_rate(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_interval(value: object) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        return False
+    return all(map(_is_rate, value)) and bool(value[0] <= value[1])

@@ -46,6 +46,10 @@ def model_card(spec: BundleSpec) -> str:
             "",
             f"Default: `{spec.default_operating_point}`. Temperature {spec.temperature:.4f}, fitted on the same views.",
             "",
+            *_calibration(spec),
+            "## When it says that it should not be trusted",
+            "",
+            *_guard(spec),
             "## Use",
             "",
             "    pneumoscan predict film.jpg --model BUNDLE",
@@ -60,3 +64,57 @@ def model_card(spec: BundleSpec) -> str:
             "",
         ]
     )
+
+
+def _calibration(spec: BundleSpec) -> list[str]:
+    facts = spec.calibration
+    if facts is None:
+        return []
+    rows = [
+        f"| {facts[when]['temperature']:.4f} | {facts[when]['log_loss']:.4f} | "
+        f"{facts[when]['expected_calibration_error']:.4f} | {facts[when]['brier_score']:.4f} |"
+        for when in ("before", "after")
+    ]
+    return [
+        f"Probabilities on {facts['n']} {facts['source']}, before and after the temperature:",
+        "",
+        "| temperature | log loss | expected calibration error | Brier score |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _guard(spec: BundleSpec) -> list[str]:
+    """Tell what gets the labels UNSURE and NOT_A_CHEST_FILM, and how often."""
+    lines = []
+    if band := spec.thresholds[spec.default_operating_point].get("unsure_band"):
+        lines += [
+            f"`UNSURE`: at `{spec.default_operating_point}`, probabilities from {band['low']:.3f} to {band['high']:.3f} "
+            f"({band['films']:.1%} of the films and {band['errors']:.0%} of the errors where it was chosen: {band['source']}).",
+            "",
+        ]
+    if guard := spec.guard:
+        alarms = guard.get("false_alarms") or {}
+        told = (
+            ", ".join(f"{name} {share:.2%}" for name, share in alarms.items())
+            or "not measured, too few films"
+        )
+        lines += [
+            f"`UNSURE` where the distance from the training films is {guard['unusual']:.3f} or more, `NOT_A_CHEST_FILM` from "
+            f"{guard['not_a_chest_film']:.3f} on ({guard['source']}). False alarms on held-out films: {told}.",
+            "",
+            "Held-out films, turned:",
+            "",
+            "| | at least UNSURE | NOT_A_CHEST_FILM |",
+            "|---|---|---|",
+            *(
+                f"| {name} | {rates['unusual']:.1%} | {rates['not_a_chest_film']:.1%} |"
+                for name, rates in (guard.get("caught") or {}).items()
+            ),
+            "",
+            "It knows frontal chest films of the kind it was trained on. A picture that looks like one at 32×32 pixels passes; so "
+            "does a film that is only poor, cut or of another part of a similar look.",
+            "",
+        ]
+    return lines or ["It never does: its bundle carries neither a guard nor a band.", ""]

@@ -1,4 +1,4 @@
-"""From a finished run to a bundle: the network as an ONNX graph, its temperature and thresholds, and proof that it agrees."""
+"""From a finished run to a bundle: network and guard as one ONNX graph, temperature, limits, and proof that both runtimes agree."""
 
 import logging
 import warnings
@@ -19,16 +19,23 @@ import pneumoscan
 from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.thresholds import choose_thresholds
+from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
-from pneumoscan.inference.spec import probability_of
+from pneumoscan.inference.spec import MAP_OUTPUT, REQUIRED_OUTPUTS, probability_of
+from pneumoscan.inference.trust import DISTANCE_OUTPUT
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.training.card import model_card
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
+from pneumoscan.training.guard import Guard, fit_guard
+from pneumoscan.training.guard_films import turned_ways
+from pneumoscan.training.limits import calibration_facts, guard_facts, unsure_band
 from pneumoscan.training.run import RunFolder
 
 AGREEMENT = 1e-4
+DISTANCE_AGREEMENT = 1e-3
 AUGMENTED_VIEWS = 4
+MAP_QUANTILE = 0.99
 DEFAULT_OPERATING_POINT = "balanced"
 View = Callable[[Indices], torch.Tensor]
 LICENCE = {
@@ -50,16 +57,41 @@ class Exported:
 
 
 class _Reader(nn.Module):
-    """The network as a reader meets it: probability after the temperature, and the logit before it."""
+    """The network as a reader meets it: probability after the temperature, logit before it, map and distance if there are any."""
 
-    def __init__(self, network: nn.Module, temperature: float) -> None:
+    def __init__(self, network: nn.Module, temperature: float, guard: Guard | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.guard = network, guard
         self.temperature = temperature
+        self.activation_map: Callable[[torch.Tensor], torch.Tensor] | None
+        self.activation_map = getattr(network, "activation_map", None)
 
-    def forward(self, film: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logit = self.network(film)
-        return torch.sigmoid(logit / self.temperature), logit
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `forward` gives, in order."""
+        maps = () if self.activation_map is None else (MAP_OUTPUT,)
+        return (*REQUIRED_OUTPUTS, *maps, *(() if self.guard is None else (DISTANCE_OUTPUT,)))
+
+    def forward(self, film: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found: list[torch.Tensor] = []
+        if self.activation_map is None:
+            logit = self.network(film)
+        else:
+            found.append(self.activation_map(film))
+            logit = found[0].mean((1, 2))
+        if self.guard is not None:
+            found.append(self.guard(film))
+        return torch.sigmoid(logit / self.temperature), logit, *found
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The held-out films through the network: labels (films,), logits (views, films), how the views are told."""
+
+    labels: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float64]
+    told: str
+    patients: npt.NDArray[Any] | None
 
 
 def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Path | None = None) -> Exported:
@@ -67,7 +99,8 @@ def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Pa
 
     Both runtimes read all held-out films and must agree. Temperature and thresholds are chosen on the same films, each as
     it is and, if the run augments, in four augmented views: held-out films look like the training films, new ones do not,
-    and a threshold that fits the former to the last percent is far off for the latter.
+    and a threshold that fits the former to the last percent is far off for the latter. The guard is fitted to the
+    training films; its cut-offs are chosen on the held-out ones.
 
     Args:
         run: A run with `model.safetensors`.
@@ -77,34 +110,35 @@ def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Pa
 
     Raises:
         UsageError, DataDamagedError: The run is not finished, or its weights are damaged.
-        BundleError: The runtimes do not agree to `AGREEMENT` on the probability.
+        BundleError: The runtimes do not agree to `AGREEMENT` on the probability, or on the distance.
     """
     network = build(config.model, config.data.size)
     network.load_state_dict(run.read_weights())
     network.eval()
-    views = _views(films, config)
-    logits = np.stack([_torch_logits(network, films.val, view) for view in views])  # (views, films)
-    y_true = np.tile(films.labels[films.val].astype(np.int64), len(views))
-    temperature = fit_temperature(logits.ravel(), y_true)
-    graph = onnx_graph(network, config.data.size, temperature)
+    held = _held_out(network, films, config)
+    temperature = fit_temperature(held.logits.ravel(), np.tile(held.labels, len(held.logits)))
+    guard = fit_guard(films, seed=config.loop.seed)
+    distance = _distances(guard, films, films.images[films.val])
+    graph = onnx_graph(network, config.data.size, temperature, guard)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    difference = _difference(session, films, probability_of(logits[0], temperature))
-    known = session.run(["logit"], {"film": self_check_inputs(films.preprocessing)})[0]
-    points = choose_thresholds(y_true, probability_of(logits.ravel(), temperature), on=_told(films, views))
+    difference = _difference(session, films, probability_of(held.logits[0], temperature), distance)
     facts = run.read_manifest()
     spec = BundleSpec(
         name=f"{config.preset or config.model.name}-seed{config.loop.seed}",
         preprocessing=films.preprocessing,
         temperature=temperature,
-        thresholds={name: point.to_json() for name, point in points.items()},
+        thresholds=_operating_points(held, temperature),
         default_operating_point=DEFAULT_OPERATING_POINT,
-        training=_training_facts(config, facts),
+        training=_training_facts(config, facts) | _map_facts(network, films, temperature),
         commit=facts.get("commit") or "",
         licence=LICENCE,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         pneumoscan_version=pneumoscan.__version__,
         parameters=count_parameters(network),
-        self_check=self_check_of(known, temperature),
+        self_check=self_check_of(_known_logits(session, films), temperature),
+        outputs=tuple(entry.name for entry in session.get_outputs()),
+        guard=guard_facts(distance, held.patients, _turned_distances(guard, films)),
+        calibration=calibration_facts(held.logits[0], held.labels, temperature),
     )
     folder = out or run.bundle
     hashes = facts.get("film_sha256", [])
@@ -112,15 +146,16 @@ def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Pa
     return Exported(folder, len(films.val), difference, temperature, spec)
 
 
-def onnx_graph(network: nn.Module, size: int, temperature: float) -> bytes:
-    """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,).
+def onnx_graph(network: nn.Module, size: int, temperature: float, guard: Guard | None = None) -> bytes:
+    """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and what else it has.
 
-    The weights are inside; no other file belongs to the graph.
+    A network with a method `activation_map` gives the output of that name, (N, h, w), and its logit is computed from it; a
+    guard gives `distance` (N,). The weights are inside; no other file belongs to the graph.
     """
     # It says of each operator of torchvision that torchvision is not there; nothing here wants it.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     example = torch.zeros(2, 1, size, size)
-    reader = _Reader(network, temperature).eval()
+    reader = _Reader(network, temperature, guard).eval()
     with warnings.catch_warnings():
         # The exporter warns of its own deprecations; none of them concerns the graph.
         warnings.simplefilter("ignore")
@@ -128,13 +163,74 @@ def onnx_graph(network: nn.Module, size: int, temperature: float) -> bytes:
             reader,
             (example,),
             input_names=["film"],
-            output_names=["probability", "logit"],
+            output_names=list(reader.outputs),
             dynamic_shapes={"film": {0: torch.export.Dim("films")}},
             dynamo=True,
             verbose=False,
         )
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    return bytes(_without_traces(program.model_proto).SerializeToString())
+
+
+def _without_traces(model: Any) -> Any:
+    """Clear what the exporter notes about how the graph was made: source lines, with the paths of this machine."""
+    graph = model.graph
+    parts = (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output)
+    for part in parts:
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    return model
+
+
+def _held_out(network: nn.Module, films: TrainingFilms, config: TrainingConfig) -> _HeldOut:
+    views = _views(films, config)
+    logits = np.stack([_torch_logits(network, films.val, view) for view in views]).astype(np.float64)
+    patients = films.patient_ids
+    return _HeldOut(
+        films.labels[films.val].astype(np.int64),
+        logits,
+        _told(films, views),
+        None if patients is None else patients[films.val],
+    )
+
+
+def _operating_points(held: _HeldOut, temperature: float) -> dict[str, dict[str, Any]]:
+    """Choose the operating points and the band around each, on all views of the held-out films."""
+    count, logits = len(held.logits), held.logits.ravel()
+    y_true = np.tile(held.labels, count)
+    points = choose_thresholds(
+        y_true,
+        probability_of(logits, temperature),
+        on=held.told,
+        patient_ids=None if held.patients is None else np.tile(held.patients, count),
+    )
+    return {
+        name: point.to_json()
+        | {"unsure_band": unsure_band(logits, y_true, temperature, point.threshold, held.told)}
+        for name, point in points.items()
+    }
+
+
+def _known_logits(session: onnxruntime.InferenceSession, films: TrainingFilms) -> npt.NDArray[np.float32]:
+    known: npt.NDArray[np.float32] = session.run(["logit"], {"film": self_check_inputs(films.preprocessing)})[
+        0
+    ]
+    return known
+
+
+def _distances(guard: Guard, films: TrainingFilms, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return the guard's distances (n,) of squashed films uint8 (n, S, S)."""
+    with torch.inference_mode():
+        pieces = [
+            guard(torch.from_numpy(normalise(np.ascontiguousarray(piece), films.preprocessing)).unsqueeze(1))
+            for piece in np.array_split(images, max(1, len(images) // 64))
+        ]
+    return torch.cat(pieces).numpy().astype(np.float64)
+
+
+def _turned_distances(guard: Guard, films: TrainingFilms) -> dict[str, npt.NDArray[np.float64]]:
+    ways = turned_ways(films.images[films.val])
+    return {name: _distances(guard, films, images) for name, images in ways.items()}
 
 
 def _views(films: TrainingFilms, config: TrainingConfig) -> Sequence[View]:
@@ -161,21 +257,42 @@ def _torch_logits(network: nn.Module, rows: Indices, view: View) -> npt.NDArray[
 
 
 def _difference(
-    session: onnxruntime.InferenceSession, films: TrainingFilms, expected: npt.NDArray[np.float64]
+    session: onnxruntime.InferenceSession,
+    films: TrainingFilms,
+    expected: npt.NDArray[np.float64],
+    distance: npt.NDArray[np.float64],
 ) -> float:
     """Return the largest difference of ONNX Runtime's probabilities of the held-out films, as they are, to torch's."""
     pieces = [
-        session.run(["probability"], {"film": films.plain(rows).numpy()})[0]
+        session.run(["probability", DISTANCE_OUTPUT], {"film": films.plain(rows).numpy()})
         for rows in micro_batches(films.val, 16)
     ]
-    difference = float(np.abs(np.concatenate(pieces) - expected).max())
-    if not difference <= AGREEMENT:
+    given, measured = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+    difference = float(np.abs(given - expected).max())
+    # Distances have no upper end, so theirs is held against their size; a dark film's contrast is enlarged before.
+    apart = float((np.abs(measured - distance) / (1 + distance)).max())
+    if not (difference <= AGREEMENT and apart <= DISTANCE_AGREEMENT):
         raise BundleError(
-            f"torch and ONNX Runtime differ by {difference:.2g} on the probability of a held-out film "
-            f"(allowed: {AGREEMENT:g}).",
+            f"torch and ONNX Runtime differ by {difference:.2g} on the probability of a held-out film and by "
+            f"{apart:.2g} on its distance (allowed: {AGREEMENT:g} and {DISTANCE_AGREEMENT:g}).",
             "Nothing was exported; please report it with the versions that `pneumoscan doctor` prints.",
         )
     return difference
+
+
+def _map_facts(network: nn.Module, films: TrainingFilms, temperature: float) -> dict[str, float]:
+    """Return where the colours of a heatmap end: what one in a hundred cells of held-out PNEUMONIA maps is above.
+
+    Two digits are enough for the end of a scale.
+    """
+    activation_map = getattr(network, "activation_map", None)
+    positive = films.val[films.labels[films.val] == 1]
+    if activation_map is None or not len(positive):
+        return {}
+    with torch.inference_mode():
+        maps = [activation_map(films.plain(piece)) for piece in micro_batches(positive, 16)]
+    highest = float(np.quantile(torch.cat(maps).numpy() / temperature, MAP_QUANTILE))
+    return {"map_full_scale": float(f"{highest:.2g}")} if highest > 0 else {}
 
 
 def _training_facts(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class TrainingFilms:
         train: int64 rows that are trained on.
         val: int64 rows that are held out, of other patients.
         preprocessing: How a squashed film becomes an input.
+        patient_ids: text (n,), whose films they are; None if that is not known.
     """
 
     images: npt.NDArray[np.uint8]
@@ -30,6 +31,7 @@ class TrainingFilms:
     train: Indices
     val: Indices
     preprocessing: Preprocessing
+    patient_ids: npt.NDArray[np.str_] | None = None
 
     def class_weights(self) -> npt.NDArray[np.float32]:
         """Return n / (2 · n_class) of the training films, for classes 0 and 1."""

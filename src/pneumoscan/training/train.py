@@ -138,6 +138,7 @@ def training_films(
         train=rows(hold.train),
         val=rows(hold.val),
         preprocessing=config.data.preprocessing(),
+        patient_ids=manifest.patient_ids[table.index],
     )
 
 

@@ -1,0 +1,124 @@
+"""When an answer should not be trusted: films unlike those the model knows, and probabilities next to the threshold.
+
+Both limits come with the bundle, chosen on films that were held out of its training. A bundle without them labels every film
+PNEUMONIA or NORMAL.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.errors import BundleError
+
+if TYPE_CHECKING:
+    from pneumoscan.inference.spec import BundleSpec
+
+UNSURE = "UNSURE"
+NOT_A_CHEST_FILM = "NOT_A_CHEST_FILM"
+FAR = "far_from_training_films"
+NEAR = "near_threshold"
+DISTANCE_OUTPUT = "distance"
+_AGAIN = "Export the model again, or copy the bundle again from where it came."
+# A float64 that is neither 0 nor 1 has log-odds within ±37; those of 0 and 1 are put beyond.
+_FARTHEST = 40.0
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What is held against an answer.
+
+    Attributes:
+        label: `NOT_A_CHEST_FILM` or `UNSURE` where the class must not be told; empty where it may be.
+        warnings: `far_from_training_films`, `near_threshold`, whichever holds.
+    """
+
+    label: str
+    warnings: tuple[str, ...]
+
+
+def doubt(spec: "BundleSpec", probability: float, distance: float | None, threshold: float) -> Doubt:
+    """Say what is held against the answer about one film.
+
+    Args:
+        spec: Of the bundle, with or without `guard` and `unsure_band`.
+        probability: Of PNEUMONIA, in [0, 1].
+        distance: At least 0; None if the model measures none.
+        threshold: The cut-off in [0, 1] that is used.
+    """
+    guard = spec.guard if distance is not None else None
+    far = guard is not None and distance is not None and distance >= guard["unusual"]
+    strange = guard is not None and distance is not None and distance >= guard["not_a_chest_film"]
+    band = unsure_band(spec, threshold)
+    near = band is not None and band[0] <= probability <= band[1]
+    warnings = tuple(name for name, holds in ((FAR, far), (NEAR, near)) if holds)
+    if strange:
+        return Doubt(NOT_A_CHEST_FILM, warnings)
+    return Doubt(UNSURE if warnings else "", warnings)
+
+
+def unsure_band(spec: "BundleSpec", threshold: float) -> tuple[float, float] | None:
+    """Return the probabilities between which films are UNSURE; None if the bundle knows no band.
+
+    The band of an operating point goes with its threshold. Another threshold gets the band of the default operating
+    point, moved along on the scale of log-odds. Where the threshold is 0 or 1, no film is near it.
+    """
+    default = spec.thresholds[spec.default_operating_point]
+    # Two points may share a threshold; the default one's band is then the one that is meant.
+    for point in (default, *spec.thresholds.values()):
+        if point["threshold"] == threshold and point.get("unsure_band"):
+            band = point["unsure_band"]
+            return float(band["low"]), float(band["high"])
+    if not default.get("unsure_band") or not 0 < threshold < 1:
+        return None
+    half, middle = float(default["unsure_band"]["half_width"]), log_odds(threshold)
+    return _share(middle - half), _share(middle + half)
+
+
+def log_odds(probability: float) -> float:
+    """Return log(p / (1 - p)) of a probability in [0, 1], kept within ±40."""
+    if probability in {0.0, 1.0}:
+        return _FARTHEST if probability else -_FARTHEST
+    return math.log(probability) - math.log1p(-probability)
+
+
+def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
+    """Raise BundleError unless `guard` is None, or two rising cut-offs of a model that measures the distance."""
+    if guard is None:
+        return
+    values: Mapping[str, Any] = guard if isinstance(guard, Mapping) else {}
+    cuts: list[Any] = [values.get(name) for name in ("unusual", "not_a_chest_film")]
+    if (
+        not all(map(_is_number, cuts))
+        or not 0 < cuts[0] <= cuts[1]
+        or not isinstance(values.get("source"), str)
+    ):
+        raise BundleError(
+            "model.json: guard needs unusual and not_a_chest_film, above 0 and rising, and their source.",
+            _AGAIN,
+        )
+    if DISTANCE_OUTPUT not in outputs:
+        raise BundleError("model.json has a guard, but the model gives no distance.", _AGAIN)
+
+
+def check_band(name: str, point: Mapping[str, Any]) -> None:
+    """Raise BundleError unless an operating point has no `unsure_band`, or one around its threshold."""
+    if point.get("unsure_band") is None:
+        return
+    band: Mapping[str, Any] = point["unsure_band"] if isinstance(point["unsure_band"], Mapping) else {}
+    low, high, half = (band.get(key, math.nan) for key in ("low", "high", "half_width"))
+    numbers = all(map(_is_number, (low, high, half)))
+    if not numbers or not 0 <= low <= point["threshold"] <= high <= 1 or half < 0:
+        raise BundleError(
+            f"model.json: thresholds.{name}.unsure_band needs low ≤ threshold ≤ high in [0, 1] and half_width.",
+            _AGAIN,
+        )
+
+
+def _share(value: float) -> float:
+    small = math.exp(-abs(value))
+    return 1 / (1 + small) if value >= 0 else small / (1 + small)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
