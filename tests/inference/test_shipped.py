@@ -1,0 +1,102 @@
+"""The model in the box: what it promises, and that its map is where its answer comes from."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumoscan.imaging import preprocess, read
+from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.inference.rows import predict_one
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_bundle(pretrained_bundle())
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The heatmap checks of `benchmarks/heatmaps.py`."""
+    pytest.importorskip("onnx")
+    if not BENCHMARKS.is_dir():
+        pytest.skip("the benchmarks are not part of this distribution")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("heatmaps")
+
+
+def inputs(shipped, films: list[np.ndarray]) -> np.ndarray:
+    return np.stack([preprocess(read(film), shipped.spec.preprocessing) for film in films])
+
+
+@pytest.fixture
+def drawn(shipped, draw_film):
+    rng = np.random.default_rng(0)
+    return inputs(shipped, [draw_film(rng=rng, size=(240, 260)) for _ in range(6)])
+
+
+def test_it_is_small_and_whole_and_names_no_machine(shipped):
+    files = list(pretrained_bundle().iterdir())
+    assert sum(path.stat().st_size for path in files) <= 8_000_000
+    assert {path.name for path in files} >= {"model.onnx", "model.json", "README.md"}
+    assert b".py" not in (pretrained_bundle() / "model.onnx").read_bytes()
+
+
+def test_it_has_a_map_a_guard_and_three_operating_points_with_intervals(shipped):
+    assert set(shipped.spec.outputs) == {"probability", "logit", "activation_map", "distance"}
+    assert not shipped.spec.training["synthetic"]
+    assert set(shipped.spec.thresholds) == {"balanced", "sensitivity_98", "best_f1"}
+    for point in shipped.spec.thresholds.values():
+        for name in ("recall", "specificity"):
+            low, high = point[f"{name}_ci95"]
+            assert 0 < low <= point[name] <= high <= 1
+        assert point["source"]
+    assert shipped.spec.thresholds["sensitivity_98"]["recall"] >= 0.98
+
+
+def test_the_mean_of_its_map_is_its_logit(shipped, drawn, checks):
+    assert checks.mean_error(shipped, drawn[:, None]) < 1e-4
+
+
+def test_a_mirrored_film_gets_the_same_answer(shipped, drawn):
+    straight, mirrored = shipped.run(drawn[:, None]), shipped.run(drawn[:, None, :, ::-1].copy())
+    np.testing.assert_allclose(straight.logit, mirrored.logit, atol=1e-3)
+    assert straight.logit.std() > 0.05
+
+
+def test_random_weights_destroy_the_map(shipped, drawn, checks):
+    correlations = [checks.map_correlations(shipped, drawn[:, None], seed) for seed in range(3)]
+    assert np.abs(np.mean(correlations)) < 0.5
+
+
+def test_what_is_no_chest_film_is_called_so(shipped):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (300, 300), np.uint8)
+    ramp = np.linspace(0, 255, 300).astype(np.uint8)[None].repeat(300, axis=0)
+    for film in (noise, ramp):
+        assert predict_one(shipped, film, 0.5).label in {"NOT_A_CHEST_FILM", "UNSURE"}
+
+
+@pytest.mark.real_films
+def test_covering_the_hottest_square_costs_more_than_another(shipped, real_films, checks):
+    paths = sorted((real_films / "train" / "PNEUMONIA").iterdir())[::97]
+    films = inputs(shipped, [np.asarray(read(path).pixels) for path in paths])
+    found = checks.measure(shipped, list(films), np.ones(len(films), np.int64))["deletion"]
+    assert found["films"] >= 30
+    assert found["fall_of_logit_hottest"] > 2 * found["fall_of_logit_random"]
+    assert found["share_of_films_hottest_falls_more"] > 0.7
+
+
+@pytest.mark.real_films
+def test_real_films_turned_or_inverted_are_not_called_chest_films(shipped, real_films):
+    folders = [real_films / "train" / name for name in ("NORMAL", "PNEUMONIA")]
+    pixels = [read(path).pixels for folder in folders for path in sorted(folder.iterdir())[::80]]
+    fine = [predict_one(shipped, film, 0.5).label for film in pixels]
+    assert np.mean([label == "NOT_A_CHEST_FILM" for label in fine]) <= 0.05
+    for change in (np.rot90, lambda x: 255 - x):
+        labels = [predict_one(shipped, np.ascontiguousarray(change(film)), 0.5).label for film in pixels]
+        assert np.mean([label in {"NOT_A_CHEST_FILM", "UNSURE"} for label in labels]) > 0.95
