@@ -167,7 +167,9 @@ def test_batch_norm_reads_with_the_statistics_of_the_weights_that_are_kept(small
         torch.testing.assert_close(value, three.weights[name], rtol=2e-3, atol=2e-4)
 
 
-def test_a_killed_run_with_batch_norm_ends_in_the_same_bytes(small_config, small_films, tmp_path: Path) -> None:
+def test_a_killed_run_with_batch_norm_ends_in_the_same_bytes(
+    small_config, small_films, tmp_path: Path
+) -> None:
     config = small_config(*FLAGSHIP, "loop.ema_decay=0.9", "model.dropout=0.2", "augmentation.tone=0.5")
     whole = fit(config, small_films)
     with pytest.raises(Terminated):

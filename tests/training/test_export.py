@@ -87,7 +87,9 @@ def test_a_network_with_a_map_gives_it_and_the_scale_of_its_colours(small_config
     graph = module.onnx_graph(network, 48, 2.0)
     names = ["probability", "logit", "activation_map"]
     films = small_films.plain(small_films.val)
-    probability, logit, evidence = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(names, {"film": films.numpy()})
+    probability, logit, evidence = onnxruntime.InferenceSession(
+        graph, providers=["CPUExecutionProvider"]
+    ).run(names, {"film": films.numpy()})
     assert evidence.shape == (30, 6, 6)
     np.testing.assert_allclose(evidence.mean((1, 2)), logit, atol=1e-5)
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logit / 2)), atol=1e-6)

@@ -307,9 +307,7 @@ class _Loop:
             calibrate(self.network, inputs)
 
     def _augmented(self, rows: Indices, *, epoch: int) -> torch.Tensor:
-        inputs = self.films.augmented(
-            rows, self.config.augmentation, seed=self.config.loop.seed, epoch=epoch
-        )
+        inputs = self.films.augmented(rows, self.config.augmentation, seed=self.config.loop.seed, epoch=epoch)
         return self.lanes.to_device(inputs)
 
     def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:

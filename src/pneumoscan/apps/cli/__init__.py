@@ -11,7 +11,7 @@ import click
 from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
 
-COMMANDS = ("adapt", "demo", "doctor", "evaluate", "export", "predict", "train", "data", "model")
+COMMANDS = ("adapt", "demo", "doctor", "evaluate", "export", "predict", "study", "train", "data", "model")
 
 
 class Commands(click.Group):
