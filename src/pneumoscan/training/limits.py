@@ -12,7 +12,6 @@ from pneumoscan.inference.trust import log_odds
 
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.01
-STRANGE = 0.005
 LIKELIER_THAN_NOT = math.log(2)
 """The distance at which the guard's small network finds a film as likely wrong as right."""
 
@@ -23,13 +22,9 @@ _BLOCK = 32
 
 def cut_offs(distance: Floats) -> dict[str, float]:
     """Return from where on a film is `unusual` and `not_a_chest_film`, for distances (n,) of held-out films."""
-    unusual = float(np.quantile(distance, 1 - FALSE_ALARMS, method="higher"))
-    strange = float(np.quantile(distance, 1 - STRANGE, method="higher"))
     # A hair above the film that sets it: the cut-off itself counts as far.
-    return {
-        "unusual": float(np.nextafter(unusual, np.inf)),
-        "not_a_chest_film": max(float(np.nextafter(strange, np.inf)), LIKELIER_THAN_NOT),
-    }
+    unusual = float(np.nextafter(np.quantile(distance, 1 - FALSE_ALARMS, method="higher"), np.inf))
+    return {"unusual": unusual, "not_a_chest_film": max(unusual, LIKELIER_THAN_NOT)}
 
 
 def guard_facts(
@@ -48,9 +43,8 @@ def guard_facts(
     return {
         **cuts,
         "source": (
-            f"{len(distance)} held-out training films as they are: unusual is beyond {1 - FALSE_ALARMS:.1%} of them; "
-            f"not_a_chest_film beyond {1 - STRANGE:.1%} of them, and where the guard finds a wrong picture likelier than a chest; "
-            "false_alarms: cut-offs chosen on one half, counted on the other, and the other way round"
+            f"at most {FALSE_ALARMS:.0%} of {len(distance)} held-out training films as they are lie beyond unusual; "
+            "not_a_chest_film is no lower and at least log 2, where the guard finds a picture as likely wrong as right"
         ),
         "n": len(distance),
         "false_alarms": _false_alarms(distance, halves),
