@@ -1,0 +1,183 @@
+"""The figures of the model card: held-out patients, operating points, seeds, calibration, stress. Each comes from a record."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from card_records import Records
+from card_words import interval, not_measured, own, percent, source, table, three
+from pneumoscan.evaluation.stress import FIGURES, readable_name
+from pneumoscan.imaging.perturbation import PERTURBATIONS
+
+LOST = 0.10
+"""A view is named where sensitivity or specificity falls by more than this."""
+
+
+def held_out(records: Records) -> list[str]:
+    m = records.own.metrics
+    counts = m["confusion"]
+    names = {"roc_auc": "area under ROC"} | {
+        name: name for name in ("accuracy", "sensitivity", "specificity", "precision")
+    }
+    rows = [(shown, interval(m[name], m[f"{name}_ci95"])) for name, shown in names.items()]
+    rows += [
+        ("F1", three(m["f1"])),
+        ("Brier score", three(m["brier_score"])),
+        ("calibration error, 15 bins", three(m["expected_calibration_error"])),
+    ]
+    return [
+        "## Figures on held-out patients",
+        "",
+        f"{m['n']} films of {m['n_patients']} patients whose films were not trained on, {m['n_positive']} ({percent(m['prevalence'])}) with pneumonia, at the "
+        f"threshold that the model "
+        f"carries, {three(m['threshold'])}. {counts['fn']} films with pneumonia were missed, {counts['fp']} normal ones called pneumonia.",
+        "",
+        *table(("", "value (95% interval)"), rows),
+        *source(
+            own(records),
+            then="Intervals: the area by bootstrap over patients, the others Wilson's, which take films as independent. To read with them:",
+        ),
+        "",
+        *(f"- {text}" for text in m.get("cautions", ())),
+        "- The films come from the hospital that it learnt from. On films from elsewhere expect less.",
+        "- **The official test folder of the set was not used for any choice and is not among these records.** The program that writes "
+        "this page refuses a record of any split but the held-out one.",
+    ]
+
+
+def operating_points(records: Records) -> list[str]:
+    spec = records.bundle.spec
+    cut = {name: point["source"].partition(", on ") for name, point in spec.thresholds.items()}
+    shared = {tail for _, _, tail in cut.values()}
+    rows = [
+        (
+            f"`{name}`" + (" (default)" if name == spec.default_operating_point else ""),
+            cut[name][0] if len(shared) == 1 else point["source"],
+            three(point["threshold"]),
+            interval(point.get("recall"), point.get("recall_ci95")),
+            interval(point.get("specificity"), point.get("specificity_ci95")),
+        )
+        for name, point in spec.thresholds.items()
+    ]
+    where = shared.pop() if len(shared) == 1 else "the films named as its source"
+    return [
+        "### Operating points",
+        "",
+        f"`--operating-point NAME` takes another. They were chosen, and have their rates, on {where or 'the films named as their source'}.",
+        "",
+        *table(("", "chosen as", "threshold", "sensitivity (95%)", "specificity (95%)"), rows),
+        *source("model.json"),
+    ]
+
+
+def seeds(records: Records) -> list[str]:
+    heading = ["### Over seeds", ""]
+    if len(records.seeds) < 2:
+        return [
+            *heading,
+            *not_measured("The spread over seeds", f"second `metrics.json` in `{records.where}/seed-*`"),
+        ]
+    columns: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+        "area under ROC": lambda m: m["roc_auc"],
+        "accuracy": lambda m: m["accuracy"],
+        "sensitivity": lambda m: m["sensitivity"],
+        "specificity": lambda m: m["specificity"],
+        "stress: mean area": lambda m: m["stress"]["mean"]["roc_auc"],
+        "stress: mean accuracy": lambda m: m["stress"]["mean"]["accuracy"],
+    }
+    values = [[get(record.metrics) for get in columns.values()] for record in records.seeds]
+    rows = [
+        (f"{record.seed}" + (" (shipped)" if record is records.own else ""), *map(three, row))
+        for record, row in zip(records.seeds, values, strict=True)
+    ]
+    rows.append(("mean ± deviation", *(_spread(column) for column in zip(*values, strict=True))))
+    return [
+        *heading,
+        "The same recipe with other random numbers, each at the threshold that it carries; the standard deviation is over the seeds.",
+        "",
+        *table(("seed", *columns), rows),
+        *source(*(f"{records.where}/seed-{record.seed}/metrics.json" for record in records.seeds)),
+    ]
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return "–" if len(known) < 2 else f"{fmean(known):.3f} ± {stdev(known):.3f}"
+
+
+def calibration(records: Records) -> list[str]:
+    facts, heading = records.bundle.spec.calibration, ["### Does a probability mean what it says?", ""]
+    if not facts:
+        return [
+            *heading,
+            *not_measured("Calibration before and after the temperature", "`calibration` in model.json"),
+        ]
+    rows = [
+        (
+            f"{when} (temperature {facts[when]['temperature']:.3f})",
+            *(three(facts[when][name]) for name in ("log_loss", "expected_calibration_error", "brier_score")),
+        )
+        for when in ("before", "after")
+    ]
+    return [
+        *heading,
+        f"One number, the temperature, was fitted to that end. On {facts['n']} {facts['source']} (less is better):",
+        "",
+        *table(("", "log loss", "calibration error", "Brier score"), rows),
+        *source(
+            "model.json",
+            then="Where pneumonia is rarer or commoner than in the set, probabilities are off; `predict --prevalence` says what a call is worth.",
+        ),
+    ]
+
+
+def stress(records: Records) -> list[str]:
+    found = records.own.metrics["stress"]
+    views = {view.name: view.description for view in PERTURBATIONS}
+    rows = [
+        (
+            readable_name(row["perturbation"]),
+            views.get(row["perturbation"], "the films as they are"),
+            interval(row["roc_auc"], row["roc_auc_ci95"]),
+            *(three(row[name]) for name in FIGURES[1:]),
+        )
+        for row in (found["plain"], *found["table"])
+    ]
+    rows.append(
+        (
+            "**mean**",
+            f"of the {len(found['table'])} changed views",
+            *(three(found["mean"][name]) for name in FIGURES),
+        )
+    )
+    rows.append(
+        ("**lowest**", "each figure where it is lowest", *(_lowest(found["worst"][name]) for name in FIGURES))
+    )
+    return [
+        "## The same films seen differently",
+        "",
+        "The held-out films, changed as another machine or another cutting would change them, at the same threshold. A model that "
+        "reads the lungs keeps its figures; a little loss is fair where lung is cut off (crop 70) or detail blurred.",
+        "",
+        *table(
+            ("view", "what is done", "area under ROC (95%)", "accuracy", "sensitivity", "specificity"), rows
+        ),
+        *source(own(records), then=_where_it_fails(found)),
+    ]
+
+
+def _lowest(low: Mapping[str, Any] | None) -> str:
+    return "–" if low is None else f"{three(low['value'])} ({readable_name(low['perturbation'])})"
+
+
+def _where_it_fails(found: Mapping[str, Any]) -> str:
+    parts = []
+    for name in ("sensitivity", "specificity"):
+        plain = found["plain"][name]
+        lost = [row for row in found["table"] if None not in (plain, row[name]) and plain - row[name] > LOST]
+        if lost:
+            falls = ", ".join(f"{three(row[name])} ({readable_name(row['perturbation'])})" for row in lost)
+            parts.append(f"{name} falls from {three(plain)} to {falls}")
+    if not parts:
+        return f"No view takes more than {LOST:.2f} off sensitivity or specificity."
+    return f"**Where it fails** (more than {LOST:.2f} lost): {'; '.join(parts)}. Do not trust the label of films that look so."

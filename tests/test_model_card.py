@@ -1,0 +1,497 @@
+"""The model card: what it says comes from the records, what is missing is told, what is of another model is refused."""
+
+import importlib
+import importlib.util
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscan.evaluation.metrics import evaluate_predictions
+from pneumoscan.evaluation.stress import StressTable
+from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.inference import pretrained
+from pneumoscan.inference.bundle import load_bundle, write_bundle
+from pneumoscan.inference.rows import model_name
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks"
+MODULES = (
+    "model_card",
+    "card_figures",
+    "card_text",
+    "card_words",
+    "card_records",
+    "card_failures",
+    "not_chest",
+)
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "model_card.py").is_file(), reason="the benchmarks are not part of this distribution"
+)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def tiny_bundle() -> ModuleType:
+    path = Path(__file__).parent / "inference" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("tiny_bundle_of_card", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    """A bundle without the optional facts: no guard, no calibration, no config."""
+    tiny = tiny_bundle()
+    write_bundle(tmp_path / "bundle", onnx=tiny.make_onnx(), spec=tiny.make_spec(), readme="# tiny\n")
+    return tmp_path / "bundle"
+
+
+def metrics(*, seed: int = 0, lost: tuple[str, ...] = (), split: str = "held-out") -> dict[str, Any]:
+    """What `evaluate --stress` writes of 80 made-up films; in the views `lost` every film is called PNEUMONIA."""
+    rng = np.random.default_rng(seed)
+    y_true = np.arange(80) % 4 > 0
+    y_prob = np.clip(0.25 + 0.5 * y_true + rng.normal(0, 0.15, 80), 0.01, 0.99)
+    patients = [f"p{number // 2}" for number in range(80)]
+    views = {
+        view.name: np.clip(y_prob + 0.5, 0, 1) if view.name in lost else y_prob for view in PERTURBATIONS
+    }
+    common = {"threshold": 0.5, "patient_ids": patients, "n_bootstrap": 50}
+    plain = evaluate_predictions(y_true, y_prob, split=split, threshold_source="fixed", **common)
+    table = StressTable.from_predictions(y_true, y_prob, views, **common)
+    return {"model": "tiny", **replace(plain, stress=table, cautions=("Only 80 films.",)).to_json()}
+
+
+def write_seed(folder: Path, seed: int, **changes: Any) -> Path:
+    path = folder / f"seed-{seed}"
+    path.mkdir(parents=True)
+    manifest = {
+        "seed": seed,
+        "data_sha256": "0" * 64,
+        "threads": 2,
+        "python": "3.11.7",
+        "machine": {"processor": "AMD EPYC", "cores": 2},
+        "films": {"train": 1234, "val": 80, "refused": 3},
+        "packages": {"torch": "2.13.0"},
+    }
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "history.jsonl").write_text("".join(json.dumps({"seconds": 30.0}) + "\n" for _ in range(7)))
+    (path / "metrics.json").write_text(json.dumps(metrics(seed=seed, **changes)))
+    return path
+
+
+@pytest.fixture
+def records(tmp_path) -> Path:
+    """A folder with the required records alone."""
+    write_seed(tmp_path / "records", 0)
+    return tmp_path / "records"
+
+
+@pytest.fixture
+def optional(records, bundle) -> Callable[[], None]:
+    """Return the function that writes the optional records, but for the failures."""
+
+    def write() -> None:
+        model = model_name(load_bundle(bundle))
+        rates = {"unusual": 0.875, "not_a_chest_film": 0.625}
+        caught = {"unusual": 0.99, "not_a_chest_film": 0.97}
+        good = {"unusual": 0.011, "not_a_chest_film": 0.004}
+        heatmaps = {
+            "films": 783,
+            "mean_of_map_minus_logit": 3e-6,
+            "deletion": {
+                "films": 560,
+                "square": 0.25,
+                "fall_of_logit_hottest": 2.345,
+                "fall_of_logit_random": 0.321,
+                "share_of_films_hottest_falls_more": 0.953,
+            },
+            "random_weights": {
+                "films": 64,
+                "mean_correlation_of_maps": 0.017,
+                "mean_absolute_correlation_of_maps": 0.213,
+            },
+        }
+        guard = {
+            "n_films": 783,
+            "n_pictures": 100,
+            "films_are": "held out by the run",
+            "films": {
+                "as_it_is": good,
+                "pad_20": {"unusual": 0.123, "not_a_chest_film": 0.03},
+                "blurred": good,
+            },
+            "turned": {"rotated_90": caught},
+            "drawn": {"cat": rates, "text_page": caught},
+            "milliseconds": {"without_guard": 3.0, "with_guard": 3.25},
+        }
+        for name, value in (("heatmaps", heatmaps), ("guard", guard)):
+            (records / f"{name}.json").write_text(json.dumps({"model": model, **value}))
+        latency = {"medians": {"one film, one core, ms": 4.567}, "machine": {"processor": "AMD EPYC"}}
+        (records / "latency.json").write_text(json.dumps(latency))
+        write_seed(records, 1)
+
+    return write
+
+
+@pytest.fixture
+def page(load, bundle, records) -> Callable[[], str]:
+    """Return the function that gives the card of the records as they are."""
+
+    def text() -> str:
+        return load("model_card").card(load("card_records").read_records(bundle, records))
+
+    return text
+
+
+# What it says
+
+
+def test_the_sections_stand_in_their_order(page):
+    text = page()
+    assert text.startswith("---\nlicense: other\nlibrary_name: pneumoscan\n")
+    headings = re.findall(r"^##+ (.+)$", text, re.MULTILINE)
+    assert headings == [
+        "What it is for",
+        "What it must not be used for",
+        "How to use it",
+        "The films it learnt from",
+        "What is wrong with the films",
+        "The network",
+        "How it was trained",
+        "Figures on held-out patients",
+        "Operating points",
+        "Over seeds",
+        "Does a probability mean what it says?",
+        "The same films seen differently",
+        "When it says that it does not know",
+        "Does the map show what it looked at?",
+        "Known failures",
+        "Ethical considerations",
+        "Train it again, or adapt it",
+        "What it costs",
+        "Versions",
+    ]
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    assert "\n\n\n" not in text
+
+
+def test_what_is_not_recorded_is_said_to_be_not_measured(page, optional):
+    gone = ("spread over seeds", "turned films", "checks of the map", "time to read a film", "on drawn films")
+    before = page()
+    assert all(re.search(rf"{what}.*: not measured; there is no ", before) for what in gone)
+    optional()
+    after = page()
+    assert re.findall(r"^.*: not measured.*$", after, re.MULTILINE) == [
+        "Calibration before and after the temperature: not measured; there is no `calibration` in model.json.",
+        "When it should not be trusted: not measured; there is no band and no guard in model.json.",
+        "Failures on drawn films: not measured; there is no `results/flagship/failures.json`.",
+    ]
+
+
+def test_the_figures_are_those_of_the_record(page, records):
+    told = json.loads((records / "seed-0" / "metrics.json").read_text())
+    text = page()
+    for name, shown in (("roc_auc", "area under ROC"), ("accuracy", "accuracy"), ("precision", "precision")):
+        low, high = told[f"{name}_ci95"]
+        assert f"| {shown} | {told[name]:.3f} ({low:.3f} to {high:.3f}) |" in text
+    assert f"| Brier score | {told['brier_score']:.3f} |" in text
+    assert "80 films of 40 patients" in text
+    assert (
+        f"{told['confusion']['fn']} films with pneumonia were missed, {told['confusion']['fp']} normal"
+        in text
+    )
+    assert "- Only 80 films." in text
+    assert "1,234 were trained on" in text
+    assert "7 epochs, 3.5 minutes of training steps on 2 threads (AMD EPYC, 2 cores)" in text
+    assert "took 0.1 core-hours" in text  # 3.5 minutes on 2 threads
+    assert "The official test folder of the set was not used for any choice" in text
+
+
+def test_the_optional_figures_are_those_of_their_records(page, optional):
+    optional()
+    text = page()
+    assert "hottest the logit falls by 2.35, elsewhere by 0.32; in 95% of the films" in text
+    assert "differ by at most 3e-06" in text
+    assert "| … in the view that alarms most, pad 20 (should be 0%) | 12.3% | 3.0% |" in text
+    assert "| real films turned or spoilt in 1 ways, mean (should be 100%) | 99.0% | 97.0% |" in text
+    assert "| drawings of 2 other kinds, mean (should be 100%) | 93.2% | 79.8% |" in text
+    assert "| … cat | 87.5% | 62.5% |" in text
+    assert "… text page" not in text
+    assert "Network and guard take 3.25 ms a film, the network alone 3.00." in text
+    assert "- one film, one core, ms: 4.57" in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "fails"),
+    [
+        ({}, False),
+        ({"share_of_films_hottest_falls_more": 0.49}, True),
+        ({"fall_of_logit_hottest": 0.3}, True),
+    ],
+)
+def test_a_map_that_fails_its_check_is_said_to_fail(page, optional, records, changed, fails):
+    optional()
+    deletion = json.loads((records / "heatmaps.json").read_text())["deletion"]
+    change(records / "heatmaps.json", deletion={**deletion, **changed})
+    assert ("The map fails this check." in page()) is fails
+
+
+def test_the_spread_over_seeds_is_mean_and_standard_deviation(page, optional, records):
+    optional()
+    values = [json.loads((records / f"seed-{seed}/metrics.json").read_text())["roc_auc"] for seed in (0, 1)]
+    assert values[0] != values[1]
+    row = next(line for line in page().splitlines() if line.startswith("| mean ± deviation"))
+    assert row.split(" | ")[1] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+
+
+def test_the_views_where_it_fails_are_named(load, bundle, tmp_path):
+    write_seed(tmp_path / "held", 0)
+    write_seed(tmp_path / "lost", 0, lost=("border_masked", "gamma_0_6"))
+    card, read = load("model_card").card, load("card_records").read_records
+    assert "No view takes more than 0.10 off sensitivity or specificity." in card(
+        read(bundle, tmp_path / "held")
+    )
+    text = card(read(bundle, tmp_path / "lost"))
+    told = re.search(r"\*\*Where it fails\*\*.*", text)[0]
+    assert re.search(
+        r"specificity falls from 0\.\d+ to 0\.\d+ \(gamma 0\.6\), 0\.\d+ \(border masked\)\.", told
+    )
+    assert "sensitivity" not in told
+    assert len(re.findall(r"^\| [^|]+ \| the middle \d+% of each side \|", text, re.MULTILINE)) == 2
+
+
+def test_guard_band_and_calibration_are_told(load, bundle, records):
+    module, found = load("model_card"), load("card_records").read_records(bundle, records)
+    spec = found.bundle.spec
+    band = {
+        "low": 0.4321,
+        "high": 0.5678,
+        "half_width": 0.3,
+        "films": 0.031,
+        "errors": 0.5,
+        "source": "made up",
+    }
+    rates = {"log_loss": 0.2, "expected_calibration_error": 0.051, "brier_score": 0.04}
+    spec = replace(
+        spec,
+        outputs=(*spec.outputs, "distance"),
+        guard={
+            "unusual": 0.5,
+            "not_a_chest_film": 0.75,
+            "source": "80 films",
+            "false_alarms": {"unusual": 0.0123, "not_a_chest_film": 0.0045},
+        },
+        thresholds={
+            "balanced": {**spec.thresholds["balanced"], "unsure_band": band, "recall_ci95": [0.8, 0.95]}
+        },
+        calibration={
+            "source": "films",
+            "n": 80,
+            "before": {"temperature": 1.0, **rates},
+            "after": {"temperature": 1.5, **rates, "log_loss": 0.1},
+        },
+    )
+    text = module.card(replace(found, bundle=replace(found.bundle, spec=spec)))
+    assert "a probability from 0.432 to 0.568. There lie 3.1% of the films and 50% of the errors" in text
+    assert "a `distance` of 0.500 or more" in text
+    assert "1.2% at least UNSURE, 0.4% NOT_A_CHEST_FILM" in text
+    assert "| after (temperature 1.500) | 0.100 | 0.051 | 0.040 |" in text
+    assert "| `balanced` (default) | fixed | 0.500 | 0.900 (0.800 to 0.950) | – |" in text
+
+
+def test_settings_that_are_off_are_not_told(load):
+    shown = load("card_text")._shown
+    values = {"crop": 0.4, "crop_aspect": 1.33, "erase": 0.0, "erase_area": 0.1, "flip": None}
+    assert shown(values, None) == {"crop": 0.4, "crop_aspect": 1.33}
+    assert shown(values, ("crop", "absent")) == {"crop": 0.4}
+
+
+def test_the_shortcuts_are_those_of_the_log(load, tmp_path):
+    module = load("card_records")
+    text = module.LOG.read_text(encoding="utf-8")
+    found = module.shortcuts_of(module.LOG)
+    assert set(found) == {"folds", "border", "thumbnail", "file", "brightness"}
+    assert f"border {found['border']}, 20×20 thumbnail {found['thumbnail']}" in text
+    (tmp_path / "log.md").write_text("nothing\n")
+    assert module.shortcuts_of(tmp_path / "log.md") == {}
+
+
+def test_the_example_runs(page, bundle, tmp_path, monkeypatch, draw_film, capsys):
+    monkeypatch.setattr(pretrained, "SHIPPED", bundle)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(draw_film()).save("film.jpeg")
+    exec(re.search(r"```python\n(.*?)```", page(), re.DOTALL)[1], {})
+    assert re.fullmatch(r"\[\[[\d.e-]+ +[\d.e-]+\]\]\n", capsys.readouterr().out)
+
+
+# What it refuses
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("seed-0/metrics.json", {"split": "test"}, "is of the split 'test'"),
+        ("seed-0/metrics.json", {"model": "other"}, "model 'other', the shipped bundle 'tiny'"),
+        ("seed-0/metrics.json", {"threshold": 0.4}, "threshold 0.4"),
+        ("seed-0/manifest.json", {"data_sha256": "1" * 64}, "data_sha256"),
+        ("seed-0/manifest.json", {"seed": 5}, "holds a run of seed 5"),
+        ("seed-1/metrics.json", {"split": "test"}, "is of the split 'test'"),
+        ("heatmaps.json", {"model": "tiny@000000000000"}, "is of tiny@000000000000"),
+        ("guard.json", {"model": None}, "is of None"),
+    ],
+)
+def test_a_record_of_something_else_is_refused(load, bundle, records, optional, name, values, message):
+    optional()
+    module = load("card_records")
+    module.read_records(bundle, records)
+    change(records / name, **values)
+    with pytest.raises(module.RecordError, match=re.escape(message)):
+        module.read_records(bundle, records)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.jsonl", "manifest.json"])
+def test_the_record_of_the_shipped_seed_is_required(load, bundle, records, optional, name):
+    optional()
+    (records / "seed-1" / name).unlink()  # of another seed it may be missing
+    module = load("card_records")
+    load("model_card").card(module.read_records(bundle, records))
+    (records / "seed-0" / name).unlink()
+    with pytest.raises(module.RecordError, match=rf"seed-0/{name} is missing"):
+        module.read_records(bundle, records)
+
+
+def test_figures_without_the_views_are_refused(load, bundle, records):
+    told = json.loads((records / "seed-0/metrics.json").read_text())
+    del told["stress"]
+    (records / "seed-0/metrics.json").write_text(json.dumps(told))
+    module = load("card_records")
+    with pytest.raises(module.RecordError, match="without stress"):
+        module.read_records(bundle, records)
+
+
+# Failures on drawn films
+
+
+@pytest.mark.parametrize(
+    ("should_be", "says", "kind"),
+    [
+        ("PNEUMONIA", "NORMAL", "missed"),
+        ("NORMAL", "PNEUMONIA", "false alarm"),
+        ("NOT_A_CHEST_FILM", "NORMAL", "taken for a chest film"),
+        ("NOT_A_CHEST_FILM", "PNEUMONIA", "taken for a chest film"),
+        ("PNEUMONIA", "NOT_A_CHEST_FILM", "not taken for a chest film"),
+        ("PNEUMONIA", "PNEUMONIA", None),
+        ("NORMAL", "UNSURE", None),
+        ("NOT_A_CHEST_FILM", "refused", None),
+        ("NOT_A_CHEST_FILM", "NOT_A_CHEST_FILM", None),
+    ],
+)
+def test_what_counts_as_a_failure(load, should_be, says, kind):
+    assert load("card_failures").kind_of(should_be, says) == kind
+
+
+def test_the_failures_shown_are_of_every_kind_and_differ(load):
+    module = load("card_failures")
+
+    def failure(kind: str, number: int, view: str, probability: float) -> Any:
+        return module.Failure(
+            kind, "phantom with pneumonia", number, view, "PNEUMONIA", "NORMAL", probability
+        )
+
+    many = [failure("false alarm", number, view, 0.9) for number in range(4) for view in ("plain", "flipped")]
+    surest, same_view = failure("missed", 7, "pad_20", 0.01), failure("missed", 8, "pad_20", 0.02)
+    other_view = failure("missed", 9, "blurred", 0.2)
+    chosen = module.choose([*many, same_view, surest, other_view], 4)
+    assert chosen[:2] == [surest, other_view]
+    assert {case.kind for case in chosen[2:]} == {"false alarm"}
+    assert len({case.number for case in chosen}) == 4
+    assert len({case.view for case in chosen}) == 4
+    # A third kind has one view only: its second picture is shown after all others.
+    twins = [failure("taken for a chest film", number, "skull", 0.99) for number in (1, 2)]
+    mixed = module.choose([surest, other_view, *twins, *many[:2]], 6)
+    assert [case.view for case in mixed] == ["pad_20", "blurred", "flipped", "plain", "skull", "skull"]
+    assert twins[1] not in module.choose([surest, other_view, *twins, *many[:2]], 5)
+    assert module.choose([surest], 4) == [surest]
+    assert module.choose([], 4) == []
+
+
+def test_the_search_finds_what_the_model_gets_wrong(load, bundle, records, page, monkeypatch):
+    module, main = load("card_failures"), load("model_card")
+    monkeypatch.setattr(module, "PATIENTS", 1)
+    monkeypatch.setattr(module, "PICTURES", 1)
+    main.write_failures(bundle, records)
+    record, png = json.loads((records / "failures.json").read_text()), (records / "failures.png").read_bytes()
+    # This network has no guard, so nothing can be NOT_A_CHEST_FILM, and one colour is refused by the reader.
+    assert {name: sum(counts.values()) for name, counts in record["counts"].items()} == dict(
+        zip(module.GROUPS, (11, 11, 6, 17), strict=True)
+    )
+    assert record["counts"]["drawing of no chest"]["NOT_A_CHEST_FILM"] == 0
+    assert record["counts"]["drawing of no chest"]["refused"] == 2
+    assert record["failures"]["taken for a chest film"] == 6 + 17 - 2
+    assert 0 < len(record["cases"]) <= 6
+    assert all(module.kind_of(case["should_be"], case["says"]) == case["kind"] for case in record["cases"])
+    assert len(png) <= 400_000
+    picture = Image.open(io.BytesIO(png))
+    assert picture.width > 400
+    text = page()
+    assert "](results/flagship/failures.png)" in text
+    assert f"1. *{record['cases'][0]['kind']}*: {module.told(record['cases'][0])}. Should be" in text
+    again, same = module.search(load_bundle(bundle))
+    assert (json.loads(json.dumps(again)), same) == (record, png)
+    (records / "failures.png").write_bytes(png[:-1])
+    with pytest.raises(load("card_records").RecordError, match="is not the picture"):
+        page()
+
+
+# The command
+
+
+def test_the_check_tells_a_page_that_is_out_of_date(load, bundle, records, tmp_path, monkeypatch, capsys):
+    module = load("model_card")
+    monkeypatch.setattr(load("card_failures"), "PATIENTS", 1)
+    out = tmp_path / "CARD.md"
+    given = ["--model", str(bundle), "--records", str(records), "--out", str(out)]
+    assert module.main([*given, "--check"]) == 1
+    assert module.main(given) == 0
+    assert module.main([*given, "--check"]) == 0
+    assert not capsys.readouterr().out
+    change(records / "seed-0/metrics.json", accuracy=0.123)
+    assert module.main([*given, "--check"]) == 1
+    assert "+| accuracy | 0.123" in capsys.readouterr().err
+    (records / "seed-0/metrics.json").unlink()
+    assert module.main(given) == 1
+    assert "is missing" in capsys.readouterr().err
+
+
+def test_the_card_of_the_shipped_model_is_up_to_date(load):
+    if not (pretrained.SHIPPED / "model.json").is_file():
+        pytest.skip("the model that comes with the package is not there")
+    module = load("model_card")
+    assert module.difference(pretrained.SHIPPED, module.FOLDER, module.CARD) == ""
+    text = module.CARD.read_text(encoding="utf-8")
+    assert text.count("\n") <= 280
+    assert (module.FOLDER / "failures.png").stat().st_size <= 400_000
+    assert "(MODEL_CARD.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
