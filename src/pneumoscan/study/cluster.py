@@ -1,0 +1,98 @@
+"""Trials on a cluster, by Ray: the same tasks and answers as on this machine.
+
+Where the environment variable RAY_ADDRESS names a cluster, its machines work; the study's folder and the films must be
+where all of them find them, at the same paths. Otherwise Ray is started on this machine, on its loopback address only.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pneumoscan.errors import MissingDependencyError, PneumoscanError
+from pneumoscan.study.launchers import Begun
+from pneumoscan.study.trial import Answer, Task
+from pneumoscan.study.worker import error_from
+
+
+class OnRay:
+    """Trials as tasks of Ray, each with as many of its CPUs as the trial has lanes.
+
+    Args:
+        jobs: How many trials at once, where Ray is started on this machine.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+
+    def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
+        """Run the tasks, as many at once as the cluster has room for; see `launchers.Launcher`."""
+        if not tasks:
+            return
+        ray = _ray()
+        lanes = int(tasks[0].config["loop"]["lanes"])
+        gpus = int(tasks[0].config["loop"]["device"] == "cuda")
+        _start(ray, cpus=self._jobs * lanes)
+        try:
+            remote = ray.remote(max_retries=1)(_perform).options(num_cpus=lanes, num_gpus=gpus)
+            left = list(tasks)
+            running: dict[Any, Task] = {}
+            while left or running:
+                while left and len(running) < _places(ray, lanes, gpus):
+                    task = left.pop(0)
+                    begun(task.name)
+                    running[remote.remote(task.to_text())] = task
+                (handle, *_), _ = ray.wait(list(running), num_returns=1)
+                yield _answer(ray, handle, running.pop(handle))
+        finally:
+            ray.shutdown()
+
+
+def _places(ray: Any, lanes: int, gpus: int) -> int:
+    """Return how many trials the cluster's machines have room for now; it may grow."""
+    there = ray.cluster_resources()
+    return max(1, int(there.get("GPU", 0)) if gpus else int(there.get("CPU", 0) // lanes))
+
+
+def _perform(text: str) -> str:
+    """Do a task in a worker of Ray; an error that concerns every trial comes back as text too."""
+    from pneumoscan.study.trial import Task, perform
+
+    try:
+        return perform(Task.from_text(text)).to_text()
+    except PneumoscanError as problem:
+        told = {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
+        return json.dumps(told)
+
+
+def _answer(ray: Any, handle: Any, task: Task) -> Answer:
+    try:
+        line: str = ray.get(handle)
+    except ray.exceptions.RayError as problem:
+        return Answer(task.name, "failed", f"{type(problem).__name__}: {str(problem).splitlines()[0]}")
+    if line.startswith('{"error"'):
+        raise error_from(line)
+    return Answer.from_text(line)
+
+
+def _ray() -> Any:
+    """Import Ray, set up so that it reports to nobody and, where it is started here, listens to this machine only."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not os.environ.get("RAY_ADDRESS"):
+        # What Ray does on Windows and macOS: without it, it listens on every address of the machine.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ImportError:
+        raise MissingDependencyError(
+            "Ray is not installed.", 'Run `pip install "pneumoscan[cluster]"`, or leave out --launcher.'
+        ) from None
+    return ray
+
+
+def _start(ray: Any, *, cpus: int) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)

@@ -1,0 +1,211 @@
+"""A whole study: from the plan to the last record; killed at any instant, the next call goes on."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pneumoscan.errors import ConfigError, DataDamagedError
+from pneumoscan.files import locked, write_atomic, write_json
+from pneumoscan.study.films import StudyFilms, open_films
+from pneumoscan.study.launchers import Here, Launcher, Processes
+from pneumoscan.study.plan import Plan, read_plan
+from pneumoscan.study.records import (
+    StudyFacts,
+    StudyFolder,
+    facts_of,
+    read_facts,
+    read_record,
+    write_held_out,
+)
+from pneumoscan.study.trial import Answer, Task
+from pneumoscan.study.trials import Machine, Planned, confirmations, first_trials, unique
+from pneumoscan.training.engine import resolve
+from pneumoscan.training.lanes import usable_cores
+
+LAUNCHERS = ("local", "ray")
+Decoding = Callable[[int, int], None]
+
+
+class Watcher(Protocol):
+    """Who wants to know how a study goes; every method may do nothing. They are called from several threads."""
+
+    def planned(self, trials: Sequence[Planned], ended: Sequence[str]) -> None:
+        """These trials are to be done, in this order; those of the names in `ended` are."""
+
+    def begun(self, name: str) -> None:
+        """A trial is begun, or gone on with."""
+
+    def ended(self, answer: Answer) -> None:
+        """A trial has ended."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line happened."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a study is to be run.
+
+    Attributes:
+        data: The films.
+        out: The study's folder, for the records.
+        work: Folder for checkpoints and weights; None: `OUT/work`.
+        jobs: Trials at once, on this machine.
+        launcher: One of `LAUNCHERS`.
+        only: Names of sections; none named: all.
+        seeds: At least so many for every variant; 0: as planned.
+        cache: Folder of the film cache; None: the usual one.
+    """
+
+    data: Path
+    out: Path
+    work: Path | None = None
+    jobs: int = 1
+    launcher: str = "local"
+    only: tuple[str, ...] = ()
+    seeds: int = 0
+    cache: Path | None = None
+
+    @property
+    def work_folder(self) -> Path:
+        """Where checkpoints and weights lie."""
+        return (self.work or self.out / "work").absolute()
+
+
+def run_study(
+    plan_file: Path, order: Order, watcher: Watcher, *, decoding: Decoding | None = None
+) -> list[Answer]:
+    """Run what is left of a study.
+
+    Returns:
+        The answers of this call's trials; those that were there already have none.
+
+    Raises:
+        ConfigError: The plan is unsound, or a section of that name is not in it.
+        DataDamagedError: The films are not those that the study was begun with.
+        LockedError: Another process works on this study.
+        PneumoscanError: See `trial.perform`, `open_films`.
+        KeyboardInterrupt, Terminated: Those that ran wrote a checkpoint.
+    """
+    plan, text = read_plan(plan_file)
+    check_sections(plan, order.only)
+    with locked(order.work_folder / ".lock", what=f"the study in {order.out}"):
+        folder = StudyFolder(order.out)
+        facts = _begin(folder, plan, text, order, watcher, decoding)
+        first = unique(first_trials(plan, facts.ground, seeds=order.seeds, only=order.only))
+        answers = _run(folder, facts, first, [], order, watcher)
+        scores = _scores(folder, first)
+        further = confirmations(plan, facts.ground, scores, seeds=order.seeds, only=order.only)
+        done = {planned.trial.name for planned in first}
+        second = [planned for planned in unique(further) if planned.trial.name not in done]
+        return answers + _run(folder, facts, second, first, order, watcher)
+
+
+def check_sections(plan: Plan, only: Sequence[str]) -> None:
+    """Raise ConfigError unless every name is that of a section."""
+    known = [section.name for section in plan.sections]
+    for name in only:
+        if name not in known:
+            raise ConfigError(f"there is no section {name!r}.", f"The plan has {', '.join(known)}.")
+
+
+def machine_of(plan: Plan, jobs: int) -> Machine:
+    """Return how trials compute on this machine: each of `jobs` trials has its share of the cores."""
+    config = plan.baseline_config()
+    loop = resolve(config).loop
+    lanes = config.loop.lanes or (1 if loop.device == "cuda" else max(1, usable_cores() // jobs))
+    return Machine(lanes=lanes, precision=loop.precision, device=loop.device)
+
+
+def _begin(
+    folder: StudyFolder,
+    plan: Plan,
+    text: bytes,
+    order: Order,
+    watcher: Watcher,
+    decoding: Decoding | None,
+) -> StudyFacts:
+    """Open the films in every size the plan has, and write down or check what all trials share."""
+    known = read_facts(folder)
+    machine = known.ground.machine if known else machine_of(plan, order.jobs)
+    films = _open_all(plan, order, decoding)
+    facts = facts_of(films, machine)
+    if known and known != facts:
+        raise DataDamagedError(
+            f"the films or the hold-out are not those that the study in {order.out} was begun with.",
+            "Put the same films there, leave data.val_fraction and data.split_seed, or choose another folder.",
+        )
+    if known and machine != machine_of(plan, order.jobs):
+        watcher.note(
+            f"trials go on with {machine.lanes} lanes in {machine.precision} on {machine.device}, as the study was begun"
+        )
+    write_atomic(folder.plan, text)
+    write_held_out(folder, films)
+    write_json(folder.facts, facts.to_json())
+    return facts
+
+
+def _open_all(plan: Plan, order: Order, decoding: Decoding | None) -> StudyFilms:
+    """Decode the films in every size, so that no trial has to, and return those of the baseline."""
+    base = plan.baseline_config().data
+    others = {plan.config_of(s, variant).data for s in plan.sections for variant in s.variants} - {base}
+    for data in sorted(others, key=lambda data: data.size):
+        open_films(order.data, data, cache=order.cache, progress=decoding)
+    return open_films(order.data, base, cache=order.cache, progress=decoding)
+
+
+def _run(
+    folder: StudyFolder,
+    facts: StudyFacts,
+    planned: Sequence[Planned],
+    before: Sequence[Planned],
+    order: Order,
+    watcher: Watcher,
+) -> list[Answer]:
+    """Run those of the planned trials that have not ended; `before` are done and only shown."""
+    every = [*before, *planned]
+    ended = [each.trial.name for each in every if folder.is_ended(each.trial.name)]
+    watcher.planned(every, ended)
+    tasks = [_task(each, facts, order) for each in planned if each.trial.name not in ended]
+    answers = []
+    with closing(_launcher(order).map(tasks, watcher.begun)) as stream:  # type: ignore[type-var]
+        for answer in stream:
+            watcher.ended(answer)
+            answers.append(answer)
+    return answers
+
+
+def _task(planned: Planned, facts: StudyFacts, order: Order) -> Task:
+    trial = planned.trial
+    return Task(
+        key=trial.key,
+        seed=trial.seed,
+        config=trial.config.model_dump(mode="json"),
+        data=str(order.data.absolute()),
+        cache=str(order.cache.absolute()) if order.cache else "",
+        out=str(order.out.absolute()),
+        work=str(order.work_folder),
+        data_sha256=facts.ground.data_sha256,
+        held_out_sha256=facts.ground.held_out_sha256,
+    )
+
+
+def _launcher(order: Order) -> Launcher:
+    if order.launcher == "ray":
+        from pneumoscan.study.cluster import OnRay
+
+        return OnRay(order.jobs)
+    return Here() if order.jobs == 1 else Processes(order.jobs)
+
+
+def _scores(folder: StudyFolder, planned: Sequence[Planned]) -> dict[str, float]:
+    """Return what the best variants are chosen by, of the trials that are done."""
+    found = {}
+    for each in planned:
+        record = read_record(folder, each.trial.name)
+        score = record.score() if record is not None else None
+        if score is not None:
+            found[each.trial.name] = score
+    return found

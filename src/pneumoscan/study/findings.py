@@ -1,0 +1,238 @@
+"""What the records of a study say, gathered from its folder alone."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import UsageError
+from pneumoscan.study.compare import COMPARED, Comparison, Difference
+from pneumoscan.study.plan import BASELINE, Plan, Section, parse_plan
+from pneumoscan.study.records import (
+    StudyFacts,
+    StudyFolder,
+    TrialRecord,
+    read_facts,
+    read_held_out,
+    read_record,
+)
+from pneumoscan.study.trials import Planned, Trial, confirmations, first_trials, groups, setting, trial_of
+
+
+@dataclass(frozen=True)
+class VariantFindings:
+    """A variant and its trials.
+
+    Attributes:
+        name: `baseline` for the baseline.
+        title: For tables and legends; says so where it is the baseline itself.
+        change: Settings that are not the baseline's: name → value.
+        why: The reason for it.
+        expect: What was expected.
+        trial: Its trial with seed 0.
+        records: Those that ended, by seed.
+        missing: Names of planned trials that have not ended.
+        differences: To the baseline, by figure; empty for the baseline.
+    """
+
+    name: str
+    title: str
+    change: Mapping[str, Any]
+    why: str
+    expect: str
+    trial: Trial
+    records: tuple[TrialRecord, ...]
+    missing: tuple[str, ...]
+    differences: Mapping[str, Difference]
+
+    @property
+    def done(self) -> tuple[TrialRecord, ...]:
+        """The records with figures."""
+        return tuple(record for record in self.records if record.status == "done")
+
+    @property
+    def broken(self) -> tuple[TrialRecord, ...]:
+        """The records without figures: diverged or failed."""
+        return tuple(record for record in self.records if record.status != "done")
+
+    def mean(self, figure: Callable[[TrialRecord], float | None]) -> float | None:
+        """Return a figure's mean over the done seeds; None if there is none or it is not defined for one of them."""
+        values = [figure(record) for record in self.done]
+        known = [value for value in values if value is not None]
+        return fmean(known) if known and len(known) == len(values) else None
+
+
+@dataclass(frozen=True)
+class SectionFindings:
+    """A section and its variants.
+
+    Attributes:
+        section: As planned.
+        variants: In the plan's order.
+        groups: The variants by group, in order; one group of no name where the section names no setting.
+    """
+
+    section: Section
+    variants: tuple[VariantFindings, ...]
+    groups: Mapping[str, tuple[VariantFindings, ...]]
+
+    @property
+    def best(self) -> VariantFindings | None:
+        """The variant that all seeds together place first: by the mean AUC of the changed views."""
+        scored = [(variant.mean(TrialRecord.score), variant) for variant in self.variants]
+        known = [(score, -place) for place, (score, _) in enumerate(scored) if score is not None]
+        return self.variants[-max(known)[1]] if known else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A study's plan and records.
+
+    Attributes:
+        plan: As it was last given.
+        facts: What all trials share.
+        y_true: int64 (n,), of the held-out films.
+        baseline: The baseline.
+        sections: In the plan's order.
+        planned: Every trial at its places, those that confirm among them.
+        comparison: All done trials.
+    """
+
+    plan: Plan
+    facts: StudyFacts
+    y_true: npt.NDArray[np.int64]
+    baseline: VariantFindings
+    sections: tuple[SectionFindings, ...]
+    planned: tuple[Planned, ...]
+    comparison: Comparison
+
+    def variants(self) -> Iterator[tuple[str, VariantFindings]]:
+        """Yield (section, variant), the baseline first."""
+        yield BASELINE, self.baseline
+        for found in self.sections:
+            for variant in found.variants:
+                yield found.section.name, variant
+
+    def records(self) -> list[TrialRecord]:
+        """Return every record once, in the plan's order."""
+        return list({r.name: r for _, variant in self.variants() for r in variant.records}.values())
+
+
+def gather(folder: StudyFolder) -> Findings:
+    """Read a study's folder.
+
+    Raises:
+        UsageError: There is no study.
+        DataDamagedError: A record is damaged.
+        ConfigError: The plan in it no longer fits this version's settings.
+    """
+    facts = read_facts(folder)
+    if facts is None or not folder.plan.exists():
+        raise UsageError(f"{folder.path} holds no study.", "Run one with `pneumoscan study PLAN`.")
+    plan = parse_plan(folder.plan.read_bytes(), str(folder.plan))
+    y_true, patients = read_held_out(folder)
+    first = first_trials(plan, facts.ground)
+    records = _read_all(folder, first)
+    scores = {
+        each.trial.name: score
+        for each in first
+        if (record := _find(records, each.trial)) is not None and (score := record.score()) is not None
+    }
+    planned = [*first, *confirmations(plan, facts.ground, scores)]
+    every = [record for seeds in records.values() for record in seeds.values()]
+    comparison = Comparison.of(every, y_true, patients)
+    gatherer = _Gatherer(plan, facts, records, planned, comparison)
+    return Findings(
+        plan=plan,
+        facts=facts,
+        y_true=y_true,
+        baseline=gatherer.baseline(),
+        sections=tuple(gatherer.section(section) for section in plan.sections),
+        planned=tuple(planned),
+        comparison=comparison,
+    )
+
+
+def films_per_second(record: TrialRecord) -> float | None:
+    """Return the median over a trial's epochs of the films it trained on in a second."""
+    speeds = record.origin.get("films_per_second") or []
+    return float(median(speeds)) if speeds else None
+
+
+@dataclass(frozen=True)
+class _Gatherer:
+    plan: Plan
+    facts: StudyFacts
+    records: Mapping[str, Mapping[int, TrialRecord]]
+    planned: Sequence[Planned]
+    comparison: Comparison
+
+    def baseline(self) -> VariantFindings:
+        told = self.plan.baseline
+        trial = trial_of(self.plan.baseline_config(), 0, self.facts.ground)
+        return self._variant(BASELINE, BASELINE, trial, told.why, told.expect)
+
+    def section(self, section: Section) -> SectionFindings:
+        variants = []
+        for variant in section.variants:
+            trial = trial_of(self.plan.config_of(section, variant), 0, self.facts.ground)
+            variants.append(self._variant(section.name, variant.name, trial, variant.why, variant.expect))
+        places = groups(self.plan, section)
+        return SectionFindings(
+            section,
+            tuple(variants),
+            {name: tuple(variants[place] for place in group) for name, group in places.items()},
+        )
+
+    def _variant(self, section: str, name: str, trial: Trial, why: str, expect: str) -> VariantFindings:
+        base = trial_of(self.plan.baseline_config(), 0, self.facts.ground)
+        records = self.records.get(trial.key, {})
+        wanted = [each.trial for each in self.planned if (each.section, each.variant) == (section, name)]
+        found = {figure: self.comparison.difference(trial.key, base.key, figure) for figure in COMPARED}
+        same = trial.key == base.key and name != BASELINE
+        return VariantFindings(
+            name=name,
+            title=f"{name} (the baseline)" if same else name,
+            change=_changed(trial, base),
+            why=why,
+            expect=expect,
+            trial=trial,
+            records=tuple(records[seed] for seed in sorted(records)),
+            missing=tuple(each.name for each in wanted if each.seed not in records),
+            differences={figure: each for figure, each in found.items() if each is not None},
+        )
+
+
+def _changed(trial: Trial, base: Trial) -> dict[str, Any]:
+    """Return the settings in which a trial's config differs from the baseline's."""
+    found = {}
+    for table, settings in trial.config.model_dump(mode="json").items():
+        if isinstance(settings, dict):
+            for key, value in settings.items():
+                dotted = f"{table}.{key}"
+                try:
+                    before = setting(base.config, dotted)
+                except AttributeError:
+                    before = None
+                if (list(before) if isinstance(before, tuple) else before) != value:
+                    found[dotted] = value
+    return found
+
+
+def _read_all(folder: StudyFolder, first: Sequence[Planned]) -> dict[str, dict[int, TrialRecord]]:
+    """Return every record of the plan's configs, whatever seed it has: key → seed → record."""
+    keys = dict.fromkeys(each.trial.key for each in first)
+    found: dict[str, dict[int, TrialRecord]] = {}
+    for key in keys:
+        for place in sorted((folder.path / "trials").glob(f"{key}-seed*")):
+            record = read_record(folder, place.name)
+            if record is not None:
+                found.setdefault(key, {})[record.seed] = record
+    return found
+
+
+def _find(records: Mapping[str, Mapping[int, TrialRecord]], trial: Trial) -> TrialRecord | None:
+    return records.get(trial.key, {}).get(trial.seed)

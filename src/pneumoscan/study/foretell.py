@@ -1,0 +1,140 @@
+"""What a study is about to do and how long that will take, for the dry run and for whoever watches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumoscan.data.layouts import load_manifest
+from pneumoscan.study.estimate import PUBLIC_SET, Pace, Sizes, mean_seconds, pace_of, seconds_of
+from pneumoscan.study.execute import check_sections, machine_of
+from pneumoscan.study.plan import Plan, read_plan
+from pneumoscan.study.records import StudyFacts, StudyFolder, TrialRecord, read_facts, read_record
+from pneumoscan.study.trials import Ground, Planned, first_trials, slots, unique
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the dry run.
+
+    Attributes:
+        title: Which trial.
+        seconds: How long it will take; what it took, if it has ended.
+        status: `done`, `diverged`, `failed`, or empty.
+        places: Names of the sections it stands in.
+    """
+
+    title: str
+    seconds: float
+    status: str
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A dry run.
+
+    Attributes:
+        entries: One for each trial, in order.
+        jobs: Trials at once.
+        pace: What the times rest on.
+        sizes: Films trained on and held out.
+        assumed: Whether no films were named, so that those of the public set are assumed.
+    """
+
+    entries: tuple[Entry, ...]
+    jobs: int
+    pace: Pace
+    sizes: Sizes
+    assumed: bool
+
+    @property
+    def left(self) -> tuple[Entry, ...]:
+        """The entries that are still to be trained."""
+        return tuple(entry for entry in self.entries if entry.status in {"", "failed"})
+
+    @property
+    def seconds_left(self) -> float:
+        """How long those will take, several at once."""
+        return sum(entry.seconds for entry in self.left) / self.jobs
+
+
+def foretell(
+    plan_file: Path,
+    *,
+    data: Path | None = None,
+    out: Path | None = None,
+    jobs: int = 1,
+    only: Sequence[str] = (),
+    seeds: int = 0,
+) -> Forecast:
+    """Say what `execute.run_study` would do; no film is decoded and nothing is written.
+
+    Raises:
+        ConfigError: The plan is unsound, or has no such section.
+        LayoutError: `data` has no layout that is known.
+        DataDamagedError: A record in `out` is damaged.
+    """
+    plan, _ = read_plan(plan_file)
+    check_sections(plan, only)
+    folder = None if out is None else StudyFolder(out)
+    facts = read_facts(folder) if folder is not None else None
+    sizes = _sizes(plan, data, facts)
+    ground = facts.ground if facts else Ground(machine_of(plan, jobs), "", "")
+    every = first_trials(plan, ground, seeds=seeds, only=only)
+    planned = unique(every)
+    records = _records(folder, planned)
+    pace = pace_of(planned, records.values(), sizes)
+    entries = [_entry(each, every, records.get(each.trial.name), pace, sizes) for each in planned]
+    confirming = _confirming(plan, ground, pace, sizes, seeds, only)
+    return Forecast((*entries, *confirming), jobs, pace, sizes, assumed=data is None and facts is None)
+
+
+def seconds_left(
+    folder: StudyFolder, facts: StudyFacts, planned: Sequence[Planned], ended: Sequence[str], jobs: int
+) -> float:
+    """Return how long the planned trials that have not ended will take, by the records there are."""
+    sizes = Sizes(facts.train, facts.held_out)
+    records = [record for name in ended if (record := read_record(folder, name)) is not None]
+    pace = pace_of(planned, records, sizes)
+    left = [each for each in unique(planned) if each.trial.name not in set(ended)]
+    return sum(seconds_of(each.trial, pace, sizes) for each in left) / jobs
+
+
+def _sizes(plan: Plan, data: Path | None, facts: StudyFacts | None) -> Sizes:
+    if facts is not None:
+        return Sizes(facts.train, facts.held_out)
+    if data is None:
+        return PUBLIC_SET
+    count = len(load_manifest(data).of_split("train"))
+    held_out = round(count * plan.baseline_config().data.val_fraction)
+    return Sizes(count - held_out, held_out)
+
+
+def _records(folder: StudyFolder | None, planned: Sequence[Planned]) -> dict[str, TrialRecord]:
+    if folder is None:
+        return {}
+    found = ((each.trial.name, read_record(folder, each.trial.name)) for each in planned)
+    return {name: record for name, record in found if record is not None}
+
+
+def _entry(
+    planned: Planned, every: Sequence[Planned], record: TrialRecord | None, pace: Pace, sizes: Sizes
+) -> Entry:
+    name = planned.trial.name
+    places = dict.fromkeys(each.section for each in every if each.trial.name == name)
+    if record is not None and record.status != "failed":
+        spent = sum(record.origin.get("seconds", ())) + record.origin.get("judging_seconds", 0.0)
+        return Entry(planned.title, spent, record.status, tuple(places))
+    seconds = seconds_of(planned.trial, pace, sizes)
+    return Entry(planned.title, seconds, "" if record is None else "failed", tuple(places))
+
+
+def _confirming(
+    plan: Plan, ground: Ground, pace: Pace, sizes: Sizes, seeds: int, only: Sequence[str]
+) -> Iterator[Entry]:
+    for slot in slots(plan, ground, seeds=seeds, only=only):
+        best = f"the best of {slot.group}" if slot.group else "the best"
+        seconds = mean_seconds(slot.trials, pace, sizes)
+        for number in range(slot.seeds):
+            title = f"{slot.section} / {best}, further seed {number + 1} of {slot.seeds}"
+            yield Entry(title, seconds, "", (slot.section,))

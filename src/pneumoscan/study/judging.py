@@ -1,0 +1,144 @@
+"""What a trained network is worth on the held-out films: as they are at every threshold, and seen differently."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from pneumoscan.evaluation.intervals import weighted_roc_auc
+from pneumoscan.evaluation.stress import StressTable, perturbed
+from pneumoscan.evaluation.thresholds import best_f1, threshold_table
+from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.spec import probability_of
+from pneumoscan.models.registry import build
+from pneumoscan.study.films import StudyFilms
+from pneumoscan.training.config import TrainingConfig
+from pneumoscan.training.engine import VALIDATION_BATCH
+from pneumoscan.training.films import micro_batches
+from pneumoscan.training.lanes import Lanes
+
+THRESHOLD = 0.5
+RESAMPLES = 400
+_AT_ONCE = 256
+
+Floats = npt.NDArray[np.float64]
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a network says of the held-out films, and what that is worth.
+
+    Attributes:
+        figures: JSON types: `n`, `n_positive`, `val_loss`, `accuracy`, `sensitivity`, `specificity` (at 0.5),
+            `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`).
+        logits: float32 (n,), of the films as they are.
+        stress_draws: float64 (RESAMPLES,): the mean area under ROC of the changed views in each resample of
+            `patient_weights`; NaN where a resample lacks a class.
+    """
+
+    figures: dict[str, Any]
+    logits: Logits
+    stress_draws: Floats
+
+
+def judge_network(
+    config: TrainingConfig, weights: Mapping[str, torch.Tensor], films: StudyFilms
+) -> Judgement:
+    """Judge trained weights as their validation did: in the run's precision, micro-batches and lanes.
+
+    Args:
+        config: Of the run, resolved.
+        weights: By name.
+        films: Whose hold-out is read.
+    """
+    network = build(config.model, config.data.size)
+    network.load_state_dict(dict(weights))
+    network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes:
+        plain = _plain_logits(lanes, films)
+        views = _view_logits(lanes, films)
+    y_true = films.held_out_labels
+    return Judgement(
+        figures=_figures(y_true, plain, views),
+        logits=plain,
+        stress_draws=_stress_draws(y_true, views, films.held_out_patients),
+    )
+
+
+def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Floats:
+    """Return how often each film stands in each resample of patients: float64 (resamples, n), always the same draws.
+
+    Because they are the same for every trial, trials can be compared resample by resample.
+    """
+    owners = np.unique(np.array(patients), return_inverse=True)[1]
+    count = int(owners.max()) + 1
+    drawn = np.random.default_rng(0).integers(0, count, size=(resamples, count))
+    counts = np.stack([np.bincount(row, minlength=count) for row in drawn])
+    return np.asarray(counts[:, owners], dtype=np.float64)
+
+
+def _plain_logits(lanes: Lanes, films: StudyFilms) -> Logits:
+    pieces = micro_batches(films.films.val, VALIDATION_BATCH)
+    return torch.cat(lanes.logits(pieces, films.films.plain)).numpy()
+
+
+def _view_logits(lanes: Lanes, films: StudyFilms) -> dict[str, Logits]:
+    images, rows = films.films.images, films.films.val
+    found = {}
+    for view in PERTURBATIONS:
+        parts = [
+            _logits_of(lanes, perturbed(images[rows[start : start + _AT_ONCE]], view), films)
+            for start in range(0, len(rows), _AT_ONCE)
+        ]
+        found[view.name] = np.concatenate(parts)
+    return found
+
+
+def _logits_of(lanes: Lanes, images: npt.NDArray[np.uint8], films: StudyFilms) -> Logits:
+    def inputs(rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(normalise(images[rows], films.films.preprocessing)).unsqueeze(1)
+
+    pieces = micro_batches(np.arange(len(images), dtype=np.int64), VALIDATION_BATCH)
+    return torch.cat(lanes.logits(pieces, inputs)).numpy()
+
+
+def _figures(y_true: npt.NDArray[np.int64], plain: Logits, views: dict[str, Logits]) -> dict[str, Any]:
+    from sklearn.metrics import average_precision_score
+
+    prob = probability_of(plain, 1.0)
+    stress = StressTable.from_predictions(
+        y_true,
+        prob,
+        {name: probability_of(logits, 1.0) for name, logits in views.items()},
+        threshold=THRESHOLD,
+        n_bootstrap=0,
+    )
+    rows = threshold_table(y_true, prob)
+    labels = torch.from_numpy(y_true.astype(np.float32))
+    return {
+        "n": int(y_true.size),
+        "n_positive": int(y_true.sum()),
+        "val_loss": float(F.binary_cross_entropy_with_logits(torch.from_numpy(plain), labels)),
+        "accuracy": stress.plain.accuracy,
+        "sensitivity": stress.plain.sensitivity,
+        "specificity": stress.plain.specificity,
+        "roc_auc": stress.plain.roc_auc,
+        "average_precision": float(average_precision_score(y_true, prob)),
+        "best_f1": asdict(best_f1(rows)),
+        "thresholds": [asdict(row) for row in rows],
+        "stress": stress.to_json(),
+    }
+
+
+def _stress_draws(
+    y_true: npt.NDArray[np.int64], views: dict[str, Logits], patients: tuple[str, ...]
+) -> Floats:
+    weights = patient_weights(patients)
+    areas = [weighted_roc_auc(y_true, logits.astype(np.float64), weights) for logits in views.values()]
+    return np.asarray(np.mean(areas, axis=0), dtype=np.float64)

@@ -1,0 +1,155 @@
+"""Where trials run: in this process, in several processes of this machine, or on a cluster.
+
+A launcher takes tasks and gives answers as they end. Every way calls the same `trial.perform`, and what goes to another
+process is text.
+"""
+
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from typing import Protocol
+
+from pneumoscan.errors import PneumoscanError
+from pneumoscan.study.trial import Answer, Task, perform
+from pneumoscan.study.worker import error_from
+
+Begun = Callable[[str], None]
+
+
+class Launcher(Protocol):
+    """Something that runs trials."""
+
+    def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
+        """Run every task and yield the answers in the order in which they end.
+
+        Args:
+            tasks: In the order in which they are begun.
+            begun: Called with a trial's name when it is begun, as far as that is known.
+
+        Raises:
+            PneumoscanError: Something that concerns every trial; those that run are stopped after a checkpoint.
+        """
+
+
+class Here:
+    """One trial after the other, in this process."""
+
+    def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
+        """Run the tasks; see `Launcher`."""
+        for task in tasks:
+            begun(task.name)
+            yield perform(task)
+
+
+class Processes:
+    """Several processes of this machine, each with one trial at a time.
+
+    Args:
+        jobs: How many; each trial uses the lanes of its config.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+
+    def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
+        """Run the tasks; see `Launcher`."""
+        workers = [_Worker() for _ in range(min(self._jobs, len(tasks)))]
+        free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in workers:
+            free.put(worker)
+
+        def work(task: Task) -> Answer:
+            worker = free.get()
+            try:
+                begun(task.name)
+                return worker.ask(task)
+            finally:
+                free.put(worker)
+
+        pool = ThreadPoolExecutor(max(1, len(workers)), "trial")
+        try:
+            for done in as_completed([pool.submit(work, task) for task in tasks]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.stop()
+            for worker in workers:
+                worker.wait()
+            pool.shutdown()
+            for worker in workers:
+                worker.close()
+
+
+class _Worker:
+    """A process that does the tasks on its stdin; it ends with its parent, by itself."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def ask(self, task: Task) -> Answer:
+        """Send a task and wait for its answer; a process that died costs its trial only."""
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(task.to_text() + "\n")
+            process.stdin.flush()
+        line = process.stdout.readline()
+        if line.startswith('{"error"'):
+            raise error_from(line)
+        if line:
+            return Answer.from_text(line)
+        number = process.wait()
+        self.close()
+        if self._stopped:
+            raise PneumoscanError("the study was stopped.")
+        return Answer(task.name, "failed", f"its process ended with {number}")
+
+    def stop(self) -> None:
+        """Ask the process to end after a checkpoint; no other is begun."""
+        with self._lock:
+            self._stopped = True
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait for the process to end; one that hangs is killed."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """Let go of the pipes of a process that has ended."""
+        if self._process is None:
+            return
+        for pipe in (self._process.stdin, self._process.stdout):
+            # What was written to a process that died cannot be flushed.
+            with suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+
+    def _running(self) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._stopped:
+                raise PneumoscanError("the study was stopped.")
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "pneumoscan.study.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    # Ctrl-C is for the study's own process, which then asks this one to end.
+                    start_new_session=True,
+                )
+            return self._process

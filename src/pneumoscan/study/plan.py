@@ -1,0 +1,223 @@
+"""The plan of a study: a TOML file with the baseline, the sections and their variants, checked before anything runs."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pneumoscan.errors import ConfigError
+from pneumoscan.training.config import TrainingConfig, legal_keys, load_config
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+Text = Annotated[str, Field(min_length=1)]
+Epoch = Annotated[int, Field(ge=1)]
+
+BASELINE = "baseline"
+# A variant that changed these would be judged on other films, or belong to the machine and not to the method.
+FIXED = (
+    "data.val_fraction",
+    "data.split_seed",
+    "loop.seed",
+    "loop.lanes",
+    "loop.device",
+    "loop.checkpoint_seconds",
+    "preset",
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Variant(_Part):
+    """One small change.
+
+    Attributes:
+        name: In lower case; unique in its section.
+        change: Settings by their dotted names, laid over the baseline and the section's change.
+        why: The reason for it, thought before.
+        expect: What should come out, thought before.
+        seeds: How many seeds; 0 leaves it to the section.
+    """
+
+    name: Name
+    change: dict[str, Any] = {}
+    why: Text
+    expect: Text
+    seeds: int = Field(0, ge=0, le=50)
+
+
+class Section(_Part):
+    """A question and the variants that answer it.
+
+    Attributes:
+        name: In lower case; unique.
+        title: Of the report's section.
+        question: What is asked.
+        variants: In the order they are shown; `[[section.variant]]` in the file.
+        change: Settings of all variants of the section.
+        seeds: How many seeds a variant has that does not say so itself; 0 leaves it to the study.
+        confirm_best: How many seeds the best variant gets, once all have their first; 0 or 1 confirms none.
+        confirm_best_by: A setting; the best of each of its values is confirmed, and each value is a row of graphs.
+        reads_epochs: Epochs at which the metrics are read from one run, for a graph against `reads_setting`.
+        reads_setting: A setting with numbers, the horizontal axis of that graph.
+        reads_patience: Patiences of early stopping, in epochs; the report tells what each would have saved.
+    """
+
+    name: Name
+    title: Text
+    question: Text
+    variants: tuple[Variant, ...] = Field(alias="variant", min_length=1)
+    change: dict[str, Any] = {}
+    seeds: int = Field(0, ge=0, le=50)
+    confirm_best: int = Field(0, ge=0, le=50)
+    confirm_best_by: str = ""
+    reads_epochs: tuple[Epoch, ...] = ()
+    reads_setting: str = ""
+    reads_patience: tuple[Epoch, ...] = ()
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _refuse_doubles([variant.name for variant in self.variants], f"section {self.name!r}")
+        for key in ("confirm_best_by", "reads_setting"):
+            setting = getattr(self, key)
+            if setting and setting not in legal_keys():
+                raise ValueError(f"section {self.name!r}: {key} names no setting: {setting!r}")
+        if bool(self.reads_epochs) != bool(self.reads_setting):
+            raise ValueError(f"section {self.name!r}: reads_epochs and reads_setting go together")
+        return self
+
+
+class Baseline(_Part):
+    """What everything is compared with.
+
+    Attributes:
+        title: Of the report's section.
+        question: What is asked of it.
+        why: Why it is as it is.
+        expect: What should come out, thought before.
+        seeds: How many seeds.
+    """
+
+    title: Text = "The baseline"
+    question: Text
+    why: Text
+    expect: Text
+    seeds: int = Field(3, ge=1, le=50)
+
+
+class Study(_Part):
+    """The study as a whole.
+
+    Attributes:
+        name: In lower case.
+        title: Of the report.
+        about: One paragraph for the report.
+        preset: Whose config the baseline is.
+        change: Settings laid over the preset, for the baseline and every variant.
+        seeds: How many seeds a variant has where neither it nor its section says so.
+    """
+
+    name: Name
+    title: Text
+    about: str = ""
+    preset: str = "baseline"
+    change: dict[str, Any] = {}
+    seeds: int = Field(1, ge=1, le=50)
+
+
+class Plan(_Part):
+    """A whole plan; `study`, `baseline` and `[[section]]` are the tables of the file."""
+
+    study: Study
+    baseline: Baseline
+    sections: tuple[Section, ...] = Field((), alias="section")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _refuse_doubles([BASELINE, *(section.name for section in self.sections)], "the plan")
+        return self
+
+    def baseline_config(self) -> TrainingConfig:
+        """Return the baseline's config, with seed 0."""
+        return _config(self.study.preset, self.study.change, "study")
+
+    def config_of(self, section: Section, variant: Variant) -> TrainingConfig:
+        """Return a variant's config, with seed 0."""
+        place = f"section {section.name!r}, variant {variant.name!r}"
+        for key in (*section.change, *variant.change):
+            if key in FIXED:
+                raise ConfigError(f"{place}: {key} is the same for the whole study.", "Leave it out.")
+        return _config(self.study.preset, {**self.study.change, **section.change, **variant.change}, place)
+
+    def seeds_of(self, section: Section, variant: Variant) -> int:
+        """Return how many seeds a variant is trained with from the start."""
+        return variant.seeds or section.seeds or self.study.seeds
+
+
+def read_plan(path: Path) -> tuple[Plan, bytes]:
+    """Read a plan and check every setting in it.
+
+    Returns:
+        The plan, and the file's bytes.
+
+    Raises:
+        ConfigError: The file is not there or not TOML, a key or setting is unknown, a value is illegal, two names or
+            two variants of a section are the same.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise ConfigError(f"cannot read {path}: {problem.strerror}.", "Check the path.") from None
+    return parse_plan(data, str(path)), data
+
+
+def parse_plan(data: bytes, name: str) -> Plan:
+    """Return the plan that a file's bytes hold; `name` is for the messages. Raises as `read_plan`."""
+    try:
+        plan = Plan.model_validate(tomllib.loads(data.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{name} is not TOML: {problem}.") from None
+    except ValidationError as problem:
+        raise ConfigError(f"{name}: {_first(problem)}") from None
+    plan.baseline_config()
+    for section in plan.sections:
+        _refuse_same_configs(plan, section)
+    return plan
+
+
+def _config(preset: str, change: dict[str, Any], place: str) -> TrainingConfig:
+    # JSON of what a TOML file can hold is TOML again.
+    assignments = [f"{key}={json.dumps(value)}" for key, value in change.items()]
+    try:
+        return load_config(preset, None, assignments)
+    except ConfigError as problem:
+        raise ConfigError(f"{place}: {problem.message}", problem.remedy) from None
+
+
+def _refuse_same_configs(plan: Plan, section: Section) -> None:
+    seen: dict[str, str] = {}
+    for variant in section.variants:
+        config = plan.config_of(section, variant).model_dump_json()
+        if config in seen:
+            raise ConfigError(
+                f"section {section.name!r}: {variant.name!r} is the same as {seen[config]!r}.",
+                "Leave one out.",
+            )
+        seen[config] = variant.name
+
+
+def _refuse_doubles(names: list[str], place: str) -> None:
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise ValueError(f"{place} has two of the name {doubles[0]!r}")
+
+
+def _first(problem: ValidationError) -> str:
+    error = problem.errors()[0]
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"there is no key {place!r} in a plan."
+    return f"{place + ': ' if place else ''}{error['msg'].removeprefix('Value error, ')}."

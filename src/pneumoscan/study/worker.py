@@ -1,0 +1,68 @@
+"""A process that does trials: a task a line on stdin, an answer a line on stdout.
+
+It ends when its stdin does, so that nothing trains on after the study's own process was killed.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import NoReturn, TextIO
+
+from pneumoscan import errors
+from pneumoscan.errors import PneumoscanError, Terminated
+
+
+def main() -> int:
+    """Do tasks until stdin ends; returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    # Whatever a library prints must not stand between the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    try:
+        while (text := tasks.get()) is not None:
+            _answer(text, answers)
+    except Terminated:
+        return 143
+    return 0
+
+
+def error_from(line: str) -> PneumoscanError:
+    """Return the error that a worker's line tells of."""
+    told = json.loads(line)
+    kind = getattr(errors, told["error"], PneumoscanError)
+    error: PneumoscanError = kind(told["message"], told["remedy"])
+    return error
+
+
+def _answer(text: str, answers: TextIO) -> None:
+    # Imported here: the line that tells of a missing library must get out.
+    from pneumoscan.study.trial import Task, perform
+
+    try:
+        told = perform(Task.from_text(text)).to_text()
+    except PneumoscanError as problem:
+        told = json.dumps(
+            {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
+        )
+    print(told, file=answers, flush=True)
+
+
+def _read(tasks: "queue.SimpleQueue[str | None]") -> None:
+    for line in sys.stdin:
+        tasks.put(line)
+    tasks.put(None)
+    # The study's process is gone, or wants no more: a trial in progress writes a checkpoint and ends.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The same study on a cluster's engine: two workers of Ray on this machine, on its loopback address."""
+
+from pathlib import Path
+
+import pytest
+
+from pneumoscan.study import cluster
+from pneumoscan.study.execute import Order, run_study
+from pneumoscan.study.trial import Answer
+
+
+class Quiet:
+    """A watcher that remembers the answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    def planned(self, trials, ended) -> None: ...
+
+    def begun(self, name) -> None: ...
+
+    def ended(self, answer) -> None:
+        self.answers.append(answer)
+
+    def note(self, text) -> None: ...
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pneumoscan.errors import MissingDependencyError
+
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"pneumoscan\[cluster\]"):
+        cluster._ray()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_two_workers_of_ray_leave_the_same_records(
+    finished_study, tmp_path: Path, records_of, monkeypatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'pneumoscan[cluster]'")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    out, films, notes = finished_study
+    watcher = Quiet()
+    order = Order(films, tmp_path / "ray", jobs=2, launcher="ray", cache=out.parent / "cache")
+    run_study(out / "study.toml", order, watcher)
+    assert sorted(answer.name for answer in watcher.answers) == sorted(
+        answer.name for answer in notes.answers
+    )
+    assert records_of(tmp_path / "ray") == records_of(out)
+    processes = {
+        path.read_text().split('"process": ')[1].split(",")[0]
+        for path in (tmp_path / "ray").rglob("origin.json")
+    }
+    assert len(processes) >= 2

@@ -1,0 +1,96 @@
+"""Which trials a plan needs, in which order, and which are confirmed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pneumoscan.study.plan import Plan, read_plan
+from pneumoscan.study.trials import (
+    Ground,
+    Machine,
+    confirmations,
+    first_trials,
+    slots,
+    trial_of,
+    unique,
+)
+
+GROUND = Ground(Machine(1, "float32", "cpu"), "films", "held out")
+
+
+@pytest.fixture
+def plan(plan_file: Path) -> Plan:
+    return read_plan(plan_file)[0]
+
+
+def test_a_config_that_two_sections_share_is_trained_once(plan: Plan) -> None:
+    planned = first_trials(plan, GROUND)
+    names = {each.variant: each.trial.name for each in planned if each.trial.seed == 0}
+    assert names["as-it-is"] == names["baseline"]
+    assert len(planned) == 7
+    assert len(unique(planned)) == 6
+
+
+def test_the_baseline_comes_first_then_every_sections_first_seed(plan: Plan) -> None:
+    order = [(each.section, each.trial.seed) for each in unique(first_trials(plan, GROUND))]
+    assert order == [
+        ("baseline", 0), ("depth", 0), ("rates", 0), ("rates", 0), ("rates", 0), ("baseline", 1),
+    ]  # fmt: skip
+
+
+def test_a_trials_identity_is_config_films_and_hold_out_but_not_its_seed(plan: Plan) -> None:
+    config = plan.baseline_config()
+    trial = trial_of(config, 0, GROUND)
+    assert trial.key == trial_of(config, 1, GROUND).key
+    assert trial.name != trial_of(config, 1, GROUND).name
+    patient = config.loop.model_copy(update={"checkpoint_seconds": 99.0})
+    assert trial.key == trial_of(config.model_copy(update={"loop": patient}), 0, GROUND).key
+    others = (
+        trial_of(config, 0, replace(GROUND, machine=Machine(2, "float32", "cpu"))),
+        trial_of(config, 0, replace(GROUND, data_sha256="other films")),
+        trial_of(config, 0, replace(GROUND, held_out_sha256="other patients")),
+        trial_of(config.model_copy(update={"loop": config.loop.model_copy(update={"epochs": 3})}), 0, GROUND),
+    )
+    assert len({trial.key, *(other.key for other in others)}) == 5
+
+
+def test_the_best_of_each_group_gets_its_further_seeds(plan: Plan) -> None:
+    names = {each.variant: each.trial.name for each in first_trials(plan, GROUND) if each.trial.seed == 0}
+    scores = {names["fifth-block"]: 0.9, names["baseline"]: 0.8, names["adam"]: 0.6, names["sgd"]: 0.7}
+    found = confirmations(plan, GROUND, scores)
+    assert [(each.variant, each.trial.seed) for each in found] == [
+        ("fifth-block", 1),
+        ("adam", 1),
+        ("sgd", 1),
+    ]
+
+
+def test_a_trial_without_a_score_is_never_the_best_and_a_group_without_one_has_none(plan: Plan) -> None:
+    names = {each.variant: each.trial.name for each in first_trials(plan, GROUND) if each.trial.seed == 0}
+    assert confirmations(plan, GROUND, {}) == []
+    found = confirmations(plan, GROUND, {names["sgd"]: 0.1})
+    assert [each.variant for each in found] == ["sgd"]
+
+
+def test_of_equals_the_first_is_confirmed(plan: Plan) -> None:
+    names = {each.variant: each.trial.name for each in first_trials(plan, GROUND) if each.trial.seed == 0}
+    equal = dict.fromkeys(names.values(), 0.5)
+    assert [each.variant for each in confirmations(plan, GROUND, equal)] == ["fifth-block", "adam", "sgd"]
+
+
+def test_only_and_seeds_narrow_and_widen(plan: Plan) -> None:
+    only = first_trials(plan, GROUND, only=["depth"])
+    assert {each.section for each in only} == {"baseline", "depth"}
+    more = first_trials(plan, GROUND, seeds=3)
+    assert all(
+        sorted(each.trial.seed for each in more if (each.section, each.variant) == place) == [0, 1, 2]
+        for place in {(each.section, each.variant) for each in more}
+    )
+    assert slots(plan, GROUND, seeds=3) == []
+
+
+def test_the_dry_run_counts_what_will_be_confirmed(plan: Plan) -> None:
+    assert [(slot.section, slot.group, slot.seeds) for slot in slots(plan, GROUND)] == [
+        ("depth", "", 1), ("rates", "adam", 1), ("rates", "sgd", 1),
+    ]  # fmt: skip
