@@ -14,6 +14,7 @@ from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.models.registry import build
 from pneumoscan.training import export as module
 from pneumoscan.training.export import export
+from pneumoscan.training.graph import onnx_graph
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_network_with_a_map_gives_it_and_the_scale_of_its_colours(small_config
     torch.manual_seed(0)
     network = build(config.model, config.data.size).eval()
     torch.nn.init.normal_(network.head.weight)
-    graph = module.onnx_graph(network, 48, 2.0)
+    graph = onnx_graph(network, 48, 2.0)
     names = ["probability", "logit", "activation_map"]
     films = small_films.plain(small_films.val)
     probability, logit, evidence = onnxruntime.InferenceSession(
@@ -101,7 +102,7 @@ def test_a_network_with_a_map_gives_it_and_the_scale_of_its_colours(small_config
 
 def test_a_graph_says_nothing_of_the_machine_that_made_it(small_config):
     network = build(small_config().model, 48).eval()
-    graph = module.onnx_graph(network, 48, 1.0)
+    graph = onnx_graph(network, 48, 1.0)
     assert b".py" not in graph
     assert b"/" + b"site-packages" not in graph
-    assert graph == module.onnx_graph(network, 48, 1.0)
+    assert graph == onnx_graph(network, 48, 1.0)

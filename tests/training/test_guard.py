@@ -11,8 +11,8 @@ from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.inference.spec import probability_of
 from pneumoscan.inference.trust import log_odds
 from pneumoscan.training import limits
-from pneumoscan.training.export import onnx_graph
 from pneumoscan.training.films import TrainingFilms
+from pneumoscan.training.graph import onnx_graph
 from pneumoscan.training.guard import fit_guard
 from pneumoscan.training.guard_films import area_weights, shown, shrunk, turned_ways, wrong
 
