@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.errors import NothingUsableError, UsageError
+from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.inference.bundle import Bundle
@@ -164,13 +164,17 @@ def _open(
             rows.begin()
             yield rows
     except BrokenPipeError:
-        _leave_closed_pipe()
+        # Whoever read stdout has seen enough.
+        _forget_stdout()
+        sys.exit(0)
+    except (DiskFullError, NotWritableError):
+        _forget_stdout()
+        raise
 
 
-def _leave_closed_pipe() -> NoReturn:
-    """End quietly: whoever read stdout has seen enough. What is still buffered must not fail again at exit."""
+def _forget_stdout() -> None:
+    """Let what is still buffered go nowhere: it would fail again at exit, and change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
 
 
 def _read(
