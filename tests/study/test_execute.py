@@ -128,17 +128,6 @@ def test_a_trial_that_breaks_is_a_row_and_is_tried_again(
     assert [(answer.name, answer.status) for answer in again.answers] == [(first.answers[0].name, "done")]
 
 
-def test_weights_that_are_spoiled_by_an_epochs_last_step_are_a_divergence(
-    write_plan: Callable[[str], Path], run_plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def spoiled(*_others):
-        raise ValueError("Input contains NaN.")
-
-    monkeypatch.setattr(trial, "fit", lambda *_, **__: spoiled())
-    notes = run_plan(write_plan(""))
-    assert {answer.status for answer in notes.answers} == {"diverged"}
-
-
 def test_other_films_are_refused_and_nothing_is_lost(
     finished_study, study_copy: Path, tmp_path: Path
 ) -> None:

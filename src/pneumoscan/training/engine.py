@@ -262,6 +262,12 @@ class _Loop:
         state, count = self.state, len(self.films.train)
         labels = self.films.labels[self.films.val]
         logits = self._val_logits()
+        if not np.isfinite(logits).all():
+            # An epoch's last step can spoil the weights without having spoilt a loss.
+            raise TrainingDivergedError(
+                f"the answers on held-out films are no numbers after epoch {state.epoch + 1}.",
+                "Lower optimizer.learning_rate; the last checkpoint is from before.",
+            )
         loss = float(F.binary_cross_entropy_with_logits(torch.from_numpy(logits), torch.from_numpy(labels)))
         return EpochRecord(
             epoch=state.epoch + 1,
