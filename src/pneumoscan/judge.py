@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,15 +17,13 @@ from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, FilmError, NothingUsableError, UsageError
 from pneumoscan.evaluation.metrics import Metrics, check_threshold
 from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
-from pneumoscan.imaging.film import read_bytes
 from pneumoscan.imaging.perturbation import PERTURBATIONS, Perturbation
 from pneumoscan.imaging.preprocessing import squash
-from pneumoscan.inference.batch import default_workers
+from pneumoscan.inference.batch import answers_of
 from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
 from pneumoscan.inference.rows import probability_of_film
 
 HELD_OUT = "held-out"
-_AHEAD = 64
 _THUMBNAIL = 240
 Progress = Callable[[int, int], None]
 
@@ -154,18 +151,8 @@ def read_split(
         NothingUsableError: Not one film could be read.
         BundleError: The network does not run.
     """
-    count = default_workers() if workers is None else workers
-    if count < 1:
-        raise UsageError(f"workers is {count}.", "It must be at least 1.")
-    answers: list[_Answer] = []
-    with ThreadPoolExecutor(count, thread_name_prefix="judge") as executor:
-        # In slices: an interrupt then waits for a few films, not for the whole split.
-        for start in range(0, len(manifest), _AHEAD):
-            part = manifest.films[start : start + _AHEAD]
-            for answer in executor.map(partial(_read_one, bundle, manifest, perturbations), part):
-                answers.append(answer)
-                if progress is not None:
-                    progress(len(answers), len(manifest))
+    work = partial(_read_one, bundle, manifest, perturbations)
+    answers = answers_of(work, manifest.films, workers=workers, progress=progress)
     return _gather(answers, [view.name for view in perturbations])
 
 
@@ -192,7 +179,7 @@ def _read_one(
     bundle: Bundle, manifest: Manifest, perturbations: Sequence[Perturbation], record: FilmRecord
 ) -> _Answer:
     try:
-        digest = hashlib.sha256(_bytes_of(manifest, record)).hexdigest()
+        digest = hashlib.sha256(manifest.bytes_of(record)).hexdigest()
     except FilmError as problem:
         return _Answer(record, problem.code, error=problem)
     try:
@@ -201,14 +188,6 @@ def _read_one(
         return _Answer(record, digest, error=problem)
     views = tuple(probability_of_film(bundle, view.apply(film)) for view in perturbations)
     return _Answer(record, digest, probability_of_film(bundle, film), views)
-
-
-def _bytes_of(manifest: Manifest, film: FilmRecord) -> bytes:
-    """Return a film's bytes; of an array its shape and its pixels."""
-    source = manifest.source(film)
-    if isinstance(source, np.ndarray):
-        return f"{source.shape}\n".encode() + source.tobytes()
-    return read_bytes(source)
 
 
 def _check_model(model: Path) -> None:

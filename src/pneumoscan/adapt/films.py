@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -12,18 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
-from pneumoscan.errors import FilmError, NothingUsableError, UsageError
+from pneumoscan.errors import FilmError, NothingUsableError
 from pneumoscan.evaluation.arrays import Floats, Labels, check_patients
 from pneumoscan.imaging import preprocess
-from pneumoscan.imaging.film import read_bytes
-from pneumoscan.inference.batch import default_workers
+from pneumoscan.inference.batch import answers_of
 from pneumoscan.inference.bundle import Bundle
 
 Progress = Callable[[int, int], None]
 LEAST_FILMS, LEAST_OF_A_CLASS, LEAST_PATIENTS = 20, 10, 5
 FEW_FILMS = 50
 COMPARED = 300
-_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,8 @@ def read_films(
         NothingUsableError: What is left is too little to adapt with.
         BundleError: The network does not run.
     """
-    answers = _read_all(bundle, manifest, workers, progress)
+    numbered = list(enumerate(manifest.films))
+    answers = answers_of(partial(_read_one, bundle, manifest), numbered, workers=workers, progress=progress)
     refused = tuple((a.film.path, a.error.code, str(a.error)) for a in answers if a.error)
     kept, notes = _each_once([a for a in answers if not a.error], bundle.training_films())
     if refused:
@@ -121,35 +119,10 @@ def read_films(
     )
 
 
-def _read_all(
-    bundle: Bundle, manifest: Manifest, workers: int | None, progress: Progress | None
-) -> list[_Answer]:
-    count = default_workers() if workers is None else workers
-    if count < 1:
-        raise UsageError(f"workers is {count}.", "It must be at least 1.")
-    answers: list[_Answer] = []
-    with ThreadPoolExecutor(count, thread_name_prefix="adapt") as executor:
-        # In slices: an interrupt then waits for a few films, not for all.
-        for start in range(0, len(manifest), _AHEAD):
-            part = manifest.films[start : start + _AHEAD]
-            for answer in executor.map(
-                partial(_read_one, bundle, manifest), part, range(start, start + len(part))
-            ):
-                answers.append(answer)
-                if progress is not None:
-                    progress(len(answers), len(manifest))
-    return answers
-
-
-def _read_one(bundle: Bundle, manifest: Manifest, record: FilmRecord, index: int) -> _Answer:
+def _read_one(bundle: Bundle, manifest: Manifest, numbered: tuple[int, FilmRecord]) -> _Answer:
+    index, record = numbered
     try:
-        source = manifest.source(record)
-        # As `judge` takes it: of an array its shape and its pixels.
-        data = (
-            f"{source.shape}\n".encode() + source.tobytes()
-            if isinstance(source, np.ndarray)
-            else read_bytes(source)
-        )
+        data = manifest.bytes_of(record)
         batch = preprocess(manifest.read(record), bundle.spec.preprocessing)[None, None]
     except FilmError as problem:
         return _Answer(record, error=problem)

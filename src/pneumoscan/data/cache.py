@@ -141,20 +141,12 @@ def _hash_all(manifest: Manifest, workers: int) -> list[str]:
 
     def hash_one(record: FilmRecord) -> str:
         try:
-            return hashlib.sha256(_bytes_of(manifest, record)).hexdigest()
+            return hashlib.sha256(manifest.bytes_of(record)).hexdigest()
         except FilmError as refusal:
             return refusal.code
 
     with ThreadPoolExecutor(workers) as pool:
         return list(_in_order(pool, hash_one, manifest.films, workers * 16))
-
-
-def _bytes_of(manifest: Manifest, record: FilmRecord) -> bytes:
-    """Return a film's bytes; of an array its shape and its pixels."""
-    source = manifest.source(record)
-    if isinstance(source, np.ndarray):
-        return f"{source.shape}\n".encode() + source.tobytes()
-    return read_bytes(source)
 
 
 def _in_order(

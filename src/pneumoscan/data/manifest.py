@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.imaging import Film, read
-from pneumoscan.imaging.film import MIN_SIDE
+from pneumoscan.imaging.film import MIN_SIDE, read_bytes
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SYNTHETIC_NOTICE = "SYNTHETIC.txt"
@@ -87,6 +87,17 @@ class Manifest:
             film: npt.NDArray[np.uint8] = self.arrays[split][int(index)]
             return film
         return self.root / record.path
+
+    def bytes_of(self, record: FilmRecord) -> bytes:
+        """Return what a row's content hash is taken of: the bytes of its file; of an array its shape and its pixels.
+
+        Raises:
+            FilmError: The file cannot be read.
+        """
+        source = self.source(record)
+        if isinstance(source, np.ndarray):
+            return f"{source.shape}\n".encode() + source.tobytes()
+        return read_bytes(source)
 
     def read(self, record: FilmRecord) -> Film:
         """Read a row's film; films of an `npz` may be smaller than `MIN_SIDE`.

@@ -8,8 +8,9 @@ less than the noise, and threads need the memory of one.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from pneumoscan.errors import UsageError
 from pneumoscan.imaging import FilmSource
@@ -18,6 +19,10 @@ from pneumoscan.inference.rows import PredictionRow, predict_one
 
 _MAX_DEFAULT_WORKERS = 8
 _WINDOW = 4
+_SLICE = 64
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 def default_workers() -> int:
@@ -57,6 +62,40 @@ def predict_many(
         raise UsageError(f"threshold is {cut_off}.", "It must be from 0 to 1.")
     read = partial(_read, bundle, cut_off, then)
     return map(read, sources) if count == 1 else _in_threads(read, sources, count)
+
+
+def answers_of(
+    work: Callable[[Item], Answer],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Return what `work` answers to each item, in their order, asked in several threads.
+
+    Args:
+        work: Called in any thread; what it raises is raised here.
+        items: All of them.
+        workers: Threads; by default `default_workers()`.
+        progress: Called with items done and items in all.
+
+    Raises:
+        UsageError: `workers` is below 1.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    count = default_workers() if workers is None else workers
+    if count < 1:
+        raise UsageError(f"workers is {count}.", "It must be at least 1.")
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(count, thread_name_prefix="film") as executor:
+        # In slices: an interrupt then waits for a few films, not for all.
+        for start in range(0, len(items), _SLICE):
+            for answer in executor.map(work, items[start : start + _SLICE]):
+                answers.append(answer)
+                if progress is not None:
+                    progress(len(answers), len(items))
+    return answers
 
 
 def _read(
