@@ -294,3 +294,16 @@ def test_limits_of_the_host_program_do_not_matter(making, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert outcome(making.encoded("JPEG")) is None
     assert outcome(making.encoded("PNG")) is None
+
+
+def test_a_progressive_film_has_not_endless_scans(making):
+    good = making.encoded("JPEG", progressive=True)
+    last = good.rindex(b"\xff\xda")
+    scans = good.count(b"\xff\xda")
+    assert 1 < scans < 20
+    assert outcome(good) is None
+    # The first scan again and again: what a decoder would do, were it let.
+    first, second = good.index(b"\xff\xda"), good.index(b"\xff\xda", good.index(b"\xff\xda") + 2)
+    many = good[:last] + good[first:second] * 100 + good[last:]
+    with pytest.raises(errors.FilmDamagedError, match="more than 100 scans"):
+        read(many)

@@ -108,6 +108,8 @@ _BARE = {0x01}
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _READABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+# Encoders write ten or so. Each goes over the whole picture: 20,000 of them in 3 MB took a decoder four minutes.
+_MAX_SCANS = 100
 # Application data and comments; APP0 and APP14 say how the colours are coded.
 _LEFT_BEHIND = {0xFE, *range(0xE1, 0xF0)} - {0xEE}
 
@@ -150,6 +152,8 @@ def _segments(data: bytes, source: str) -> Iterator[_Segment]:
         end = start + 2 if marker in _BARE else start + 2 + _length(data, start + 2, source)
         if marker == _SCAN:
             scans += 1
+            if scans > _MAX_SCANS:
+                raise _damaged(source, f"it has more than {_MAX_SCANS} scans")
             coded_end = _MARKER.search(data, end)
             end = coded_end.start() if coded_end else len(data)
         yield _Segment(marker, start, end)
