@@ -1,6 +1,7 @@
 """A tiny true model adapted to drawn films whose brightness is the logit, through the function and the command line."""
 
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from pneumoscan.adapt.fit import cross_validate, deal, fit_probability, log_loss
 from pneumoscan.adapt.graph import with_temperature
 from pneumoscan.adapt.verdict import judge_fit
 from pneumoscan.errors import (
+    BundleError,
     ConfigError,
     LayoutError,
     MissingDependencyError,
@@ -35,6 +37,7 @@ from pneumoscan.inference.bundle import (
     self_check_inputs,
     self_check_of,
     write_bundle,
+    write_records,
 )
 from pneumoscan.judge import judge
 
@@ -444,6 +447,38 @@ def test_a_model_that_fits_is_kept_as_it_is(model, tmp_path):
     assert new.default_operating_point == "best_f1"
     assert new.adaptation["verdict"]["advice"] == "use_as_it_is"
     assert new.adaptation["fitted_is_in_use"] is False
+
+
+def made_up_records() -> dict:
+    """Records that fit `write_model`: made-up figures of drawn films."""
+    path = Path(__file__).parent / "inference" / "test_records.py"
+    spec = importlib.util.spec_from_file_location("records_of_adapt", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = module.some_records()
+    cuts = sorted({0.0, *POINTS.values(), 1.0})
+    values["operating_curve"]["points"] = [module.point(cut, 1 - cut, cut) for cut in cuts]
+    return values
+
+
+@pytest.mark.parametrize("point", ["balanced", "best_f1"])
+def test_records_are_kept_only_where_they_still_hold(model, tmp_path, point):
+    write_records(load_bundle(model), made_up_records())
+    films = write_films(tmp_path / "films", films=80)
+    found = adapt(model, films, out=tmp_path / "new", operating_point=point)
+    assert found.verdict.advice == "use_as_it_is"
+    kept = load_bundle(tmp_path / "new").records()
+    assert kept == (made_up_records() if point == "balanced" else None)
+
+
+def test_records_are_not_those_of_a_model_that_was_fitted_anew(model, shifted, tmp_path):
+    write_records(load_bundle(model), made_up_records())
+    assert adapt(model, shifted, out=tmp_path / "new").verdict.advice == "use_adapted"
+    new = load_bundle(tmp_path / "new")
+    assert new.records() is None
+    assert not (tmp_path / "new/records.json").exists()
+    with pytest.raises(BundleError, match="another model"):
+        write_records(new, made_up_records())
 
 
 def test_a_model_that_guesses_is_not_to_be_used(model, tmp_path):

@@ -205,6 +205,23 @@ def test_every_field_of_a_bundle_and_a_row_is_told() -> None:
     assert tuple(rows) == COLUMNS
 
 
+def keys_of(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value))
+    return set(value).union(*map(keys_of, value.values())) if isinstance(value, dict) else set()
+
+
+def test_every_key_of_the_records_is_told() -> None:
+    from pneumoscan.inference.bundle_files import RECORDS
+    from pneumoscan.inference.pretrained import SHIPPED
+
+    records = json.loads((SHIPPED / RECORDS).read_text(encoding="utf-8"))
+    assert records["stress"]
+    told = section(read("docs/bundle.md"), "records.json")
+    assert all(re.search(rf"^\| `{key}` \|", told, re.MULTILINE) for key in records)
+    assert {key for key in keys_of(records) if f"`{key}`" not in told} == set()
+
+
 # Links
 
 

@@ -14,8 +14,9 @@ from onnx import helper
 
 from pneumoscan.errors import BundleError, ConfigError, NotWritableError, SelfCheckError, UsageError
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.inference import bundle as module
+from pneumoscan.inference import bundle_writing
 from pneumoscan.inference.bundle import BundleSpec, find_bundle, load_bundle, self_check_inputs, write_bundle
+from pneumoscan.inference.bundle_files import checksum
 from pneumoscan.inference.spec import probability_of
 
 
@@ -30,7 +31,7 @@ def _rewrite(folder: Path, **changes: Any) -> None:
         for parent in parents:
             node = node[parent]
         node[last] = value
-    path.write_text(json.dumps({**values, "checksum": module._checksum(values)}))
+    path.write_text(json.dumps({**values, "checksum": checksum(values)}))
 
 
 def _replace_network(folder: Path, data: bytes) -> None:
@@ -107,6 +108,7 @@ def test_json_in_another_layout_is_the_same(bundle_folder):
         ({"temperature": 0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"temperature": "1"}, "temperature"),
+        ({"temperature": 10**400}, "temperature"),
         ({"preprocessing__size": 48}, "film"),
         ({"preprocessing__size": 4}, "size"),
         ({"preprocessing__version": 99}, "version"),
@@ -147,7 +149,7 @@ def test_missing_key_is_refused(bundle_folder):
     path = bundle_folder / "model.json"
     values = json.loads(path.read_text())
     del values["checksum"], values["temperature"]
-    path.write_text(json.dumps({**values, "checksum": module._checksum(values)}))
+    path.write_text(json.dumps({**values, "checksum": checksum(values)}))
     with pytest.raises(BundleError, match="no temperature"):
         load_bundle(bundle_folder)
 
@@ -268,7 +270,7 @@ def test_other_folders_are_never_replaced(tmp_path, make_onnx, make_spec):
 
 def test_failed_write_leaves_the_older_bundle(make_bundle, tmp_path, monkeypatch):
     folder = make_bundle("first")
-    monkeypatch.setattr(module, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr(bundle_writing, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     with pytest.raises(OSError, match="full"):
         make_bundle("first", commit="abc")
     assert load_bundle(folder).spec.commit == ""

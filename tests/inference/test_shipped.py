@@ -1,12 +1,14 @@
 """The model in the box: what it promises, and that its map is where its answer comes from."""
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pneumoscan.imaging import preprocess, read
+from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
@@ -100,3 +102,42 @@ def test_real_films_turned_or_inverted_are_not_called_chest_films(shipped, real_
     for change in (np.rot90, lambda x: 255 - x):
         labels = [predict_one(shipped, np.ascontiguousarray(change(film)), 0.5).label for film in pixels]
         assert np.mean([label in {"NOT_A_CHEST_FILM", "UNSURE"} for label in labels]) > 0.95
+
+
+def test_its_records_are_those_of_its_operating_points(shipped):
+    records = shipped.records()
+    curve, held_out = records["operating_curve"], records["held_out"]
+    by_threshold = {point["threshold"]: point for point in curve["points"]}
+    assert 100 < len(by_threshold) <= 250
+    for point in shipped.spec.thresholds.values():
+        found = by_threshold[point["threshold"]]
+        assert (curve["n"], curve["n_positive"]) == (point["n"], point["n_positive"])
+        assert found["unsure_films"] == pytest.approx(point["unsure_band"]["films"], abs=1e-6)
+        for name in ("recall", "specificity", "recall_ci95", "specificity_ci95"):
+            assert found[name] == pytest.approx(point[name], abs=1e-6)
+        high_enough = [other for other in by_threshold.values() if other["recall"] >= point["recall"] - 1e-6]
+        assert max(other["threshold"] for other in high_enough) >= point["threshold"]
+    assert held_out["threshold"] == records["stress"]["threshold"] == shipped.spec.threshold()
+    assert len(records["stress"]["table"]) == len(PERTURBATIONS)
+    assert len(records["precision_recall"]["recall"]) <= 300
+    assert held_out["expected_calibration_error"] == pytest.approx(
+        shipped.spec.calibration["after"]["expected_calibration_error"], abs=1e-6
+    )
+    assert records["cautions"]
+    assert (pretrained_bundle() / "records.json").stat().st_size < 100_000
+
+
+def test_its_records_are_those_of_the_published_evaluation(shipped):
+    path = BENCHMARKS.parent / "results" / "flagship" / "seed-0" / "metrics.json"
+    if not path.is_file():
+        pytest.skip("the results are not part of this distribution")
+    metrics, records = json.loads(path.read_text()), shipped.records()
+    for name, value in records["held_out"].items():
+        if name != "source":
+            assert value == pytest.approx(metrics[name], abs=1e-6), name
+    assert records["stress"]["threshold"] == metrics["stress"]["threshold"]
+    for row, told in zip(records["stress"]["table"], metrics["stress"]["table"], strict=True):
+        assert row["roc_auc_ci95"] == pytest.approx(told["roc_auc_ci95"], abs=1e-6)
+        assert (row["perturbation"], row["n"]) == (told["perturbation"], told["n"])
+        for name in ("roc_auc", "accuracy", "sensitivity", "specificity"):
+            assert row[name] == pytest.approx(told[name], abs=1e-6)

@@ -55,12 +55,23 @@ def write_adapted(bundle: Bundle, found: Adaptation, out: Path) -> None:
         spec = _refitted(bundle, spec, found)
     readme = _readme(bundle, found)
     hashes = sorted(bundle.training_films() | set(found.films.sha256))
-    write_bundle(out, onnx=network, spec=spec, readme=readme, training_films=hashes)
+    records = bundle.records() if _records_hold(bundle, found) else None
+    write_bundle(out, onnx=network, spec=spec, readme=readme, training_films=hashes, records=records)
     try:
         _verify(bundle, found, load_bundle(out))
     except BundleError:
         shutil.rmtree(out, ignore_errors=True)
         raise
+
+
+def _records_hold(bundle: Bundle, found: Adaptation) -> bool:
+    """Whether the records of how the model was judged are true of the new bundle as well.
+
+    They are of the old temperature and thresholds; the held-out figures and the bands of unsure films are of the default
+    operating point. Those of a re-fitted model are in the record of the adaptation.
+    """
+    same_point = found.operating_point == bundle.spec.default_operating_point
+    return found.verdict.advice == "use_as_it_is" and same_point
 
 
 def _refitted(bundle: Bundle, spec: BundleSpec, found: Adaptation) -> BundleSpec:

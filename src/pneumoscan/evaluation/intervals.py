@@ -146,21 +146,41 @@ def rate_intervals(
     Raises:
         UsageError: See `check_outcome`, `check_patients`.
     """
+    pairs = curve_intervals(
+        y_true, y_prob, thresholds=[threshold], patient_ids=patient_ids, n_resamples=n_resamples, seed=seed
+    )
+    return pairs[0]
+
+
+def curve_intervals(
+    y_true: npt.ArrayLike,
+    y_prob: npt.ArrayLike,
+    *,
+    thresholds: Sequence[float] | npt.ArrayLike,
+    patient_ids: Sequence[str] | npt.ArrayLike,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> list[tuple[Interval | None, Interval | None]]:
+    """Return what `rate_intervals` gives at each of (k,) thresholds; all have the same resamples.
+
+    Raises:
+        UsageError: See `check_outcome`, `check_patients`, `check_finite`.
+    """
     outcome = check_outcome(y_true, y_prob)
     patients = check_patients(patient_ids, outcome.n)
-    called = (outcome.y_prob >= threshold).astype(np.int64)
-    films = np.stack([outcome.y_true, 1 - outcome.y_true])
-    right = films * np.stack([called, 1 - called])
-    by_patient: Floats = np.stack(
-        [np.bincount(patients, weights=row) for row in (*right, *films)], axis=1
-    ).astype(np.float64)
+    called = outcome.y_prob >= check_finite(thresholds, "thresholds")[:, None]
+    ill = outcome.y_true == 1
+    rows = np.concatenate([called & ill, ~called & ~ill, [ill, ~ill]])
+    by_patient: Floats = np.stack([np.bincount(patients, weights=row) for row in rows], axis=1)
     drawn = np.concatenate(
         [counts @ by_patient for counts in _patient_draws(by_patient.shape[0], n_resamples, seed)]
     )
-    return (
-        _rate_interval(drawn[:, 0], drawn[:, 2], by_patient[:, 0], by_patient[:, 2]),
-        _rate_interval(drawn[:, 1], drawn[:, 3], by_patient[:, 1], by_patient[:, 3]),
-    )
+    count = len(called)
+
+    def interval(index: int, of: int) -> Interval | None:
+        return _rate_interval(drawn[:, index], drawn[:, of], by_patient[:, index], by_patient[:, of])
+
+    return [(interval(index, -2), interval(count + index, -1)) for index in range(count)]
 
 
 def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Floats) -> Interval | None:

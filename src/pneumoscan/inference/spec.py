@@ -1,6 +1,5 @@
 """What a bundle's `model.json` says, and the checks that it says it rightly."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from pneumoscan.errors import BundleError, ConfigError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.numbers import is_interval, is_number, is_rate
 from pneumoscan.inference.trust import DISTANCE_OUTPUT, check_band, check_guard
 
 SCHEMA_VERSION = 2
@@ -216,7 +216,7 @@ def _check_words(spec: BundleSpec) -> None:
 
 
 def _check_numbers(spec: BundleSpec) -> None:
-    if not (_is_number(spec.temperature) and spec.temperature > 0):
+    if not (is_number(spec.temperature) and spec.temperature > 0):
         raise BundleError(f"model.json: temperature is {spec.temperature!r}; it must be above 0.", _AGAIN)
     if not (isinstance(spec.parameters, int) and spec.parameters >= 0):
         raise BundleError(
@@ -233,18 +233,18 @@ def _check_thresholds(spec: BundleSpec) -> None:
         )
     for name, value in points.items():
         point = _mapping(value, f"thresholds.{name}")
-        if not _is_rate(point.get("threshold")) or not isinstance(point.get("source"), str):
+        if not is_rate(point.get("threshold")) or not isinstance(point.get("source"), str):
             raise BundleError(
                 f"model.json: thresholds.{name} needs a threshold from 0 to 1 and the source it was chosen on.",
                 _AGAIN,
             )
         for key in _POINT_RATES:
-            if point.get(key) is not None and not _is_rate(point[key]):
+            if point.get(key) is not None and not is_rate(point[key]):
                 raise BundleError(
                     f"model.json: thresholds.{name}.{key} is {point[key]!r}, not 0 to 1.", _AGAIN
                 )
         for key in _POINT_INTERVALS:
-            if point.get(key) is not None and not _is_interval(point[key]):
+            if point.get(key) is not None and not is_interval(point[key]):
                 raise BundleError(
                     f"model.json: thresholds.{name}.{key} is {point[key]!r}, not two rates that rise.", _AGAIN
                 )
@@ -255,7 +255,7 @@ def _check_self_check(known: SelfCheck) -> None:
     if known.recipe != RECIPE:
         raise BundleError(f"model.json: self_check recipe {known.recipe!r} is not known.", _NEWER)
     numbers = (*known.logits, *known.probabilities, known.tolerance)
-    if len(known.logits) != 2 or len(known.probabilities) != 2 or not all(map(_is_number, numbers)):
+    if len(known.logits) != 2 or len(known.probabilities) != 2 or not all(map(is_number, numbers)):
         raise BundleError(
             "model.json: self_check needs two logits, two probabilities and a tolerance.", _AGAIN
         )
@@ -286,17 +286,3 @@ def _row(value: object) -> tuple[Any, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise BundleError(f"model.json: {value!r} is not a list.", _AGAIN)
     return tuple(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_interval(value: object) -> bool:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        return False
-    return all(map(_is_rate, value)) and bool(value[0] <= value[1])

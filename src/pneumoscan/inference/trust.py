@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pneumoscan.errors import BundleError
+from pneumoscan.inference.numbers import is_number
 
 if TYPE_CHECKING:
     from pneumoscan.inference.spec import BundleSpec
@@ -89,7 +90,7 @@ def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
     values: Mapping[str, Any] = guard if isinstance(guard, Mapping) else {}
     cuts: list[Any] = [values.get(name) for name in ("unusual", "not_a_chest_film")]
     if (
-        not all(map(_is_number, cuts))
+        not all(map(is_number, cuts))
         or not 0 < cuts[0] <= cuts[1]
         or not isinstance(values.get("source"), str)
     ):
@@ -107,7 +108,7 @@ def check_band(name: str, point: Mapping[str, Any]) -> None:
         return
     band: Mapping[str, Any] = point["unsure_band"] if isinstance(point["unsure_band"], Mapping) else {}
     low, high, half = (band.get(key, math.nan) for key in ("low", "high", "half_width"))
-    numbers = all(map(_is_number, (low, high, half)))
+    numbers = all(map(is_number, (low, high, half)))
     if not numbers or not 0 <= low <= point["threshold"] <= high <= 1 or half < 0:
         raise BundleError(
             f"model.json: thresholds.{name}.unsure_band needs low ≤ threshold ≤ high in [0, 1] and half_width.",
@@ -118,7 +119,3 @@ def check_band(name: str, point: Mapping[str, Any]) -> None:
 def _share(value: float) -> float:
     small = math.exp(-abs(value))
     return 1 / (1 + small) if value >= 0 else small / (1 + small)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,9 +1,7 @@
 """From a finished run to a bundle: network and guard as one ONNX graph, temperature, limits, and proof that both runtimes agree."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +16,34 @@ from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.thresholds import choose_thresholds
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
+from pneumoscan.inference.bundle import (
+    Bundle,
+    BundleSpec,
+    load_bundle,
+    self_check_inputs,
+    self_check_of,
+    write_bundle,
+    write_records,
+)
 from pneumoscan.inference.spec import probability_of
 from pneumoscan.inference.trust import DISTANCE_OUTPUT
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.training.card import model_card
 from pneumoscan.training.config import TrainingConfig
-from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
+from pneumoscan.training.films import TrainingFilms, micro_batches
 from pneumoscan.training.graph import onnx_graph
 from pneumoscan.training.guard import Guard, fit_guard
 from pneumoscan.training.guard_films import turned_ways
+from pneumoscan.training.held_out import HeldOut, read_held_out
 from pneumoscan.training.limits import calibration_facts, guard_facts, unsure_band
+from pneumoscan.training.records import records_of, with_stress
 from pneumoscan.training.run import RunFolder
 
 AGREEMENT = 1e-4
 DISTANCE_AGREEMENT = 1e-3
-AUGMENTED_VIEWS = 4
 MAP_QUANTILE = 0.99
 DEFAULT_OPERATING_POINT = "balanced"
-View = Callable[[Indices], torch.Tensor]
+_OTHER_RUN = "Name the bundle that was exported from this run, or export the run again."
 LICENCE = {
     "code": "Apache-2.0",
     "weights": "Apache-2.0",
@@ -55,17 +62,14 @@ class Exported:
     spec: BundleSpec
 
 
-@dataclass(frozen=True)
-class _HeldOut:
-    """The held-out films through the network: labels (films,), logits (views, films), how the views are told."""
-
-    labels: npt.NDArray[np.int64]
-    logits: npt.NDArray[np.float64]
-    told: str
-    patients: npt.NDArray[Any] | None
-
-
-def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Path | None = None) -> Exported:
+def export(
+    run: RunFolder,
+    config: TrainingConfig,
+    films: TrainingFilms,
+    out: Path | None = None,
+    *,
+    stress: Path | None = None,
+) -> Exported:
     """Write the bundle of a finished run.
 
     Both runtimes read all held-out films and must agree. Temperature and thresholds are chosen on the same films, each as
@@ -78,16 +82,15 @@ def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Pa
         config: Its config.
         films: Its films and hold-out.
         out: The bundle's folder; `RUN/bundle` by default.
+        stress: `metrics.json` of an evaluation of this run's held-out films, whose stress table goes into the records.
 
     Raises:
-        UsageError, DataDamagedError: The run is not finished, or its weights are damaged.
+        UsageError, DataDamagedError: The run is not finished, its weights are damaged, or `stress` is of another model.
         BundleError: The runtimes do not agree to `AGREEMENT` on the probability, or on the distance.
     """
-    network = build(config.model, config.data.size)
-    network.load_state_dict(run.read_weights())
-    network.eval()
-    held = _held_out(network, films, config)
-    temperature = fit_temperature(held.logits.ravel(), np.tile(held.labels, len(held.logits)))
+    network = _network(run, config)
+    held = read_held_out(network, films, config)
+    temperature = fit_temperature(held.logits.ravel(), held.y_true)
     guard = fit_guard(films, seed=config.loop.seed)
     distance = _distances(guard, films, films.images[films.val])
     graph = onnx_graph(network, config.data.size, temperature, guard)
@@ -113,31 +116,78 @@ def export(run: RunFolder, config: TrainingConfig, films: TrainingFilms, out: Pa
     )
     folder = out or run.bundle
     hashes = facts.get("film_sha256", [])
-    write_bundle(folder, onnx=graph, spec=spec, readme=model_card(spec), training_films=hashes)
+    write_bundle(
+        folder,
+        onnx=graph,
+        spec=spec,
+        readme=model_card(spec),
+        training_films=hashes,
+        records=_records(spec, held, stress),
+    )
     return Exported(folder, len(films.val), difference, temperature, spec)
 
 
-def _held_out(network: nn.Module, films: TrainingFilms, config: TrainingConfig) -> _HeldOut:
-    views = _views(films, config)
-    logits = np.stack([_torch_logits(network, films.val, view) for view in views]).astype(np.float64)
-    patients = films.patient_ids
-    return _HeldOut(
-        films.labels[films.val].astype(np.int64),
-        logits,
-        _told(films, views),
-        None if patients is None else patients[films.val],
-    )
+def export_records(
+    run: RunFolder,
+    config: TrainingConfig,
+    films: TrainingFilms,
+    out: Path | None = None,
+    *,
+    stress: Path | None = None,
+) -> Bundle:
+    """Write the records of a bundle that was exported from this run before; all else in it stays byte for byte.
+
+    Args:
+        run: A run with `model.safetensors`.
+        config: Its config.
+        films: Its films and hold-out.
+        out: The bundle's folder; `RUN/bundle` by default.
+        stress: As `export` takes it.
+
+    Returns:
+        The bundle as it is now.
+
+    Raises:
+        UsageError, DataDamagedError: See `export`; or there is no bundle.
+        BundleError: It is damaged, or of another run: its network gives other probabilities than the run's.
+    """
+    bundle = load_bundle(out or run.bundle)
+    held = read_held_out(_network(run, config), films, config)
+    _check_same_network(bundle, films, probability_of(held.logits[0], bundle.spec.temperature))
+    write_records(bundle, _records(bundle.spec, held, stress))
+    return load_bundle(bundle.path)
 
 
-def _operating_points(held: _HeldOut, temperature: float) -> dict[str, dict[str, Any]]:
+def _network(run: RunFolder, config: TrainingConfig) -> nn.Module:
+    network = build(config.model, config.data.size)
+    network.load_state_dict(run.read_weights())
+    return network.eval()
+
+
+def _check_same_network(bundle: Bundle, films: TrainingFilms, expected: npt.NDArray[np.float64]) -> None:
+    """Raise BundleError unless the bundle gives the held-out films, as they are, the probabilities of the run's network."""
+    if bundle.spec.preprocessing != films.preprocessing:
+        raise BundleError(f"{bundle.path} prepares films in another way than the run.", _OTHER_RUN)
+    pieces = [bundle.run(films.plain(rows).numpy()).probability for rows in micro_batches(films.val, 16)]
+    difference = float(np.abs(np.concatenate(pieces) - expected).max())
+    if not difference <= AGREEMENT:
+        raise BundleError(
+            f"{bundle.path} differs by {difference:.2g} from the run on the probability of a held-out film: it is of "
+            "another run.",
+            _OTHER_RUN,
+        )
+
+
+def _records(spec: BundleSpec, held: HeldOut, stress: Path | None) -> dict[str, Any]:
+    records = records_of(spec, held)
+    return records if stress is None else with_stress(records, spec, stress)
+
+
+def _operating_points(held: HeldOut, temperature: float) -> dict[str, dict[str, Any]]:
     """Choose the operating points and the band around each, on all views of the held-out films."""
-    count, logits = len(held.logits), held.logits.ravel()
-    y_true = np.tile(held.labels, count)
+    logits, y_true = held.logits.ravel(), held.y_true
     points = choose_thresholds(
-        y_true,
-        probability_of(logits, temperature),
-        on=held.told,
-        patient_ids=None if held.patients is None else np.tile(held.patients, count),
+        y_true, probability_of(logits, temperature), on=held.told, patient_ids=held.patient_ids
     )
     return {
         name: point.to_json()
@@ -166,29 +216,6 @@ def _distances(guard: Guard, films: TrainingFilms, images: npt.NDArray[np.uint8]
 def _turned_distances(guard: Guard, films: TrainingFilms) -> dict[str, npt.NDArray[np.float64]]:
     ways = turned_ways(films.images[films.val])
     return {name: _distances(guard, films, images) for name, images in ways.items()}
-
-
-def _views(films: TrainingFilms, config: TrainingConfig) -> Sequence[View]:
-    """Return the ways in which held-out films are looked at: rows → inputs; the first is as they are."""
-    count = 0 if config.augmentation.is_off else AUGMENTED_VIEWS
-    # Another seed than the training's: its own draws are the ones the network knows.
-    seed = config.loop.seed + 1
-    return [films.plain] + [
-        partial(films.augmented, config=config.augmentation, seed=seed, epoch=number)
-        for number in range(count)
-    ]
-
-
-def _told(films: TrainingFilms, views: Sequence[View]) -> str:
-    if len(views) == 1:
-        return "held-out training films"
-    return f"views of {len(films.val)} held-out training films (each as it is and augmented {len(views) - 1} times)"
-
-
-def _torch_logits(network: nn.Module, rows: Indices, view: View) -> npt.NDArray[np.float32]:
-    with torch.inference_mode():
-        pieces = [network(view(piece)) for piece in micro_batches(rows, 16)]
-    return torch.cat(pieces).numpy().astype(np.float32)
 
 
 def _difference(

@@ -22,6 +22,7 @@ from pneumoscan.training.run import RunFolder, opened_run, origin
 from pneumoscan.training.state import EpochRecord
 
 if TYPE_CHECKING:
+    from pneumoscan.inference.bundle import Bundle
     from pneumoscan.training.export import Exported
 
 Progress = Callable[[int, int], None]
@@ -89,16 +90,38 @@ def export_run(
     data: Path,
     out: Path | None = None,
     *,
+    stress: Path | None = None,
     decoding: Progress | None = None,
     cache: Path | None = None,
 ) -> "Exported":
     """Export the finished run in `path` whose films are in `data`; raises as `export.export` and `train` say."""
     from pneumoscan.training.export import export
 
+    return export(*_run_with_films(path, data, decoding, cache), out, stress=stress)
+
+
+def record_run(
+    path: Path,
+    data: Path,
+    out: Path | None = None,
+    *,
+    stress: Path | None = None,
+    decoding: Progress | None = None,
+    cache: Path | None = None,
+) -> "Bundle":
+    """Write the records of the bundle of the run in `path`; raises as `export.export_records` and `train` say."""
+    from pneumoscan.training.export import export_records
+
+    return export_records(*_run_with_films(path, data, decoding, cache), out, stress=stress)
+
+
+def _run_with_films(
+    path: Path, data: Path, decoding: Progress | None, cache: Path | None
+) -> tuple[RunFolder, TrainingConfig, TrainingFilms]:
     run = RunFolder(path)
     config = read_toml_config(run.config)
     films, _ = _films(config, _train_split(data), run, Peers(), decoding, cache)
-    return export(run, config, films, out)
+    return run, config, films
 
 
 def report_val(path: Path, data: Path) -> tuple[int, int]:

@@ -14,16 +14,30 @@ import click
     help="The films it was trained on; both runtimes read its held-out ones.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Bundle folder; RUN/bundle by default.")
-def export(run: Path, data: Path, out: Path | None) -> None:
+@click.option(
+    "--stress",
+    type=click.Path(path_type=Path),
+    help="metrics.json of `evaluate RUN --split held-out --stress`; its stress table goes into the bundle's records.",
+)
+@click.option(
+    "--records-only",
+    is_flag=True,
+    help="The bundle is there: write its records anew, and leave all else in it.",
+)
+def export(run: Path, data: Path, out: Path | None, stress: Path | None, records_only: bool) -> None:
     """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree.
 
     RUN is the run folder of a finished training.
     """
     from pneumoscan.apps.cli.progress import progress
-    from pneumoscan.training.train import export_run
+    from pneumoscan.training.train import export_run, record_run
 
     with progress("Decoding films") as decoding:
-        exported = export_run(run, data, out, decoding=decoding)
+        if records_only:
+            bundle = record_run(run, data, out, stress=stress, decoding=decoding)
+            print(f"records: {bundle.path / 'records.json'}")
+            return
+        exported = export_run(run, data, out, stress=stress, decoding=decoding)
     print(f"bundle: {exported.bundle}")
     print(
         f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"

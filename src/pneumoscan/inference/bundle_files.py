@@ -1,0 +1,106 @@
+"""The files of a bundle's folder: their names, the description among them, and that each is the one that was written."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pneumoscan.errors import BundleError, UsageError
+from pneumoscan.inference.spec import KNOWN_VERSIONS, BundleSpec
+
+MODEL, SPEC, CARD = "model.onnx", "model.json", "README.md"
+TRAINING_FILMS, RECORDS = "training_films.txt", "records.json"
+REQUIRED, OPTIONAL = frozenset({MODEL, CARD}), frozenset({TRAINING_FILMS, RECORDS})
+"""Beside `model.json`, which lists them."""
+
+AGAIN = "Copy the bundle again from where it came, or export the model again."
+_MOST_BYTES = {SPEC: 4 << 20, CARD: 4 << 20, RECORDS: 1 << 20}
+# A tensor that lives in another file has an entry of this key; the hashes would not cover that file.
+_EXTERNAL_DATA = b"\x0a\x08location"
+
+
+def find_bundle(path: Path) -> Path:
+    """Return the bundle's folder: `path` itself, or `bundle/` in it if `path` is a run folder.
+
+    Raises:
+        UsageError: `path` does not exist.
+        BundleError: There is no bundle in it.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no model at {path}.", "Name a bundle folder, or a run folder with one.")
+    for folder in (path, path / "bundle", path.parent if path.name in {SPEC, MODEL} else path):
+        if (folder / SPEC).is_file():
+            return folder
+    raise BundleError(
+        f"{path} holds no {SPEC}: it is not a model bundle, or not a whole one.",
+        "Name a bundle folder, or a run folder with `bundle/` in it; `pneumoscan export` writes one.",
+    )
+
+
+def read_spec(path: Path) -> BundleSpec:
+    """Read the description at `path` and check that it is as it was written and lists files that are known.
+
+    Raises:
+        BundleError: It does not, or is not.
+    """
+    values = parsed(path, _read(path))
+    if values.get("schema_version") in KNOWN_VERSIONS and values.pop("checksum", None) != checksum(values):
+        raise BundleError(f"{path} was changed after it was written.", AGAIN)
+    try:
+        spec = BundleSpec.from_json(values)
+    except BundleError as problem:
+        raise BundleError(f"{path}: {problem.message}", problem.remedy) from None
+    if not set(spec.files) >= REQUIRED or not set(spec.files) <= REQUIRED | OPTIONAL:
+        raise BundleError(f"{path} lists the files {sorted(spec.files)}.", AGAIN)
+    return spec
+
+
+def parsed(path: Path, data: bytes) -> dict[str, Any]:
+    """Return a table of named values from the JSON of the file at `path`.
+
+    Raises:
+        BundleError: It is none.
+    """
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise BundleError(f"{path} is not readable JSON: {problem}.", AGAIN) from None
+    if not isinstance(values, dict):
+        raise BundleError(f"{path} is not a table of named values.", AGAIN)
+    return values
+
+
+def checksum(values: dict[str, Any]) -> str:
+    """Return the SHA-256 of the values in canonical JSON, whatever their order and indentation in the file."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def verified(path: Path, spec: BundleSpec) -> bytes:
+    """Return the bytes of a file that the description lists.
+
+    Raises:
+        BundleError: It cannot be read, is too large for what it is, or is not the file that was written.
+    """
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest() != spec.files[path.name]:
+        raise BundleError(f"{path} is not the file that was written: its SHA-256 differs.", AGAIN)
+    return data
+
+
+def check_one_piece(onnx: bytes, path: Path) -> None:
+    """Raise BundleError where the network keeps weights in another file."""
+    if _EXTERNAL_DATA in onnx:
+        raise BundleError(f"{path} keeps weights in another file.", "Export the model in one piece.")
+
+
+def _read(path: Path) -> bytes:
+    most = _MOST_BYTES.get(path.name)
+    try:
+        with path.open("rb") as file:
+            data = file.read() if most is None else file.read(most + 1)
+    except OSError as problem:
+        raise BundleError(f"{path} cannot be read: {problem.strerror}.", AGAIN) from None
+    if most is not None and len(data) > most:
+        raise BundleError(f"{path} has more than {most >> 20} MiB.", AGAIN)
+    return data

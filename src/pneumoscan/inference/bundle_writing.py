@@ -1,0 +1,132 @@
+"""Writing a bundle: everything goes to a new folder beside the old one, which takes its name when it is whole."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.errors import BundleError, NotWritableError
+from pneumoscan.files import make_folder, sync_folder, write_atomic, write_json, write_problems
+from pneumoscan.inference.bundle_files import (
+    CARD,
+    MODEL,
+    OPTIONAL,
+    RECORDS,
+    REQUIRED,
+    SPEC,
+    TRAINING_FILMS,
+    check_one_piece,
+    checksum,
+    verified,
+)
+from pneumoscan.inference.records import records_text
+from pneumoscan.inference.spec import SCHEMA_VERSION, BundleSpec
+
+if TYPE_CHECKING:
+    from pneumoscan.inference.bundle import Bundle
+
+
+def write_bundle(
+    out: Path,
+    *,
+    onnx: bytes,
+    spec: BundleSpec,
+    readme: str,
+    training_films: Sequence[str] = (),
+    records: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a bundle to the folder `out`; it gets its name when it is whole.
+
+    Args:
+        out: The bundle's folder. An older bundle there is replaced; any other non-empty folder is refused.
+        onnx: The serialised network, in one piece.
+        spec: Its description; `files` is filled in here.
+        readme: The model card, Markdown.
+        training_films: SHA-256 (64 hexadecimal digits) of the files of the films trained or chosen on.
+        records: How it was judged, as `records.check_records` wants it; None writes none.
+
+    Raises:
+        NotWritableError: `out` is something else than a bundle, or cannot be written.
+        DiskFullError: No space is left; the older bundle is intact.
+        BundleError: `onnx` keeps weights in another file, `training_films` has something else than hashes, or the records
+            are illegal or not of this model.
+    """
+    _check_replaceable(out)
+    check_one_piece(onnx, out / MODEL)
+    contents = {MODEL: onnx, CARD: readme.encode()}
+    if training_films:
+        contents[TRAINING_FILMS] = _hash_lines(training_films)
+    if records is not None:
+        contents[RECORDS] = records_text(records, spec).encode()
+    _write(out, contents, spec)
+
+
+def write_records(bundle: "Bundle", records: Mapping[str, Any]) -> None:
+    """Give a bundle that is there other records; its network, card and list of films stay byte for byte.
+
+    Args:
+        bundle: Its folder is written anew.
+        records: As `records.check_records` wants them.
+
+    Raises:
+        NotWritableError, DiskFullError: It cannot be written; the bundle is as it was.
+        BundleError: A file of the bundle was altered since it was loaded, or the records are illegal or not of this model.
+    """
+    _check_replaceable(bundle.path)
+    kept = [name for name in bundle.spec.files if name != RECORDS]
+    contents = {name: verified(bundle.path / name, bundle.spec) for name in kept}
+    contents[RECORDS] = records_text(records, bundle.spec).encode()
+    _write(bundle.path, contents, bundle.spec)
+
+
+def _write(out: Path, contents: Mapping[str, bytes], spec: BundleSpec) -> None:
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    values = replace(spec, files=hashes, schema_version=SCHEMA_VERSION).to_json()
+    make_folder(out.parent)
+    with write_problems(out):
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
+    try:
+        for name, data in contents.items():
+            write_atomic(temporary / name, data)
+        write_json(temporary / SPEC, {**values, "checksum": checksum(values)})
+        temporary.chmod(0o755)
+        _take_name(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hash_lines(hashes: Sequence[str]) -> bytes:
+    for value in hashes:
+        if not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise BundleError(
+                f"{value!r} among the training films is no SHA-256.", "Give 64 hexadecimal digits."
+            )
+    return "".join(f"{value}\n" for value in sorted(set(hashes))).encode()
+
+
+def _check_replaceable(out: Path) -> None:
+    if not (out.exists() or out.is_symlink()):
+        return
+    known = {SPEC} | REQUIRED | OPTIONAL
+    if out.is_symlink() or not out.is_dir() or not {entry.name for entry in out.iterdir()} <= known:
+        raise NotWritableError(f"{out} is there and is not just a model bundle.", "Choose another folder.")
+
+
+def _take_name(temporary: Path, out: Path) -> None:
+    """Give the finished folder its name; the older bundle is moved aside first and back if that fails."""
+    with write_problems(out):
+        older = temporary.with_suffix(".old")
+        if out.exists():
+            out.rename(older)
+        try:
+            temporary.rename(out)
+        except OSError:
+            if older.exists():
+                older.rename(out)
+            raise
+        sync_folder(out.parent)
+        shutil.rmtree(older, ignore_errors=True)
