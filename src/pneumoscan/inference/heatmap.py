@@ -14,8 +14,9 @@ import numpy.typing as npt
 from PIL import Image, ImageChops
 
 from pneumoscan.errors import UsageError
-from pneumoscan.imaging import Film, preprocess
+from pneumoscan.imaging import Film
 from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.rows import outputs_of_film
 from pneumoscan.inference.spec import MAP_OUTPUT
 
 FULL_SCALE = 12.0
@@ -58,10 +59,10 @@ def map_of_film(bundle: Bundle, film: Film) -> npt.NDArray[np.float32]:
         BundleError: The network does not run.
     """
     check_has_map(bundle)
-    outputs = bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None])
-    assert outputs.activation_map is not None
-    one: npt.NDArray[np.float32] = outputs.activation_map[0]
-    return one
+    one = outputs_of_film(bundle, film).activation_map
+    assert one is not None
+    found: npt.NDArray[np.float32] = one[0]
+    return found
 
 
 def evidence_of(bundle: Bundle, activation_map: Map) -> Evidence:
@@ -93,6 +94,30 @@ def overlay(film: Film, evidence: Evidence, size: tuple[int, int] | None = None)
     """
     shown = size or shown_size(film)
     return coloured(grey_of(film, shown), levels(evidence, shown))
+
+
+def transparency(film: Film, evidence: Evidence) -> Image.Image:
+    """Return the colours of `overlay` alone, to be laid over the film by whoever shows it.
+
+    Colour and opacity are those of `coloured`, without the shade that the film gives them there: the film underneath may be
+    shown in another window, or inverted. Where nothing speaks for PNEUMONIA the picture is clear.
+
+    Args:
+        film: As it was read; gives the shape.
+        evidence: See `evidence_of`.
+
+    Returns:
+        RGBA, in the film's shape with its longer side 512.
+    """
+    factor = LEAST_SIDE / max(film.width, film.height)
+    size = max(1, round(film.width * factor)), max(1, round(film.height * factor))
+    level = levels(evidence, size)
+    colours, opacity = _tables()
+    paint = level.copy()
+    paint.putpalette(colours)
+    picture = paint.convert("RGB")
+    picture.putalpha(level.point(opacity))
+    return picture
 
 
 def shown_size(film: Film) -> tuple[int, int]:

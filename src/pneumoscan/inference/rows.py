@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pneumoscan.errors import FilmError
 from pneumoscan.imaging import Film, FilmSource, preprocess, read
@@ -74,6 +75,23 @@ class PredictionRow:
         return (",".join(map(_csv_field, values.values())) + "\n").encode("utf-8", "surrogateescape")
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A film's row and what the network said for it, all from one run of the network.
+
+    Attributes:
+        row: With status `ok`.
+        logit: Before the temperature.
+        distance: At least 0: how far the film looks from the training films; None if the model does not measure it.
+        activation_map: float32 (h, w), before the temperature; its mean is `logit`. None if the model has none.
+    """
+
+    row: PredictionRow
+    logit: float
+    distance: float | None
+    activation_map: npt.NDArray[np.float32] | None
+
+
 def header(file_format: str) -> bytes:
     """Return what stands before the first row: the names of the columns in CSV, nothing in JSONL."""
     return (",".join(COLUMNS) + "\n").encode() if file_format == "csv" else b""
@@ -108,18 +126,31 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> Predict
     Raises:
         BundleError: The network does not run.
     """
-    path, model = _path_of(source), model_name(bundle)
     try:
         film = read(source)
     except FilmError as problem:
+        path, model = _path_of(source), model_name(bundle)
         return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
+    return find_in(bundle, film, threshold).row
+
+
+def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
+    """Return what is said about a film that was read, and what it rests on.
+
+    Raises:
+        BundleError: The network does not run.
+    """
     outputs = outputs_of_film(bundle, film)
     probability = float(outputs.probability[0])
     distance = None if outputs.distance is None else float(outputs.distance[0])
     doubts = doubt(bundle.spec, probability, distance, threshold)
     label = doubts.label or label_of(bundle, probability, threshold)
     warnings = _warnings(film, bundle) + doubts.warnings
-    return PredictionRow(path, "ok", probability, label, threshold, warnings, "", "", model)
+    row = PredictionRow(
+        film.source, "ok", probability, label, threshold, warnings, "", "", model_name(bundle)
+    )
+    evidence = None if outputs.activation_map is None else outputs.activation_map[0]
+    return Finding(row, float(outputs.logit[0]), distance, evidence)
 
 
 def _path_of(source: FilmSource) -> str:
