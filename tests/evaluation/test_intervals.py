@@ -7,9 +7,9 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pneumoscan.errors import UsageError
+from pneumoscan.evaluation.delong import delong_test
 from pneumoscan.evaluation.intervals import (
     bootstrap_by_patient,
-    delong_test,
     rate_intervals,
     weighted_average_precision,
     weighted_roc_auc,

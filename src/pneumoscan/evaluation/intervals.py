@@ -1,8 +1,8 @@
-"""How sure a figure is: Wilson intervals, a patient-clustered bootstrap, and DeLong's comparison of two models."""
+"""How sure a figure is: Wilson intervals, and a bootstrap clustered by patient."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import erfc, sqrt
+from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -13,10 +13,8 @@ from pneumoscan.evaluation.arrays import (
     Floats,
     Labels,
     check_finite,
-    check_labels,
     check_outcome,
     check_patients,
-    check_same_length,
 )
 
 Interval = tuple[float, float]
@@ -285,116 +283,3 @@ def _percentiles(values: Floats) -> Interval:
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
-
-
-@dataclass(frozen=True)
-class DeLong:
-    """Two models on the same films, by the area under the ROC curve.
-
-    Attributes:
-        roc_auc_a: Of the first model.
-        roc_auc_b: Of the second model.
-        difference: First minus second.
-        standard_error: Of the difference.
-        ci95: Normal 95% interval of the difference.
-        z: Difference over its standard error; 0 where both models order the films alike.
-        p_value: Two-sided.
-        clustered: Whether the films of one patient were taken together.
-    """
-
-    roc_auc_a: float
-    roc_auc_b: float
-    difference: float
-    standard_error: float
-    ci95: Interval
-    z: float
-    p_value: float
-    clustered: bool
-
-
-def delong_test(
-    y_true: npt.ArrayLike,
-    y_score_a: npt.ArrayLike,
-    y_score_b: npt.ArrayLike,
-    *,
-    patient_ids: Sequence[str] | npt.ArrayLike | None = None,
-) -> DeLong:
-    """Compare two models that scored the same films.
-
-    E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988) 837–845; with `patient_ids` the variance of
-    N. Obuchowski, Biometrics 53 (1997) 567–578, which lets the films of one patient go together.
-
-    Args:
-        y_true: (n,) of 0 and 1, both present; two patients of each at least.
-        y_score_a: (n,) probabilities or logits of the first model.
-        y_score_b: (n,) of the second.
-        patient_ids: (n,); without them films count as independent.
-
-    Raises:
-        UsageError: Lengths differ, values are not finite, or a class has fewer than two patients.
-    """
-    truth = check_labels(y_true)
-    scores = np.stack([_scores_of(truth, y_score_a, "y_score_a"), _scores_of(truth, y_score_b, "y_score_b")])
-    patients = check_patients(patient_ids, truth.size)
-    for label in (0, 1):
-        if np.unique(patients[truth == label]).size < 2:
-            raise UsageError(
-                f"class {label} has fewer than two patients.", "There is no variance to compare with."
-            )
-    auc, covariance = _auc_covariance(truth, scores, patients)
-    difference = float(auc[0] - auc[1])
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    error = sqrt(variance) if variance > 1e-15 else 0.0
-    z = difference / error if error else 0.0
-    half = NormalDist().inv_cdf(0.975) * error
-    return DeLong(
-        float(auc[0]),
-        float(auc[1]),
-        difference,
-        error,
-        (difference - half, difference + half),
-        z,
-        erfc(abs(z) / sqrt(2)),
-        patient_ids is not None,
-    )
-
-
-def _scores_of(truth: Labels, scores: npt.ArrayLike, name: str) -> Floats:
-    values = check_finite(scores, name)
-    check_same_length(truth, values, "y_true", name)
-    return values
-
-
-def _auc_covariance(truth: Labels, scores: Floats, patients: Labels) -> tuple[Floats, Floats]:
-    """Return areas (m,) and their covariance (m, m) for scores (m, n)."""
-    positive, negative = scores[:, truth == 1], scores[:, truth == 0]
-    n_positive, n_negative = positive.shape[1], negative.shape[1]
-    won = np.stack([_share_below(p, q) for p, q in zip(positive, negative, strict=True)])
-    lost = 1 - np.stack([_share_below(q, p) for p, q in zip(positive, negative, strict=True)])
-    auc = won.mean(axis=1)
-    of_positive, counted_positive = _patient_sums(won - auc[:, None], patients[truth == 1], patients)
-    of_negative, counted_negative = _patient_sums(lost - auc[:, None], patients[truth == 0], patients)
-    within = _spread(of_positive, of_positive, counted_positive) / n_positive**2
-    within += _spread(of_negative, of_negative, counted_negative) / n_negative**2
-    n_patients = int(patients.max()) + 1
-    across = _spread(of_positive, of_negative, n_patients) / (n_positive * n_negative)
-    return auc, within + across + across.T
-
-
-def _share_below(values: Floats, others: Floats) -> Floats:
-    """For each value the share of `others` below it, ties counting half: float64 like `values`."""
-    ordered = np.sort(others)
-    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
-    return below.astype(np.float64) / (2 * others.size)
-
-
-def _patient_sums(deviations: Floats, owners: Labels, patients: Labels) -> tuple[Floats, int]:
-    """Sum deviations (m, k) by their owners: float64 (m, patients), and how many patients own any."""
-    n_patients = int(patients.max()) + 1
-    rows = [np.bincount(owners, weights=row, minlength=n_patients) for row in deviations]
-    sums: Floats = np.array(rows, dtype=np.float64)
-    return sums, int(np.unique(owners).size)
-
-
-def _spread(first: Floats, second: Floats, count: int) -> Floats:
-    return np.asarray(first @ second.T * (count / (count - 1)), dtype=np.float64)
