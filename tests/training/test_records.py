@@ -138,6 +138,9 @@ def test_cautions_say_what_the_figures_cannot_show(records):
     assert "epoch, temperature and thresholds" in told["cautions"][0]
     assert any("Only 60 films" in caution for caution in told["cautions"])
     assert any("Whose films they are is not known" in caution for caution in told["cautions"])
+    assert any(caution.startswith("By the probabilities") for caution in told["cautions"]) == (
+        abs(probability_of(few.logits[0], described(few).temperature).sum() - few.labels.sum()) > 0.02 * 60
+    )
     assert told["held_out"]["n_patients"] is None
     assert all(point["recall_ci95"] is None for point in told["operating_curve"]["points"])
 
@@ -282,3 +285,12 @@ def test_an_old_temperature_contradicts_its_thresholds(held, spec, records):
     assert replace(spec, temperature=2.0).thresholds == spec.thresholds
     with pytest.raises(BundleError, match="contradicts"):
         check_records(records_of(replace(spec, temperature=2.0), held), replace(spec, temperature=2.0))
+
+
+def test_a_model_that_expects_too_few_is_said_to():
+    held = drawn(60, views=1)
+    low = replace(held, logits=held.logits - 3)
+    training = {"synthetic": False, "config": {"loss": {"class_weights": "balanced"}}}
+    said = records_of(described(low, training=training), low)["cautions"]
+    expected = probability_of(low.logits[0], described(low).temperature).sum()
+    assert any(f"{expected:.0f} of these 60 films" in text and "weighed the same" in text for text in said)

@@ -47,6 +47,7 @@ _FIGURES = (
 )
 _DIGITS = 6
 _SAME_AREA = 1e-3
+_FAR_OFF = 0.02
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,7 +77,7 @@ def records_of(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
         "precision_recall": _precision_recall(held.labels, plain),
         "reliability": {"bins": _bins(held.labels, plain)},
         "stress": None,
-        "cautions": _cautions(spec, held, metrics),
+        "cautions": _cautions(spec, held, metrics, float(plain.sum())),
     }
     return {key: _short(value) for key, value in values.items()}
 
@@ -196,15 +197,23 @@ def _bins(y_true: npt.NDArray[np.int64], y_prob: Floats) -> list[dict[str, Any]]
     ]
 
 
-def _cautions(spec: BundleSpec, held: HeldOut, metrics: Metrics) -> list[str]:
-    """Say what a reader must know before the figures, one sentence each."""
-    loop = (spec.training.get("config") or {}).get("loop") or {}
+def _cautions(spec: BundleSpec, held: HeldOut, metrics: Metrics, expected: float) -> list[str]:
+    """Say what a reader must know before the figures, one sentence each; `expected` is the sum of the probabilities."""
+    config = spec.training.get("config") or {}
+    loop = config.get("loop") or {}
     chosen = "epoch, temperature" if loop.get("restore_best") else "temperature"
     found = [
         f"These films were held out of the training, but {chosen} and thresholds were chosen on them: the figures flatter "
         "the model somewhat.",
         "They come from the same place as the training films: on films from elsewhere expect less, and measure it.",
     ]
+    if abs(expected - metrics.n_positive) > _FAR_OFF * metrics.n:
+        balanced = (config.get("loss") or {}).get("class_weights") == "balanced"
+        why = " Both classes weighed the same in training, whatever their numbers." if balanced else ""
+        found.append(
+            f"By the probabilities {expected:.0f} of these {metrics.n} films would have pneumonia; {metrics.n_positive} "
+            f"have it.{why}"
+        )
     if spec.training.get("synthetic"):
         found.insert(
             0, "The films are synthetic: the figures say that the program works, nothing about any patient."
