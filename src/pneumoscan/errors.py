@@ -18,7 +18,9 @@
     │   ├── FilmKindError                 3  film.kind
     │   ├── FilmNoPictureError            3  film.no_picture
     │   ├── FilmViewError                 3  film.view
-    │   └── FilmBodyPartError             3  film.body_part
+    │   ├── FilmBodyPartError             3  film.body_part
+    │   ├── FilmCrashError                3  film.crash
+    │   └── FilmTimeoutError              3  film.timeout
     ├── NothingUsableError                4  nothing_usable
     │   └── LayoutError                   4  data.layout
     ├── DamagedError                      5  damaged
@@ -171,6 +173,18 @@ class FilmBodyPartError(FilmError):
     """A DICOM header says that the film shows another part of the body than the chest."""
 
     code = "film.body_part"
+
+
+class FilmCrashError(FilmError):
+    """The process that read the film ended before it had an answer; films have a process of their own in the service."""
+
+    code = "film.crash"
+
+
+class FilmTimeoutError(FilmError):
+    """Reading the film took longer than is allowed for one."""
+
+    code = "film.timeout"
 
 
 class NothingUsableError(PneumoscanError):

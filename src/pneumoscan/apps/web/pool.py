@@ -1,0 +1,339 @@
+"""Worker processes behind asyncio: films go in, readings or typed errors come out.
+
+    read(film) ──▶ queue, bounded ──▶ worker 1  ⇄ socket ⇄  process: decode, network, pictures
+                                 └──▶ worker 2  ⇄ socket ⇄  process
+
+A task for each worker (`_keep`) starts its process, gives it one film after the other, and starts another one when it ends,
+hangs or talks nonsense. The film it had gets an error of its own; the other films and workers do not notice.
+Nothing here needs a lock: between two `await`s nobody else runs.
+"""
+
+import asyncio
+import contextlib
+import math
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumoscan.apps.web.jobs import Job, PoolFullError, PoolStoppedError, crashed, too_slow
+from pneumoscan.apps.web.process import COMMAND, WorkerProcess
+from pneumoscan.apps.web.wire import Reading, Want, WireError
+from pneumoscan.errors import EnvironmentProblemError, PneumoscanError, UsageError
+
+__all__ = ["FilmPool", "Limits", "PoolFullError", "PoolStoppedError", "Reading", "Want"]
+
+_START_SECONDS = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
+_YOUNG_SECONDS = 1.0
+_FIRST_GUESS_SECONDS = 0.05
+_LONGEST_RETRY = 60
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one film may cost.
+
+    Attributes:
+        seconds: From its first byte to its answer; then the worker is killed.
+        memory_mb: On top of what a worker has taken once the model is loaded, in MiB of address space.
+    """
+
+    seconds: float = 10.0
+    memory_mb: int = 1024
+
+
+class FilmPool:
+    """Reads films in worker processes; belongs to one event loop.
+
+    The thread of that loop must live as long as the pool: workers end with the thread that started them.
+
+    Attributes:
+        restarts: Workers that were replaced so far.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        workers: int,
+        waiting: int,
+        limits: Limits = Limits(),
+        _command: Sequence[str] = COMMAND,
+    ) -> None:
+        """Describe the pool; nothing runs before `start`.
+
+        Args:
+            model: A bundle folder, or a run folder with `bundle/` in it.
+            workers: Processes, at least 1.
+            waiting: Most films that may wait for a worker, at least 0.
+            limits: Of each worker.
+
+        Raises:
+            UsageError: A number is too small.
+        """
+        if workers < 1 or waiting < 0 or limits.seconds <= 0 or limits.memory_mb < 1:
+            raise UsageError(
+                f"{workers} workers, {waiting} films waiting, {limits} make no pool.",
+                "Have at least one worker, a time and memory above 0, and a queue of 0 or more.",
+            )
+        self.restarts = 0
+        self._model, self._limits, self._command = model.absolute(), limits, tuple(_command)
+        self._workers, self._most_waiting = workers, waiting
+        self._queue: deque[Job] = deque()
+        self._idle: list[asyncio.Future[Job | None]] = []
+        self._busy: set[Job] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._live = self._starting = 0
+        self._broken: PneumoscanError | None = None
+        self._known = asyncio.Event()
+        self._stopping = False
+        self._seconds_a_film = _FIRST_GUESS_SECONDS
+
+    @property
+    def ready(self) -> bool:
+        """Whether a film would be read now: at least one live worker has loaded the model."""
+        return self._live > 0 and not self._stopping
+
+    @property
+    def busy(self) -> int:
+        """How many films workers have."""
+        return len(self._busy)
+
+    @property
+    def waiting(self) -> int:
+        """How many films wait for a worker."""
+        return len(self._queue)
+
+    async def start(self) -> None:
+        """Begin all workers and wait for the first that is ready.
+
+        Raises:
+            BundleError, UsageError: The model does not load, or is not there.
+            EnvironmentProblemError: No worker starts.
+            PoolStoppedError: The pool was stopped meanwhile.
+        """
+        self._keepers += [asyncio.create_task(self._keep(place)) for place in range(self._workers)]
+        await self._known.wait()
+        if self._stopping:
+            raise PoolStoppedError("the pool was stopped before it was ready")
+        if not self._live and self._broken is not None:
+            problem = self._broken
+            await self.stop(0)
+            raise problem
+
+    async def read(self, film: bytes, *, threshold: float, want: Want = Want()) -> Reading:  # noqa: B008 - frozen
+        """Read one film in a worker.
+
+        Cancelled while the film waits, it is dropped; cancelled later, it is read to its end and forgotten.
+
+        Args:
+            film: The bytes of a file: JPEG, PNG or DICOM.
+            threshold: Cut-off in [0, 1].
+            want: Which pictures are wanted as well.
+
+        Raises:
+            FilmError: The film is refused: the error of `imaging.read`, FilmCrashError or FilmTimeoutError.
+            UsageError: `threshold` is outside [0, 1].
+            BundleError: The network does not run, or the model has gone and no worker is left.
+            EnvironmentProblemError: No worker is left and none can be started.
+            PoolFullError: As many films wait as may.
+            PoolStoppedError: The pool is stopping, or stopped before the film had its turn.
+        """
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"threshold is {threshold}.", "It must be from 0 to 1.")
+        if self._stopping:
+            raise PoolStoppedError("the pool takes no more films")
+        if self._broken is not None:
+            raise _again(self._broken)
+        job = Job(film, threshold, want, asyncio.get_running_loop().create_future())
+        del film
+        self._enter(job)
+        try:
+            return await job.answer
+        finally:
+            if job in self._queue:
+                self._queue.remove(job)
+            # The traceback of an error holds this frame: with the job in it, whose answer is the error, the film would
+            # stay in memory until cycles are looked for.
+            del job
+
+    async def stop(self, grace: float) -> None:
+        """Take no more films, finish those that were accepted within `grace` seconds, and end the workers.
+
+        Films that are not finished by then get PoolStoppedError. Stopping twice does no harm.
+        """
+        self._stopping = True
+        self._known.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while any(not job.settled for job in (*self._busy, *self._queue)):
+                    await asyncio.sleep(0.005)
+        left = [*self._busy, *self._queue]
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for job in left:
+            job.fail(PoolStoppedError("the pool was stopped before this film was read"))
+        self._queue.clear()
+        self._busy.clear()
+
+    def _enter(self, job: Job) -> None:
+        """Give the film to an idle worker, or let it wait."""
+        if self._idle:
+            self._busy.add(job)
+            self._idle.pop().set_result(job)
+        elif len(self._queue) >= self._most_waiting:
+            seconds = self._seconds_a_film * (len(self._queue) + 1) / self._workers
+            raise PoolFullError(min(max(1, math.ceil(seconds)), _LONGEST_RETRY))
+        else:
+            self._queue.append(job)
+
+    def _give_back(self, job: Job) -> None:
+        """Give a film that no worker has looked at to another one, before those that came later."""
+        if self._idle:
+            self._busy.add(job)
+            self._idle.pop().set_result(job)
+        else:
+            self._queue.appendleft(job)
+
+    async def _keep(self, place: int) -> None:
+        """Keep one worker alive, for ever."""
+        if place >= len(os.sched_getaffinity(0)):
+            # The first worker is ready soonest if no more start beside it than there are cores.
+            await self._known.wait()
+        failures = 0
+        while True:
+            worker = await self._begun()
+            if worker is None:
+                failures += 1
+            else:
+                failures = 0 if await self._employ(worker) else failures + 1
+                self.restarts += 1
+            if failures:
+                await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE))
+
+    async def _begun(self) -> WorkerProcess | None:
+        """Start a worker and wait until it is ready; None if it does not become so."""
+        worker, begun = None, False
+        self._starting += 1
+        try:
+            worker = WorkerProcess(self._model, self._limits.memory_mb, self._command)
+            async with asyncio.timeout(_START_SECONDS):
+                await worker.ready()
+            begun = True
+        except (PneumoscanError, WireError, EOFError, OSError) as problem:  # TimeoutError is an OSError
+            why = await _why(worker, problem)
+        finally:
+            self._starting -= 1
+            if worker is not None and not begun:
+                await worker.end()
+        if not begun:
+            self._not_begun(why)
+            return None
+        self._live += 1
+        self._broken = None
+        self._known.set()
+        return worker
+
+    def _not_begun(self, problem: PneumoscanError) -> None:
+        """Let the films go that would wait in vain, if this was the last hope."""
+        if self._live or self._starting:
+            return
+        self._broken = problem
+        self._known.set()
+        while self._queue:
+            self._queue.popleft().fail(_again(problem))
+
+    async def _employ(self, worker: WorkerProcess) -> bool:
+        """Give a worker films until it has to be replaced; tell whether it was of any use."""
+        loop = asyncio.get_running_loop()
+        until, used = loop.time() + _YOUNG_SECONDS, False
+        try:
+            while (job := await self._next(worker)) is not None:
+                used = True
+                try:
+                    goes_on = job.settled or await self._read(worker, job)
+                finally:
+                    self._busy.discard(job)
+                if not goes_on:
+                    if not job.settled:
+                        self._give_back(job)
+                    break
+                job.film = b""  # the name stays while the next film is waited for
+        finally:
+            self._live -= 1
+            await worker.end()
+        return used or loop.time() > until
+
+    async def _next(self, worker: WorkerProcess) -> Job | None:
+        """Wait for a film; None if the worker ends, or speaks unasked, while it has none."""
+        if self._queue:
+            job = self._queue.popleft()
+            self._busy.add(job)
+            return job
+        turn: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
+
+        def lost() -> None:
+            if not turn.done():
+                self._idle.remove(turn)
+                turn.set_result(None)
+
+        self._idle.append(turn)
+        worker.watch(lost)
+        try:
+            return await turn
+        finally:
+            worker.unwatch()
+            if turn in self._idle:
+                self._idle.remove(turn)
+
+    async def _read(self, worker: WorkerProcess, job: Job) -> bool:
+        """Have one film read and settle its job; tell whether the worker can go on."""
+        loop = asyncio.get_running_loop()
+        began, given = loop.time(), False
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                await worker.give(job.film, job.threshold, job.want)
+                given = True
+                job.settle(await worker.answer())
+        except PneumoscanError as problem:
+            # Without its traceback: that holds this frame, and the frame the job.
+            job.fail(problem.with_traceback(None))
+        except TimeoutError:
+            job.fail(too_slow(self._limits.seconds))
+            return False
+        except (EOFError, OSError):
+            how = await worker.last_word()
+            if given or job.given_back:
+                job.fail(crashed(how))
+            else:  # the worker was gone before it had the film, which is not to blame
+                job.given_back = True
+            return False
+        except Exception:  # noqa: BLE001 - whatever it said, the film gets an answer and the worker is replaced
+            job.fail(crashed("talked nonsense"))
+            return False
+        self._seconds_a_film += 0.1 * (loop.time() - began - self._seconds_a_film)
+        return True
+
+
+async def _why(worker: WorkerProcess | None, problem: Exception) -> PneumoscanError:
+    """Return why a worker did not become ready, typed."""
+    if isinstance(problem, PneumoscanError):
+        return problem
+    if worker is None:
+        return EnvironmentProblemError(f"no worker can be started: {problem}.", "Look what the system lacks.")
+    if isinstance(problem, TimeoutError):
+        how = f"was not ready after {_START_SECONDS:g} s"
+    else:
+        how = "talked nonsense" if isinstance(problem, WireError) else await worker.last_word()
+    return EnvironmentProblemError(
+        f"a worker {how} before it had loaded the model.",
+        "See if memory is short, or install pneumoscan again.",
+    )
+
+
+def _again(problem: PneumoscanError) -> PneumoscanError:
+    """Return the same error anew, for one that is raised twice collects tracebacks."""
+    return type(problem)(problem.message, problem.remedy)

@@ -1,0 +1,166 @@
+"""One worker, seen from the service: started, asked, ended."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumoscan.apps.web import wire
+from pneumoscan.apps.web.wire import Reading, Want, WireError
+
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.web.worker")
+# What a worker may know of the service's surroundings; a token among them is none of its business.
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+)
+# One film at a time needs one thread. With a fixed bound for blocks that are mapped, the memory stays flat: the C library would
+# raise its bound with the first large film, and large films would leave holes from then on.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
+}
+_BUFFER = 4 << 20
+_PIECE = 1 << 18
+_JOINED = 1 << 20
+_LAST_WORD_SECONDS = 0.5
+_REAP_SECONDS = 2.0
+
+
+class WorkerProcess:
+    """A worker process and the socket to it; belongs to one event loop and answers one film at a time."""
+
+    def __init__(self, model: Path, memory_mb: int, command: Sequence[str] = COMMAND) -> None:
+        """Start it.
+
+        Raises:
+            OSError: The system starts no more processes.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._number = 0
+        self._sock, theirs = socket.socketpair()
+        try:
+            for end in (self._sock, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+            self._sock.setblocking(False)
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(model), str(memory_mb), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                # What the C libraries print about a film is for nobody's log.
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ENVIRONMENT,
+                pass_fds=(theirs.fileno(),),
+                # A Ctrl-C at the terminal goes to the group of the service only.
+                process_group=0,
+            )
+        except OSError:
+            self._sock.close()
+            raise
+        finally:
+            theirs.close()
+
+    async def ready(self) -> None:
+        """Wait until it has loaded the model.
+
+        Raises:
+            PneumoscanError: What it says about the model.
+            EOFError, OSError: It has gone.
+            WireError: It talks nonsense.
+        """
+        wire.reading_from(*await self._frame(), number=0)
+
+    async def give(self, film: bytes, threshold: float, want: Want) -> None:
+        """Send it a film.
+
+        Raises:
+            OSError: It has gone.
+        """
+        self._number += 1
+        head = wire.question(self._number, film, threshold, want)
+        if len(film) <= _JOINED:
+            # A copy costs less than waking the worker twice.
+            await self._loop.sock_sendall(self._sock, head + film)
+        else:
+            await self._loop.sock_sendall(self._sock, head)
+            await self._loop.sock_sendall(self._sock, film)
+
+    async def answer(self) -> Reading:
+        """Wait for what it says about the film that it was given.
+
+        Raises:
+            PneumoscanError: As it was raised there.
+            EOFError, OSError: It has gone.
+            WireError: It talks nonsense, and must be ended.
+        """
+        return wire.reading_from(*await self._frame(), number=self._number)
+
+    def watch(self, then: Callable[[], None]) -> None:
+        """Call `then` if it ends, or speaks unasked."""
+        self._loop.add_reader(self._sock, then)
+
+    def unwatch(self) -> None:
+        """Stop watching."""
+        self._loop.remove_reader(self._sock)
+
+    async def last_word(self) -> str:
+        """Say how it ended, in words, after its socket did."""
+        code = await self._reaped(_LAST_WORD_SECONDS)
+        if code is None:
+            return "closed its socket"
+        if code < 0:
+            known = -code in set(signal.Signals)
+            return f"was ended by {signal.Signals(-code).name if known else f'signal {-code}'}"
+        return f"ended with exit code {code}"
+
+    async def end(self) -> None:
+        """Kill it; it holds nothing that needs an orderly end. Ending it twice does no harm."""
+        self._sock.close()
+        self._process.kill()
+        try:
+            await self._reaped(_REAP_SECONDS)
+        except asyncio.CancelledError:
+            # The pool is being stopped; what was killed is gone in no time.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_REAP_SECONDS)
+            raise
+
+    async def _reaped(self, seconds: float) -> int | None:
+        """Wait that long at most for its exit code."""
+        pause, until = 0.001, self._loop.time() + seconds
+        while (code := self._process.poll()) is None and self._loop.time() < until:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return code
+
+    async def _frame(self) -> tuple[dict[str, Any], bytes]:
+        data = bytearray()
+        await self._fill(data, wire.LENGTHS.size)
+        head, tail = wire.lengths(data[: wire.LENGTHS.size])
+        start = wire.LENGTHS.size + head
+        await self._fill(data, start + tail)
+        if len(data) > start + tail:
+            raise WireError("said more than one thing")
+        return wire.head_of(data[wire.LENGTHS.size : start]), bytes(data[start:])
+
+    async def _fill(self, data: bytearray, count: int) -> None:
+        while len(data) < count:
+            piece = await self._loop.sock_recv(self._sock, _PIECE)
+            if not piece:
+                raise EOFError
+            data += piece

@@ -1,0 +1,195 @@
+"""What the service and its workers say to each other: a JSON head, raw bytes behind it, no pickle.
+
+    8 bytes   length of the head and of the tail, big-endian
+    head      a JSON object
+    tail      a film on the way there; heatmap and picture, one after the other, on the way back
+
+Every question has a number and its answer has the same, so that no answer can go to another film. Heads there are
+`{"number", "threshold", "heatmap", "picture"}`; heads back are `{"number", "row", "heatmap", "picture"}` with the lengths of the
+two pictures (null where there is none), or `{"number", "code", "message", "remedy"}` for an error of `pneumoscan.errors`.
+A worker that has loaded its model says so with a row under the number 0.
+"""
+
+import json
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pneumoscan.errors import PneumoscanError
+
+LENGTHS: Final = struct.Struct(">II")
+MAX_HEAD = 1 << 16
+MAX_TAIL = 512 << 20
+_MAX_TEXT = 2000
+_CHUNK = 1 << 16
+
+
+class WireError(Exception):
+    """The other end has gone, or says what cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Want:
+    """What is wanted of a film besides its row.
+
+    Attributes:
+        heatmap: Its evidence as PNG, RGBA, clear where nothing speaks for PNEUMONIA; in the film's shape, longer side 512.
+        picture: The film itself as PNG: 8-bit grey, upright, windowed, as the network's door saw it; its longer side is at
+            most 2048.
+    """
+
+    heatmap: bool = False
+    picture: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is said about one film.
+
+    Attributes:
+        row: The columns of `inference.rows.PredictionRow`, and `sha256` (of the bytes), `logit`, `distance` (None if the model
+            measures none), `width`, `height`, `format`.
+        heatmap: PNG, where it was wanted and the model has a map.
+        picture: PNG, where it was wanted.
+    """
+
+    row: dict[str, Any]
+    heatmap: bytes | None = None
+    picture: bytes | None = None
+
+
+def frame(head: dict[str, Any], tail_bytes: int = 0) -> bytes:
+    """Return the lengths and the head of a frame; a tail of that many bytes must follow.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(head, allow_nan=False).encode()
+    return LENGTHS.pack(len(text), tail_bytes) + text
+
+
+def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
+    """Return how long head and tail are.
+
+    Raises:
+        WireError: Longer than any that is sent.
+    """
+    head, tail = LENGTHS.unpack(prefix)
+    if head > MAX_HEAD or tail > MAX_TAIL:
+        raise WireError("answered with something else than a frame")
+    return head, tail
+
+
+def head_of(text: bytes | bytearray) -> dict[str, Any]:
+    """Return a frame's head.
+
+    Raises:
+        WireError: It is no JSON object.
+    """
+    try:
+        head = json.loads(text)
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict):
+        raise WireError("answered with something else than a frame")
+    return head
+
+
+def question(number: int, film: bytes, threshold: float, want: Want) -> bytes:
+    """Return what is sent to a worker before the film."""
+    head = {"number": number, "threshold": threshold, "heatmap": want.heatmap, "picture": want.picture}
+    return frame(head, len(film))
+
+
+def answer(number: int, reading: Reading) -> bytes:
+    """Return a whole frame with a reading."""
+    pictures = (reading.heatmap, reading.picture)
+    sizes = [None if picture is None else len(picture) for picture in pictures]
+    head = {"number": number, "row": reading.row, "heatmap": sizes[0], "picture": sizes[1]}
+    tail = b"".join(picture for picture in pictures if picture)
+    return frame(head, len(tail)) + tail
+
+
+def refusal(number: int, problem: PneumoscanError) -> bytes:
+    """Return a whole frame with an error."""
+    told = {"message": problem.message[:_MAX_TEXT], "remedy": problem.remedy[:_MAX_TEXT]}
+    return frame({"number": number, "code": problem.code, **told})
+
+
+def reading_from(head: dict[str, Any], tail: bytes, number: int) -> Reading:
+    """Return the reading that a worker sent.
+
+    Raises:
+        PneumoscanError: The worker sent an error: the same class, with the same message and remedy.
+        WireError: It is no answer to the question of that number.
+    """
+    if head.get("number") != number:
+        raise WireError("answered another question")
+    if "code" in head:
+        raise _error_from(head)
+    sizes = [head.get("heatmap"), head.get("picture")]
+    row = head.get("row")
+    legal = all(size is None or (type(size) is int and size >= 0) for size in sizes)
+    if not isinstance(row, dict) or not legal or sum(size or 0 for size in sizes) != len(tail):
+        raise WireError("answered with something else than a reading")
+    cut = sizes[0] or 0
+    return Reading(
+        row,
+        *(None if size is None else part for size, part in zip(sizes, (tail[:cut], tail[cut:]), strict=True)),
+    )
+
+
+def receive(sock: socket.socket) -> tuple[dict[str, Any], bytes | None] | None:
+    """Wait for a frame on a blocking socket.
+
+    Returns:
+        Head and tail; the tail is None where it did not fit in memory and was thrown away. None at the end.
+
+    Raises:
+        WireError: What comes is no frame, or ends in the middle of one.
+    """
+    prefix = _exactly(sock, LENGTHS.size)
+    if not prefix:
+        return None
+    head_bytes, tail_bytes = lengths(prefix)
+    head = head_of(_exactly(sock, head_bytes))
+    try:
+        return head, _exactly(sock, tail_bytes)
+    except MemoryError:
+        _discard(sock, tail_bytes)
+        return head, None
+
+
+def _exactly(sock: socket.socket, count: int) -> bytes:
+    """Receive that many bytes; none where the end comes first."""
+    data = sock.recv(count, socket.MSG_WAITALL) if count else b""
+    while data and len(data) < count:  # a signal came between
+        more = sock.recv(count - len(data), socket.MSG_WAITALL)
+        data = data + more if more else b""
+    if count > LENGTHS.size and not data:
+        raise WireError("ended in the middle of a frame")
+    return data
+
+
+def _discard(sock: socket.socket, count: int) -> None:
+    while count > 0 and (data := sock.recv(min(count, _CHUNK))):
+        count -= len(data)
+
+
+def _error_from(head: dict[str, Any]) -> PneumoscanError:
+    kind = _kinds().get(str(head["code"]))
+    if kind is None:
+        raise WireError("answered with an error that is not known")
+    return kind(str(head.get("message", "")), str(head.get("remedy", "")))
+
+
+def _kinds() -> dict[str, type[PneumoscanError]]:
+    """Return the classes of `pneumoscan.errors` by their codes."""
+    found: dict[str, type[PneumoscanError]] = {}
+    pending = [PneumoscanError]
+    while pending:
+        kind = pending.pop()
+        found.setdefault(kind.code, kind)
+        pending += kind.__subclasses__()
+    return found

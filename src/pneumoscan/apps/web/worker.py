@@ -1,0 +1,136 @@
+"""A process that reads films for the service: one at a time, under limits, until its socket ends.
+
+    python -P -m pneumoscan.apps.web.worker SOCKET MODEL MEMORY_MB PARENT
+
+SOCKET is the number of an inherited socket (`wire`), MEMORY_MB what it may take on top of what the loaded model has, PARENT the
+process that started it. It is started by `process`, never by hand.
+
+The decoders are the part of the program that strangers' bytes reach first. So a worker has no way to leave anything
+behind: it may write no file, start no process, gain no privilege and dump no core (a core holds a patient's film), and it
+ends with its parent. It waits as long as it takes: the time for a film is kept by the pool.
+"""
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.apps.web import wire
+from pneumoscan.errors import EnvironmentProblemError, FilmCrashError, PneumoscanError
+
+if TYPE_CHECKING:
+    from pneumoscan.inference.bundle import Bundle
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl.h
+_MAX_OPEN_FILES = 32
+
+Read = Callable[[bytes, float, wire.Want], wire.Reading]
+
+
+def main(arguments: list[str]) -> int:
+    """Load the model, say so, and read films until the socket ends; returns the exit code."""
+    descriptor, model, memory_mb, parent = arguments
+    sock = socket.socket(fileno=int(descriptor))
+    _settle()
+    if os.getppid() != int(parent):  # it ended before we could ask to end with it
+        return 0
+    try:
+        read = _reader(Path(model))
+        _confine(int(memory_mb))
+    except PneumoscanError as problem:
+        sock.sendall(wire.refusal(0, problem))
+        return 1
+    except Exception as problem:  # noqa: BLE001 - stderr is closed; whoever starts the service must learn of it
+        told = EnvironmentProblemError(f"a worker cannot start: {type(problem).__name__}: {problem}")
+        sock.sendall(wire.refusal(0, told))
+        return 1
+    sock.sendall(wire.answer(0, wire.Reading({})))
+    return serve(sock, read)
+
+
+def serve(sock: socket.socket, read: Read) -> int:
+    """Answer every question on the socket until it ends; returns the exit code.
+
+    Raises:
+        OSError, WireError: The other end is no pool, or has gone in the middle.
+    """
+    while (asked := wire.receive(sock)) is not None:
+        head, film = asked
+        sock.sendall(_answer(read, head, film))
+        # No film stays in memory while the next one is waited for.
+        del asked, film
+    return 0
+
+
+def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
+    from pneumoscan.apps.web.reading import too_large
+
+    number = head["number"]
+    if film is None:
+        return wire.refusal(number, too_large())
+    try:
+        want = wire.Want(heatmap=head["heatmap"], picture=head["picture"])
+        return wire.answer(number, read(film, head["threshold"], want))
+    except PneumoscanError as problem:
+        return wire.refusal(number, problem)
+    except MemoryError:
+        return wire.refusal(number, too_large())
+    except Exception as problem:  # noqa: BLE001 - a mistake of ours must cost no more than the film that shows it
+        what = f"reading <bytes> failed in a way that was not foreseen ({type(problem).__name__})."
+        return wire.refusal(number, FilmCrashError(what, "Leave the film out, and report it if you may."))
+
+
+def _reader(model: Path) -> Read:
+    """Load the model; the imports stand here, so that what they lack is told on the socket."""
+    from functools import partial
+
+    from pneumoscan.apps.web.reading import read_film
+    from pneumoscan.inference.bundle import load_bundle
+
+    bundle: Bundle = load_bundle(model, threads=1)
+    gc.collect()
+    gc.freeze()
+    return partial(read_film, bundle)
+
+
+def _settle() -> None:
+    """End with the parent and by nothing else: a Ctrl-C is for the service, which lets its workers finish."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    # Where cores go to a program, RLIMIT_CORE does not hold them back.
+    _prctl(_PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _confine(memory_mb: int) -> None:
+    """Set what only fits a worker that has loaded its model."""
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _limit(resource.RLIMIT_AS, taken + (memory_mb << 20))
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    _limit(resource.RLIMIT_NPROC, 0)
+
+
+def _limit(what: int, most: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (least, least))
+
+
+def _prctl(option: int, value: int) -> None:
+    # Where the C library has no prctl, the end of the socket still ends the worker.
+    call = getattr(ctypes.CDLL(None), "prctl", None)
+    if call is not None:
+        call(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
