@@ -11,7 +11,9 @@ import click
 from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
 
-COMMANDS = ("adapt", "demo", "doctor", "evaluate", "export", "predict", "study", "train", "data", "model")
+COMMANDS = (
+    "adapt", "demo", "doctor", "evaluate", "export", "predict", "serve", "study", "train", "data", "model",
+)  # fmt: skip
 
 
 class Commands(click.Group):

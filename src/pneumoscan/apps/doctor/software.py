@@ -16,7 +16,13 @@ from pneumoscan.apps.doctor.finding import Finding, Status
 PROBE_SECONDS = 120
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra == ['\"](\w+)['\"])?")
 # What is missing without an extra, for those who do not want it.
-_EXTRAS = {"": "reading films", "train": "training", "tensorboard": "TensorBoard logs", "fetch": "downloads"}
+_EXTRAS = {
+    "": "reading films",
+    "train": "training",
+    "tensorboard": "TensorBoard logs",
+    "fetch": "downloads",
+    "web": "pneumoscan serve",
+}
 
 _PROBES = {
     "numpy": "import numpy; found['simd'] = numpy.show_config(mode='dicts')['SIMD Extensions'].get('found', [])",

@@ -1,0 +1,163 @@
+"""`pneumoscan serve`: the page and the HTTP service."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pneumoscan.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from pneumoscan.apps.web.serving import Address
+
+_TOKEN_VARIABLE = "PNEUMOSCAN_TOKEN"  # noqa: S105 - its name
+_NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))' > token && chmod 600 token"  # noqa: S105
+_EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart")
+
+
+@click.command(short_help="Open the reading room: a web page and an HTTP service.")
+@click.option(
+    "--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs a token."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8800, help="0 takes a free one.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    envvar="PNEUMOSCAN_MODEL",
+    show_envvar=True,
+    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Films read at once; by default the number of cores."
+)
+@click.option("--queue", type=click.IntRange(1, 1000), default=32, help="Films that may wait.")
+@click.option("--max-film-mb", type=click.IntRange(1, 512), default=64, help="Of one film, in MiB.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help=f"File whose only line is the token that clients must send; or set {_TOKEN_VARIABLE}.",
+)
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME", help="Also answer under this name; may be repeated."
+)
+@click.option(
+    "--open/--no-open", "open_page", default=True, help="Open the page in a browser, where there is one."
+)
+def serve(
+    *,
+    host: str,
+    port: int,
+    model: Path | None,
+    workers: int | None,
+    queue: int,
+    max_film_mb: int,
+    token_file: Path | None,
+    allow_host: tuple[str, ...],
+    open_page: bool,
+) -> None:
+    """Serve the page and the HTTP service until Ctrl-C; films stay in memory, nothing leaves this machine.
+
+    Research use only, not for diagnosis.
+    """
+    _check_extra()
+    token = _token(token_file)
+    from pneumoscan.apps.web.serving import bind
+    from pneumoscan.apps.web.serving import serve as run
+    from pneumoscan.apps.web.settings import Settings
+    from pneumoscan.inference.pretrained import pretrained_bundle
+
+    bundle = model or pretrained_bundle()
+    address = bind(host, port)
+    _check_exposure(address, host, token)
+    film_bytes = max_film_mb << 20
+    settings = Settings(
+        film_bytes=film_bytes,
+        memory_bytes=max(512 << 20, 4 * film_bytes),
+        queue=queue,
+        workers=workers or len(os.sched_getaffinity(0)),
+        token=token,
+        hosts=frozenset(_host_name(name) for name in (*allow_host, host)),
+        any_address=address.any_address,
+    )
+    run(settings, address, bundle, announce=lambda url: _announce(url, open_page))
+
+
+def _check_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"the service needs {', '.join(missing)}.", "Install it: pip install 'pneumoscan[web]'"
+        )
+
+
+def _token(path: Path | None) -> str | None:
+    """Return the token of the file, or of the environment; None if there is neither."""
+    if path is None:
+        token = os.environ.get(_TOKEN_VARIABLE, "")
+        return _checked(token.strip(), _TOKEN_VARIABLE) if token else None
+    try:
+        with path.open("rb") as file:
+            text = file.read(4096)
+            mode = os.fstat(file.fileno()).st_mode
+    except OSError as problem:
+        raise UsageError(
+            f"--token-file {path} cannot be read: {problem.strerror}.", f"Make one: {_NEW_TOKEN}"
+        ) from None
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        print(f"caution: others may read {path}; chmod 600 {path}", file=sys.stderr)
+    return _checked(text.decode("ascii", "replace").strip(), f"--token-file {path}")
+
+
+def _checked(token: str, source: str) -> str:
+    from pneumoscan.apps.web.settings import MIN_TOKEN
+
+    if len(token) < MIN_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageError(
+            f"{source} holds no token: one line of at least {MIN_TOKEN} printable ASCII characters, no spaces.",
+            f"Make one: {_NEW_TOKEN}",
+        )
+    return token
+
+
+def _check_exposure(address: "Address", host: str, token: str | None) -> None:
+    if address.loopback:
+        return
+    if token is None:
+        address.socket.close()
+        raise UsageError(
+            f"--host {host} can be reached from other machines, and there is no token.",
+            f"Make one: {_NEW_TOKEN}; then add --token-file token. Put a proxy with TLS before it, as docs/web.md shows.",
+        )
+    print(
+        f"caution: {host} can be reached from other machines, and films and token travel unencrypted: "
+        "put a proxy with TLS before it (docs/web.md).",
+        file=sys.stderr,
+    )
+
+
+def _host_name(name: str) -> str:
+    from pneumoscan.apps.web.settings import host_name
+
+    known = host_name(name) or host_name(f"[{name}]")
+    if not known:
+        raise UsageError(
+            f"--allow-host {name} is no host name.", "Give a name or an address, without https://."
+        )
+    return known
+
+
+def _announce(url: str, open_page: bool) -> None:
+    """Say that films are read; open the page where somebody sits before a screen."""
+    print(f"pneumoscan is reading films at {url}", flush=True)
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if not (open_page and display and sys.stdout.isatty()):
+        return
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

@@ -1,0 +1,82 @@
+"""What the service and its page tell of the model: everything that a bundle says of itself, as JSON types."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import pneumoscan
+from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.heatmap import ANCHORS, evidence_of
+from pneumoscan.inference.rows import model_name
+from pneumoscan.inference.spec import MAP_OUTPUT
+
+_POINT = (
+    "recall",
+    "specificity",
+    "recall_ci95",
+    "specificity_ci95",
+    "precision",
+    "f1",
+    "n",
+    "n_positive",
+    "source",
+)
+_BAND = ("low", "high", "half_width")
+_GUARD = ("unusual", "not_a_chest_film")
+_TRAINING = ("n_films", "n_patients", "preset", "synthetic")
+
+
+def about(bundle: Bundle) -> dict[str, Any]:
+    """Return what `GET /v1/model` answers; what the bundle does not tell is None.
+
+    Args:
+        bundle: The loaded model; its card and its records are read from its folder.
+
+    Returns:
+        JSON types alone, without NaN.
+
+    Raises:
+        BundleError: The card or the records were altered since the model was loaded, or the records are illegal.
+    """
+    spec = bundle.spec
+    return {
+        "name": spec.name,
+        "model": model_name(bundle),
+        "version": pneumoscan.__version__,
+        "class_names": list(spec.class_names),
+        "parameters": spec.parameters,
+        "licence": dict(spec.licence),
+        "created": spec.created,
+        "research_use_only": True,
+        "default_operating_point": spec.default_operating_point,
+        "operating_points": {name: _point(name, point) for name, point in spec.thresholds.items()},
+        "guard": _some(spec.guard, _GUARD),
+        **_heatmap(bundle),
+        "preprocessing": spec.preprocessing.to_json(),
+        "training": {key: spec.training.get(key) for key in _TRAINING},
+        "card": bundle.card(),
+        "records": bundle.records(),
+        "stress_views": {view.name: view.description for view in PERTURBATIONS},
+    }
+
+
+def _point(name: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: point.get(key) for key in _POINT}
+    intervals = {key: list(value) for key, value in known.items() if isinstance(value, list | tuple)}
+    band = _some(point.get("unsure_band"), _BAND)
+    return {"name": name, "threshold": float(point["threshold"]), **known, **intervals, "unsure_band": band}
+
+
+def _heatmap(bundle: Bundle) -> dict[str, Any]:
+    """Return whether there is a map, and what its colours mean."""
+    scale = {
+        "full_scale": evidence_of(bundle, np.zeros((1, 1), np.float32)).full_scale,
+        "anchors": [[place, list(colour)] for place, colour in ANCHORS],
+    }
+    return {"has_heatmap": MAP_OUTPUT in bundle.spec.outputs, "heatmap_scale": scale}
+
+
+def _some(values: Mapping[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    return {key: values[key] for key in keys} if values else None

@@ -1,0 +1,46 @@
+"""Answers, sent in pieces: what the client has not taken yet does not pile up."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from pneumoscan.apps.web.bodies import Share
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+JSON, NDJSON, PNG = "application/json", "application/x-ndjson", "image/png"
+_PIECE = 128 * 1024
+
+
+async def begin(send: Send, status: int, media_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+    """Send status and header; values are ASCII."""
+    fields = [("content-type", media_type), *headers]
+    raw = [(name.lower().encode(), value.encode("ascii")) for name, value in fields]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def answer(
+    send: Send,
+    status: int,
+    media_type: str,
+    body: bytes,
+    headers: Iterable[tuple[str, str]] = (),
+    share: Share | None = None,
+) -> None:
+    """Send a whole answer; `share` holds it until nearly all of it has gone.
+
+    Raises:
+        Refused: `http.busy`: there is no room for it; nothing was sent.
+    """
+    if share is not None:
+        share.hold(len(body))
+    await begin(send, status, media_type, (("content-length", str(len(body))), *headers))
+    view = memoryview(body)
+    for start in range(0, max(1, len(body)), _PIECE):
+        end = start + _PIECE
+        piece = bytes(view[start:end])
+        await send({"type": "http.response.body", "body": piece, "more_body": end < len(body)})
+
+
+def json_bytes(value: object) -> bytes:
+    """Return compact JSON in ASCII; NaN has no place in it."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,128 @@
+"""The service's routes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pneumoscan import __version__
+from pneumoscan.apps.web import metrics, openapi
+from pneumoscan.apps.web.answers import JSON, json_bytes
+from pneumoscan.apps.web.batch import Batch
+from pneumoscan.apps.web.classify import Classify, Service
+from pneumoscan.apps.web.files import ICON, INDEX, PageFile, page_files
+from pneumoscan.apps.web.gates import NOTE, Gate
+from pneumoscan.apps.web.pool import FilmPool
+from pneumoscan.apps.web.problems import MEDIA_TYPE, Refused, refused
+from pneumoscan.apps.web.settings import Settings
+
+__all__ = ["Settings", "make_app"]
+
+
+def make_app(settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None) -> Starlette:
+    """Make the ASGI application.
+
+    Args:
+        settings: What it allows.
+        pool: Who reads the films; started and stopped by the caller.
+        about: What the model tells of itself; None if it comes later, as `app.state.service.about`.
+    """
+    service = Service(settings, pool, metrics.Metrics(__version__), None if about is None else dict(about))
+    views = _Views(service, page_files())
+    app = Starlette(
+        routes=[
+            Route("/", views.index),
+            Route("/page/{name}", views.page),
+            Route("/favicon.ico", views.icon),
+            Route("/healthz", views.healthz),
+            Route("/readyz", views.readyz),
+            Route("/metrics", views.metrics),
+            Route("/openapi.json", views.openapi),
+            Route("/v1/model", views.model),
+            Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
+            Route("/v1/classify/batch", Batch(service), methods=["POST"], name="batch"),
+        ],
+        middleware=[Middleware(Gate, settings=settings, metrics=service.metrics, state=service.state)],
+        exception_handlers={HTTPException: _no_route},
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
+    return app
+
+
+class _Views:
+    """What is answered without a film."""
+
+    def __init__(self, service: Service, files: Mapping[str, PageFile]) -> None:
+        self._service, self._files = service, files
+        self._openapi = json_bytes(openapi.document(__version__))
+
+    async def index(self, request: Request) -> Response:
+        return self._page(request, INDEX)
+
+    async def page(self, request: Request) -> Response:
+        return self._page(request, request.path_params["name"])
+
+    async def icon(self, request: Request) -> Response:
+        return self._page(request, ICON)
+
+    async def healthz(self, _: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        if self._service.state.stopping:
+            raise refused("http.stopping", "The service is stopping.", "Try again later.")
+        if not self._service.ready:
+            raise refused("http.busy", "No worker is ready.", "Try again soon.")
+        return _json({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._service.metrics.page(), headers={"content-type": metrics.MEDIA_TYPE})
+
+    async def openapi(self, _: Request) -> Response:
+        return Response(self._openapi, media_type=JSON)
+
+    async def model(self, _: Request) -> Response:
+        return _json(await self._service.model())
+
+    def _page(self, request: Request, name: str) -> Response:
+        file = self._files.get(name)
+        if file is None:
+            raise _not_found()
+        headers = {"etag": file.etag, "cache-control": "no-cache"}
+        known = [
+            value.strip().removeprefix("W/") for value in request.headers.get("if-none-match", "").split(",")
+        ]
+        if file.etag in known:
+            return Response(status_code=304, headers=headers)
+        return Response(file.data, headers={**headers, "content-type": file.media_type})
+
+
+def _json(value: object) -> Response:
+    return Response(json_bytes(value), media_type=JSON)
+
+
+def _not_found() -> Refused:
+    return refused(
+        "http.not_found", "There is nothing at this address.", "GET /openapi.json lists the addresses."
+    )
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Answer for the router, which knows only 404 and 405."""
+    problem = _not_found()
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        problem = refused(
+            "http.method",
+            "This address does not take that method.",
+            f"Use {allowed}.",
+            headers=(("Allow", allowed),),
+        )
+    request.scope[NOTE].code = problem.code
+    return Response(problem.body(), problem.status, dict(problem.headers), MEDIA_TYPE)

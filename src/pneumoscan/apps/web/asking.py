@@ -1,0 +1,144 @@
+"""What a request for a reading asks for: its query and its type of body."""
+
+import math
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pneumoscan.apps.web.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.wire import Want
+from pneumoscan.errors import ConfigError, UsageError
+
+FILM_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
+PICTURES = ("heatmap", "picture")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a film.
+
+    Attributes:
+        threshold: The cut-off in [0, 1].
+        want: Which pictures the reading must have.
+        as_png: The answer is the heatmap, with the row in its header.
+    """
+
+    threshold: float
+    want: Want
+    as_png: bool
+
+
+def ask_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: bool) -> Ask:
+    """Read the query.
+
+    Args:
+        scope: Of the request.
+        about: What the model tells of itself.
+        png: Whether an answer may be a picture.
+
+    Raises:
+        Refused: `usage` or `config`: the query has something else, twice, or of no legal value.
+    """
+    given = _query(
+        scope["query_string"], {"operating_point", "threshold", "include", *(("heatmap",) if png else ())}
+    )
+    as_png = "heatmap" in given
+    if as_png and given["heatmap"] != "png":
+        raise _usage("heatmap is something else than png.", "Ask heatmap=png, or include=heatmap.")
+    if as_png and "include" in given:
+        raise _usage("heatmap and include ask for two kinds of answer.", "Give one of them.")
+    included = given["include"].split(",") if "include" in given else []
+    if not set(included) <= set(PICTURES) or len(set(included)) < len(included):
+        raise _usage(
+            "include is no list of heatmap and picture.", "Give heatmap, picture, or heatmap,picture."
+        )
+    if as_png and not about.get("has_heatmap"):
+        raise _usage("This model has no map.", "Ask without heatmap=png.")
+    return Ask(_threshold(given, about), Want(as_png or "heatmap" in included, "picture" in included), as_png)
+
+
+def _query(raw: bytes, known: set[str]) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(raw),
+            max_num_fields=8,
+            errors="strict",
+        )
+    except ValueError:
+        raise _usage("The query cannot be read.", "Send name=value, joined by &.") from None
+    given = dict(pairs)
+    if len(given) < len(pairs) or not set(given) <= known:
+        raise _usage("The query has an unknown name, or one twice.", f"Known are {', '.join(sorted(known))}.")
+    return given
+
+
+def _threshold(given: Mapping[str, str], about: Mapping[str, Any]) -> float:
+    points = about["operating_points"]
+    if "threshold" not in given:
+        name = given.get("operating_point", about["default_operating_point"])
+        if name not in points:
+            raise refused_for(
+                ConfigError(
+                    "The model has no operating point of that name.", f"It has {', '.join(sorted(points))}."
+                )
+            )
+        return float(points[name]["threshold"])
+    if "operating_point" in given:
+        raise _usage("threshold and operating_point say the same thing twice.", "Give one of them.")
+    return _number(given["threshold"])
+
+
+def _number(text: str) -> float:
+    try:
+        # float() reads more than JSON's numbers: 1_0, infinity, other scripts' digits.
+        value = float(text) if text.isascii() and "_" not in text and text == text.strip() else math.nan
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise _usage("threshold is no number from 0 to 1.", "Give one, as threshold=0.5.")
+    return value
+
+
+def check_length(headers: list[tuple[bytes, bytes]], most: int, too_large: Refused) -> None:
+    """Refuse a body by what its header says of its length.
+
+    Raises:
+        Refused: `http.length` (411): it says nothing; `too_large`: more than `most`.
+    """
+    fields = dict(headers)
+    if b"content-length" in fields:
+        if int(fields[b"content-length"]) > most:
+            raise too_large
+    elif b"transfer-encoding" not in fields:
+        raise refused(
+            "http.length", "The request does not tell its length.", "Send Content-Length.", status=411
+        )
+
+
+def media_type_of(
+    headers: list[tuple[bytes, bytes]], allowed: tuple[str, ...]
+) -> tuple[str, dict[bytes, bytes]]:
+    """Return the type of the body and its parameters.
+
+    Raises:
+        Refused: `http.media_type`: it is not one of `allowed`, or told more often than once.
+    """
+    given = [value for name, value in headers if name == b"content-type"]
+    text = given[0].decode("latin-1") if len(given) == 1 else ""
+    kind = text.partition(";")[0].strip(" \t").lower()
+    if kind not in allowed:
+        raise refused(
+            "http.media_type", "The body is of a type that is not read here.", f"Send {', '.join(allowed)}."
+        )
+    if kind != "multipart/form-data":
+        return kind, {}
+    from python_multipart.multipart import parse_options_header
+
+    return kind, parse_options_header(text)[1]
+
+
+def _usage(detail: str, remedy: str) -> Refused:
+    return refused_for(UsageError(detail, remedy))

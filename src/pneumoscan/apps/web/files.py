@@ -1,0 +1,44 @@
+"""The page: a fixed table of its files, made at the start. No path of a request ever reaches the file system."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = Path(__file__).parent / "page"
+INDEX, ICON = "index.html", "favicon.svg"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """One file of the page.
+
+    Attributes:
+        data: What is in it.
+        media_type: By its ending.
+        etag: Of its contents, in quotes.
+    """
+
+    data: bytes
+    media_type: str
+    etag: str
+
+
+def page_files(folder: Path = PAGE) -> dict[str, PageFile]:
+    """Read the files of the page; those of an unknown kind are left out."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {path.name: _file(path) for path in paths if path.suffix in _TYPES and path.is_file()}
+
+
+def _file(path: Path) -> PageFile:
+    data = path.read_bytes()
+    return PageFile(data, _TYPES[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:32]}"')

@@ -1,0 +1,320 @@
+"""What `/openapi.json` says: OpenAPI 3.1, written by hand and held to the service by its tests."""
+
+from collections.abc import Mapping
+
+from pneumoscan.apps.web.answers import JSON, NDJSON, PNG
+from pneumoscan.apps.web.asking import FILM_TYPES
+from pneumoscan.apps.web.problems import HTTP_CODES, MEDIA_TYPE, Refused, refused, refused_for
+from pneumoscan.apps.web.schemas import Table, schemas
+from pneumoscan.errors import (
+    CodecMissingError,
+    ConfigError,
+    FilmCrashError,
+    FilmFormatError,
+    FilmTimeoutError,
+    FilmTooLargeError,
+    FilmTruncatedError,
+    PneumoscanError,
+    UsageError,
+)
+
+_FILE_NAME: Table = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,30}[.][a-z]{2,4}$"}
+_HTML, _TEXT = "text/html", "text/plain"
+_EVERYWHERE = (400, 405, 421, 431, 503)
+_GUARDED = (*_EVERYWHERE, 401, 403, 415)
+_TOLD: Mapping[int, str] = {
+    400: "The request was not meant like this, or is not well-formed.",
+    401: "A token is needed, or this one is wrong.",
+    403: "The request comes from a page of another site.",
+    404: "There is nothing at this address.",
+    405: "The address does not take the method.",
+    408: "The body came too slowly.",
+    411: "The length of the body is not told.",
+    413: "The film is too large.",
+    415: "The body, or the film in it, is of a kind that is not read here.",
+    421: "The Host header does not name this service.",
+    422: "The film cannot be used; `code` says why.",
+    431: "The header is too large.",
+    500: "A fault of the service.",
+    503: "Too many films wait, no worker is ready, or the service is stopping; come again after Retry-After.",
+}
+_ROW: Table = {
+    "path": "<bytes>",
+    "status": "ok",
+    "probability": 0.8337295572251701,
+    "label": "PNEUMONIA",
+    "threshold": 0.49338538393924175,
+    "warnings": [],
+    "error_code": "",
+    "error": "",
+    "model": "flagship-seed0@5b4df6d0f7f1",
+}
+_FACTS: Table = {
+    "sha256": "4e0e10e6aab0a820c81d324847bff3eb1c659ce0debbaa02410c438eb8f25abe",
+    "logit": 1.284018874168396,
+    "distance": 0.0006414192030206323,
+    "width": 1300,
+    "height": 1000,
+    "format": "JPEG",
+}
+_PICTURE_EXAMPLE: Table = {"media_type": PNG, "data": "iVBORw0KGgo="}
+
+
+def document(version: str) -> Table:
+    """Return the document for a release."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pneumoscan",
+            "version": version,
+            "summary": "Find pneumonia in chest X-rays. Research use only, not a medical device.",
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{}, {"token": []}],
+        "paths": _paths(),
+        "components": {
+            "schemas": schemas(),
+            "responses": {f"Problem{status}": _problem_response(status) for status in _TOLD},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Needed where the service was started with a token.",
+                }
+            },
+        },
+    }
+
+
+_DESCRIPTION = (
+    "A film goes in, a prediction row comes out: the same that `pneumoscan predict` writes. Films stay in memory and are "
+    "forgotten with the answer. Every refusal is `application/problem+json` with a stable `code`."
+)
+
+
+def _paths() -> Table:
+    return {
+        "/": {"get": _page("page", "The page.")},
+        "/page/{name}": {"get": _page_file()},
+        "/favicon.ico": {
+            "get": _get("favicon", "The page's icon.", _binary("image/svg+xml"), (*_EVERYWHERE, 404))
+        },
+        "/healthz": {
+            "get": _get("health", "Whether the service lives.", _example({"status": "ok"}, "Status"))
+        },
+        "/readyz": {
+            "get": _get(
+                "readiness", "Whether films would be read now.", _example({"status": "ready"}, "Status")
+            )
+        },
+        "/metrics": {
+            "get": _get("metrics", "Prometheus' text format.", _text("pneumoscan_ready 1.0\n"), _GUARDED)
+        },
+        "/openapi.json": {
+            "get": _get(
+                "openapi", "This document.", _example({"openapi": "3.1.0"}, {"type": "object"}), _GUARDED
+            )
+        },
+        "/v1/model": {"get": _get("model", "What the model tells of itself.", _model(), _GUARDED)},
+        "/v1/classify": {"put": _put(), "post": _post()},
+        "/v1/classify/batch": {"post": _batch()},
+    }
+
+
+def _get(name: str, summary: str, content: Table, problems: tuple[int, ...] = _EVERYWHERE) -> Table:
+    guarded = problems != _EVERYWHERE and 401 in problems
+    return {
+        "operationId": name,
+        "summary": summary,
+        **({} if guarded else {"security": []}),
+        "responses": {"200": {"description": summary, "content": content}, **_problems(problems)},
+    }
+
+
+def _page(name: str, summary: str) -> Table:
+    found = _get(name, summary, {_HTML: {"schema": {"type": "string"}, "example": "<!doctype html>"}})
+    found["responses"] |= {"304": {"description": "It is the one that the client has."}, **_problems((404,))}
+    return found
+
+
+def _page_file() -> Table:
+    content = {kind: {"schema": {"type": "string"}} for kind in (_HTML, "text/css", "text/javascript")}
+    content |= {**_binary("image/svg+xml"), **_binary(PNG), JSON: {"schema": {}}}
+    found = _get("pageFile", "A file of the page.", content, (*_EVERYWHERE, 404))
+    found["parameters"] = [_parameter("name", "path", _FILE_NAME, "Of the file.", "index.html")]
+    found["responses"]["304"] = {"description": "It is the one that the client has."}
+    return found
+
+
+def _put() -> Table:
+    film = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "operationId": "classify",
+        "summary": "Read one film.",
+        "description": "What the bytes are is told by the bytes, not by the type.",
+        "parameters": _query(png=True),
+        "requestBody": {"required": True, "content": dict.fromkeys(FILM_TYPES, film)},
+        "responses": {"200": _answer(), **_problems((*_GUARDED, 408, 411, 413, 422))},
+    }
+
+
+def _post() -> Table:
+    form = {
+        "type": "object",
+        "required": ["film"],
+        "properties": {"film": {"type": "string", "format": "binary"}},
+        "additionalProperties": False,
+    }
+    return {
+        "operationId": "classifyForm",
+        "summary": "Read the film of a form.",
+        "description": "The form has one file field, `film`; the file's name is not looked at.",
+        "parameters": _query(png=True),
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
+        "responses": {"200": _answer(), **_problems((*_GUARDED, 408, 411, 413, 422))},
+    }
+
+
+def _batch() -> Table:
+    line = '{"id": "1", "film": "/9j/4AAQSkZJRgABAQ..."}\n'
+    row = '{"id":"1","path":"<bytes>","status":"ok","probability":0.83,"label":"PNEUMONIA"}\n'
+    text = {"type": "string"}
+    return {
+        "operationId": "classifyBatch",
+        "summary": "Read films as they stream in.",
+        "description": (
+            "A line `BatchLine` for each film; a line `BatchRow` for each answer, in order. Lines are read as fast as "
+            "films are: read the answer while you send. A film that is refused has a row with status `refused`. An answer "
+            "that ends without its last chunk was cut off."
+        ),
+        "parameters": _query(png=False),
+        "requestBody": {"required": True, "content": {NDJSON: {"schema": text, "example": line}}},
+        "responses": {
+            "200": {"description": "A row a line.", "content": {NDJSON: {"schema": text, "example": row}}},
+            **_problems((*_GUARDED, 408)),
+        },
+    }
+
+
+def _query(*, png: bool) -> list[Table]:
+    rate = {"type": "number", "minimum": 0, "maximum": 1}
+    kinds = ["heatmap", "picture", "heatmap,picture", "picture,heatmap"]
+    found = [
+        _parameter(
+            "operating_point", "query", {"type": "string"}, "A threshold that the model carries.", "balanced"
+        ),
+        _parameter(
+            "threshold", "query", rate, "PNEUMONIA from this probability on; not with operating_point.", 0.5
+        ),
+        _parameter("include", "query", {"enum": kinds}, "Pictures to put into the row.", "heatmap"),
+    ]
+    if png:
+        told = "Answer with the map as a picture, and with the row in the header Pneumoscan-Row; not with include."
+        found.append(_parameter("heatmap", "query", {"enum": ["png"]}, told, "png"))
+    return found
+
+
+def _parameter(name: str, place: str, schema: Table, told: str, example: object) -> Table:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": told,
+        "schema": schema,
+        "examples": {"example": {"value": example}},
+    }
+
+
+def _answer() -> Table:
+    return {
+        "description": "The film was read.",
+        "headers": {
+            "Pneumoscan-Row": {
+                "description": "The row as JSON, where the answer is a picture.",
+                "schema": {"type": "string"},
+            }
+        },
+        "content": {
+            JSON: {
+                "schema": {"$ref": "#/components/schemas/Row"},
+                "examples": {
+                    "row": {"value": _ROW | _FACTS},
+                    "with heatmap": {"value": _ROW | _FACTS | {"heatmap": _PICTURE_EXAMPLE}},
+                },
+            },
+            PNG: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+
+
+def _model() -> Table:
+    example = {
+        "name": "flagship-seed0",
+        "model": _ROW["model"],
+        "research_use_only": True,
+        "default_operating_point": "balanced",
+        "operating_points": {"balanced": {"name": "balanced", "threshold": _ROW["threshold"]}},
+        "has_heatmap": True,
+    }
+    return _example(example, "Model")
+
+
+def _example(value: object, schema: str | Table) -> Table:
+    found = {"$ref": f"#/components/schemas/{schema}"} if isinstance(schema, str) else schema
+    return {JSON: {"schema": found, "example": value}}
+
+
+def _text(example: str) -> Table:
+    return {_TEXT: {"schema": {"type": "string"}, "example": example}}
+
+
+def _binary(media_type: str) -> Table:
+    return {media_type: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def _problems(statuses: tuple[int, ...]) -> Table:
+    return {
+        str(status): {"$ref": f"#/components/responses/Problem{status}"}
+        for status in sorted({*statuses, 500})
+    }
+
+
+def _problem_response(status: int) -> Table:
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": _problem_examples(status)}
+    found: Table = {"description": _TOLD[status], "content": {MEDIA_TYPE: content}}
+    fields = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
+    if status in fields:
+        found["headers"] = {fields[status]: {"required": True, "schema": {"type": "string"}}}
+    return found
+
+
+def _problem_examples(status: int) -> Table:
+    return {
+        problem.code: {"value": problem.to_json()} for problem in _every_problem() if problem.status == status
+    }
+
+
+def _every_problem() -> list[Refused]:
+    films: tuple[PneumoscanError, ...] = (
+        FilmTruncatedError("<bytes> ends before its picture does.", "Copy it again from where it came."),
+        FilmFormatError("<bytes> is no JPEG, PNG or DICOM file.", "Send the film itself."),
+        FilmTooLargeError(
+            "The film has more than 64 MiB.", "Send the film itself, not an archive or a series."
+        ),
+        FilmCrashError("the process that read <bytes> ended.", "Send it once more."),
+        FilmTimeoutError("<bytes> took longer than 10 s to read.", "Save the film anew in another program."),
+        CodecMissingError("<bytes> is compressed as JPEG 2000.", "pip install 'pneumoscan[dicom]'"),
+        UsageError("threshold is no number from 0 to 1.", "Give one, as threshold=0.5."),
+        ConfigError("The model has no operating point of that name.", "It has balanced, sensitivity_98."),
+        PneumoscanError("A fault."),
+    )
+    length = refused(
+        "http.length", "The request does not tell its length.", "Send Content-Length.", status=411
+    )
+    return [
+        *(refused(code, title) for code, (_, title) in HTTP_CODES.items()),
+        length,
+        *map(refused_for, films),
+    ]

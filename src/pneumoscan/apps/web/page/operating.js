@@ -1,0 +1,156 @@
+/** The operating point in the clinic's language, the prevalence, and what both mean in numbers of films. */
+
+import { el } from "./dom.js";
+import { choicesOf, consequences, curveOf, ratesAt } from "./curve.js";
+import { ENDS, logOdds, shareOf, unsureBand } from "./labels.js";
+import { count, full, percent, short, whole, withInterval } from "./words.js";
+
+const GROUPS = {
+  miss: "Miss at most 1 film with pneumonia in",
+  alarm: "Call wrongly at most 1 film without it in",
+  own: "The model's own points",
+};
+
+/** Builds the controls once the model is known; draws the consequences whenever the room changes. */
+export class Operating {
+  constructor(node, room) {
+    this.node = node;
+    this.room = room;
+  }
+
+  /** Build the controls for the room's model. */
+  begin() {
+    const choices = choicesOf(this.room.model);
+    this.chips = new Map();
+    this.slider = el("input", {
+      type: "range", id: "threshold-slider", min: -ENDS, max: ENDS, step: "0.05", "aria-label": "Threshold", title: "Even in log-odds, as the scale above",
+      oninput: () => this.#own(String(Number(shareOf(Number(this.slider.value)).toPrecision(4)))),
+    });
+    this.exact = el("input", {
+      type: "number", id: "threshold", min: "0", max: "1", step: "any", inputmode: "decimal", onchange: () => this.#own(this.exact.value),
+    });
+    this.share = el("input", {
+      type: "number", id: "prevalence", min: "0.01", max: "99.99", step: "any", inputmode: "decimal", title: "How many of the films you take: an assumption of yours", value: whole(this.room.prevalence * 100), oninput: () => this.#prevalence(),
+    });
+    this.meaning = el("div", { class: "meaning", id: "meaning", role: "region", "aria-label": "What it means" });
+    this.node.replaceChildren(
+      el("h2", { id: "operating-title" }, "Operating point"),
+      ...Object.entries(GROUPS).map(([group, words]) => this.#chips(group, words, choices)).filter(Boolean),
+      el("div", { class: "own" }, el("label", { for: "threshold" }, "Threshold"), this.exact, this.slider),
+      el("p", { class: "prevalence" }, el("label", { for: "prevalence" }, "Of 100 films"), this.share, el("span", {}, "show pneumonia")),
+      this.meaning,
+    );
+    this.render();
+  }
+
+  /** Draw what follows from the point and the prevalence. */
+  render() {
+    if (!this.chips) return;
+    const { id, threshold } = this.room.point;
+    for (const [name, input] of this.chips) input.checked = name === id;
+    if (document.activeElement !== this.exact) this.exact.value = String(Number(threshold.toFixed(4)));
+    this.exact.title = full(threshold);
+    if (document.activeElement !== this.slider) this.slider.value = String(logOdds(threshold));
+    this.slider.setAttribute("aria-valuetext", short(threshold));
+    const key = `${threshold} ${this.room.prevalence}`;
+    if (this.drawn === key) return;
+    this.drawn = key;
+    this.meaning.replaceChildren(...meaningOf(this.room));
+  }
+
+  #chips(group, words, choices) {
+    const mine = choices.filter((choice) => choice.group === group);
+    if (!mine.length) return null;
+    return el("fieldset", { class: "chips" }, el("legend", {}, words), mine.map((choice) => this.#chip(choice)));
+  }
+
+  #chip(choice) {
+    const input = el("input", {
+      type: "radio", name: "point", value: choice.id, onchange: () => this.room.choose(choice.id, choice.threshold),
+    });
+    this.chips.set(choice.id, input);
+    return el("label", { class: "chip", title: choice.hint }, input, el("span", {}, choice.text));
+  }
+
+  #own(text) {
+    const value = Number(text);
+    const legal = text.trim() !== "" && value >= 0 && value <= 1;
+    this.exact.setAttribute("aria-invalid", String(!legal));
+    if (!legal) return;
+    const near = Number(this.room.point.threshold.toFixed(4)) === value;
+    if (!near) this.room.choose("threshold", value);
+  }
+
+  #prevalence() {
+    const value = Number(this.share.value) / 100;
+    const legal = value > 0 && value < 1;
+    this.share.setAttribute("aria-invalid", String(!legal));
+    if (!legal) return;
+    this.room.prevalence = value;
+    this.room.changed();
+  }
+}
+
+function meaningOf(room) {
+  const { model, prevalence } = room;
+  const { threshold } = room.point;
+  const band = unsureBand(model, threshold);
+  const unsure = band ? `UNSURE from ${short(band[0])} to ${short(band[1])}.` : "No film is UNSURE by its probability: the model knows no band here.";
+  const head = el("p", { class: "soft" }, unsure);
+  const rates = ratesAt(model, threshold);
+  if (!rates) return [head, el("p", {}, noRates(model))];
+  return [tableOf(consequences(rates, prevalence)), ...sentencesOf(rates, consequences(rates, prevalence)), head];
+}
+
+function noRates(model) {
+  return curveOf(model).length
+    ? "The model's records do not reach to this threshold."
+    : "The model tells its rates at its own points only: what this threshold means is not known.";
+}
+
+function tableOf(result) {
+  const line = (name, part, kind) => {
+    const sure = part.low === null ? "" : `${count(part.low)} to ${count(part.high)}`;
+    return el("tr", { "data-kind": kind }, el("th", { scope: "row" }, name), el("td", { class: "figure" }, count(part.value)), el("td", { class: "range" }, sure));
+  };
+  return el(
+    "table",
+    { class: "consequences" },
+    el("caption", {}, `Of ${whole(result.films)} films, ${whole(result.ill)} with pneumonia`),
+    el("thead", { class: "unseen-head" }, el("tr", {}, ["Films that are", "films", "95% interval"].map((name) => el("th", { scope: "col" }, name)))),
+    el(
+      "tbody",
+      {},
+      line("called PNEUMONIA", result.called, "called"),
+      line("… rightly", result.found, "found"),
+      line("… wrongly", result.alarms, "alarms"),
+      line("missed", result.missed, "missed"),
+      result.unsure !== null && line("of all, UNSURE", { value: result.unsure, low: null, high: null }, "unsure"),
+    ),
+  );
+}
+
+function sentencesOf(rates, result) {
+  const sure = (part) => withInterval(part.value, part.low, part.high, (value) => percent(value));
+  const films = rates.n ? ` (${whole(rates.n)} films, ${whole(rates.n_positive)} with pneumonia)` : "";
+  return [
+    el("p", { id: "worth" }, `Of those called PNEUMONIA ${sure(result.ppv)} have it; of those called NORMAL ${sure(result.npv)} do not.`),
+    el("p", { class: "soft" }, "Counted as if every film were called; UNSURE films are among them."),
+    el(
+      "details",
+      { class: "more" },
+      el("summary", {}, "Where these rates come from"),
+      el("p", {}, `Sensitivity ${percent(rates.recall)}, specificity ${percent(rates.specificity)}: ${rates.source}${films}.`),
+    ),
+    el("p", { class: "caution" }, "Films from elsewhere give other rates. Probabilities are not changed by the prevalence."),
+  ];
+}
+
+/** Name the chosen point in words, for paper and exports. */
+export function pointInWords(room) {
+  const { id, threshold } = room.point;
+  const choice = choicesOf(room.model).find((one) => one.id === id);
+  const names = { miss: "misses at most 1 film with pneumonia in", alarm: "calls wrongly at most 1 film without it in", own: "the model's own:" };
+  return choice ? `${names[choice.group]} ${choice.text} (threshold ${short(threshold)})` : `threshold ${short(threshold)}, set by hand`;
+}
+

@@ -1,0 +1,137 @@
+/** The worklist: a listbox of films in groups, most suspicious first. */
+
+import { byId, el, setText, sign } from "./dom.js";
+import { groupOf } from "./room.js";
+import { thumbnailOf } from "./picture.js";
+import { full, LABELS, short } from "./words.js";
+
+const HEADINGS = {
+  PNEUMONIA: "Called PNEUMONIA",
+  UNSURE: "UNSURE: look yourself",
+  NORMAL: "Called NORMAL",
+  NOT_A_CHEST_FILM: "NOT A CHEST FILM",
+  REFUSED: "Not read",
+  WAITING: "Still to be read",
+};
+
+/** Keep the list like the room. */
+export class Worklist {
+  constructor(room) {
+    this.room = room;
+    this.list = byId("worklist");
+    this.entries = new Map();
+    this.groups = new Map();
+    this.list.addEventListener("click", (event) => this.#clicked(event));
+    this.list.addEventListener("pointerdown", (event) => {
+      // A press on an entry must not take the focus away from the list itself.
+      if (event.target.closest(".film")) this.list.focus({ preventScroll: true });
+    });
+  }
+
+  /** Draw what changed. */
+  render() {
+    const worklist = this.room.worklist();
+    const groups = worklist.map(([name, films]) => this.#group(name, films));
+    follow(this.list, groups);
+    const there = new Set(this.room.films);
+    for (const film of this.entries.keys()) if (!there.has(film)) this.entries.delete(film);
+    const selected = this.room.selected;
+    if (selected) this.list.setAttribute("aria-activedescendant", `film-${selected.id}`);
+    else this.list.removeAttribute("aria-activedescendant");
+  }
+
+  /** Bring the selected film into sight. */
+  reveal() {
+    this.entries.get(this.room.selected)?.node.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Select the film so many places on; beyond the ends nothing happens. */
+  step(places) {
+    const films = this.room.ordered();
+    if (!films.length) return;
+    const at = films.indexOf(this.room.selected);
+    const next = films[Math.min(films.length - 1, Math.max(0, at < 0 ? 0 : at + places))];
+    this.room.select(next);
+    this.render();
+    this.reveal();
+  }
+
+  #group(name, films) {
+    let group = this.groups.get(name);
+    if (!group) {
+      const heading = el("div", { class: "group-head", id: `group-${name}`, role: "presentation" });
+      const node = el("div", { class: "group", role: "group", "aria-labelledby": heading.id, "data-group": name }, heading);
+      group = { node, heading };
+      this.groups.set(name, group);
+    }
+    setText(group.heading, `${HEADINGS[name]} · ${films.length}`);
+    follow(group.node, [group.heading, ...films.map((film) => this.#entry(film))]);
+    return group.node;
+  }
+
+  #entry(film) {
+    let entry = this.entries.get(film);
+    if (!entry) {
+      entry = makeEntry(film);
+      this.entries.set(film, entry);
+    }
+    fillEntry(entry, film, film === this.room.selected);
+    if (film.state === "read" && !entry.asked) {
+      entry.asked = true;
+      thumbnailOf(film).then((canvas) => canvas && entry.thumb.replaceChildren(canvas));
+    }
+    return entry.node;
+  }
+
+  #clicked(event) {
+    const id = event.target.closest(".film")?.id;
+    const film = this.room.films.find((one) => `film-${one.id}` === id);
+    if (film) this.room.select(film);
+  }
+}
+
+function makeEntry(film) {
+  const thumb = el("span", { class: "thumb", "aria-hidden": "true" });
+  const name = el("span", { class: "name", title: film.path }, film.name);
+  const note = el("span", { class: "note" });
+  const mark = el("span", { class: "mark-of" });
+  const word = el("span", { class: "word" });
+  const number = el("span", { class: "number" });
+  const node = el(
+    "div",
+    { class: "film", role: "option", id: `film-${film.id}`, "aria-selected": "false" },
+    thumb,
+    el("span", { class: "who" }, name, el("span", { class: "said" }, mark, word, number), note),
+  );
+  return { node, thumb, note, mark, word, number, asked: false, label: null };
+}
+
+function fillEntry(entry, film, selected) {
+  const label = groupOf(film);
+  if (entry.label !== label) {
+    entry.label = label;
+    entry.node.dataset.label = label;
+    entry.mark.replaceChildren(sign(label));
+    if (!entry.asked) entry.thumb.replaceChildren(sign(label));
+  }
+  setText(entry.word, film.state === "reading" ? "reading" : film.state === "stopped" ? "stopped" : LABELS[label]);
+  setText(entry.number, film.state === "read" ? short(film.row.probability) : "");
+  if (film.state === "read") entry.number.title = full(film.row.probability);
+  setText(entry.note, noteOf(film));
+  entry.node.setAttribute("aria-selected", String(selected));
+}
+
+function noteOf(film) {
+  const also = film.copies.length ? `same film: ${film.copies.join(", ")}` : "";
+  const why = film.state === "refused" ? film.problem.message.replaceAll("<bytes>", "The file") : "";
+  return [why, also].filter(Boolean).join(" · ");
+}
+
+/** Make a node's children exactly these, moving only those that stand elsewhere. */
+function follow(parent, wanted) {
+  const keep = new Set(wanted);
+  for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
+  wanted.forEach((child, at) => {
+    if (parent.children[at] !== child) parent.insertBefore(child, parent.children[at] ?? null);
+  });
+}

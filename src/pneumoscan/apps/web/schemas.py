@@ -1,0 +1,103 @@
+"""The schemas of `/openapi.json`: rows, lines, problems, the model."""
+
+from typing import Any
+
+from pneumoscan.apps.web.answers import PNG
+from pneumoscan.apps.web.batch import MAX_ID
+
+Table = dict[str, Any]
+
+
+def schemas() -> Table:
+    """Return the schemas by their names."""
+    row, facts = _row_schema(), _facts_schema()
+    picture = {"anyOf": [{"$ref": "#/components/schemas/Picture"}, {"type": "null"}]}
+    pictures = {"heatmap": picture, "picture": picture}
+    name = {"type": ["string", "null"], "maxLength": MAX_ID}
+    nullable = {key: {"anyOf": [schema, {"type": "null"}]} for key, schema in facts.items()}
+    return {
+        "Row": _object(row | facts, optional=pictures),
+        "BatchLine": _object({"id": {"type": "string", "maxLength": MAX_ID}, "film": _base64()}),
+        "BatchRow": _object({"id": name} | row | nullable, optional=pictures),
+        "Picture": _object({"media_type": {"const": PNG}, "data": _base64()}),
+        "Problem": _problem_schema(),
+        "Status": _object({"status": {"enum": ["ok", "ready"]}}),
+        "Model": {
+            "type": "object",
+            "description": "All that the bundle says; what it does not say is null.",
+            "required": ["name", "model", "default_operating_point", "operating_points", "has_heatmap"],
+            "properties": {
+                "name": {"type": "string"},
+                "model": {"type": "string", "description": "As in the rows."},
+                "default_operating_point": {"type": "string"},
+                "operating_points": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "object",
+                        "required": ["name", "threshold"],
+                        "properties": {"threshold": {"type": "number", "minimum": 0, "maximum": 1}},
+                    },
+                },
+                "has_heatmap": {"type": "boolean"},
+                "research_use_only": {"const": True},
+            },
+        },
+    }
+
+
+def _row_schema() -> Table:
+    text = {"type": "string"}
+    rate = {"type": "number", "minimum": 0, "maximum": 1}
+    return {
+        "path": {"const": "<bytes>"},
+        "status": {"enum": ["ok", "refused"]},
+        "probability": {**rate, "type": ["number", "null"], "description": "Of PNEUMONIA."},
+        "label": {"enum": ["PNEUMONIA", "NORMAL", "UNSURE", "NOT_A_CHEST_FILM", ""]},
+        "threshold": rate,
+        "warnings": {"type": "array", "items": text},
+        "error_code": text,
+        "error": text,
+        "model": {"type": "string", "description": "Name and first digits of the SHA-256 of the network."},
+    }
+
+
+def _facts_schema() -> Table:
+    side = {"type": "integer", "minimum": 1}
+    return {
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the film's bytes."},
+        "logit": {"type": "number", "description": "Before the temperature."},
+        "distance": {"type": ["number", "null"], "description": "How far it looks from the training films."},
+        "width": side,
+        "height": side,
+        "format": {"type": "string", "description": "Of the file."},
+    }
+
+
+def _problem_schema() -> Table:
+    text = {"type": "string"}
+    return _object(
+        {
+            "type": text,
+            "title": text,
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": text,
+            "remedy": {"type": "string", "description": "What to do; may be empty."},
+            "code": {
+                "type": "string",
+                "description": "Stable; those of the command line, or of HTTP itself.",
+            },
+        }
+    )
+
+
+def _base64() -> Table:
+    return {"type": "string", "contentEncoding": "base64"}
+
+
+def _object(properties: Table, optional: Table | None = None) -> Table:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": {**properties, **(optional or {})},
+        "additionalProperties": False,
+    }

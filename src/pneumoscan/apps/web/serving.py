@@ -1,0 +1,243 @@
+"""Serving: the socket, uvicorn, the workers, and how all of it stops.
+
+The page is there before the workers are: the socket listens at once, `readyz` says when films are read. SIGTERM and SIGINT
+stop it gracefully, a second one at once.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import queue
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.apps.web.gates import log, where
+from pneumoscan.apps.web.pool import FilmPool, PoolStoppedError
+from pneumoscan.errors import EnvironmentProblemError, UsageError
+
+if TYPE_CHECKING:
+    from pneumoscan.apps.web.classify import Service
+    from pneumoscan.apps.web.protocol import Server
+    from pneumoscan.apps.web.settings import Settings
+
+GRACE_SECONDS = 7
+_POOL_SECONDS = 1.0
+_FILES = 4096
+_OTHER_FILES = 200
+_LINES_WAITING = 10_000
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the service listens.
+
+    Attributes:
+        socket: Bound, and not listening yet.
+        url: Of the page.
+        loopback: Only this machine reaches it.
+        any_address: It is bound to every address of this machine.
+    """
+
+    socket: socket.socket
+    url: str
+    loopback: bool
+    any_address: bool
+
+
+def bind(host: str, port: int) -> Address:
+    """Bind a socket; port 0 takes a free one.
+
+    Raises:
+        UsageError: `host` is no name or address of this machine, or the port is taken or not allowed.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise UsageError(
+            f"there is no address of the name {host!r}.", "Give --host 127.0.0.1, or an address."
+        ) from None
+    family, kind, protocol, _, place = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except OSError as problem:
+        listener.close()
+        raise UsageError(
+            f"{host} port {port} cannot be bound: {problem.strerror}.",
+            "Choose another --port (0 takes a free one), or stop the program that has it.",
+        ) from None
+    address = ipaddress.ip_address(str(place[0]).partition("%")[0])
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listener.getsockname()[1]}/"
+    return Address(listener, url, address.is_loopback, address.is_unspecified)
+
+
+def serve(
+    settings: "Settings",
+    address: Address,
+    model: Path,
+    *,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        settings: What the service allows.
+        address: Where it listens; closed at the end.
+        model: A bundle folder, or a run folder with `bundle/` in it.
+        announce: Called with the page's address when films can be read.
+
+    Raises:
+        BundleError: The model does not load.
+        EnvironmentProblemError: No worker starts.
+    """
+    with _logged(), contextlib.closing(address.socket):
+        asyncio.run(_serve(settings, address, model, announce))
+
+
+async def _serve(
+    settings: "Settings", address: Address, model: Path, announce: Callable[[str], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_fault)
+    pool = FilmPool(model, workers=settings.workers, waiting=settings.queue)
+    # The workers take longest to begin: they do so while the rest is imported.
+    starting = asyncio.create_task(pool.start())
+    await asyncio.sleep(0)
+    from pneumoscan.apps.web.app import make_app
+    from pneumoscan.apps.web.protocol import make_server
+
+    app = make_app(settings, pool, None)
+    service: Service = app.state.service
+    server = make_server(app, connections=_raised_limit() - _OTHER_FILES, grace_seconds=GRACE_SECONDS)
+    _stop_at_signals(loop, server, service)
+    serving = asyncio.create_task(server.serve(sockets=[address.socket]))
+    opening = asyncio.create_task(_open(service, model, starting, announce, address.url))
+    try:
+        await asyncio.wait((serving, opening), return_when=asyncio.FIRST_COMPLETED)
+        if opening.done() and opening.exception() is not None:
+            server.drop()
+        await serving
+    finally:
+        service.state.stopping = True
+        await pool.stop(0 if server.force_exit else _POOL_SECONDS)
+        with contextlib.suppress(PoolStoppedError):
+            await opening
+
+
+async def _open(
+    service: "Service", model: Path, starting: "asyncio.Task[None]", announce: Callable[[str], None], url: str
+) -> None:
+    """Learn what the model says of itself, and tell when it can read."""
+    service.about = await asyncio.to_thread(describe, model)
+    await starting
+    announce(url)
+
+
+def describe(model: Path) -> dict[str, Any]:
+    """Return what a bundle tells of itself, without opening its network: the workers do that, and verify it.
+
+    Raises:
+        UsageError: There is nothing at `model`.
+        BundleError: It is no bundle.
+    """
+    from pneumoscan.apps.web.about import about
+    from pneumoscan.errors import BundleError
+    from pneumoscan.inference.bundle import Bundle, find_bundle
+    from pneumoscan.inference.spec import BundleSpec
+
+    folder = find_bundle(model)
+    try:
+        values = json.loads((folder / "model.json").read_bytes())
+        values.pop("checksum", None)
+    except (OSError, ValueError, AttributeError) as problem:
+        raise BundleError(
+            f"{folder / 'model.json'} cannot be read: {problem}.", "Copy the bundle again."
+        ) from None
+    return about(Bundle(BundleSpec.from_json(values), None, folder))
+
+
+def _raised_limit() -> int:
+    """Raise the limit of open files as far as is needed and allowed; return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < 2 * _OTHER_FILES:
+        raise EnvironmentProblemError(
+            f"only {soft} files may be open at once.",
+            f"Allow at least {2 * _OTHER_FILES}: ulimit -n {_FILES}.",
+        )
+    return _FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service: "Service") -> None:
+    def stop() -> None:
+        if server.should_exit:
+            server.drop()
+        server.should_exit = service.state.stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong outside of any request, without its words."""
+    fault = context.get("exception")
+    log.error("fault %s", where(fault) if fault is not None else "in the loop")
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Write the log to stderr from a thread: a reader that does not read holds no request up."""
+    handler = _Lines()
+    for name in ("uvicorn", "asyncio"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+class _Lines(logging.Handler):
+    """Hands lines to a thread; those that find the queue full are dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._queue: queue.Queue[bytes | None] = queue.Queue(_LINES_WAITING)
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(f"{self.format(record)}\n".encode("ascii", "backslashreplace"))
+
+    def close(self) -> None:
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        self._thread.join(1.0)
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._queue.get()) is not None:
+            try:
+                os.write(2, line)
+            except OSError:
+                return

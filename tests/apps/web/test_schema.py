@@ -1,0 +1,155 @@
+"""The OpenAPI document is valid, tells the truth, and its addresses stand what schemathesis thinks of."""
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import jsonschema
+import pytest
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from pneumoscan import errors
+from pneumoscan.apps.web.app import make_app
+from pneumoscan.apps.web.openapi import document
+from pneumoscan.apps.web.problems import HTTP_CODES, refused_for
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("live_service", Path(__file__).parent / "live_service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault("live_service", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+service = _load()
+DOCUMENT = document("0")
+
+
+def test_all_references_lead_somewhere() -> None:
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(DOCUMENT)):
+        place: Any = DOCUMENT
+        for key in reference.split("/"):
+            place = place[key]
+
+
+def test_every_route_is_told_with_its_methods() -> None:
+    app = make_app(service.Settings(), service.StandIn(), service.ABOUT)  # type: ignore[arg-type]
+    routes = {route.path: {method.lower() for method in route.methods} - {"head"} for route in app.routes}
+    assert {path: set(item) for path, item in DOCUMENT["paths"].items()} == routes
+
+
+def test_every_code_is_told_with_its_status() -> None:
+    told = {
+        (int(name.removeprefix("Problem")), code)
+        for name, response in DOCUMENT["components"]["responses"].items()
+        for code in response["content"]["application/problem+json"]["examples"]
+    }
+    assert told >= {(status, code) for code, (status, _) in HTTP_CODES.items()}
+    pending: list[type[errors.PneumoscanError]] = [errors.FilmError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        assert refused_for(kind("what")).status in {413, 415, 422}, kind
+
+
+def test_every_example_fits_its_schema() -> None:
+    found = 0
+    for place in contents(DOCUMENT):
+        examples = [entry["value"] for entry in place.get("examples", {}).values()]
+        for example in [*examples, *([place["example"]] if "example" in place else [])]:
+            schema = {**place["schema"], "components": DOCUMENT["components"]}
+            jsonschema.Draft202012Validator(schema).validate(example)
+            found += 1
+    assert found > 30
+
+
+def contents(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if "schema" in value:
+            yield value
+        for inner in value.values():
+            yield from contents(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from contents(inner)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("schema")
+    bundle = service.tiny_bundle(folder)
+    with service.live(folder, "--model", str(bundle), "--workers", "2") as running:
+        yield running.port
+        assert "fault" not in running.log.read_text()
+        assert running.stop() == 0
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(_: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
+CHECKS = (
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance, unsupported_method,
+)  # fmt: skip
+OPERATIONS = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item]
+ASKING = [(path, method) for path, method in OPERATIONS if path.startswith("/v1/classify")]
+
+
+def fuzz(port: int, path: str, method: str, mode: GenerationMode, examples: int) -> None:
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
+    operation = schema[path][method.upper()]
+
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=examples < 50,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def answers(case: Any) -> None:
+        case.call_and_validate(checks=list(CHECKS))
+
+    answers()
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize(("path", "method"), ASKING)
+def test_what_is_made_up_gets_the_answers_that_are_told(
+    port: int, path: str, method: str, mode: GenerationMode
+) -> None:
+    fuzz(port, path, method, mode, 25)
+
+
+@pytest.mark.parametrize(("path", "method"), sorted(set(OPERATIONS) - set(ASKING)))
+def test_what_takes_nothing_gives_what_is_told(port: int, path: str, method: str) -> None:
+    fuzz(port, path, method, GenerationMode.POSITIVE, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize(("path", "method"), ASKING)
+def test_much_that_is_made_up_gets_the_answers_that_are_told(
+    port: int, path: str, method: str, mode: GenerationMode
+) -> None:
+    fuzz(port, path, method, mode, 500)
