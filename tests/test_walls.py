@@ -51,10 +51,35 @@ def test_rooms_import_only_rooms_below_them() -> None:
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
         "pneumoscan.judge",
+        "pneumoscan.apps.web.app",
+        "pneumoscan.apps.web.serving",
+        "pneumoscan.apps.web.worker",
+        "pneumoscan.apps.web.reading",
     ],
 )
 def test_reading_films_needs_no_training_library(module: str) -> None:
+    if module.startswith("pneumoscan.apps.web"):
+        pytest.importorskip("starlette", reason="the extra `web` is not installed")
     assert not modules_after(f"import {module}") & TRAINING_LIBRARIES
+
+
+def test_the_process_that_reads_films_knows_no_http() -> None:
+    loaded = modules_after("import pneumoscan.apps.web.worker, pneumoscan.apps.web.reading")
+    assert not loaded & {
+        "starlette",
+        "uvicorn",
+        "anyio",
+        "python_multipart",
+        "prometheus_client",
+        "h11",
+        "http",
+    }
+
+
+def test_the_process_that_listens_decodes_nothing() -> None:
+    pytest.importorskip("starlette", reason="the extra `web` is not installed")
+    loaded = modules_after("import pneumoscan.apps.web.app, pneumoscan.apps.web.serving")
+    assert not loaded & {"PIL", "pydicom", "onnxruntime", "fastapi"}
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

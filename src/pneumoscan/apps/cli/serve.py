@@ -13,6 +13,7 @@ from pneumoscan.errors import MissingDependencyError, UsageError
 if TYPE_CHECKING:
     from pneumoscan.apps.web.serving import Address
 
+_MOST_WORKERS = 8
 _TOKEN_VARIABLE = "PNEUMOSCAN_TOKEN"  # noqa: S105 - its name
 _NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))' > token && chmod 600 token"  # noqa: S105
 _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart")
@@ -31,7 +32,9 @@ _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart"
     help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64), help="Films read at once; by default the number of cores."
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Films read at once; by default one more than cores, 8 at most.",
 )
 @click.option("--queue", type=click.IntRange(1, 1000), default=32, help="Films that may wait.")
 @click.option("--max-film-mb", type=click.IntRange(1, 512), default=64, help="Of one film, in MiB.")
@@ -77,7 +80,8 @@ def serve(
         film_bytes=film_bytes,
         memory_bytes=max(512 << 20, 4 * film_bytes),
         queue=queue,
-        workers=workers or len(os.sched_getaffinity(0)),
+        # One more than cores, as in a batch: a worker now and then waits for its next film.
+        workers=workers or min(len(os.sched_getaffinity(0)) + 1, _MOST_WORKERS),
         token=token,
         hosts=frozenset(_host_name(name) for name in (*allow_host, host)),
         any_address=address.any_address,

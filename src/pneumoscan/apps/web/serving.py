@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ _POOL_SECONDS = 1.0
 _FILES = 4096
 _OTHER_FILES = 200
 _LINES_WAITING = 10_000
+_GATHER_SECONDS = 0.02
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_MAPPED_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def serve(
         BundleError: The model does not load.
         EnvironmentProblemError: No worker starts.
     """
+    _bound_mapped_blocks()
     with _logged(), contextlib.closing(address.socket):
         asyncio.run(_serve(settings, address, model, announce))
 
@@ -165,6 +170,16 @@ def describe(model: Path) -> dict[str, Any]:
             f"{folder / 'model.json'} cannot be read: {problem}.", "Copy the bundle again."
         ) from None
     return about(Bundle(BundleSpec.from_json(values), None, folder))
+
+
+def _bound_mapped_blocks() -> None:
+    """Give large blocks back to the system when they are freed: glibc would raise its bound with the first large film."""
+    import ctypes
+
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            set_option(option, _MAPPED_BYTES)
 
 
 def _raised_limit() -> int:
@@ -237,7 +252,15 @@ class _Lines(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._queue.get()) is not None:
+            # Waking this thread for every line would take the turn from the loop at every request.
+            time.sleep(_GATHER_SECONDS)
+            lines = [line]
+            with contextlib.suppress(queue.Empty):
+                while (line := self._queue.get_nowait()) is not None:
+                    lines.append(line)
             try:
-                os.write(2, line)
+                os.write(2, b"".join(lines))
             except OSError:
+                return
+            if line is None:
                 return
