@@ -1,0 +1,29 @@
+"""A process that reads films from files as the batch command does, when it is asked: `web_batch_worker.py FILM…`."""
+
+import sys
+import time
+from itertools import cycle, islice
+
+from measure import Wire
+from pneumoscan.inference.batch import default_workers, predict_many
+from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.inference.pretrained import pretrained_bundle
+
+
+def main() -> None:
+    """Warm up, then answer each `films` with the rate and the processor time."""
+    wire, paths = Wire(), sys.argv[1:]
+    bundle = load_bundle(pretrained_bundle(), threads=1)
+    list(predict_many(bundle, paths))
+    wire.send(workers=default_workers())
+    for request in wire.requests():
+        began, cpu = time.perf_counter(), time.process_time()
+        for row in predict_many(bundle, islice(cycle(paths), request["films"])):
+            # What the command does with a row: it is written.
+            row.to_line("csv")
+        took, used = time.perf_counter() - began, time.process_time() - cpu
+        wire.send(rate=request["films"] / took, cpu_ms_a_film=1e3 * used / request["films"])
+
+
+if __name__ == "__main__":
+    main()
