@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -29,6 +29,14 @@ _DROP = """async ([target, films]) => {
     : new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true });
   document.body.dispatchEvent(event);
 }"""
+
+
+# What is changed is drawn in the next frame, and the film in the one after it.
+_PAINTED = """() => Promise.race([
+  new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))),
+  new Promise((done) => setTimeout(done, 2000)),
+])"""
+_ACTIONS = ("check", "click", "fill", "press")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +91,10 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
     inflight: int = 0
     most_inflight: int = 0
+
+    def painted(self) -> None:
+        """Wait until the page shows what it knows."""
+        self.page.evaluate(_PAINTED)
 
     def drop(self, films: dict[str, bytes], way: str = "drop") -> None:
         """Drop files on the page, or paste them, and wait until each has its answer."""
@@ -147,6 +159,7 @@ class Visits:
             context.route(pattern, answer)
         visit = Visit(context.new_page(), at or self.address)
         _watch(visit)
+        _wait_after_actions(visit)
         visit.page.goto(visit.address)
         return visit
 
@@ -178,6 +191,23 @@ def _watch(visit: Visit) -> None:
     page.on("requestfailed", ended)
     page.on("console", said)
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+
+
+def _wait_after_actions(visit: Visit) -> None:
+    """Look at the page after an action only when it has drawn what follows from it."""
+
+    def waiting(act: Callable[..., Any]) -> Callable[..., Any]:
+        def acted(*args: Any, **options: Any) -> Any:
+            done = act(*args, **options)
+            visit.painted()
+            return done
+
+        return acted
+
+    page = visit.page
+    for name in _ACTIONS:
+        setattr(page, name, waiting(getattr(page, name)))
+    page.keyboard.press = waiting(page.keyboard.press)
 
 
 @pytest.fixture
