@@ -1,7 +1,6 @@
 """A tiny true model adapted to drawn films whose brightness is the logit, through the function and the command line."""
 
 import hashlib
-import importlib.util
 import json
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from made_records import point, some_records
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -451,13 +451,9 @@ def test_a_model_that_fits_is_kept_as_it_is(model, tmp_path):
 
 def made_up_records() -> dict:
     """Records that fit `write_model`: made-up figures of drawn films."""
-    path = Path(__file__).parent / "inference" / "test_records.py"
-    spec = importlib.util.spec_from_file_location("records_of_adapt", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    values = module.some_records()
+    values = some_records()
     cuts = sorted({0.0, *POINTS.values(), 1.0})
-    values["operating_curve"]["points"] = [module.point(cut, 1 - cut, cut) for cut in cuts]
+    values["operating_curve"]["points"] = [point(cut, 1 - cut, cut) for cut in cuts]
     return values
 
 

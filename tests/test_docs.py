@@ -1,6 +1,5 @@
 """The documents keep up with the code: commands, settings, metrics, error codes, links and examples."""
 
-import importlib.util
 import json
 import os
 import re
@@ -9,18 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_bundle import write_tiny_bundle
 
 from pneumoscan import errors
 from pneumoscan.apps import cli
 from pneumoscan.evaluation.metrics import evaluate_predictions
-from pneumoscan.inference.bundle import write_bundle
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -248,24 +246,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 # Examples
 
 
-def tiny_bundle() -> ModuleType:
-    """Load the fixtures that draw a bundle for the tests of `inference`."""
-    path = Path(__file__).parent / "inference" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("tiny_bundle", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def bundle_and_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_film: Any, request: pytest.FixtureRequest
 ) -> None:
     """A folder with `bundle` and `film.jpeg`, made the working folder."""
-    tiny = tiny_bundle()
-    write_bundle(tmp_path / "bundle", onnx=tiny.make_onnx(), spec=tiny.make_spec(), readme="# tiny\n")
+    write_tiny_bundle(tmp_path / "bundle")
     Image.fromarray(draw_film()).save(tmp_path / "film.jpeg", quality=92)
     monkeypatch.chdir(tmp_path)
 

@@ -1,7 +1,6 @@
 """The model card: what it says comes from the records, what is missing is told, what is of another model is refused."""
 
 import importlib
-import importlib.util
 import io
 import json
 import re
@@ -9,18 +8,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.evaluation.metrics import evaluate_predictions
 from pneumoscan.evaluation.stress import StressTable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference import pretrained
-from pneumoscan.inference.bundle import load_bundle, write_bundle
+from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.rows import model_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,20 +47,10 @@ def load(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def tiny_bundle() -> ModuleType:
-    path = Path(__file__).parent / "inference" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("tiny_bundle_of_card", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def bundle(tmp_path) -> Path:
     """A bundle without the optional facts: no guard, no calibration, no config."""
-    tiny = tiny_bundle()
-    write_bundle(tmp_path / "bundle", onnx=tiny.make_onnx(), spec=tiny.make_spec(), readme="# tiny\n")
-    return tmp_path / "bundle"
+    return write_tiny_bundle(tmp_path / "bundle")
 
 
 def metrics(*, seed: int = 0, lost: tuple[str, ...] = (), split: str = "held-out") -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`pneumoscan predict`, as a whole process where that matters."""
 
 import csv
-import importlib.util
 import json
 import os
 import signal
@@ -14,34 +13,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import tiny_bundle
 from click.testing import CliRunner
 from PIL import Image
 
 from pneumoscan.apps.cli import app
 from pneumoscan.errors import BundleError, ConfigError, NothingUsableError, SelfCheckError, UsageError
 from pneumoscan.inference import pretrained
+from pneumoscan.inference.bundle import write_bundle
 from pneumoscan.inference.classifier import PneumoniaClassifier
 
 COMMAND = [sys.executable, "-m", "pneumoscan", "predict"]
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PNEUMOSCAN_MODEL"}
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """The module that draws the tiny bundle of the tests of `inference`."""
-    path = Path(__file__).parents[1] / "inference" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("tiny_bundle", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def bundle(tmp_path, drawn):
-    drawn.write_bundle(tmp_path / "bundle", onnx=drawn.make_onnx(), spec=drawn.make_spec(), readme="# tiny\n")
-    return tmp_path / "bundle"
+def bundle(tmp_path):
+    return tiny_bundle.write_tiny_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture
@@ -135,8 +123,10 @@ def test_damaged_bundle_is_exit_code_5(bundle, films, tmp_path):
     assert not (tmp_path / "rows.csv").exists()
 
 
-def test_self_check_is_done(films, tmp_path, drawn):
-    drawn.write_bundle(tmp_path / "other", onnx=drawn.make_onnx(gain=20), spec=drawn.make_spec(), readme="")
+def test_self_check_is_done(films, tmp_path):
+    write_bundle(
+        tmp_path / "other", onnx=tiny_bundle.make_onnx(gain=20), spec=tiny_bundle.make_spec(), readme=""
+    )
     assert isinstance(_invoke(films, "--model", tmp_path / "other").exception, SelfCheckError)
 
 
@@ -316,14 +306,14 @@ def test_memory_is_flat(bundle, films):
 
 
 @pytest.fixture
-def rated(tmp_path, drawn):
+def rated(tmp_path):
     """A bundle whose operating point `rated` has all rates, and `bare` none of the specificity."""
-    point = drawn.make_spec().thresholds["balanced"]
+    point = tiny_bundle.make_spec().thresholds["balanced"]
     rates = {"specificity": 0.8, "recall_ci95": [0.85, 0.95], "specificity_ci95": [0.75, 0.85]}
-    spec = drawn.make_spec(
+    spec = tiny_bundle.make_spec(
         thresholds={"rated": point | rates, "bare": point}, default_operating_point="rated"
     )
-    drawn.write_bundle(tmp_path / "rated", onnx=drawn.make_onnx(), spec=spec, readme="# tiny\n")
+    write_bundle(tmp_path / "rated", onnx=tiny_bundle.make_onnx(), spec=spec, readme="# tiny\n")
     return tmp_path / "rated"
 
 
@@ -387,11 +377,11 @@ def test_heatmaps_after_an_interrupted_run_are_those_of_the_rows_left(bundle, fi
     assert len(_table((tmp_path / "rows.csv").read_text())) == 6
 
 
-def test_heatmaps_of_a_model_without_a_map_are_refused_before_a_row(films, tmp_path, drawn):
-    graph = onnx.load_from_string(drawn.make_onnx())
+def test_heatmaps_of_a_model_without_a_map_are_refused_before_a_row(films, tmp_path):
+    graph = onnx.load_from_string(tiny_bundle.make_onnx())
     del graph.graph.output[2]
-    spec = drawn.make_spec(outputs=("probability", "logit"))
-    drawn.write_bundle(tmp_path / "plain", onnx=graph.SerializeToString(), spec=spec, readme="")
+    spec = tiny_bundle.make_spec(outputs=("probability", "logit"))
+    write_bundle(tmp_path / "plain", onnx=graph.SerializeToString(), spec=spec, readme="")
     out = tmp_path / "rows.csv"
     done = _invoke(films, "--model", tmp_path / "plain", "--heatmaps", tmp_path / "maps", "--out", out)
     assert isinstance(done.exception, UsageError)

@@ -1,8 +1,6 @@
 """DICOM films in a batch: a folder from a medium, one refused film among good ones, one probability for one picture."""
 
-import importlib.util
-from pathlib import Path
-
+import dicom_films
 import pytest
 from PIL import Image
 
@@ -15,11 +13,7 @@ from pneumoscan.inference.sources import expand
 
 @pytest.fixture(scope="module")
 def dicom():
-    path = Path(__file__).parents[1] / "imaging" / "dicom_films.py"
-    spec = importlib.util.spec_from_file_location("pneumoscan_tests_dicom_films_too", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return dicom_films
 
 
 @pytest.fixture

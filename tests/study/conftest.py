@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_films import write_film_folder
 
 from pneumoscan.study.execute import Order, run_study
 from pneumoscan.study.records import StudyFolder
@@ -141,16 +142,8 @@ def run_plan(film_folder: Path, tmp_path: Path) -> RunStudy:
 @pytest.fixture(scope="session")
 def finished_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Notes]:
     """The tiny study run once: its folder, its films, and what was told. Tests copy it before they change it."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    place = Path(__file__).parents[1] / "conftest.py"
-    spec = spec_from_file_location("shared_films", place)
-    assert spec is not None
-    assert spec.loader is not None
-    shared = module_from_spec(spec)
-    spec.loader.exec_module(shared)
     root = tmp_path_factory.mktemp("study")
-    films = shared.write_film_folder(root / "films")
+    films = write_film_folder(root / "films")
     (root / "tiny.toml").write_text(HEAD + SECTIONS)
     notes = Notes()
     run_study(root / "tiny.toml", Order(films, root / "out", cache=root / "cache"), notes)

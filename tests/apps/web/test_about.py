@@ -1,12 +1,12 @@
 """What /v1/model answers: all the page needs, as plain JSON, of a model that tells much and of one that tells little."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import tiny_bundle
+from made_records import some_records
 
 import pneumoscan
 from pneumoscan.apps.web.about import about
@@ -43,25 +43,14 @@ POINT = {
 }
 
 
-def fixtures_of(folder: str) -> ModuleType:
-    path = Path(__file__).parents[2] / folder
-    spec = importlib.util.spec_from_file_location(f"about_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def write(tmp_path) -> Callable[..., Path]:
     """Return the function that writes the tiny bundle."""
-    tiny = fixtures_of("inference/conftest.py")
 
     def bundle(records=None, **changes) -> Path:
-        spec = tiny.make_spec(**changes)
+        spec = tiny_bundle.make_spec(**changes)
         write_bundle(
-            tmp_path / "bundle", onnx=tiny.make_onnx(), spec=spec, readme="# <tiny>\n", records=records
+            tmp_path / "bundle", onnx=tiny_bundle.make_onnx(), spec=spec, readme="# <tiny>\n", records=records
         )
         return tmp_path / "bundle"
 
@@ -110,7 +99,7 @@ def test_what_a_model_does_not_tell_is_null(write):
 
 
 def test_records_are_told_as_they_are_and_only_if_they_are_whole(write):
-    records = fixtures_of("inference/test_records.py").some_records()
+    records = some_records()
     bundle = load_bundle(write(records))
     assert about(bundle)["records"] == records
     (bundle.path / "records.json").write_text("{}")

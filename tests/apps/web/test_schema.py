@@ -1,16 +1,13 @@
 """The OpenAPI document is valid, tells the truth, and its addresses stand what schemathesis thinks of."""
 
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import hypothesis
 import jsonschema_rs
+import live_service as service
 import pytest
 import schemathesis
 from schemathesis import GenerationMode
@@ -22,24 +19,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
+from tiny_bundle import write_tiny_bundle
 
 from pneumoscan import errors
 from pneumoscan.apps.web.app import make_app
 from pneumoscan.apps.web.openapi import document
 from pneumoscan.apps.web.problems import HTTP_CODES, refused_for
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("live_service", Path(__file__).parent / "live_service.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("live_service", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-service = _load()
 DOCUMENT = document("0")
 
 
@@ -95,7 +81,7 @@ def contents(value: Any) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("schema")
-    bundle = service.tiny_bundle(folder)
+    bundle = write_tiny_bundle(folder / "bundle")
     with service.live(folder, "--model", str(bundle), "--workers", "2") as running:
         yield running.port
         assert "fault" not in running.log.read_text()

@@ -1,7 +1,6 @@
 """The service as it is run: `pneumoscan serve` in a process, with workers and a tiny bundle."""
 
 import base64
-import importlib.util
 import json
 import signal
 import subprocess
@@ -10,34 +9,23 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import live_service as service
 import pytest
+from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.apps.web.files import PAGE
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.rows import COLUMNS, predict_one
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("live_service", Path(__file__).parent / "live_service.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("live_service", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-service = _load()
 ask, put = service.ask, service.put
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("service")
-    service.tiny_bundle(path)
+    write_tiny_bundle(path / "bundle")
     return path
 
 

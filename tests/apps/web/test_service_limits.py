@@ -1,19 +1,16 @@
 """What the service does to those who send too much, too slowly, too often, or from elsewhere."""
 
 import base64
-import importlib.util
 import json
 import select
 import selectors
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import live_service as service
 import pytest
 
 from pneumoscan.apps.web import bodies, protocol
@@ -22,17 +19,6 @@ from pneumoscan.apps.web.settings import Settings, host_name
 MIB = 1 << 20
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("live_service", Path(__file__).parent / "live_service.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("live_service", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-service = _load()
 ask, put, request, Raw = service.ask, service.put, service.request, service.Raw
 SMALL = Settings(film_bytes=MIB, idle_seconds=0.5, body_seconds=1.5, ready_seconds=0.5)
 NDJSON = {"Content-Type": "application/x-ndjson"}

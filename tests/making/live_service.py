@@ -1,7 +1,6 @@
 """Services to ask: `pneumoscan serve` in a process of its own, or the app with a pool that stands in, in a thread."""
 
 import asyncio
-import importlib.util
 import json
 import os
 import signal
@@ -25,7 +24,6 @@ from pneumoscan.apps.web.pool import PoolFullError, Reading, Want
 from pneumoscan.apps.web.protocol import make_server
 from pneumoscan.apps.web.settings import Settings
 from pneumoscan.errors import FilmDamagedError
-from pneumoscan.inference.bundle import write_bundle
 
 ABOUT = {
     "name": "stand-in",
@@ -34,18 +32,6 @@ ABOUT = {
     "operating_points": {"balanced": {"name": "balanced", "threshold": 0.5}},
     "has_heatmap": True,
 }
-
-
-def tiny_bundle(folder: Path) -> Path:
-    """Write the bundle that the tests of `inference` draw."""
-    path = Path(__file__).parents[2] / "inference" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("tiny_bundle", path)
-    assert spec is not None
-    assert spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
-    write_bundle(folder / "bundle", onnx=tiny.make_onnx(), spec=tiny.make_spec(), readme="# tiny\n")
-    return folder / "bundle"
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
