@@ -97,9 +97,15 @@ class Door:
     def __init__(self, places: int) -> None:
         self._places = places
         self._taken = 0
+        self._arriving: set[asyncio.Task[Any]] = set()
+
+    def shut(self) -> None:
+        """Cancel the requests whose bodies have not wholly come: their films were not accepted yet."""
+        for task in self._arriving:
+            task.cancel()
 
     def enter(self) -> Callable[[], None]:
-        """Take a place and return what gives it back, once or more often.
+        """Take a place and return what gives it back, to be called when the body has come.
 
         Raises:
             Refused: `http.busy`.
@@ -107,16 +113,22 @@ class Door:
         if self._taken >= self._places:
             raise refused("http.busy", "Too many films arrive at once.", "Try again soon.")
         self._taken += 1
-        left = False
+        task, fresh = asyncio.current_task(), True
+        assert task is not None
+        self._arriving.add(task)
+
+        def age() -> None:
+            nonlocal fresh
+            if fresh:
+                fresh = False
+                self._taken -= 1
 
         def leave() -> None:
-            nonlocal left
-            if not left:
-                left = True
-                self._taken -= 1
-                timer.cancel()
+            self._arriving.discard(task)
+            timer.cancel()
+            age()
 
-        timer = asyncio.get_running_loop().call_later(_FRESH_SECONDS, leave)
+        timer = asyncio.get_running_loop().call_later(_FRESH_SECONDS, age)
         return leave
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pneumoscan.apps.web.settings import Settings
 
 GRACE_SECONDS = 7
+_LATE_SECONDS = 2
+"""How long bodies that still arrive are waited for once the service stops."""
 _POOL_SECONDS = 1.0
 _FILES = 4096
 _OTHER_FILES = 200
@@ -201,6 +203,8 @@ def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service:
     def stop() -> None:
         if server.should_exit:
             server.drop()
+        elif not service.state.stopping:
+            loop.call_later(_LATE_SECONDS, service.door.shut)
         server.should_exit = service.state.stopping = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
