@@ -7,7 +7,6 @@ stop it gracefully, a second one at once.
 import asyncio
 import contextlib
 import ipaddress
-import json
 import logging
 import os
 import queue
@@ -159,19 +158,11 @@ def describe(model: Path) -> dict[str, Any]:
         BundleError: It is no bundle.
     """
     from pneumoscan.apps.web.about import about
-    from pneumoscan.errors import BundleError
-    from pneumoscan.inference.bundle import Bundle, find_bundle
-    from pneumoscan.inference.spec import BundleSpec
+    from pneumoscan.inference.bundle import Bundle
+    from pneumoscan.inference.bundle_files import SPEC, find_bundle, read_spec
 
     folder = find_bundle(model)
-    try:
-        values = json.loads((folder / "model.json").read_bytes())
-        values.pop("checksum", None)
-    except (OSError, ValueError, AttributeError) as problem:
-        raise BundleError(
-            f"{folder / 'model.json'} cannot be read: {problem}.", "Copy the bundle again."
-        ) from None
-    return about(Bundle(BundleSpec.from_json(values), None, folder))
+    return about(Bundle(read_spec(folder / SPEC), None, folder))
 
 
 def _bound_mapped_blocks() -> None:
