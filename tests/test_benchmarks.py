@@ -48,6 +48,29 @@ def test_multiply_adds_agree_with_torch_on_the_baseline(load):
     )
 
 
+def test_the_study_is_timed_once_for_each_network_and_step(load):
+    pytest.importorskip("torch")
+    from pneumoscan.study.plan import read_plan
+
+    script = load("study_speed")
+    found = script.variants(read_plan(script.PLAN)[0])
+    # Another rate or more epochs take no other step; another optimizer, size or network does.
+    assert {"baseline", "widths / doubled", "input-size / 100", "optimizers / sgd-0.01"} <= set(found)
+    assert not {"optimizers / sgd-0.03", "early-stopping / as-the-baseline", "batch-size / 32"} & set(found)
+
+
+def test_the_timer_leaves_the_warm_up_out_and_ends_the_run(load, monkeypatch):
+    pytest.importorskip("torch")
+    script, clock = load("study_speed"), iter([10.0, 14.0])
+    monkeypatch.setattr(script.time, "perf_counter", lambda: next(clock))
+    timer = script.Timer(2)
+    for number in range(script.WARM_UP + 1):
+        timer.step(1, number + 1, 9, 0.0, 0.0)
+    with pytest.raises(script.EnoughError):
+        timer.step(1, 9, 9, 0.0, 0.0)
+    assert timer.seconds == 4.0
+
+
 def test_bound_and_steady_rate(load):
     batch = load("batch_predict")
     assert batch.bound(2, decode=3.0, network=5.0) == 250.0

@@ -136,6 +136,8 @@ def _rules(found: Findings) -> str:
         "Better or worse: the interval leaves 0 out. No detectable difference: it does not; that is not the same as no "
         f"difference. Of {len(compared)} such verdicts about {0.05 * len(compared):.2g} would go beyond their interval by "
         "chance alone. Where the best variant was confirmed with more seeds, the seed that it was chosen by is among them.",
+        "films/s: the median over a trial's epochs, as it was measured while it ran. Whatever else the machine did in those "
+        "hours is in it, so only large differences mean something.",
     )
     return "".join(f'<p class="note">{safe(line)}</p>' for line in lines)
 
