@@ -281,7 +281,23 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
-class Worker:
+class Closing:
+    """What a `with` block closes at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held."""
+        raise NotImplementedError
+
+
+class Worker(Closing):
     """A process that is started once, warms up, and then measures when it is asked; else it sleeps on its stdin."""
 
     def __init__(self, command: Sequence[str], *, core: int | None = None) -> None:
@@ -305,14 +321,6 @@ class Worker:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let the worker end, by force if it does not."""

@@ -18,8 +18,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from measure import Closing
 
 BOUNDARY = b"--------pneumoscan-load"
 _TIMEOUT = 60.0
@@ -87,21 +88,13 @@ def get(target: str) -> list[bytes]:
     return [head("GET", target, {})]
 
 
-class Connection:
+class Connection(Closing):
     """One keep-alive connection. Not for several threads at once."""
 
     def __init__(self, port: int, *, timeout: float = _TIMEOUT) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the socket."""
@@ -203,7 +196,7 @@ class Connection:
         return b"".join(pieces)
 
 
-class Service:
+class Service(Closing):
     """`pneumoscan serve` on a free port of this machine, its log in a file.
 
     Attributes:
@@ -235,14 +228,6 @@ class Service:
             self.process.wait()
             raise RuntimeError(f"the service did not start: {line!r} {self.log()[-2000:]}")
         self.port = int(found[1])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop it, if it is still there, and forget its log."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumoscan.apps.cli.options import model_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
@@ -17,13 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the new bundle; must not exist."
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    envvar="PNEUMOSCAN_MODEL",
-    show_envvar=True,
-    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
-)
+@model_option
 @click.option(
     "--operating-point",
     help="What to judge and use: best_f1, balanced, sensitivity_98; by default the model's choice.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumoscan.apps.cli.options import model_option
 from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Read films: a row for each.")
 @click.argument("paths", nargs=-1, required=True)
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    envvar="PNEUMOSCAN_MODEL",
-    show_envvar=True,
-    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
-)
+@model_option
 @click.option(
     "--format", "row_format", type=click.Choice(["csv", "jsonl"]), default="csv", help="Of the rows."
 )

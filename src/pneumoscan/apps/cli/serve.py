@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumoscan.apps.cli.options import model_option
 from pneumoscan.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -24,13 +25,7 @@ _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart"
     "--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs a token."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8800, help="0 takes a free one.")
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    envvar="PNEUMOSCAN_MODEL",
-    show_envvar=True,
-    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
-)
+@model_option
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
