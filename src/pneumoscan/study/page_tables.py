@@ -115,7 +115,7 @@ def threshold_table(base: VariantFindings) -> str:
 
 
 def epoch_table(section: SectionFindings) -> str:
-    """Return validation loss and accuracy of seed 0 after each of the section's epochs."""
+    """Return validation loss, accuracy and AUC of seed 0 after each of the section's epochs."""
     epochs = section.section.reads_epochs
     rows = []
     for variant in section.variants:
@@ -123,10 +123,9 @@ def epoch_table(section: SectionFindings) -> str:
         by_epoch = {row["epoch"]: row for row in history}
         cells = [_number(by_epoch.get(epoch, {}).get("val_loss"), ".4f") for epoch in epochs]
         cells += [percent(by_epoch.get(epoch, {}).get("val_accuracy")) for epoch in epochs]
+        cells += [_number(by_epoch.get(epoch, {}).get("val_auc"), ".4f") for epoch in epochs]
         rows.append(table_row(variant.title, cells))
-    heads = [f"val. loss, epoch {epoch}" for epoch in epochs] + [
-        f"val. accuracy, epoch {epoch}" for epoch in epochs
-    ]
+    heads = [f"val. {name}, epoch {epoch}" for name in ("loss", "accuracy", "AUC") for epoch in epochs]
     return _table("numbers", ["variant", *heads], rows)
 
 

@@ -23,7 +23,11 @@ from pneumoscan.study.records import StudyFolder
 from pneumoscan.study.tables import write_tables
 from pneumoscan.study.trials import setting
 
-READ = (("val_loss", "validation loss (nats)"), ("val_accuracy", "validation accuracy"))
+READ = (
+    ("val_loss", "validation loss (nats)"),
+    ("val_accuracy", "validation accuracy"),
+    ("val_auc", "validation AUC"),
+)
 
 
 def write_report(out: Path) -> Path:
