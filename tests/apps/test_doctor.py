@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections import namedtuple
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_a_real_run_in_a_process_of_its_own(tmp_path):
     found = {finding["name"]: finding for finding in json.loads(run.stdout)["findings"]}
     assert found["import torch"]["status"] == "ok"
     assert found["import pillow"]["value"] == "jpg yes; zlib yes"
+    assert "JPEG 2000 yes" in found["import pydicom"]["value"]
     assert found["cache folder"]["value"].endswith("cache")
     assert not (tmp_path / "ä").exists()
     assert all(finding["remedy"] for finding in found.values() if finding["status"] != "ok")
@@ -165,6 +167,19 @@ def test_words_on_stdout_during_an_import_do_no_harm(monkeypatch):
         probe(monkeypatch, "numpy", "print('hello'); found['simd'] = ['AVX2', 'FMA3']").value
         == "simd AVX2 FMA3"
     )
+
+
+def test_the_codecs_of_compressed_dicom_films_are_named(monkeypatch):
+    every = probe(monkeypatch, "pydicom", "found |= {'JPEG 2000': True, 'JPEG-LS': True}")
+    assert (every.status, every.value, every.remedy) == ("ok", "JPEG 2000 yes; JPEG-LS yes", "")
+    some = probe(monkeypatch, "pydicom", "found |= {'JPEG 2000': True, 'JPEG-LS': False}")
+    assert (some.status, some.value) == ("ok", "JPEG 2000 yes; JPEG-LS no")
+    assert "refused" in some.remedy
+
+
+def test_every_extra_that_a_user_may_want_is_looked_at():
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert set(software._EXTRAS) - {""} == set(settings["project"]["optional-dependencies"]) - {"dev"}
 
 
 def test_what_is_not_installed_is_not_imported(monkeypatch):

@@ -22,11 +22,14 @@ _EXTRAS = {
     "tensorboard": "TensorBoard logs",
     "fetch": "downloads",
     "web": "pneumoscan serve",
+    "dicom": "compressed DICOM films",
+    "cluster": "studies on Ray",
 }
 
 _PROBES = {
     "numpy": "import numpy; found['simd'] = numpy.show_config(mode='dicts')['SIMD Extensions'].get('found', [])",
     "pillow": "from PIL import features; found |= {c: features.check(c) for c in ('jpg', 'zlib')}",
+    "pydicom": "from pneumoscan.imaging.dicom.frames import codecs; found |= codecs()",
     "onnxruntime": "import onnxruntime; found['providers'] = onnxruntime.get_available_providers()",
     "torch": (
         "import torch; found |= {'threads': torch.get_num_threads(), 'cuda': torch.cuda.is_available(),"
@@ -157,9 +160,10 @@ def _judge(name: str, found: Mapping[str, Any] | None, problem: str) -> Finding:
         return Finding(
             title, "fail", "it cannot compute on the CPU", "pip install --force-reinstall onnxruntime"
         )
-    return Finding(
-        title, "ok", "; ".join(f"{key} {_said(value)}" for key, value in found.items()) or "it loads"
-    )
+    value = "; ".join(f"{key} {_said(value)}" for key, value in found.items()) or "it loads"
+    lacking = name == "pydicom" and not all(found.values())
+    remedy = "A DICOM film that is compressed so is refused, and its error says what to install." if lacking else ""
+    return Finding(title, "ok", value, remedy)
 
 
 def _failed_import(name: str, title: str, problem: str) -> Finding:

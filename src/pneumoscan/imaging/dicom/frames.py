@@ -28,6 +28,13 @@ _MAX_EXCESS = 4096
 _DCT_8_BIT = frozenset((0xC0, 0xC1, 0xC2))
 # The most faithful first; gdcm comes with python-gdcm, pillow is there anyway.
 _PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm", "pillow")
+_LOSSLESS_JPEG = "lossless or 12-bit JPEG"
+# Every codec of a compression that needs one reads this syntax of it.
+_SYNTAX_OF = {
+    "JPEG 2000": "1.2.840.10008.1.2.4.90",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    _LOSSLESS_JPEG: "1.2.840.10008.1.2.4.70",
+}
 
 
 def decode(file: DicomFile, layout: Layout) -> Samples:
@@ -212,16 +219,22 @@ def _photometric(frame: bytes, syntax: str, layout: Layout) -> str:
     return layout.photometric
 
 
+def codecs() -> dict[str, bool]:
+    """Return for each compression that this package cannot read alone whether a codec for it is installed."""
+    return {
+        kind: any(name in _decoder(syntax).available_plugins for name in _PLUGINS)
+        for kind, syntax in _SYNTAX_OF.items()
+    }
+
+
 def _codec_missing(syntax: str, reader: Reader) -> CodecMissingError:
-    if syntax in JPEG_2000 | JPEG_LS:
-        remedy = 'pip install "pneumoscan[dicom]"'
-    else:
+    kind = "JPEG 2000" if syntax in JPEG_2000 else "JPEG-LS" if syntax in JPEG_LS else _LOSSLESS_JPEG
+    if kind == _LOSSLESS_JPEG:
         remedy = (
             "pip install pylibjpeg pylibjpeg-libjpeg (GPL), or python-gdcm; or export the film uncompressed."
         )
-    kind = (
-        "JPEG 2000" if syntax in JPEG_2000 else "JPEG-LS" if syntax in JPEG_LS else "lossless or 12-bit JPEG"
-    )
+    else:
+        remedy = 'pip install "pneumoscan[dicom]"'
     return CodecMissingError(
         f"{reader.source} is compressed as {kind}, for which no codec is installed.", remedy
     )
