@@ -39,6 +39,7 @@ from pneumoscan.inference.bundle import (
     write_bundle,
     write_records,
 )
+from pneumoscan.inference.heatmap import evidence_of
 from pneumoscan.judge import judge
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -15.0, 0.3
@@ -104,7 +105,7 @@ def write_model(out: Path, *, training_films=("ab" * 32,), guarded: bool = False
             for name, cut in POINTS.items()
         },
         default_operating_point="balanced",
-        training={"data_sha256": "0" * 64, "n_films": 40},
+        training={"data_sha256": "0" * 64, "n_films": 40, "map_full_scale": 2.5},
         commit="",
         licence={"code": "Apache-2.0"},
         created="2026-01-01T00:00:00Z",
@@ -401,7 +402,11 @@ def test_the_new_bundle_is_the_same_network_with_its_record(model, shifted, tmp_
     np.testing.assert_allclose(now.activation_map.mean((1, 2)), now.logit, atol=1e-4)
     spec = new.spec
     assert (spec.name, spec.temperature) == ("brightness-adapted", temperature)
-    assert spec.training == old.spec.training
+    # The map is divided by the temperature before it is coloured: its colours end at the same place of it as before.
+    full = spec.training["map_full_scale"]
+    assert full * temperature == pytest.approx(old.spec.training["map_full_scale"] * TEMPERATURE)
+    assert evidence_of(new, now.activation_map).full_scale == full
+    assert spec.training == old.spec.training | {"map_full_scale": full}
     assert spec.threshold() == found.fitted.threshold("balanced")
     assert spec.thresholds["sensitivity_98"]["threshold"] <= spec.threshold()
     assert "60 films of 30 patients" in spec.thresholds["balanced"]["source"]

@@ -86,10 +86,19 @@ def _refitted(bundle: Bundle, spec: BundleSpec, found: Adaptation) -> BundleSpec
         name=spec.name if spec.name.endswith("-adapted") else f"{spec.name}-adapted",
         temperature=found.fitted.temperature,
         thresholds=thresholds,
+        training=_training_facts(spec.training, found),
         # What it says was measured at the old temperature; the record of the adaptation has the new figures.
         calibration=None,
         self_check=self_check_of(known, found.fitted.temperature),
     )
+
+
+def _training_facts(old: Mapping[str, Any], found: Adaptation) -> dict[str, Any]:
+    """Return what is told of the training, with the colours of a heatmap ending at the same place of the map as before."""
+    if "map_full_scale" not in old:
+        return dict(old)
+    full = float(old["map_full_scale"]) * found.temperature_before / found.fitted.temperature
+    return {**old, "map_full_scale": full}
 
 
 def _point(found: Adaptation, name: str, old: Mapping[str, Any]) -> dict[str, Any]:

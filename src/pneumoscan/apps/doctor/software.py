@@ -162,7 +162,11 @@ def _judge(name: str, found: Mapping[str, Any] | None, problem: str) -> Finding:
         )
     value = "; ".join(f"{key} {_said(value)}" for key, value in found.items()) or "it loads"
     lacking = name == "pydicom" and not all(found.values())
-    remedy = "A DICOM film that is compressed so is refused, and its error says what to install." if lacking else ""
+    remedy = (
+        "A DICOM film that is compressed so is refused, and its error says what to install."
+        if lacking
+        else ""
+    )
     return Finding(title, "ok", value, remedy)
 
 
