@@ -4,13 +4,15 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pneumoscan.errors import DataDamagedError, UsageError
 from pneumoscan.study.findings import gather
-from pneumoscan.study.records import StudyFolder
+from pneumoscan.study.records import StudyFolder, TrialRecord
 from pneumoscan.study.report import write_report
 
 SECTIONS = ("baseline", "depth", "rates")
@@ -66,6 +68,36 @@ def test_the_page_tells_why_what_was_expected_and_what_came_out(reported: Path) 
     assert page.count('<th scope="row">0.') == 17
     assert "After the best epoch" in page
     assert "1 trial diverged" in page
+
+
+def test_the_best_of_each_optimizer_are_compared_with_each_other(reported: Path) -> None:
+    page = (reported / "report.html").read_text()
+    table = re.search(r"The best of each, compared</h3>.*?</table>", page, re.DOTALL)
+    assert table is not None
+    rows = re.findall(r'<th scope="row">(\w+)</th><td>([\w-]+)</td><td>(\d)</td>', table[0])
+    assert rows == [("adam", "adam", "2"), ("sgd", "sgd", "2")]
+    assert "difference to adam" in table[0]
+    assert page.count("The best of each, compared") == 1
+
+
+def test_the_best_is_chosen_by_seed_0_and_not_by_luck_that_was_never_tried_again(study_copy: Path) -> None:
+    """The confirmed variant stays the best of its section when its further seeds turn out worse than another's only one."""
+    (depth, _) = gather(StudyFolder(study_copy)).sections
+    best, other = sorted(depth.variants, key=lambda variant: variant.first_score or 0, reverse=True)
+    assert depth.best is best
+    assert len(best.records) == 2
+    stripped = replace(other, records=other.records[:1])
+    wrecked = replace(
+        best, records=(best.records[0], replace(best.records[1], figures=worthless(best.records[1])))
+    )
+    found = replace(depth, variants=tuple(wrecked if each is best else stripped for each in depth.variants))
+    assert (wrecked.mean(TrialRecord.score) or 0) < (stripped.mean(TrialRecord.score) or 0)
+    assert found.best is wrecked
+
+
+def worthless(record: TrialRecord) -> dict[str, Any]:
+    stress = record.figures["stress"]
+    return {**record.figures, "stress": {**stress, "mean": {**stress["mean"], "roc_auc": 0.0}}}
 
 
 def test_the_same_records_give_the_same_bytes(reported: Path, tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ class VariantFindings:
         """The records without figures: diverged or failed."""
         return tuple(record for record in self.records if record.status != "done")
 
+    @property
+    def first_score(self) -> float | None:
+        """What the best variant is chosen by: the mean AUC of the changed views, with seed 0; None if it has none."""
+        return next((record.score() for record in self.records if record.seed == 0), None)
+
     def mean(self, figure: Callable[[TrialRecord], float | None]) -> float | None:
         """Return a figure's mean over the done seeds; None if there is none or it is not defined for one of them."""
         values = [figure(record) for record in self.done]
@@ -81,10 +86,24 @@ class SectionFindings:
 
     @property
     def best(self) -> VariantFindings | None:
-        """The variant that all seeds together place first: by the mean AUC of the changed views."""
-        scored = [(variant.mean(TrialRecord.score), variant) for variant in self.variants]
-        known = [(score, -place) for place, (score, _) in enumerate(scored) if score is not None]
-        return self.variants[-max(known)[1]] if known else None
+        """The variant whose trial with seed 0 has the highest mean AUC of the changed views, of equals the first.
+
+        Of the confirmed variants that one is chosen before its further seeds are known: a mean over all seeds would prefer
+        a variant that was lucky once and never tried again.
+        """
+        return _best(self.variants)
+
+    @property
+    def bests(self) -> dict[str, VariantFindings]:
+        """The best of each group; groups without a figure are left out."""
+        found = {name: _best(variants) for name, variants in self.groups.items()}
+        return {name: variant for name, variant in found.items() if variant is not None}
+
+
+def _best(variants: Sequence[VariantFindings]) -> VariantFindings | None:
+    scored = [(variant.first_score, -place) for place, variant in enumerate(variants)]
+    known = [(score, place) for score, place in scored if score is not None]
+    return variants[-max(known)[1]] if known else None
 
 
 @dataclass(frozen=True)

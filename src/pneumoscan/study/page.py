@@ -10,6 +10,7 @@ from pneumoscan.study.estimate import in_words
 from pneumoscan.study.findings import Findings, SectionFindings, VariantFindings
 from pneumoscan.study.judging import RESAMPLES
 from pneumoscan.study.page_tables import (
+    best_table,
     count,
     difference_cell,
     epoch_table,
@@ -21,6 +22,7 @@ from pneumoscan.study.page_tables import (
 )
 from pneumoscan.study.plan import BASELINE
 from pneumoscan.study.records import TrialRecord
+from pneumoscan.study.trials import setting
 
 Graphs = Mapping[str, bytes]
 _SECTION = "section-"
@@ -92,9 +94,9 @@ def _overview(found: Findings) -> str:
         best = section.best
         cells = [f'<a href="#{_SECTION}{safe(section.section.name)}">{safe(section.section.title)}</a>']
         if best is None:
-            cells += ["no trial is done", "", "", ""]
+            cells += ["no trial is done", "", "", "", ""]
         else:
-            cells += [safe(best.title), score(best.mean(TrialRecord.score))]
+            cells += [safe(best.title), str(len(best.done)), score(best.mean(TrialRecord.score))]
             cells += [difference_cell(best.differences.get(name), best) for name in reversed(JUDGED)]
         counts = [variant.differences.get("stress_roc_auc") for variant in section.variants]
         tally = [each.verdict for each in counts if each is not None]
@@ -102,7 +104,7 @@ def _overview(found: Findings) -> str:
         cells.append(safe(", ".join(words) or "–"))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return (
-        "<table><thead><tr><th>section</th><th>best of it</th><th>mean AUC, seen differently</th>"
+        "<table><thead><tr><th>section</th><th>best of it</th><th>seeds</th><th>mean AUC, seen differently</th>"
         "<th>difference to the baseline</th><th>AUC as they are, difference</th>"
         "<th>all its variants, seen differently</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
@@ -129,7 +131,7 @@ def _rules(found: Findings) -> str:
         "As they are: the held-out films. Seen differently: the same films in ten views (cropped to 85 and 70%, padded by "
         "10 and 20%, gamma 0.6 and 1.7, border masked, blurred, mirrored, narrowed); mean and worst are over the views. "
         "Calls are at probability 0.5 throughout. The best of a section is the variant with the highest mean AUC seen "
-        "differently: films as they are flatter every network.",
+        "differently at seed 0 (films as they are flatter every network); its figures are means over all its seeds.",
         "A difference is the mean over the variant's seeds minus that of the baseline. Its 95% interval holds both what "
         f"other patients ({RESAMPLES} resamples of the held-out patients, the same for both) and what other seeds would "
         "give: the spread over seeds is taken as proportional to the error 1 − AUC, and " + spread,
@@ -182,6 +184,14 @@ def _section(found: Findings, section: SectionFindings, graphs: Graphs) -> str:
         "<h3>Figures</h3>",
         f'<div class="wide">{numbers([found.baseline, *section.variants], found.baseline)}</div>',
     ]
+    bests = section.bests
+    if plan.confirm_best_by and len(bests) > 1:
+        ours = str(setting(found.plan.baseline_config(), plan.confirm_best_by))
+        reference = bests.get(ours) or next(iter(bests.values()))
+        parts += [
+            "<h3>The best of each, compared</h3>",
+            f'<div class="wide">{best_table(section, reference, found.comparison)}</div>',
+        ]
     if f"differences-{name}" in graphs:
         about = (
             "Differences to the baseline with their 95% intervals; in brackets the number of seeds. Triangles: better or "

@@ -7,7 +7,7 @@ from typing import Any
 
 from pneumoscan.evaluation.markup import percent, safe, score, table_row
 from pneumoscan.evaluation.stress import readable_name
-from pneumoscan.study.compare import JUDGED, Difference
+from pneumoscan.study.compare import JUDGED, Comparison, Difference
 from pneumoscan.study.findings import SectionFindings, VariantFindings, films_per_second
 from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.stopping import Stop, peak_of, stop_of
@@ -88,6 +88,32 @@ def _number_row(variant: VariantFindings, base: VariantFindings) -> str:
         *(difference_cell(variant.differences.get(name), variant) for name in JUDGED),
     )
     return head + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def best_table(section: SectionFindings, reference: VariantFindings, comparison: Comparison) -> str:
+    """Return the best of each group of a section, each held against one of them."""
+    rows = []
+    for name, variant in section.bests.items():
+        cells = [
+            safe(variant.title),
+            str(len(variant.done)),
+            _epochs([record.facts["kept_epoch"] for record in variant.done]),
+            _number(variant.mean(lambda record: record.figures["val_loss"]), ".4f"),
+            percent(variant.mean(lambda record: record.figures["accuracy"])),
+            _number(variant.mean(lambda record: record.figures["roc_auc"]), ".4f"),
+            _stress(variant, "roc_auc"),
+        ]
+        for figure in JUDGED:
+            difference = comparison.difference(variant.trial.key, reference.trial.key, figure)
+            cells.append("–" if variant is reference else difference_cell(difference, variant))
+        body = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f'<tr><th scope="row">{safe(name)}</th>{body}</tr>')
+    heads = [
+        section.section.confirm_best_by, "best variant", "seeds", "best epoch", "val. loss", "accuracy", "AUC",
+        "AUC seen differently: mean / worst", f"AUC: difference to {reference.title}",
+        f"AUC seen differently: difference to {reference.title}",
+    ]  # fmt: skip
+    return _table("numbers", heads, rows)
 
 
 def threshold_table(base: VariantFindings) -> str:
