@@ -19,7 +19,16 @@ from pneumoscan.study.records import (
     read_held_out,
     read_record,
 )
-from pneumoscan.study.trials import Planned, Trial, confirmations, first_trials, groups, setting, trial_of
+from pneumoscan.study.trials import (
+    Planned,
+    Trial,
+    confirmations,
+    first_trials,
+    groups,
+    place_of_best,
+    setting,
+    trial_of,
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +110,8 @@ class SectionFindings:
 
 
 def _best(variants: Sequence[VariantFindings]) -> VariantFindings | None:
-    scored = [(variant.first_score, -place) for place, variant in enumerate(variants)]
-    known = [(score, place) for score, place in scored if score is not None]
-    return variants[-max(known)[1]] if known else None
+    place = place_of_best([variant.first_score for variant in variants])
+    return None if place is None else variants[place]
 
 
 @dataclass(frozen=True)

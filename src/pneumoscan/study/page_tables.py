@@ -67,27 +67,33 @@ def numbers(variants: Sequence[VariantFindings], base: VariantFindings) -> str:
 
 
 def _number_row(variant: VariantFindings, base: VariantFindings) -> str:
-    opening = '<tr class="reference">' if variant.trial.key == base.trial.key else "<tr>"
-    head = f'{opening}<th scope="row">{safe(variant.title)}</th>'
+    kind = "reference" if variant.trial.key == base.trial.key else ""
     parameters = next((record.facts["parameters"] for record in variant.records), None)
     size = "–" if parameters is None else f"{parameters:,}"
     if not variant.done:
         why = safe(", ".join(dict.fromkeys(record.status for record in variant.broken)) or "not ended")
-        return f'{head}<td>0</td><td>{size}</td><td colspan="10">{why}</td></tr>'
+        return f'{_opening(variant.title, kind)}<td>0</td><td>{size}</td><td colspan="10">{why}</td></tr>'
     cells = (
         str(len(variant.done)),
         size,
         _number(variant.mean(films_per_second), ".0f"),
-        _epochs([record.facts["kept_epoch"] for record in variant.done]),
-        _number(variant.mean(lambda record: record.figures["val_loss"]), ".4f"),
-        percent(variant.mean(lambda record: record.figures["accuracy"])),
-        _number(variant.mean(lambda record: record.figures["roc_auc"]), ".4f"),
+        *_as_they_are(variant),
         _best_f1(variant.done),
         _stress(variant, "roc_auc"),
         _stress(variant, "specificity"),
         *(difference_cell(variant.differences.get(name), variant) for name in JUDGED),
     )
-    return head + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return _row(variant.title, cells, kind)
+
+
+def _as_they_are(variant: VariantFindings) -> tuple[str, str, str, str]:
+    """Return the cells of kept epoch, validation loss, accuracy and AUC."""
+    return (
+        _epochs([record.facts["kept_epoch"] for record in variant.done]),
+        _number(variant.mean(lambda record: record.figures["val_loss"]), ".4f"),
+        percent(variant.mean(lambda record: record.figures["accuracy"])),
+        _number(variant.mean(lambda record: record.figures["roc_auc"]), ".4f"),
+    )
 
 
 def best_table(section: SectionFindings, reference: VariantFindings, comparison: Comparison) -> str:
@@ -97,17 +103,13 @@ def best_table(section: SectionFindings, reference: VariantFindings, comparison:
         cells = [
             safe(variant.title),
             str(len(variant.done)),
-            _epochs([record.facts["kept_epoch"] for record in variant.done]),
-            _number(variant.mean(lambda record: record.figures["val_loss"]), ".4f"),
-            percent(variant.mean(lambda record: record.figures["accuracy"])),
-            _number(variant.mean(lambda record: record.figures["roc_auc"]), ".4f"),
+            *_as_they_are(variant),
             _stress(variant, "roc_auc"),
         ]
         for figure in JUDGED:
             difference = comparison.difference(variant.trial.key, reference.trial.key, figure)
             cells.append("–" if variant is reference else difference_cell(difference, variant))
-        body = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row">{safe(name)}</th>{body}</tr>')
+        rows.append(_row(name, cells))
     heads = [
         section.section.confirm_best_by, "best variant", "seeds", "best epoch", "val. loss", "accuracy", "AUC",
         "AUC seen differently: mean / worst", f"AUC: difference to {reference.title}",
@@ -129,9 +131,7 @@ def threshold_table(base: VariantFindings) -> str:
         cells = [f"{fmean(row[key]):.3f}" for key in ("precision", "recall", "f1", "accuracy")]
         cells.append(f"{min(row['f1']):.3f} to {max(row['f1']):.3f}")
         cells.append("best F1" if row is top else "")
-        opening = '<tr class="best">' if row is top else "<tr>"
-        body = "".join(f"<td>{cell}</td>" for cell in cells)
-        lines.append(f'{opening}<th scope="row">{row["threshold"][0]:.2f}</th>{body}</tr>')
+        lines.append(_row(f"{row['threshold'][0]:.2f}", cells, "best" if row is top else ""))
     return (
         '<table class="narrow"><thead><tr><th>threshold</th><th>precision</th><th>recall</th><th>F-score</th>'
         "<th>accuracy</th><th>F-score by seed</th><th></th></tr></thead>"
@@ -253,6 +253,16 @@ def _signed(value: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, in the singular where it is one."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _row(head: str, cells: Sequence[str], kind: str = "") -> str:
+    """Return a row whose cells are HTML already."""
+    return _opening(head, kind) + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _opening(head: str, kind: str) -> str:
+    row = f'<tr class="{kind}">' if kind else "<tr>"
+    return f'{row}<th scope="row">{safe(head)}</th>'
 
 
 def _table(kind: str, heads: Sequence[str], rows: Sequence[str]) -> str:

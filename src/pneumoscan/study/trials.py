@@ -222,10 +222,13 @@ def chosen_sections(plan: Plan, only: Iterable[str] = ()) -> list[Section]:
 def _best(
     plan: Plan, section: Section, group: Sequence[int], ground: Ground, scores: Mapping[str, float]
 ) -> int | None:
-    """Return the place of the best variant of a group by seed 0, of equals the first."""
-    scored = []
-    for place in group:
-        name = trial_of(plan.config_of(section, section.variants[place]), 0, ground).name
-        if name in scores:
-            scored.append((-scores[name], place))
-    return min(scored)[1] if scored else None
+    """Return the place of the best variant of a group by seed 0."""
+    configs = [plan.config_of(section, section.variants[place]) for place in group]
+    best = place_of_best([scores.get(trial_of(config, 0, ground).name) for config in configs])
+    return None if best is None else group[best]
+
+
+def place_of_best(scores: Sequence[float | None]) -> int | None:
+    """Return the place of the highest score, of equals the first; None if there is no score."""
+    known = [(-score, place) for place, score in enumerate(scores) if score is not None]
+    return min(known)[1] if known else None
