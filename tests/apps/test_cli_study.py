@@ -21,7 +21,7 @@ def test_run_is_what_is_meant_where_no_command_is_named() -> None:
     assert done.returncode == 0, done.stderr
     assert lines[0].split()[:4] == ["1", "baseline,", "seed", "0"]
     assert "also dropout, input-size" in lines[0]
-    assert lines[-2].startswith("15 trials, 15 left; 4,432 films to train on, 784 held out")
+    assert lines[-2].startswith("15 trials, 15 left; 4,433 films to train on, 783 held out")
     assert "cost model" in lines[-1]
     assert (
         run("run", str(ARTICLE), "--dry-run", "--only", "dropout", "--only", "input-size").stdout
