@@ -178,12 +178,12 @@ def test_csv_with_every_column(tmp_path):
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_of_spreadsheets(tmp_path, delimiter):
-    text = "\ufeffPath,Label,age\r\nperson7_virus_1.jpeg,1,3\r\n\r\nIM-0001-0001.jpeg,0,4\r\n".replace(
+    text = "\ufeffPath,Label,Ward\r\nperson7_virus_1.jpeg,1,3\r\n\r\nIM-0001-0001.jpeg,0,4\r\n".replace(
         ",", delimiter
     )
     manifest = load_manifest(_csv(tmp_path, text))
     assert [(f.patient_id, f.cause) for f in manifest.films] == [("IM-0001", None), ("person7", "virus")]
-    assert "age" in manifest.notes[0]
+    assert "ward" in manifest.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """A table of films (`manifest`, `layouts`), its parts (`splits`) and its pixels (`cache`)."""
 
 from pneumoscan.data.cache import FilmCache, RefusedFilm, open_cache
-from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.layouts import load_manifest, load_sites
 from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest, Split
+from pneumoscan.data.sites import combine
 from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_split_csv
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "Manifest",
     "RefusedFilm",
     "Split",
+    "combine",
     "hold_out",
     "load_manifest",
+    "load_sites",
     "open_cache",
     "read_split_csv",
     "write_split_csv",

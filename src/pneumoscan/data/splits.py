@@ -1,4 +1,4 @@
-"""The hold-out of train: by patient and exact copy, alike in label and cause, the same from the same seed."""
+"""The hold-out of train: by patient and exact copy, alike in label, cause and site, the same from the same seed."""
 
 import csv
 import hashlib
@@ -14,7 +14,8 @@ from pneumoscan.files import write_atomic
 
 COLUMNS = ("path", "label", "patient_id", "part")
 
-Stratum = tuple[int, str | None]
+Stratum = tuple[int, str | None, str]
+"""Label, cause and site."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,18 @@ class _Group:
     def has(self, label: int) -> bool:
         return any(stratum[0] == label for stratum in self.counts)
 
+    @property
+    def sites(self) -> set[str]:
+        return {site for _, _, site in self.counts}
+
 
 def hold_out(
     manifest: Manifest, *, fraction: float = 0.15, seed: int = 0, duplicates: Mapping[str, str] | None = None
 ) -> HoldOut:
-    """Draw a hold-out from a table: whole patients, in the table's proportion of labels and causes.
+    """Draw a hold-out from a table: whole patients, in the table's proportion of labels, causes and sites.
 
-    Groups are walked through in random order; one goes to `val` if that brings the numbers of its strata (label and
-    cause) nearer to their targets. The result depends on the rows and the seed, not on the order of the rows.
+    Groups are walked through in random order; one goes to `val` if that brings the numbers of its strata (label, cause
+    and site) nearer to their targets. Every site of two patients or more is in both parts. The result depends on the rows and the seed, not on the order of the rows.
 
     Args:
         manifest: The table; usually `of_split("train")`.
@@ -70,6 +75,7 @@ def hold_out(
     _check_enough(groups)
     groups.sort(key=lambda group: group.draw)
     chosen = _draw(groups, fraction)
+    _mend_sites(groups, chosen)
     _mend(groups, chosen)
     val = {index for group, taken in zip(groups, chosen, strict=True) if taken for index in group.members}
     train = tuple(index for index in range(len(manifest)) if index not in val)
@@ -100,7 +106,7 @@ def _groups(manifest: Manifest, seed: int, duplicates: Mapping[str, str]) -> lis
 
 
 def _group(films: tuple[FilmRecord, ...], members: list[int], seed: int) -> _Group:
-    counts = Counter((films[index].label, films[index].cause) for index in members)
+    counts = Counter((films[index].label, films[index].cause, films[index].site) for index in members)
     name = min(films[index].path for index in members)
     draw = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
     return _Group(tuple(members), counts, draw)
@@ -138,6 +144,16 @@ def _draw(groups: list[_Group], fraction: float) -> list[bool]:
                 chosen[index], moved = not chosen[index], True
                 missing = {stratum: left - way * group.counts[stratum] for stratum, left in missing.items()}
     return chosen
+
+
+def _mend_sites(groups: list[_Group], chosen: list[bool]) -> None:
+    """Give a site that is in one part only to the other too, by moving its smallest group."""
+    sites = sorted(set[str]().union(*(group.sites for group in groups)))
+    for site in sites if len(sites) > 1 else ():
+        able = [index for index, group in enumerate(groups) if site in group.sites]
+        if len(able) > 1 and len({chosen[index] for index in able}) == 1:
+            moved = min(able, key=lambda index: (len(groups[index].members), groups[index].draw))
+            chosen[moved] = not chosen[moved]
 
 
 def _mend(groups: list[_Group], chosen: list[bool]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -172,12 +173,13 @@ def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 def _read_one(manifest: Manifest, index: int) -> tuple[FilmFacts, Look] | FilmError:
     record = manifest.films[index]
     try:
-        if manifest.layout == "npz":
-            film, data = manifest.read(record), np.ascontiguousarray(manifest.source(record)).tobytes()
+        source = manifest.source(record)
+        if isinstance(source, np.ndarray):
+            film, data = manifest.read(record), np.ascontiguousarray(source).tobytes()
         else:
-            data = read_bytes(manifest.root / record.path)
+            data = read_bytes(source)
             film = read(data, name=record.path)
-        return _facts(index, film, data, has_file=manifest.layout != "npz"), _look(film)
+        return _facts(index, film, data, has_file=isinstance(source, Path)), _look(film)
     except FilmError as error:
         return error
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest, Split
+from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest, Split
 from pneumoscan.data.names import facts_of, split_named
 from pneumoscan.errors import LayoutError
 
@@ -157,12 +157,11 @@ def _manifest(place: _Place) -> Manifest:
     passed: Counter[str] = Counter()
     for split, label, folder in place.classes:
         films += _films(place.root, folder, split, label, passed)
-    films.sort(key=lambda film: (SPLITS.index(film.split), film.label, film.path))
     notes = list(place.notes)
     if place.others:
         notes.append(f"folders passed over: {', '.join(sorted(place.others)[:8])}.")
     notes += [f"{count} {what} passed over." for what, count in sorted(passed.items())]
-    return Manifest(root=place.root, layout="folder", films=tuple(films), notes=tuple(notes))
+    return Manifest(root=place.root, layout="folder", films=tuple(films), notes=tuple(notes)).in_order()
 
 
 def _films(root: Path, folder: Path, split: Split, label: int, passed: Counter[str]) -> Iterator[FilmRecord]:

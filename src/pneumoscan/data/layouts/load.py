@@ -1,0 +1,85 @@
+"""What lies at a path: a folder by split and class, a table in a CSV file, or arrays in an `.npz` file."""
+
+import posixpath
+from dataclasses import replace
+from pathlib import Path
+
+from pneumoscan.data.layouts.arrays import load_npz
+from pneumoscan.data.layouts.folder import load_folder
+from pneumoscan.data.layouts.table import has_film_columns, load_csv
+from pneumoscan.data.manifest import Manifest
+from pneumoscan.errors import LayoutError
+
+TABLE_NAMES = ("films.csv", "manifest.csv", "labels.csv")
+
+LAYOUTS = """These layouts are understood:
+    DIR/train/NORMAL/*.jpeg, DIR/train/PNEUMONIA/*.jpeg, and the same for val and test
+        (also up to three folders further down, as in DIR/chest_xray/train/...)
+    DIR/NORMAL/*.jpeg, DIR/PNEUMONIA/*.jpeg (all of it is train)
+    FILE.csv with the columns path,label and, if you like, patient_id,split,site,view,age; or DIR/films.csv
+    FILE.npz as PneumoniaMNIST has it: train_images, train_labels, val_images, ..."""
+
+
+def load_manifest(path: Path, *, labels_required: bool = True) -> Manifest:
+    """Read which films there are at `path`; no picture is opened.
+
+    Args:
+        path: A folder, a `.csv` file or a `.npz` file; see `LAYOUTS`.
+        labels_required: False also takes a CSV without labels and a folder of films without class folders; their
+            films get the label -1 and, without a split column, the split `test`.
+
+    Raises:
+        LayoutError: There is nothing at `path`, or its layout is not known, or a table has an error.
+        DataDamagedError: An `.npz` file is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        manifest = _load_directory(path, labels_required)
+    elif not path.exists():
+        raise LayoutError(f"there is nothing at {path}.", "Check the path.\n" + LAYOUTS)
+    elif path.suffix.lower() == ".npz":
+        manifest = load_npz(path)
+    elif path.suffix.lower() in {".csv", ".tsv"}:
+        manifest = load_csv(path, labels_required=labels_required)
+    else:
+        raise LayoutError(f"{path} is neither a folder nor a .csv or .npz file.", LAYOUTS)
+    if not manifest.films:
+        raise LayoutError(f"no films at {path}.", LAYOUTS)
+    return manifest
+
+
+def _load_directory(path: Path, labels_required: bool) -> Manifest:
+    folder = load_folder(path)
+    table = _table_in(path) or (_table_in(folder.root) if folder else None)
+    if table is not None and (folder is None or has_film_columns(table)):
+        return _load_table(table, folder, labels_required)
+    if folder is not None:
+        note = f"{table.name} passed over: it has no columns path and label." if table else None
+        return folder if note is None else replace(folder, notes=(*folder.notes, note))
+    if not labels_required and (manifest := load_folder(path, labelled=False)) is not None:
+        return manifest
+    raise LayoutError(f"no films in a known layout in {path}.", LAYOUTS)
+
+
+def _table_in(folder: Path) -> Path | None:
+    tables = [folder / name for name in TABLE_NAMES if (folder / name).is_file()]
+    if len(tables) > 1:
+        found = ", ".join(table.name for table in tables)
+        raise LayoutError(f"{folder} holds several tables of films: {found}.", "Name the one that is meant.")
+    return tables[0] if tables else None
+
+
+def _load_table(table: Path, folder: Manifest | None, labels_required: bool) -> Manifest:
+    """Read a table that may lie beside class folders; they tell the split where the table does not."""
+    if folder is None:
+        return load_csv(table, labels_required=labels_required)
+    splits = {
+        posixpath.normpath((folder.root.relative_to(table.parent) / film.path).as_posix()): film.split
+        for film in folder.films
+    }
+    manifest = load_csv(table, labels_required=labels_required, splits=splits)
+    unnamed = len(splits.keys() - {film.path for film in manifest.films})
+    note = f"the films are those of {table.name}; the class folders beside it are not read for themselves."
+    if unnamed:
+        note += f" They hold {unnamed} film{'' if unnamed == 1 else 's'} that the table does not name."
+    return replace(manifest, notes=(*manifest.notes, note))
