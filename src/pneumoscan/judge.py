@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.manifest import FilmRecord, Manifest, Split
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, FilmError, NothingUsableError, UsageError
@@ -62,7 +62,7 @@ class _Answer:
 
 def judge(
     model: Path,
-    data: Path,
+    data: Sources,
     *,
     split: str,
     out: Path,
@@ -77,7 +77,7 @@ def judge(
 
     Args:
         model: A bundle folder, or a run folder with `bundle/` in it.
-        data: What `data.layouts.load_manifest` reads.
+        data: What `data.layouts.load_sites` reads.
         split: `train`, `val` or `test`; or `held-out`, the films of `train` that the run of the model held out.
         out: The evaluation folder; made if absent.
         threshold: Cut-off in [0, 1]; by default that of the operating point.
@@ -105,7 +105,7 @@ def judge(
     _check_model(model)
     bundle = load_bundle(model)
     cut, source = _cut_off(bundle, threshold, operating_point)
-    manifest = _of_split(load_manifest(data), split, data, bundle)
+    manifest = _of_split(load_sites(data), split, data, bundle)
     views = PERTURBATIONS if stress else ()
     read = read_split(bundle, manifest, perturbations=views, workers=workers, progress=progress)
     judged = JudgedSplit(
@@ -214,7 +214,7 @@ def _cut_off(bundle: Bundle, threshold: float | None, operating_point: str | Non
     return float(point["threshold"]), f"{name}: {point['source']}"
 
 
-def _of_split(manifest: Manifest, split: str, data: Path, bundle: Bundle) -> Manifest:
+def _of_split(manifest: Manifest, split: str, data: Sources, bundle: Bundle) -> Manifest:
     if split == HELD_OUT:
         return _held_out(manifest.of_split("train"), bundle)
     known: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
@@ -224,7 +224,8 @@ def _of_split(manifest: Manifest, split: str, data: Path, bundle: Bundle) -> Man
     if not part.films:
         there = sorted({film.split for film in manifest.films})
         raise NothingUsableError(
-            f"{data} has no films of the split {split}.", f"It has {', '.join(there) or 'no films at all'}."
+            f"{as_words(data)} has no films of the split {split}.",
+            f"It has {', '.join(there) or 'no films at all'}.",
         )
     return part
 
@@ -309,9 +310,9 @@ def _model_facts(bundle: Bundle) -> dict[str, str]:
     }
 
 
-def _data_facts(data: Path, manifest: Manifest, read: ReadSplit) -> dict[str, str]:
+def _data_facts(data: Sources, manifest: Manifest, read: ReadSplit) -> dict[str, str]:
     return {
-        "data": str(data),
+        "data": as_words(data),
         "layout": manifest.layout,
         "films": f"{len(read.films):,} read, {len(read.refused):,} refused",
         "split SHA-256": read.data_sha256,

@@ -116,3 +116,13 @@ def test_short_work_says_nothing_elsewhere(capsys):
         report(1, 1)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_inspect_several_places(film_folder, tmp_path):
+    other = film_folder.rename(tmp_path / "b=c")
+    ended = _run("inspect", f"one={other}", "--data", other, "--out", "here", "--json", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert (found["layout"], found["n_films"]) == ("sites", 120)
+    ended = _run("inspect", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.split(":")[0]) == (2, "error [usage]")

@@ -10,6 +10,7 @@ from drawn_films import draw_film
 from PIL import Image
 
 from pneumoscan.data import FilmRecord, Manifest, combine, hold_out, load_manifest, load_sites, open_cache
+from pneumoscan.data.layouts import absolute, as_words, called
 from pneumoscan.errors import LayoutError, UsageError
 
 
@@ -230,3 +231,12 @@ def test_views(tmp_path):
     manifest = load_manifest(folder)
     assert [film.view for film in manifest.films] == ["PA", "AP", None, None]
     assert manifest.notes == ("1 cell of column view not understood, left empty.",)
+
+
+def test_sources_in_words_and_for_another_working_folder(film_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources = ("one=films", "films", Path("x y.csv"))
+    assert as_words(sources) == "one=films, films, x y.csv"
+    assert as_words(film_folder) == str(film_folder)
+    assert absolute(sources) == (f"one={tmp_path}/films", f"{tmp_path}/films", f"{tmp_path}/x y.csv")
+    assert called(sources) == "one-films-x-y"

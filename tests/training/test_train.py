@@ -13,9 +13,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from drawn_films import write_film_folder
 
 from pneumoscan.errors import ConfigError, DataDamagedError, LockedError, NothingUsableError, UsageError
 from pneumoscan.files import locked
+from pneumoscan.judge import judge
 from pneumoscan.training.config import load_config
 from pneumoscan.training.train import export_run, report_val, train
 
@@ -151,6 +153,21 @@ def test_wrong_uses_are_refused_and_harm_nothing(film_folder: Path, tmp_path: Pa
         train(None, film_folder, out, resume=True)
     with pytest.raises(NothingUsableError):
         train(small(), tmp_path / "cache", tmp_path / "other")
+
+
+def test_films_of_several_places(film_folder: Path, tmp_path: Path) -> None:
+    write_film_folder(tmp_path / "other", patients=10, seed=7)
+    sources = [f"one={film_folder}", f"two={tmp_path / 'other'}"]
+    out = tmp_path / "run"
+    train(small(), sources, out)
+    held = [line for line in (out / "split.csv").read_text().splitlines() if line.endswith(",val")]
+    assert {line.split("/")[0] for line in held} == {"one", "two"}
+    assert export_run(out, sources).films == len(held)
+    assert report_val(out, sources)[1] == 12
+    metrics = judge(out, sources, split="held-out", out=tmp_path / "judged")
+    assert metrics.n == len(held)
+    with pytest.raises(DataDamagedError, match="not those"):
+        export_run(out, film_folder)
 
 
 def run_to_the_end(data: Path, out: Path, tmp_path: Path, *extra: str) -> bytes:

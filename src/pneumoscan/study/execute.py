@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pneumoscan.data.layouts import Sources, absolute
 from pneumoscan.errors import ConfigError, DataDamagedError
 from pneumoscan.files import locked, write_atomic, write_json
 from pneumoscan.study.films import StudyFilms, open_films
@@ -59,7 +60,7 @@ class Order:
         cache: Folder of the film cache; None: the usual one.
     """
 
-    data: Path
+    data: Sources
     out: Path
     work: Path | None = None
     jobs: int = 1
@@ -183,7 +184,7 @@ def _task(planned: Planned, facts: StudyFacts, order: Order) -> Task:
         key=trial.key,
         seed=trial.seed,
         config=trial.config.model_dump(mode="json"),
-        data=str(order.data.absolute()),
+        data=absolute(order.data),
         cache=str(order.cache.absolute()) if order.cache else "",
         out=str(order.out.absolute()),
         work=str(order.work_folder),

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.data.cache import open_cache
-from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.splits import hold_out
 from pneumoscan.errors import NothingUsableError
 from pneumoscan.training.config import DataConfig, TrainingConfig
@@ -49,12 +49,12 @@ class StudyFilms:
 
 
 def open_films(
-    data: Path, config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None
+    data: Sources, config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None
 ) -> StudyFilms:
     """Return the films of the split train, a part of the patients held out.
 
     Args:
-        data: What `load_manifest` reads.
+        data: What `load_sites` reads.
         config: Size, preprocessing and hold-out.
         cache: Folder of the film cache.
         progress: Called with (done, total) while films are decoded.
@@ -63,10 +63,11 @@ def open_films(
         NothingUsableError, LayoutError: There are no such films, or too few patients; see `hold_out`.
         DataDamagedError, DiskFullError, NotWritableError: See `open_cache`.
     """
-    manifest = load_manifest(data).of_split("train")
+    manifest = load_sites(data).of_split("train")
     if not len(manifest):
         raise NothingUsableError(
-            f"{data} has no films of the split train.", "Put them in DIR/train/NORMAL and …/PNEUMONIA."
+            f"{as_words(data)} has no films of the split train.",
+            "Put them in DIR/train/NORMAL and …/PNEUMONIA.",
         )
     table = open_cache(manifest, size=config.size, folder=cache, progress=progress)
     hold = hold_out(

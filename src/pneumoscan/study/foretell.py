@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.study.estimate import PUBLIC_SET, Pace, Sizes, mean_seconds, pace_of, seconds_of
 from pneumoscan.study.execute import check_sections, machine_of
 from pneumoscan.study.plan import Plan, read_plan
@@ -61,7 +61,7 @@ class Forecast:
 def foretell(
     plan_file: Path,
     *,
-    data: Path | None = None,
+    data: Sources | None = None,
     out: Path | None = None,
     jobs: int = 1,
     only: Sequence[str] = (),
@@ -100,12 +100,12 @@ def seconds_left(
     return sum(seconds_of(each.trial, pace, sizes) for each in left) / jobs
 
 
-def _sizes(plan: Plan, data: Path | None, facts: StudyFacts | None) -> Sizes:
+def _sizes(plan: Plan, data: Sources | None, facts: StudyFacts | None) -> Sizes:
     if facts is not None:
         return Sizes(facts.train, facts.held_out)
     if data is None:
         return PUBLIC_SET
-    count = len(load_manifest(data).of_split("train"))
+    count = len(load_sites(data).of_split("train"))
     held_out = round(count * plan.baseline_config().data.val_fraction)
     return Sizes(count - held_out, held_out)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from safetensors.torch import save
 
+from pneumoscan.data.layouts import as_words
 from pneumoscan.errors import (
     CheckpointError,
     DataDamagedError,
@@ -65,7 +66,7 @@ class Task:
     key: str
     seed: int
     config: Mapping[str, Any]
-    data: str
+    data: tuple[str, ...]
     cache: str
     out: str
     work: str
@@ -169,7 +170,7 @@ def perform(task: Task) -> Answer:
         films = _films(task.data, task.cache, config.data)
         if (films.data_sha256, films.held_out_sha256) != (task.data_sha256, task.held_out_sha256):
             raise DataDamagedError(
-                f"the films in {task.data} are not those that the study was begun with.",
+                f"the films in {as_words(task.data)} are not those that the study was begun with.",
                 "Put the same films there, or begin another study.",
             )
         record = run_trial(Trial(task.key, task.seed, config), films, place, _ProgressFile(place, config))
@@ -265,5 +266,5 @@ def _origin(config: TrainingConfig, history: list[EpochRecord], judging: float) 
 
 
 @lru_cache(maxsize=4)
-def _films(data: str, cache: str, config: DataConfig) -> StudyFilms:
-    return open_films(Path(data), config, cache=Path(cache) if cache else None)
+def _films(data: tuple[str, ...], cache: str, config: DataConfig) -> StudyFilms:
+    return open_films(data, config, cache=Path(cache) if cache else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscan.data.cache import FilmCache, open_cache
-from pneumoscan.data.layouts import load_manifest
+from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.manifest import Manifest
 from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_split_csv
 from pneumoscan.errors import DataDamagedError, FilmError, NothingUsableError
@@ -41,7 +41,7 @@ class Trained:
 
 def train(
     config: TrainingConfig | None,
-    data: Path,
+    data: Sources,
     out: Path,
     *,
     resume: bool = False,
@@ -53,7 +53,7 @@ def train(
 
     Args:
         config: What to train; None goes on with the config of the run in `out`.
-        data: A folder or table of films that `load_manifest` understands.
+        data: One source of films or several, as `load_sites` understands them.
         out: The run folder.
         resume: Go on with a run that was begun there; a finished one is left as it is.
         observer: Who is told how it goes.
@@ -61,7 +61,7 @@ def train(
         cache: Folder of the film cache.
 
     Raises:
-        PneumoscanError: As `load_manifest`, `open_cache`, `opened_run` and `fit` say.
+        PneumoscanError: As `load_sites`, `open_cache`, `opened_run` and `fit` say.
     """
     # Looked at first: a mistyped path must not leave a run folder behind.
     manifest = _train_split(data)
@@ -87,7 +87,7 @@ def train(
 
 def export_run(
     path: Path,
-    data: Path,
+    data: Sources,
     out: Path | None = None,
     *,
     stress: Path | None = None,
@@ -102,7 +102,7 @@ def export_run(
 
 def record_run(
     path: Path,
-    data: Path,
+    data: Sources,
     out: Path | None = None,
     *,
     stress: Path | None = None,
@@ -116,7 +116,7 @@ def record_run(
 
 
 def _run_with_films(
-    path: Path, data: Path, decoding: Progress | None, cache: Path | None
+    path: Path, data: Sources, decoding: Progress | None, cache: Path | None
 ) -> tuple[RunFolder, TrainingConfig, TrainingFilms]:
     run = RunFolder(path)
     config = read_toml_config(run.config)
@@ -124,7 +124,7 @@ def _run_with_films(
     return run, config, films
 
 
-def report_val(path: Path, data: Path) -> tuple[int, int]:
+def report_val(path: Path, data: Sources) -> tuple[int, int]:
     """Read the split val with the bundle of the run in `path`, and note in its manifest how many answers were right.
 
     In the Kaggle folder that split has 16 films, so one film is 6.25 points: it is reported and decides nothing.
@@ -136,7 +136,7 @@ def report_val(path: Path, data: Path) -> tuple[int, int]:
     from pneumoscan.inference.rows import probability_of_film
 
     bundle, right, count = load_bundle(path), 0, 0
-    manifest = load_manifest(data).of_split("val")
+    manifest = load_sites(data).of_split("val")
     for film in manifest.films:
         with suppress(FilmError):
             called = probability_of_film(bundle, manifest.read(film)) >= bundle.spec.threshold()
@@ -165,11 +165,12 @@ def training_films(
     )
 
 
-def _train_split(data: Path) -> Manifest:
-    manifest = load_manifest(data).of_split("train")
+def _train_split(data: Sources) -> Manifest:
+    manifest = load_sites(data).of_split("train")
     if not len(manifest):
         raise NothingUsableError(
-            f"{data} has no films of the split train.", "Put them in DIR/train/NORMAL and …/PNEUMONIA."
+            f"{as_words(data)} has no films of the split train.",
+            "Put them in DIR/train/NORMAL and …/PNEUMONIA.",
         )
     return manifest
 

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import click
 
+from pneumoscan.apps.cli.options import data_option
+from pneumoscan.errors import UsageError
+
 
 @click.group(no_args_is_help=True)
 def data() -> None:
@@ -11,25 +14,30 @@ def data() -> None:
 
 
 @data.command(short_help="Find what is wrong with a set.")
-@click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("dirs", metavar="[DIR]...", nargs=-1)
+@data_option("A set, as DIR.", required=False)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder for inspect.html and inspect.json [inspect-NAME].",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print the findings as JSON.")
-def inspect(path: Path, out: Path | None, json_out: bool) -> None:
+def inspect(dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, json_out: bool) -> None:
     """Find what is wrong with a set: leaks, copies, unreadable films, shortcuts.
 
-    What is found is no error: the exit code is 0. DIR is a folder of films, a .csv table or a .npz file.
+    What is found is no error: the exit code is 0. DIR is a folder of films, a .csv table or a .npz file, and may
+    be named as in children=DIR. Several are inspected together and compared.
     """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.audit import inspect as audit_films
     from pneumoscan.data.audit import summary_lines, write_inspection
-    from pneumoscan.data.layouts import load_manifest
+    from pneumoscan.data.layouts import called, load_sites
 
-    manifest = load_manifest(path)
-    out = out or Path(f"inspect-{_name_of(path)}")
+    sources = (*dirs, *data)
+    if not sources:
+        raise UsageError("there is nothing to inspect.", "Name a folder, a .csv or a .npz file.")
+    manifest = load_sites(sources)
+    out = out or Path(f"inspect-{called(sources)}")
     with progress("Inspecting films") as report:
         audit = audit_films(manifest, progress=report)
     page = write_inspection(out, audit, manifest)
@@ -92,8 +100,3 @@ def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | No
             folder, patients=patients, seed=seed, side=side, workers=workers, progress=report
         )
     print(f"{films:,} phantom films in {folder}")
-
-
-def _name_of(path: Path) -> str:
-    resolved = path.resolve()
-    return resolved.stem if resolved.is_file() else resolved.name

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumoscan.apps.cli.options import data_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Judge a model on one split of a set.")
 @click.argument("model", type=click.Path(path_type=Path), required=False, envvar="PNEUMOSCAN_MODEL")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder, CSV or .npz with the labelled films.",
-)
+@data_option("Folder, CSV or .npz with the labelled films.")
 @click.option(
     "--split", default="test", help="train, val, test, or held-out: what the run of the model held out."
 )
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, help="Films read at once; by default one more than cores.")
 def evaluate(
     model: Path | None,
-    data: Path,
+    data: tuple[str, ...],
     split: str,
     out: Path,
     threshold: float | None,
@@ -59,7 +55,8 @@ def evaluate(
     from pneumoscan.judge import judge
 
     model = model or pretrained_bundle()
-    words = ["pneumoscan", "evaluate", str(model), "--data", str(data), "--split", split, "--out", str(out)]
+    films = [word for source in data for word in ("--data", source)]
+    words = ["pneumoscan", "evaluate", str(model), *films, "--split", split, "--out", str(out)]
     words += ["--threshold", str(threshold)] if threshold is not None else []
     words += ["--operating-point", operating_point] if operating_point is not None else []
     words += ["--stress"] if stress else []

@@ -4,15 +4,12 @@ from pathlib import Path
 
 import click
 
+from pneumoscan.apps.cli.options import data_option
+
 
 @click.command(short_help="Write the bundle of a finished run.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The films it was trained on; both runtimes read its held-out ones.",
-)
+@data_option("The films it was trained on; both runtimes read its held-out ones.")
 @click.option("--out", type=click.Path(path_type=Path), help="Bundle folder; RUN/bundle by default.")
 @click.option(
     "--stress",
@@ -24,7 +21,9 @@ import click
     is_flag=True,
     help="The bundle is there: write its records anew, and leave all else in it.",
 )
-def export(run: Path, data: Path, out: Path | None, stress: Path | None, records_only: bool) -> None:
+def export(
+    run: Path, data: tuple[str, ...], out: Path | None, stress: Path | None, records_only: bool
+) -> None:
     """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree.
 
     RUN is the run folder of a finished training.

@@ -1,6 +1,8 @@
 """Options that several commands have."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,3 +13,10 @@ model_option = click.option(
     show_envvar=True,
     help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
 )
+
+
+def data_option(text: str, *, required: bool = True) -> Callable[[Any], Any]:
+    """Return `--data [NAME=]PATH`, which may be given once for every place that films come from."""
+    return click.option(
+        "--data", multiple=True, required=required, metavar="[NAME=]PATH", help=f"{text} Once for each site."
+    )

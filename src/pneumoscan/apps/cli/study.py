@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pneumoscan.apps.cli.options import data_option
 from pneumoscan.errors import Terminated, UsageError
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def study() -> None:
 
 @study.command(short_help="Train what is left of a plan, then write the report.")
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder or table of films; its split train is used."
-)
+@data_option("Folder or table of films; its split train is used.", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for records and report.")
 @click.option(
     "--work", type=click.Path(path_type=Path), help="Folder for checkpoints and weights; by default OUT/work."
@@ -61,7 +60,7 @@ def study() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the trials and their estimated time, and end.")
 def run(
     plan: Path,
-    data: Path | None,
+    data: tuple[str, ...],
     out: Path | None,
     work: Path | None,
     jobs: int,
@@ -77,9 +76,9 @@ def run(
     if dry_run:
         from pneumoscan.study.foretell import foretell
 
-        _print_forecast(foretell(plan, data=data, out=out, jobs=jobs, only=only, seeds=seeds))
+        _print_forecast(foretell(plan, data=data or None, out=out, jobs=jobs, only=only, seeds=seeds))
         return
-    if data is None or out is None:
+    if not data or out is None:
         raise UsageError("a study needs --data and --out.", "Only --dry-run does without.")
     from pneumoscan.study.execute import Order, run_study
 

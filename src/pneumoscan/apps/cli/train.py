@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pneumoscan.apps.cli.options import data_option
 from pneumoscan.errors import Terminated
 
 if TYPE_CHECKING:
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Train a network, or go on with one.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder or table of films; its split train is used.",
-)
+@data_option("Folder or table of films; its split train is used.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--bundle/--no-bundle", default=True, help="Export the finished run to OUT/bundle.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
 def train(
-    data: Path,
+    data: tuple[str, ...],
     out: Path,
     preset: str,
     config: Path | None,
@@ -58,7 +54,8 @@ def train(
         try:
             trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
         except (KeyboardInterrupt, Terminated):
-            watcher.note(f"interrupted; go on with: pneumoscan train --resume --data {data} --out {out}")
+            films = " ".join(f"--data {source}" for source in data)
+            watcher.note(f"interrupted; go on with: pneumoscan train --resume {films} --out {out}")
             raise
     if not trained.writes:
         return

@@ -29,7 +29,7 @@ def load_sites(sources: Sources) -> Manifest:
         UsageError: There is no source, or two have one name.
         LayoutError, DataDamagedError: As `load_manifest` says.
     """
-    pairs = [_name_and_path(source) for source in as_sources(sources)]
+    pairs = [_name_and_path(source) for source in as_tuple(sources)]
     if not pairs:
         raise UsageError("there are no films.", "Name a folder, a .csv or a .npz file.")
     if len(pairs) == 1:
@@ -46,9 +46,26 @@ def load_sites(sources: Sources) -> Manifest:
     return combine({name: load_manifest(path) for name, path in named.items()})
 
 
-def as_sources(sources: Sources) -> tuple[str | Path, ...]:
+def as_tuple(sources: Sources) -> tuple[str | Path, ...]:
     """Return one source or several as a tuple."""
     return (sources,) if isinstance(sources, str | Path) else tuple(sources)
+
+
+def as_words(sources: Sources) -> str:
+    """Return one source or several for a message."""
+    return ", ".join(str(source) for source in as_tuple(sources))
+
+
+def absolute(sources: Sources) -> tuple[str, ...]:
+    """Return the sources so that they mean the same films in every working folder."""
+    pairs = [_name_and_path(source) for source in as_tuple(sources)]
+    return tuple(f"{name}={path.absolute()}" if name else str(path.absolute()) for name, path in pairs)
+
+
+def called(sources: Sources) -> str:
+    """Return the name of one source, or the names of several joined by `-`, as for a folder."""
+    pairs = [_name_and_path(source) for source in as_tuple(sources)]
+    return "-".join(name or _name_of(path) for name, path in pairs)
 
 
 def _name_and_path(source: str | Path) -> tuple[str, Path]:
