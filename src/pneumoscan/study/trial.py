@@ -85,7 +85,8 @@ class Task:
     @classmethod
     def from_text(cls, text: str) -> "Task":
         """Return what `to_text` wrote."""
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(**fields | {"data": tuple(fields["data"])})
 
 
 @dataclass(frozen=True)
