@@ -71,7 +71,7 @@ def run_demo(
         audit = inspect(manifest, progress=report)
     audit_page = write_inspection(folder / "inspect", audit, manifest)
     say("3/6 training the baseline network")
-    config = load_config("baseline", None, [*SETTINGS, f"loop.seed={seed}"])
+    config = load_config("baseline-quick", None, [*SETTINGS, f"loop.seed={seed}"])
     trained = train(config, films, run, observer=observer)
     say("4/6 exporting, and comparing both runtimes")
     exported = export_run(run, films)

@@ -53,7 +53,8 @@ class BatchNorm(nn.Module):
 
     torch's layer moves running statistics along with every micro-batch, so that they would depend on which lane came
     first, and would belong to no one set of weights, least of all to averaged ones. Here training keeps none: `mean`
-    and `variance` are what `calibrate` measured with the very weights that are validated and saved.
+    and `variance` are what `calibrate` measured with the very weights that are validated and saved. With `frozen` they
+    are those that came with pretrained weights, in training and in reading, and `calibrate` leaves them alone.
 
     Sources: S. Ioffe, C. Szegedy, ICML 2015; statistics of part of a batch: E. Hoffer, I. Hubara, D. Soudry, NeurIPS
     2017, section 4; statistics measured anew for given weights: P. Izmailov et al., UAI 2018, section 3.2.
@@ -62,9 +63,11 @@ class BatchNorm(nn.Module):
     mean: torch.Tensor
     variance: torch.Tensor
 
-    def __init__(self, channels: int, *, weight: float = 1.0, epsilon: float = 1e-5) -> None:
+    def __init__(
+        self, channels: int, *, weight: float = 1.0, epsilon: float = 1e-5, frozen: bool = False
+    ) -> None:
         super().__init__()
-        self.epsilon = epsilon
+        self.epsilon, self.frozen = epsilon, frozen
         self.weight = nn.Parameter(torch.full((channels,), weight))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("mean", torch.zeros(channels))
@@ -73,7 +76,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (N, C, h, w) channel by channel."""
-        if self.training or self.seen is not None:
+        if not self.frozen and (self.training or self.seen is not None):
             if self.seen is not None:
                 variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
                 self.seen.append((mean, variance))
@@ -87,7 +90,7 @@ class BatchNorm(nn.Module):
 
 def has_batch_norm(network: nn.Module) -> bool:
     """Say whether a network needs `calibrate` before it reads."""
-    return any(isinstance(module, BatchNorm) for module in network.modules())
+    return any(isinstance(module, BatchNorm) and not module.frozen for module in network.modules())
 
 
 @torch.no_grad()
@@ -98,7 +101,7 @@ def calibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
         network: Left in evaluation mode.
         batches: Inputs as in training, each as large as a micro-batch; at least one.
     """
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm) and not module.frozen]
     network.eval()  # without dropout, which would need random numbers
     with _collecting(norms):
         for batch in batches:

@@ -26,9 +26,11 @@ class Network:
         config: The class of its settings.
         build: (config, side of the films in pixels) → the network, its weights freshly drawn.
         layer_table: The same arguments → its layers in order.
+        pretrain: Gives a network that was built the weights that its training starts from; None where these are drawn.
     """
 
     name: str
     config: type[BaseModel]
     build: Callable[[Any, int], nn.Module]
     layer_table: Callable[[Any, int], tuple[LayerRow, ...]]
+    pretrain: Callable[[nn.Module], None] | None = None

@@ -6,11 +6,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.models import baseline, flagship
+from pneumoscan.models import baseline, flagship, transfer
 from pneumoscan.models.network import LayerRow
 
-ModelConfig = baseline.BaselineConfig | flagship.FlagshipConfig
-NETWORKS = {network.name: network for network in (baseline.NETWORK, flagship.NETWORK)}
+ModelConfig = baseline.BaselineConfig | flagship.FlagshipConfig | transfer.TransferConfig
+NETWORKS = {network.name: network for network in (baseline.NETWORK, flagship.NETWORK, transfer.NETWORK)}
 
 
 def config_of(name: str, **options: Any) -> ModelConfig:
@@ -35,11 +35,23 @@ def build(config: ModelConfig, size: int) -> nn.Module:
     return NETWORKS[config.name].build(config, size)
 
 
+def build_for_training(config: ModelConfig, size: int) -> nn.Module:
+    """Return the network that a training starts from: as `build`, with pretrained weights where the config asks for them.
+
+    Raises:
+        MissingDependencyError: The pretrained weights are not installed.
+    """
+    network = build(config, size)
+    if (pretrain := NETWORKS[config.name].pretrain) is not None:
+        pretrain(network)
+    return network
+
+
 def layer_table(config: ModelConfig, size: int) -> tuple[LayerRow, ...]:
     """Return the layer table of a config."""
     return NETWORKS[config.name].layer_table(config, size)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of trained values."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    """Return the number of weights, those that training leaves alone included."""
+    return sum(parameter.numel() for parameter in network.parameters())

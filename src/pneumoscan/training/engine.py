@@ -17,7 +17,7 @@ from torch import nn
 from pneumoscan.errors import TrainingDivergedError
 from pneumoscan.memory import keep_freed_memory
 from pneumoscan.models.layers import calibrate, has_batch_norm
-from pneumoscan.models.registry import build
+from pneumoscan.models.registry import build_for_training
 from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.distributed import Peers
@@ -87,7 +87,7 @@ def fit(
     keep_freed_memory()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
-        network = build(config.model, config.data.size)
+        network = build_for_training(config.model, config.data.size)
     network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     with (
         Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes,
@@ -117,7 +117,8 @@ class _Loop:
         self.config, self.films, self.lanes, self.folder = config, films, lanes, folder
         self.peers, self.observer, self.caught = peers, observer, caught
         self.network = lanes.network
-        self.optimizer = make_optimizer(config.optimizer, self.network.parameters())
+        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(config.optimizer, self.trained)
         decay = config.loop.ema_decay
         self.average = WeightAverage(self.network, decay) if decay else None
         self.best: dict[str, torch.Tensor] = {}
@@ -246,7 +247,7 @@ class _Loop:
 
     def _gradients(self) -> list[torch.Tensor]:
         gradients = []
-        for parameter in self.network.parameters():
+        for parameter in self.trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)

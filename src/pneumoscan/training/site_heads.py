@@ -1,0 +1,141 @@
+"""Heads for sites: which site a film resembles, and an answer of its own for each site that the networks were not trained on.
+
+A network that was trained at one hospital is no better than chance at another one whose films look different, and a network
+that is trained on both learns what tells the sick of the second hospital from its healthy without the lungs, and then fails at
+a third. So the networks are trained at one site, the home site, and are left as they are. For each further site a linear
+head reads the means of a network's inner maps (A. S. Razavian et al., CVPR Workshops 2014); it is used for films
+that resemble that site and for no others. A film that resembles no site gets the answer of the networks and is far from
+the training films.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+# How steeply the answer goes over from the networks to the head of a site; the score is in log-odds.
+_STEEPNESS = 4.0
+MEMBERSHIP_C, ANSWER_C = 1e-2, 1e-3
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear score of features (n, d): features @ weight + bias.
+
+    Attributes:
+        weight: float64 (d,).
+        bias: The constant.
+    """
+
+    weight: Float64
+    bias: float
+
+    def __call__(self, features: npt.NDArray[np.floating]) -> Float64:
+        """Return the scores float64 (n,)."""
+        return np.asarray(features, np.float64) @ self.weight + self.bias
+
+    def less(self, cut: float) -> "Linear":
+        """Return the score moved so that `cut` becomes 0."""
+        return Linear(self.weight, self.bias - cut)
+
+    def scaled(self, factor: float, constant: float) -> "Linear":
+        """Return factor · score + constant."""
+        return Linear(self.weight * factor, self.bias * factor + constant)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of a site beside the home site.
+
+    Attributes:
+        name: Of the site.
+        membership: Two scores; a film resembles the site where both are above 0.
+        answer: The log-odds of PNEUMONIA, in units of the model's logit.
+    """
+
+    name: str
+    membership: tuple[Linear, Linear]
+    answer: Linear
+
+
+class SiteHeads(nn.Module):
+    """The heads as a module: maps of a network → scores of resemblance, answers and evidence."""
+
+    home: torch.Tensor
+    membership: torch.Tensor
+    answers: torch.Tensor
+    home_bias: torch.Tensor
+    membership_bias: torch.Tensor
+    answer_bias: torch.Tensor
+
+    def __init__(self, home: Linear, heads: Sequence[Head], widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        pairs = [score for head in heads for score in head.membership]
+        for name, scores in (("home", [home]), ("membership", pairs), ("answers", [h.answer for h in heads])):
+            weights = np.stack([score.weight for score in scores]).astype(np.float32)
+            self.register_buffer(name, torch.from_numpy(weights))
+        self.register_buffer("home_bias", _constants([home]))
+        self.register_buffer("membership_bias", _constants(pairs))
+        self.register_buffer("answer_bias", _constants([head.answer for head in heads]))
+
+    def scores(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return float32 (N, sites): above 0 where the film resembles the site; the home site comes first."""
+        features = means(maps)
+        home = features @ self.home.T + self.home_bias  # (N, 1)
+        both = features @ self.membership.T + self.membership_bias  # (N, 2·heads)
+        return torch.cat([home, both.unflatten(1, (-1, 2)).amin(2)], 1)
+
+    def mixed(
+        self, general: torch.Tensor, maps: Sequence[torch.Tensor], scores: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the maps (N, h, w) of the networks, gone over to the heads' where films resemble the heads' sites."""
+        features = means(maps)
+        share = torch.sigmoid(_STEEPNESS * scores[:, 1:])  # (N, heads)
+        share = share / share.sum(1, keepdim=True).clamp(min=1)
+        answers = features @ self.answers.T + self.answer_bias
+        evidence = self._evidence(maps, general.shape[1], answers)  # (N, heads, h, w)
+        rest = (1 - share.sum(1))[:, None, None]
+        return rest * general + (share[:, :, None, None] * evidence).sum(1)
+
+    def _evidence(self, maps: Sequence[torch.Tensor], side: int, answers: torch.Tensor) -> torch.Tensor:
+        """Return class activation maps (N, heads, side, side) whose means are the answers (N, heads)."""
+        total = answers.new_zeros(())
+        for weights, inner in zip(self.answers.split(self.widths, 1), maps, strict=True):
+            evidence = F.conv2d(inner, weights[:, :, None, None])
+            while evidence.shape[2] > side:
+                evidence = F.avg_pool2d(evidence, 2, ceil_mode=True, count_include_pad=False)
+            total = total + evidence
+        # Cells at the edge weigh a little more or less after the pooling; the difference is spread over the map.
+        return total + (answers - total.mean((2, 3)))[:, :, None, None]
+
+
+def means(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the features (N, d) of maps (N, C, h, w): the mean of each."""
+    return torch.cat([inner.mean((2, 3)) for inner in maps], 1)
+
+
+def fit_linear(features: npt.NDArray[np.floating], is_one: npt.NDArray[np.bool_], strength: float) -> Linear:
+    """Fit a logistic regression on standardised features; classes weigh the same.
+
+    Args:
+        features: (n, d).
+        is_one: (n,), the class that scores above 0.
+        strength: Inverse of the L2 penalty, scikit-learn's `C`.
+    """
+    mean, spread = features.mean(0), features.std(0) + 1e-6
+    model = LogisticRegression(C=strength, max_iter=2000, class_weight="balanced")
+    model.fit((features - mean) / spread, is_one)
+    weight = model.coef_[0] / spread
+    return Linear(weight.astype(np.float64), float(model.intercept_[0] - weight @ mean))
+
+
+def _constants(scores: Sequence[Linear]) -> torch.Tensor:
+    return torch.tensor([score.bias for score in scores], dtype=torch.float32)
