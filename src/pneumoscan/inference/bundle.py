@@ -1,6 +1,7 @@
 """A model bundle: one folder that reads films anywhere, without the training libraries.
 
-    model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`
+    model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`,
+                         `site_scores`
     model.json           class names, preprocessing, temperature, thresholds, origin, known answers, SHA-256 of the rest
     README.md            the model card
     training_films.txt   optional: SHA-256 of each film file that was trained or chosen on, sorted, one a line
@@ -33,6 +34,7 @@ from pneumoscan.inference.bundle_files import (
 )
 from pneumoscan.inference.bundle_writing import write_bundle, write_records
 from pneumoscan.inference.records import check_records
+from pneumoscan.inference.sites import SITES_OUTPUT
 from pneumoscan.inference.spec import (
     MAP_OUTPUT,
     OPTIONAL_OUTPUTS,
@@ -58,6 +60,9 @@ __all__ = [
 ]
 
 
+_DIMENSIONS = {MAP_OUTPUT: 3, SITES_OUTPUT: 2}
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What the network says about a batch.
@@ -67,12 +72,14 @@ class Outputs:
         probability: float64 (N,), of PNEUMONIA, in [0, 1]: sigmoid(logit / temperature).
         activation_map: float32 (N, h, w), coarse, unbounded; its mean is the logit. None if the model has none.
         distance: float64 (N,), at least 0: how far the film looks from the training films. None if it is not measured.
+        site_scores: float64 (N, sites), above 0 where the film resembles the site. None if the model knows no sites.
     """
 
     logit: npt.NDArray[np.float64]
     probability: npt.NDArray[np.float64]
     activation_map: npt.NDArray[np.float32] | None = None
     distance: npt.NDArray[np.float64] | None = None
+    site_scores: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,14 @@ class Bundle:
             raise BundleError(f"{self.path / MODEL} does not answer with one finite number a film.", AGAIN)
         logit = numbers["logit"]
         probability = probability_of(logit, self.spec.temperature)
-        return Outputs(logit, probability, found.get(MAP_OUTPUT), numbers.get(DISTANCE_OUTPUT))
+        scores = found.get(SITES_OUTPUT)
+        return Outputs(
+            logit,
+            probability,
+            found.get(MAP_OUTPUT),
+            numbers.get(DISTANCE_OUTPUT),
+            None if scores is None else scores.astype(np.float64),
+        )
 
     def training_films(self) -> frozenset[str]:
         """Return the SHA-256 of the bytes of each film that was trained or chosen on; empty if it is not told.
@@ -209,7 +223,7 @@ def _check_answers(bundle: Bundle) -> None:
     results = _run(bundle.session, names, batch, path)
     if any(len(result) != len(batch) or not np.isfinite(result).all() for result in results):
         raise SelfCheckError(f"{path} answers with numbers that are not finite, or not one a film.", AGAIN)
-    if [result.ndim for result in results] != [3 if name == MAP_OUTPUT else 1 for name in names]:
+    if [result.ndim for result in results] != [_DIMENSIONS.get(name, 1) for name in names]:
         raise SelfCheckError(f"{path} gives outputs of shapes {[result.shape for result in results]}.", AGAIN)
     for name, expected, given in (
         ("logit", known.logits, results[0]),

@@ -19,15 +19,27 @@ _MOST_BYTES = {SPEC: 4 << 20, CARD: 4 << 20, RECORDS: 1 << 20}
 _EXTERNAL_DATA = b"\x0a\x08location"
 
 
+SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED_MODELS = {"flagship": SHIPPED, "baseline": SHIPPED / "baseline"}
+"""The models that come with the package, by name."""
+
+
 def find_bundle(path: Path) -> Path:
     """Return the bundle's folder: `path` itself, or `bundle/` in it if `path` is a run folder.
+
+    The name of a model that comes with the package stands for its folder where there is nothing else of that name.
 
     Raises:
         UsageError: `path` does not exist.
         BundleError: There is no bundle in it.
     """
+    if not path.exists() and str(path) in SHIPPED_MODELS:
+        return SHIPPED_MODELS[str(path)]
     if not path.exists():
-        raise UsageError(f"there is no model at {path}.", "Name a bundle folder, or a run folder with one.")
+        raise UsageError(
+            f"there is no model at {path}.",
+            f"Name a bundle folder, a run folder with one, or {' or '.join(SHIPPED_MODELS)}.",
+        )
     for folder in (path, path / "bundle", path.parent if path.name in {SPEC, MODEL} else path):
         if (folder / SPEC).is_file():
             return folder

@@ -1,14 +1,13 @@
-"""The model that comes with the package: a bundle in the folder `shipped`."""
+"""The models that come with the package: bundles in the folder `shipped`."""
 
 from pathlib import Path
 
 from pneumoscan.errors import BundleError
-
-SHIPPED = Path(__file__).parent / "shipped"
+from pneumoscan.inference.bundle_files import SHIPPED
 
 
 def pretrained_bundle() -> Path:
-    """Return the folder of the bundle that comes with the package, for `load_bundle`.
+    """Return the folder of the model that is used where none is named, for `load_bundle`.
 
     Raises:
         BundleError: This installation has none.

@@ -11,9 +11,12 @@ import numpy.typing as npt
 from pneumoscan.errors import FilmError
 from pneumoscan.imaging import Film, FilmSource, preprocess, read
 from pneumoscan.inference.bundle import Bundle, Outputs
+from pneumoscan.inference.sites import resembled
 from pneumoscan.inference.trust import doubt
 
-COLUMNS = ("path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model")
+COLUMNS = (
+    "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "site",
+)  # fmt: skip
 FORMATS = ("csv", "jsonl")
 SMALL = "smaller_than_input"
 SHAPE = "unusual_shape"
@@ -43,6 +46,8 @@ class PredictionRow:
         error_code: Why it was refused (`pneumoscan.errors`); empty if it was not.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
+        site: Which of the sites that the model knows the film resembles, or `none`; empty if refused, or if the model knows
+            no sites.
     """
 
     path: str
@@ -54,6 +59,7 @@ class PredictionRow:
     error_code: str
     error: str
     model: str
+    site: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the columns in their order as JSON types."""
@@ -147,8 +153,9 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
     label = doubts.label or label_of(bundle, probability, threshold)
     warnings = _warnings(film, bundle) + doubts.warnings
     row = PredictionRow(
-        film.source, "ok", probability, label, threshold, warnings, "", "", model_name(bundle)
-    )
+        film.source, "ok", probability, label, threshold, warnings, "", "", model_name(bundle),
+        resembled(bundle.spec, None if outputs.site_scores is None else outputs.site_scores[0].tolist()),
+    )  # fmt: skip
     evidence = None if outputs.activation_map is None else outputs.activation_map[0]
     return Finding(row, float(outputs.logit[0]), distance, evidence)
 

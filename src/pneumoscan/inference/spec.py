@@ -11,6 +11,7 @@ from pneumoscan.errors import BundleError, ConfigError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.inference.numbers import is_interval, is_number, is_rate
+from pneumoscan.inference.sites import SITES_OUTPUT, check_sites
 from pneumoscan.inference.trust import DISTANCE_OUTPUT, check_band, check_guard
 
 SCHEMA_VERSION = 2
@@ -20,10 +21,10 @@ RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
 REQUIRED_OUTPUTS = ("probability", "logit")
 MAP_OUTPUT = "activation_map"
-OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT)
+OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT)
 _POINT_RATES = ("recall", "specificity", "precision", "f1")
 _POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
-_LATER_KEYS = frozenset({"guard", "calibration", "adaptation"})
+_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites"})
 """A `model.json` may do without them."""
 
 _NEWER = "Update pneumoscan, or export the model again with this release."
@@ -74,6 +75,8 @@ class BundleSpec:
         calibration: Log loss, calibration error and Brier score of held-out films `before` and `after` the temperature;
             None if not told.
         adaptation: How it did on films where it is used, and what was re-fitted to them; None if that was not looked at.
+        sites: By name of each site that the model knows, in the order of `site_scores`: whom its films show, how the model did
+            on films of patients that it was not fitted to, and how that was measured. None if the model knows no sites.
         schema_version: Of this description.
     """
 
@@ -95,6 +98,7 @@ class BundleSpec:
     guard: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
     adaptation: Mapping[str, Any] | None = None
+    sites: Mapping[str, Mapping[str, Any]] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -103,6 +107,7 @@ class BundleSpec:
         _check_thresholds(self)
         _check_self_check(self.self_check)
         check_guard(self.guard, tuple(self.outputs))
+        check_sites(self.sites, tuple(self.outputs))
 
     def threshold(self, operating_point: str | None = None) -> float:
         """Return the cut-off of an operating point, the default one if none is named.

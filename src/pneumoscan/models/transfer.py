@@ -110,7 +110,9 @@ class Transfer(nn.Module):
 class _Block(nn.Module):
     """A 1×1 convolution that widens, a depthwise one, and a 1×1 one that narrows; a shortcut around where shapes allow."""
 
-    def __init__(self, width: int, kernels: int, side: int, stride: int, expansion: int, *, frozen: bool) -> None:
+    def __init__(
+        self, width: int, kernels: int, side: int, stride: int, expansion: int, *, frozen: bool
+    ) -> None:
         super().__init__()
         wide = width * expansion
         self.expand = _Convolution(width, wide, 1) if expansion > 1 else None
@@ -127,7 +129,8 @@ class _Block(nn.Module):
             y = F.relu6(self.expand_norm(self.expand(y)))
         y = F.relu6(self.depthwise_norm(self.depthwise(y)))
         y = self.project_norm(self.project(y))
-        return x + y if self.shortcut else y
+        z: torch.Tensor = x + y if self.shortcut else y
+        return z
 
 
 class _Convolution(nn.Conv2d):
@@ -139,11 +142,15 @@ class _Convolution(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         step, side = self.stride[0], self.kernel_size[0]
-        if step == 1:
-            return super().forward(x)
-        across, down = (max((-(-n // step) - 1) * step + side - n, 0) for n in (x.shape[3], x.shape[2]))
-        padded = F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
-        return super().forward(padded)
+        padded = x if step == 1 else _padded(x, step, side)
+        convolved: torch.Tensor = self._conv_forward(padded, self.weight, None)
+        return convolved
+
+
+def _padded(x: torch.Tensor, step: int, side: int) -> torch.Tensor:
+    """Return maps (N, C, h, w) padded so that a convolution of this stride leaves ⌈h / step⌉ × ⌈w / step⌉."""
+    across, down = (max((-(-n // step) - 1) * step + side - n, 0) for n in (x.shape[3], x.shape[2]))
+    return F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
 
 
 def _norm(channels: int, frozen: bool) -> BatchNorm:
@@ -176,7 +183,12 @@ def load_imagenet(network: nn.Module) -> None:
             norms[f"blocks.{place}.{name}_norm"] = f"_blocks.{place}._bn{number}"
     state = {f"{name}.weight": tensor for name, tensor in tensors.items()}
     for own, theirs in norms.items():
-        pairs = (("weight", "weight"), ("bias", "bias"), ("mean", "running_mean"), ("variance", "running_var"))
+        pairs = (
+            ("weight", "weight"),
+            ("bias", "bias"),
+            ("mean", "running_mean"),
+            ("variance", "running_var"),
+        )
         state |= {f"{own}.{mine}": known[f"{theirs}.{key}"] for mine, key in pairs}
     network.load_state_dict({**network.state_dict(), **state})
 
@@ -210,7 +222,9 @@ def _rows(network: Transfer, size: int) -> Iterator[LayerRow]:
     for kernel, stride, expansion, kernels, blocks in STAGES:
         side = math.ceil(side / stride)
         parameters = sum(_count(next(remaining)) for _ in range(blocks))
-        name = f"{blocks} inverted residual block{'s' * (blocks > 1)}, ×{expansion}, depthwise {kernel}×{kernel}"
+        name = (
+            f"{blocks} inverted residual block{'s' * (blocks > 1)}, ×{expansion}, depthwise {kernel}×{kernel}"
+        )
         yield LayerRow(name, f"{side}×{side}×{kernels}", parameters)
     top = _count(network.top) + _count(network.top_norm)
     yield LayerRow(f"conv 1×1×{TOP} + norm", f"{side}×{side}×{TOP}", top)

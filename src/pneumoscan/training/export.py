@@ -29,9 +29,10 @@ from pneumoscan.inference.spec import probability_of
 from pneumoscan.inference.trust import DISTANCE_OUTPUT
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.training.card import model_card
+from pneumoscan.training.combined import Combined
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.films import TrainingFilms, micro_batches
-from pneumoscan.training.graph import onnx_graph
+from pneumoscan.training.graph import onnx_graph, widened
 from pneumoscan.training.guard import Guard, fit_guard
 from pneumoscan.training.guard_films import turned_ways
 from pneumoscan.training.held_out import HeldOut, read_held_out
@@ -60,6 +61,27 @@ class Exported:
     largest_difference: float
     temperature: float
     spec: BundleSpec
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network ready to be written as a bundle.
+
+    Attributes:
+        network: In evaluation mode.
+        held: Its answers on the held-out films.
+        temperature: Fitted to them.
+        guard: Fitted to training films.
+        name: Of the model; by default preset and seed.
+        sites: As `BundleSpec.sites`; None for a network without heads.
+    """
+
+    network: nn.Module
+    held: HeldOut
+    temperature: float
+    guard: Guard
+    name: str = ""
+    sites: dict[str, dict[str, Any]] | None = None
 
 
 def export(
@@ -91,17 +113,42 @@ def export(
     network = _network(run, config)
     held = read_held_out(network, films, config)
     temperature = fit_temperature(held.logits.ravel(), held.y_true)
-    guard = fit_guard(films, seed=config.loop.seed)
+    model = Trained(network, held, temperature, fit_guard(films, seed=config.loop.seed))
+    return write_model(model, config, films, run.read_manifest(), out or run.bundle, stress=stress)
+
+
+def write_model(
+    model: Trained,
+    config: TrainingConfig,
+    films: TrainingFilms,
+    facts: dict[str, Any],
+    out: Path,
+    *,
+    stress: Path | None = None,
+) -> Exported:
+    """Write the bundle of a trained network; `export` says what is chosen and checked, and what is raised.
+
+    Args:
+        model: The network and what was fitted to the held-out films.
+        config: Of the run.
+        films: Its films and hold-out.
+        facts: What the run's `manifest.json` says.
+        out: The bundle's folder.
+        stress: As `export` takes it.
+    """
+    network, held, temperature, guard = model.network, model.held, model.temperature, model.guard
     distance = _distances(guard, films, films.images[films.val])
-    graph = onnx_graph(network, config.data.size, temperature, guard)
+    limits = guard_facts(distance, held.patients, _turned_distances(guard, films))
+    graph = onnx_graph(network, config.data.size, temperature, guard, limits)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    difference = _difference(session, films, probability_of(held.logits[0], temperature), distance)
-    facts = run.read_manifest()
+    scores = _site_scores(network, films)
+    shown = widened(torch.from_numpy(distance), scores, limits).numpy()
+    difference = _difference(session, films, probability_of(held.logits[0], temperature), shown)
     spec = BundleSpec(
-        name=f"{config.preset or config.model.name}-seed{config.loop.seed}",
+        name=model.name or f"{config.preset or config.model.name}-seed{config.loop.seed}",
         preprocessing=films.preprocessing,
         temperature=temperature,
-        thresholds=_operating_points(held, temperature),
+        thresholds=operating_points(held, temperature),
         default_operating_point=DEFAULT_OPERATING_POINT,
         training=_training_facts(config, facts) | _map_facts(network, films, temperature),
         commit=facts.get("commit") or "",
@@ -111,20 +158,19 @@ def export(
         parameters=count_parameters(network),
         self_check=self_check_of(_known_logits(session, films), temperature),
         outputs=tuple(entry.name for entry in session.get_outputs()),
-        guard=guard_facts(distance, held.patients, _turned_distances(guard, films)),
+        guard=limits,
         calibration=calibration_facts(held.logits[0], held.labels, temperature),
+        sites=model.sites,
     )
-    folder = out or run.bundle
-    hashes = facts.get("film_sha256", [])
     write_bundle(
-        folder,
+        out,
         onnx=graph,
         spec=spec,
         readme=model_card(spec),
-        training_films=hashes,
+        training_films=facts.get("film_sha256", []),
         records=_records(spec, held, stress),
     )
-    return Exported(folder, len(films.val), difference, temperature, spec)
+    return Exported(out, len(films.val), difference, temperature, spec)
 
 
 def export_records(
@@ -183,7 +229,7 @@ def _records(spec: BundleSpec, held: HeldOut, stress: Path | None) -> dict[str, 
     return records if stress is None else with_stress(records, spec, stress)
 
 
-def _operating_points(held: HeldOut, temperature: float) -> dict[str, dict[str, Any]]:
+def operating_points(held: HeldOut, temperature: float) -> dict[str, dict[str, Any]]:
     """Choose the operating points and the band around each, on all views of the held-out films."""
     logits, y_true = held.logits.ravel(), held.y_true
     points = choose_thresholds(
@@ -211,6 +257,15 @@ def _distances(guard: Guard, films: TrainingFilms, images: npt.NDArray[np.uint8]
             for piece in np.array_split(images, max(1, len(images) // 64))
         ]
     return torch.cat(pieces).numpy().astype(np.float64)
+
+
+def _site_scores(network: nn.Module, films: TrainingFilms) -> torch.Tensor | None:
+    """Return how far the held-out films resemble each site, float32 (n, sites); None for a network without heads."""
+    if not isinstance(network, Combined) or network.heads is None:
+        return None
+    with torch.inference_mode():
+        pieces = [network.map_and_scores(film)[1] for film in map(films.plain, micro_batches(films.val, 16))]
+    return torch.cat([piece for piece in pieces if piece is not None])
 
 
 def _turned_distances(guard: Guard, films: TrainingFilms) -> dict[str, npt.NDArray[np.float64]]:
@@ -273,4 +328,5 @@ def _training_facts(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, 
         "kept_epoch": facts.get("result", {}).get("kept_epoch"),
         "hold_out": facts.get("result", {}).get("kept"),
         "config": config.model_dump(mode="json"),
+        **{key: facts[key] for key in ("members", "fitted_to") if key in facts},
     }

@@ -24,6 +24,7 @@ class TrainingFilms:
         val: int64 rows that are held out, of other patients.
         preprocessing: How a squashed film becomes an input.
         patient_ids: text (n,), whose films they are; None if that is not known.
+        sha256: Content hashes of the films, sorted; empty where they are not needed.
     """
 
     images: npt.NDArray[np.uint8]
@@ -32,6 +33,7 @@ class TrainingFilms:
     val: Indices
     preprocessing: Preprocessing
     patient_ids: npt.NDArray[np.str_] | None = None
+    sha256: tuple[str, ...] = ()
 
     def class_weights(self) -> npt.NDArray[np.float32]:
         """Return n / (2 · n_class) of the training films, for classes 0 and 1."""

@@ -2,27 +2,41 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from pneumoscan.inference.sites import SITES_OUTPUT
 from pneumoscan.inference.spec import MAP_OUTPUT, REQUIRED_OUTPUTS
 from pneumoscan.inference.trust import DISTANCE_OUTPUT
+from pneumoscan.training.combined import Combined
 from pneumoscan.training.guard import Guard
 
+# Smaller arrays are not worth a node of their own.
+_WORTH_HALVING = 1000
 
-def onnx_graph(network: nn.Module, size: int, temperature: float, guard: Guard | None = None) -> bytes:
+
+def onnx_graph(
+    network: nn.Module,
+    size: int,
+    temperature: float,
+    guard: Guard | None = None,
+    cuts: Mapping[str, float] | None = None,
+) -> bytes:
     """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and what else it has.
 
     A network with a method `activation_map` gives the output of that name, (N, h, w), and its logit is computed from it; a
-    guard gives `distance` (N,). The weights are inside; no other file belongs to the graph.
+    guard gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and where a film resembles no
+    site its distance is at least the cut-off `unusual` of `cuts`. The weights are inside; no other file belongs to the graph.
+    Weights that are float16 numbers are stored as such.
     """
     # It says of each operator of torchvision that torchvision is not there; nothing here wants it.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     example = torch.zeros(2, 1, size, size)
-    reader = _Reader(network, temperature, guard).eval()
+    reader = _Reader(network, temperature, guard, cuts).eval()
     with warnings.catch_warnings():
         # The exporter warns of its own deprecations; none of them concerns the graph.
         warnings.simplefilter("ignore")
@@ -36,7 +50,7 @@ def onnx_graph(network: nn.Module, size: int, temperature: float, guard: Guard |
             verbose=False,
         )
     assert program is not None
-    return bytes(_without_traces(program.model_proto).SerializeToString())
+    return bytes(_halved(_without_traces(program.model_proto)).SerializeToString())
 
 
 def _without_traces(model: Any) -> Any:
@@ -49,13 +63,39 @@ def _without_traces(model: Any) -> Any:
     return model
 
 
+def _halved(model: Any) -> Any:
+    """Store large float32 weights that are float16 numbers in two bytes, and cast them when the graph is loaded."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _WORTH_HALVING:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
 class _Reader(nn.Module):
     """The network as a reader meets it: probability after the temperature, logit before it, map and distance if there are any."""
 
-    def __init__(self, network: nn.Module, temperature: float, guard: Guard | None) -> None:
+    def __init__(
+        self, network: nn.Module, temperature: float, guard: Guard | None, cuts: Mapping[str, float] | None
+    ) -> None:
         super().__init__()
-        self.network, self.guard = network, guard
+        self.network, self.guard, self.cuts = network, guard, cuts
         self.temperature = temperature
+        self.sites = isinstance(network, Combined) and network.heads is not None
         self.activation_map: Callable[[torch.Tensor], torch.Tensor] | None
         self.activation_map = getattr(network, "activation_map", None)
 
@@ -63,15 +103,40 @@ class _Reader(nn.Module):
     def outputs(self) -> tuple[str, ...]:
         """The names of what `forward` gives, in order."""
         maps = () if self.activation_map is None else (MAP_OUTPUT,)
-        return (*REQUIRED_OUTPUTS, *maps, *(() if self.guard is None else (DISTANCE_OUTPUT,)))
+        distances = () if self.guard is None else (DISTANCE_OUTPUT,)
+        return (*REQUIRED_OUTPUTS, *maps, *distances, *((SITES_OUTPUT,) if self.sites else ()))
 
     def forward(self, film: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found: list[torch.Tensor] = []
-        if self.activation_map is None:
+        scores = None
+        if isinstance(self.network, Combined):
+            evidence, scores = self.network.map_and_scores(film)
+            found.append(evidence)
+            logit = evidence.mean((1, 2))
+        elif self.activation_map is None:
             logit = self.network(film)
         else:
             found.append(self.activation_map(film))
             logit = found[0].mean((1, 2))
         if self.guard is not None:
-            found.append(self.guard(film))
+            found.append(widened(self.guard(film), scores, self.cuts))
+        found += [] if scores is None else [scores]
         return torch.sigmoid(logit / self.temperature), logit, *found
+
+
+def widened(
+    distance: torch.Tensor, scores: torch.Tensor | None, cuts: Mapping[str, float] | None
+) -> torch.Tensor:
+    """Return distances (N,) that are at least `unusual`, and below `not_a_chest_film`, where a film resembles no site.
+
+    Args:
+        distance: (N,), of the guard.
+        scores: (N, sites), above 0 where the film resembles the site; None leaves the distances as they are.
+        cuts: `unusual` and `not_a_chest_film` of the guard.
+    """
+    if scores is None or cuts is None:
+        return distance
+    low, high = cuts["unusual"], max(cuts["not_a_chest_film"], 1.01 * cuts["unusual"])
+    best = scores.amax(1)
+    beyond = low + (high - low) * (0.01 + 0.9 * (-best).clamp(0, 1))
+    return torch.where(best < 0, torch.maximum(distance, beyond), distance)

@@ -91,7 +91,7 @@ class SiteHeads(nn.Module):
         features = means(maps)
         home = features @ self.home.T + self.home_bias  # (N, 1)
         both = features @ self.membership.T + self.membership_bias  # (N, 2·heads)
-        return torch.cat([home, both.unflatten(1, (-1, 2)).amin(2)], 1)
+        return torch.cat([home, both.view(-1, both.shape[1] // 2, 2).amin(2)], 1)
 
     def mixed(
         self, general: torch.Tensor, maps: Sequence[torch.Tensor], scores: torch.Tensor
@@ -108,7 +108,7 @@ class SiteHeads(nn.Module):
     def _evidence(self, maps: Sequence[torch.Tensor], side: int, answers: torch.Tensor) -> torch.Tensor:
         """Return class activation maps (N, heads, side, side) whose means are the answers (N, heads)."""
         total = answers.new_zeros(())
-        for weights, inner in zip(self.answers.split(self.widths, 1), maps, strict=True):
+        for weights, inner in zip(torch.split(self.answers, self.widths, 1), maps, strict=True):
             evidence = F.conv2d(inner, weights[:, :, None, None])
             while evidence.shape[2] > side:
                 evidence = F.avg_pool2d(evidence, 2, ceil_mode=True, count_include_pad=False)

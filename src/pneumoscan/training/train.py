@@ -64,7 +64,7 @@ def train(
         PneumoscanError: As `load_sites`, `open_cache`, `opened_run` and `fit` say.
     """
     # Looked at first: a mistyped path must not leave a run folder behind.
-    manifest = _train_split(data)
+    manifest = train_split(data)
     with joined_peers() as peers:
         wanted = None if config is None else resolve(config)
         watcher = observer if observer is not None and peers.first else Silence()
@@ -97,7 +97,7 @@ def export_run(
     """Export the finished run in `path` whose films are in `data`; raises as `export.export` and `train` say."""
     from pneumoscan.training.export import export
 
-    return export(*_run_with_films(path, data, decoding, cache), out, stress=stress)
+    return export(*run_with_films(path, data, decoding, cache), out, stress=stress)
 
 
 def record_run(
@@ -112,15 +112,16 @@ def record_run(
     """Write the records of the bundle of the run in `path`; raises as `export.export_records` and `train` say."""
     from pneumoscan.training.export import export_records
 
-    return export_records(*_run_with_films(path, data, decoding, cache), out, stress=stress)
+    return export_records(*run_with_films(path, data, decoding, cache), out, stress=stress)
 
 
-def _run_with_films(
+def run_with_films(
     path: Path, data: Sources, decoding: Progress | None, cache: Path | None
 ) -> tuple[RunFolder, TrainingConfig, TrainingFilms]:
+    """Return a run with its config and its films; raises as `train` says."""
     run = RunFolder(path)
     config = read_toml_config(run.config)
-    films, _ = _films(config, _train_split(data), run, Peers(), decoding, cache)
+    films, _ = _films(config, train_split(data), run, Peers(), decoding, cache)
     return run, config, films
 
 
@@ -165,7 +166,8 @@ def training_films(
     )
 
 
-def _train_split(data: Sources) -> Manifest:
+def train_split(data: Sources) -> Manifest:
+    """Return the films of the split train; raises NothingUsableError where there are none."""
     manifest = load_sites(data).of_split("train")
     if not len(manifest):
         raise NothingUsableError(

@@ -12,7 +12,7 @@ from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
 
 COMMANDS = (
-    "adapt", "demo", "doctor", "evaluate", "export", "predict", "serve", "study", "train", "data", "model",
+    "adapt", "combine", "demo", "doctor", "evaluate", "export", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ model_option = click.option(
     type=click.Path(path_type=Path),
     envvar="PNEUMOSCAN_MODEL",
     show_envvar=True,
-    help="Model bundle, or run folder with one; by default the model that comes with pneumoscan.",
+    help="Model bundle, run folder with one, or baseline; by default the flagship that comes with pneumoscan.",
 )
 
 

@@ -35,15 +35,25 @@ def load_sites(sources: Sources) -> Manifest:
     if len(pairs) == 1:
         name, path = pairs[0]
         return with_site(load_manifest(path), name) if name else load_manifest(path)
+    named = named_sources(sources)
+    return combine({name: load_manifest(path) for name, path in named.items()})
+
+
+def named_sources(sources: Sources) -> dict[str, Path]:
+    """Return the path of each site by its name; a source without a name is called by its folder or file.
+
+    Raises:
+        UsageError: Two have one name.
+    """
     named: dict[str, Path] = {}
-    for given, path in pairs:
+    for given, path in map(_name_and_path, as_tuple(sources)):
         name = given or _name_of(path)
         if name in named:
             raise UsageError(
                 f"{named[name]} and {path} are both called {name!r}.", "Name them apart: --data NAME=PATH."
             )
         named[name] = path
-    return combine({name: load_manifest(path) for name, path in named.items()})
+    return named
 
 
 def as_tuple(sources: Sources) -> tuple[str | Path, ...]:

@@ -1,0 +1,46 @@
+"""`pneumoscan combine`: several runs become one model, with heads for films of other sites."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pneumoscan.apps.cli.options import data_option
+
+
+@click.command(short_help="Make one model of several runs, with heads for other sites.")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@data_option("The films of each site; first those that the runs were trained on.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the combined model.")
+@click.option("--name", default="combined", help="What the model is called in prediction rows.")
+@click.option(
+    "--whom", multiple=True, help="Whom the films of a site show, for doctors: SITE=WORDS; may be repeated."
+)
+@click.option(
+    "--stress",
+    type=click.Path(path_type=Path),
+    help="metrics.json of `evaluate OUT --split held-out --stress`; its stress table goes into the bundle's records.",
+)
+def combine(
+    runs: tuple[Path, ...],
+    data: tuple[str, ...],
+    out: Path,
+    name: str,
+    whom: tuple[str, ...],
+    stress: Path | None,
+) -> None:
+    """Average the networks of RUNS, and fit a head for each further site to the last one's inner maps.
+
+    The runs have one hold-out, and the last one is of a transfer network. A film that resembles no site is UNSURE.
+    """
+    from pneumoscan.inference.sites import shown_to_work
+    from pneumoscan.training.combine import combine
+
+    words = dict(text.partition("=")[::2] for text in whom)
+    made = combine(
+        runs, data, out, name=name, whom=words, stress=stress,
+        note=lambda text: print(text, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    print(f"bundle: {made.bundle}")
+    print(f"torch and ONNX Runtime agree to {made.largest_difference:.1e} on {made.films} held-out films")
+    print(shown_to_work(made.spec))

@@ -1,0 +1,194 @@
+"""From several finished runs to one bundle: the mean of their networks, with heads for films of other sites."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscan.data.cache import open_cache
+from pneumoscan.data.layouts.sources import named_sources
+from pneumoscan.errors import UsageError
+from pneumoscan.evaluation.calibration import fit_temperature
+from pneumoscan.files import make_folder, write_atomic, write_json
+from pneumoscan.memory import keep_freed_memory
+from pneumoscan.models.flagship import FlagshipConfig
+from pneumoscan.models.registry import build
+from pneumoscan.models.transfer import TransferConfig
+from pneumoscan.training.combined import Combined, Member, round_to_half
+from pneumoscan.training.config import TrainingConfig, to_toml
+from pneumoscan.training.export import (
+    DEFAULT_OPERATING_POINT,
+    Exported,
+    Trained,
+    operating_points,
+    write_model,
+)
+from pneumoscan.training.films import TrainingFilms
+from pneumoscan.training.guard import fit_guard
+from pneumoscan.training.held_out import read_held_out
+from pneumoscan.training.run import RunFolder
+from pneumoscan.training.site_fitting import fit_heads, range_of_model
+from pneumoscan.training.train import run_with_films
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Run:
+    folder: RunFolder
+    config: TrainingConfig
+    films: TrainingFilms
+
+
+def combine(
+    runs: Sequence[Path],
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    name: str,
+    whom: Mapping[str, str],
+    stress: Path | None = None,
+    note: Note = lambda _text: None,
+    cache: Path | None = None,
+) -> Exported:
+    """Make one model of several runs.
+
+    Args:
+        runs: Finished runs with one hold-out; the last one of a `transfer` network. Their films are those of the first source.
+        sources: `SITE=PATH` each; the first is the home site, where the runs were trained.
+        out: The folder: `bundle/`, `split.csv`, `config.toml` and `manifest.json` as in a run folder.
+        name: Of the model.
+        whom: By site the people that its films show, in words for doctors.
+        stress: `metrics.json` of `evaluate OUT --split held-out --stress` with this very model.
+        note: Told what is being done.
+        cache: Folder of the film cache.
+
+    Raises:
+        UsageError: The runs do not fit together, or a site is not named.
+        PneumoscanError: As `train`, `load_manifest` and `write_model` say.
+    """
+    keep_freed_memory()
+    named = named_sources(sources)
+    (home, path), *elsewhere = named.items()
+    read = [_Run(*run_with_films(run, str(path), None, cache)) for run in runs]
+    _check(read)
+    config, films = read[0].config, read[0].films
+    members = [_member(run) for run in read]
+    network = Combined(members).eval()
+    round_to_half(network)
+    held = read_held_out(network, films, config)
+    temperature = fit_temperature(held.logits.ravel(), held.y_true)
+    point = operating_points(held, temperature)[DEFAULT_OPERATING_POINT]
+    others = {site: _site_films(where, films, cache) for site, where in elsewhere}
+    sites = None
+    if others:
+        at = range_of_model(point, point["unsure_band"], temperature)
+        fitted = fit_heads(
+            network, (home, films), others, config.augmentation, at, seed=config.loop.seed, progress=note
+        )
+        network = Combined(members, fitted.heads).eval()
+        round_to_half(network)
+        held = read_held_out(network, films, config)
+        sites = {site: {"whom": whom.get(site, site), **facts} for site, facts in fitted.sites.items()}
+    note("fitting the out-of-distribution detector")
+    guard = fit_guard(_joined(films, list(others.values())), seed=config.loop.seed)
+    facts = _facts(read, sources=named, others=others)
+    _write_folder(out, read[0], facts)
+    model = Trained(network, held, temperature, guard, name, sites)
+    return write_model(model, config, films, facts, out / "bundle", stress=stress)
+
+
+def _check(runs: Sequence[_Run]) -> None:
+    if len(runs) < 2 or not isinstance(runs[-1].config.model, TransferConfig):
+        raise UsageError(
+            "these runs cannot be combined.", "Name two or more; the last one of a transfer network."
+        )
+    first = runs[0]
+    for run in runs[1:]:
+        same = np.array_equal(run.films.val, first.films.val) and np.array_equal(
+            run.films.images, first.films.images
+        )
+        if not same:
+            raise UsageError(
+                f"{run.folder.path} and {first.folder.path} have other films, sizes or hold-outs.",
+                "Train them with the same films, data.size, data.val_fraction and data.split_seed.",
+            )
+
+
+def _member(run: _Run) -> Member:
+    """Return a run's network; what a flagship gains by reading the mirror image, the other members give."""
+    model = run.config.model
+    if isinstance(model, FlagshipConfig):
+        model = model.model_copy(update={"mirrored": False})
+    network = build(model, run.config.data.size)
+    network.load_state_dict(run.folder.read_weights())
+    network.eval()
+    held = read_held_out(network, run.films, run.config)
+    return Member(network, run.films.preprocessing, fit_temperature(held.logits.ravel(), held.y_true))
+
+
+def _site_films(path: Path, home: TrainingFilms, cache: Path | None) -> TrainingFilms:
+    """Return all train films of another site as films to fit to."""
+    from pneumoscan.training.train import train_split
+
+    manifest = train_split(path)
+    table = open_cache(manifest, size=home.preprocessing.size, folder=cache)
+    every = np.arange(len(table.index))
+    return TrainingFilms(
+        images=table.images,
+        labels=manifest.labels[table.index].astype(np.float32),
+        train=every,
+        val=every[:0],
+        preprocessing=home.preprocessing,
+        patient_ids=manifest.patient_ids[table.index],
+        sha256=tuple(sorted(set(table.content_sha256.values()))),
+    )
+
+
+def _joined(home: TrainingFilms, others: Sequence[TrainingFilms]) -> TrainingFilms:
+    """Return films of all sites to fit the guard to; a small site is repeated until it has a quarter of the home site's."""
+    images, rows, start = [np.asarray(home.images)], [home.train], len(home.images)
+    for site in others:
+        images.append(np.asarray(site.images))
+        times = max(1, round(len(home.train) / 4 / max(1, len(site.train))))
+        rows.append(np.tile(site.train + start, times))
+        start += len(site.images)
+    joined = np.concatenate(images)
+    labels = np.concatenate([home.labels, *(site.labels for site in others)])
+    return replace(home, images=joined, labels=labels, train=np.concatenate(rows), patient_ids=None)
+
+
+def _facts(
+    runs: Sequence[_Run], sources: Mapping[str, Path], others: Mapping[str, TrainingFilms]
+) -> dict[str, Any]:
+    first = runs[0].folder.read_manifest()
+    hashes = [*first.get("film_sha256", []), *(digest for site in others.values() for digest in site.sha256)]
+    members = [
+        {
+            "preset": run.config.preset,
+            "seed": run.config.loop.seed,
+            "epochs": run.folder.read_manifest().get("result", {}).get("epochs"),
+            "commit": run.folder.read_manifest().get("commit"),
+        }
+        for run in runs
+    ]
+    extra = {
+        site: {"films": len(films.labels), "n_positive": int(films.labels.sum())}
+        for site, films in others.items()
+    }
+    return {
+        **first,
+        "film_sha256": sorted(set(hashes)),
+        "members": members,
+        "sites": list(sources),
+        "fitted_to": extra,
+    }
+
+
+def _write_folder(out: Path, first: _Run, facts: dict[str, Any]) -> None:
+    make_folder(out)
+    write_atomic(out / "split.csv", first.folder.split.read_bytes())
+    write_atomic(out / "config.toml", to_toml(first.config))
+    write_json(out / "manifest.json", facts)

@@ -1,0 +1,85 @@
+"""Several networks as one: the mean of their answers, and heads for films of other sites."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pneumoscan.imaging import Preprocessing
+from pneumoscan.models.transfer import Transfer
+from pneumoscan.training.site_heads import SiteHeads
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained network in a combined one.
+
+    Attributes:
+        network: With `activation_map`.
+        preprocessing: What its films are normalised by.
+        temperature: Its logits are divided by it, so that members weigh alike.
+    """
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    temperature: float
+
+
+class Combined(nn.Module):
+    """Members that read the same film; the last one is a `Transfer`, whose inner maps the heads read.
+
+    Args:
+        members: All for films of one size, with the normalisation `fixed`.
+        heads: None for the mean of the members alone.
+    """
+
+    def __init__(self, members: Sequence[Member], heads: SiteHeads | None = None) -> None:
+        super().__init__()
+        first = members[0].preprocessing
+        self.networks = nn.ModuleList(member.network for member in members)
+        # Films come normalised as the first member wants them.
+        self.scales = [first.std / member.preprocessing.std for member in members]
+        self.shifts = [
+            (first.mean - member.preprocessing.mean) / member.preprocessing.std for member in members
+        ]
+        self.temperatures = [member.temperature for member in members]
+        self.heads = heads
+
+    def forward(self, film: torch.Tensor) -> torch.Tensor:
+        """Return logits (N,): the means of the maps."""
+        return self.activation_map(film).mean((1, 2))
+
+    def activation_map(self, film: torch.Tensor) -> torch.Tensor:
+        """Return the evidence for PNEUMONIA (N, h, w) for films (N, 1, S, S) normalised for the first member."""
+        return self.map_and_scores(film)[0]
+
+    def map_and_scores(self, film: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the evidence (N, h, w), and how far the film resembles each site (N, sites); None without heads."""
+        general, inner = self.general(film)
+        if self.heads is None:
+            return general, None
+        scores = self.heads.scores(inner)
+        return self.heads.mixed(general, inner, scores), scores
+
+    def general(self, film: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the mean of the members' evidence (N, h, w), and the last one's inner maps."""
+        *others, last = self.networks
+        assert isinstance(last, Transfer)
+        evidence, inner = last.map_and_inner(self._film_for(len(others), film))
+        total = evidence / self.temperatures[-1]
+        for place, network in enumerate(others):
+            own: torch.Tensor = network.activation_map(self._film_for(place, film))  # type: ignore[operator]
+            total = total + own / self.temperatures[place]
+        return total / len(self.networks), inner
+
+    def _film_for(self, place: int, film: torch.Tensor) -> torch.Tensor:
+        return film * self.scales[place] + self.shifts[place]
+
+
+@torch.no_grad()
+def round_to_half(network: nn.Module, *, least: int = 1000) -> None:
+    """Round large weights to float16, so that a graph can store them in half the bytes without changing an answer."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point() and tensor.numel() >= least:
+            tensor.copy_(tensor.half().float())

@@ -1,0 +1,282 @@
+"""Fit the heads for sites, and measure them on films of patients that they were not fitted to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pneumoscan.evaluation.intervals import bootstrap_by_patient
+from pneumoscan.inference.spec import probability_of
+from pneumoscan.inference.trust import log_odds
+from pneumoscan.training.augmentation import AugmentationConfig
+from pneumoscan.training.combined import Combined
+from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
+from pneumoscan.training.site_heads import (
+    ANSWER_C,
+    MEMBERSHIP_C,
+    Float32,
+    Float64,
+    Head,
+    Linear,
+    SiteHeads,
+    fit_linear,
+    means,
+)
+
+FOLDS = 5
+AUGMENTED_VIEWS = 2
+# Films of its own that a site loses to each of the two scores of resemblance.
+LOST = 0.025
+# Of augmented held-out films of the home site: it is where films that look otherwise still get an answer.
+HOME_LOST = 0.01
+MOST_CONFIDENT_AND_WRONG = 0.09
+_HOME_FILMS = 1500
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OperatingRange:
+    """Where the model's own threshold lies and how wide the band around it is, in log-odds.
+
+    Attributes:
+        middle: Log-odds of the threshold.
+        half_width: Of the band within which films are UNSURE.
+        temperature: Of the model.
+    """
+
+    middle: float
+    half_width: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Views:
+    """The features of a site's films.
+
+    Attributes:
+        plain: float32 (n, d), of the films as they are.
+        others: The same films mirrored and augmented.
+        general: float64 (n,), logits of the networks that were not fitted to the site.
+        shares: Widths of the inner maps that the features come from.
+    """
+
+    plain: Float32
+    mirrored: Float32
+    augmented: tuple[Float32, ...]
+    general: Float64
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The heads and what was measured of them.
+
+    Attributes:
+        heads: The module.
+        sites: By site: `films`, `n_positive`, `roc_auc`, `roc_auc_ci95`, `source`, `whom` and, beside the home site, what the
+            networks alone reach there (`roc_auc_left_out`) and what it costs to answer.
+    """
+
+    heads: SiteHeads
+    sites: dict[str, dict[str, object]]
+
+
+def fit_heads(
+    network: Combined,
+    home: tuple[str, TrainingFilms],
+    others: Mapping[str, TrainingFilms],
+    augmentation: AugmentationConfig,
+    at: OperatingRange,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> Fitted:
+    """Fit the score of the home site, and a head for each of the others.
+
+    A score of resemblance is held against the films of the other sites and, beside the home site, against the site's own films
+    augmented: a head that was fitted to films as they are has been shown to work for films that look so. All films
+    of another site serve the head; what is told of it comes from cross-validation in which patients stay together.
+
+    Args:
+        network: Without heads.
+        home: Name and films of the site that the networks were trained at.
+        others: By name the films of the other sites; their hold-outs are not looked at.
+        augmentation: What the networks were trained with.
+        at: Threshold and band that answers of heads are brought to.
+        seed: Of the folds, of the augmentation and of which films of the home site are used.
+        progress: Called with what is being read.
+    """
+    name, films = home
+    rng = np.random.default_rng([seed, len(films.train)])
+    chosen = rng.permutation(films.train)[:_HOME_FILMS]
+    progress(f"reading {len(chosen) + len(films.val)} films of {name}")
+    trained = _views(network, films, np.sort(chosen), augmentation, seed, count=1)
+    held = _views(network, films, films.val, augmentation, seed + 1, count=1)
+    at_home = np.concatenate([trained.plain, *trained.augmented])
+    read, heads, facts = {}, [], {}
+    for site, own in others.items():
+        progress(f"reading {len(own.labels)} films of {site}")
+        read[site] = _views(network, own, np.arange(len(own.labels)), augmentation, seed, AUGMENTED_VIEWS)
+    for site, own in others.items():
+        elsewhere = [at_home, *(view.plain for key, view in read.items() if key != site)]
+        head, told = _fit_head(site, own, read[site], np.concatenate(elsewhere), at, seed)
+        heads.append(head)
+        facts[site] = told
+    away = np.concatenate([part for view in read.values() for part in (view.plain, *view.augmented)])
+    score = _separating(at_home, away, MEMBERSHIP_C / 10)
+    score = score.less(float(np.quantile(score(np.concatenate([held.plain, *held.augmented])), HOME_LOST)))
+    home_facts = _figures(films, films.val, held.general, "films of held-out patients")
+    home_facts |= {
+        "lost": float((score(held.plain) < 0).mean()),
+        "resembling_of_others": {key: float((score(v.plain) >= 0).mean()) for key, v in read.items()},
+    }
+    return Fitted(SiteHeads(score, heads, trained.widths), {name: home_facts, **facts})
+
+
+def _fit_head(
+    site: str, films: TrainingFilms, own: Views, elsewhere: Float32, at: OperatingRange, seed: int
+) -> tuple[Head, dict[str, object]]:
+    """Fit a head to all films of a site, and tell how heads fitted to other patients did."""
+    y_true = films.labels.astype(np.int64)
+    answers, pairs = np.zeros(len(y_true)), np.zeros((len(y_true), 2))
+    for train, test in _folds(y_true, films.patient_ids, seed):
+        answers[test] = _answer(own, y_true, train)(own.plain[test])
+        for place, score in enumerate(_membership(own, elsewhere, train)):
+            pairs[test, place] = score(own.plain[test])
+    cuts = np.quantile(pairs, LOST, axis=0)
+    every = np.arange(len(y_true))
+    first, second = _membership(own, elsewhere, every)
+    slope, constant = _scaling(answers, y_true)
+    middle, half_width = _range_of(slope * answers + constant, y_true)
+    stretch = at.half_width / half_width
+    factor = at.temperature * stretch * slope
+    moved = at.temperature * (at.middle + stretch * (constant - middle))
+    answer = _answer(own, y_true, every).scaled(factor, moved)
+    head = Head(site, (first.less(float(cuts[0])), second.less(float(cuts[1]))), answer)
+    known = (pairs >= cuts).all(1)
+    gap = slope * answers + constant - middle
+    wrong = (gap >= 0) != (y_true == 1)
+    told = (np.abs(gap) > half_width) & known
+    facts = _figures(films, every, answers, f"{FOLDS}-fold cross-validation by patient")
+    facts |= {
+        "roc_auc_left_out": _figures(films, every, own.general, "")["roc_auc"],
+        "lost": float(1 - known.mean()),
+        "answered": float(told.mean()),
+        "accuracy_answered": float(1 - wrong[told].mean()),
+        "confident_and_wrong": float((told & wrong).mean()),
+        "resembling_of_home": float(((first(elsewhere) >= cuts[0]) & (second(elsewhere) >= cuts[1])).mean()),
+    }
+    return head, facts
+
+
+def _views(
+    network: Combined,
+    films: TrainingFilms,
+    rows: Indices,
+    augmentation: AugmentationConfig,
+    seed: int,
+    count: int,
+) -> Views:
+    plain, general, widths = _features(network, [films.plain(piece) for piece in micro_batches(rows, 16)])
+    mirrored, _, _ = _features(network, [films.plain(piece).flip(3) for piece in micro_batches(rows, 16)])
+    augmented = [
+        _features(
+            network,
+            [films.augmented(p, augmentation, seed=seed, epoch=view) for p in micro_batches(rows, 16)],
+        )[0]
+        for view in range(count)
+    ]
+    return Views(plain, mirrored, tuple(augmented), general, widths)
+
+
+def _features(network: Combined, batches: list[torch.Tensor]) -> tuple[Float32, Float64, tuple[int, ...]]:
+    found, logits = [], []
+    with torch.inference_mode():
+        for batch in batches:
+            evidence, inner = network.general(batch)
+            found.append(means(inner))
+            logits.append(evidence.mean((1, 2)))
+    widths = tuple(part.shape[1] for part in inner)
+    return torch.cat(found).numpy(), torch.cat(logits).numpy().astype(np.float64), widths
+
+
+def _answer(own: Views, y_true: Labels, rows: Indices) -> Linear:
+    views = (own.plain, own.mirrored, *own.augmented)
+    features = np.concatenate([view[rows] for view in views])
+    return fit_linear(features, np.tile(y_true[rows] == 1, len(views)), ANSWER_C)
+
+
+def _membership(own: Views, elsewhere: Float32, rows: Indices) -> tuple[Linear, Linear]:
+    """Return two scores: against other sites and augmented films of the site, and against the latter alone, from one depth."""
+    inside = np.concatenate([own.plain[rows], own.mirrored[rows]])
+    changed = np.concatenate([view[rows] for view in own.augmented])
+    every = _separating(inside, np.concatenate([changed, elsewhere]), MEMBERSHIP_C)
+    at = _middle_depth(own.widths)
+    middle = _separating(inside[:, at], changed[:, at], MEMBERSHIP_C)
+    weight = np.zeros(inside.shape[1])
+    weight[at] = middle.weight
+    return every, Linear(weight, middle.bias)
+
+
+def _middle_depth(widths: tuple[int, ...]) -> slice:
+    """Return the features of the third map from the end: deep enough to see organs, wide enough to see the film."""
+    starts = np.cumsum([0, *widths])
+    return slice(int(starts[-4]), int(starts[-3]))
+
+
+def _separating(inside: Float32, outside: Float32, strength: float) -> Linear:
+    features = np.concatenate([inside, outside])
+    return fit_linear(features, np.arange(len(features)) < len(inside), strength)
+
+
+def _folds(y_true: Labels, patients: npt.NDArray[np.str_] | None, seed: int) -> list[tuple[Indices, Indices]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = np.arange(len(y_true)) if patients is None else patients
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(y_true, y_true, groups)
+    return [(np.asarray(train), np.asarray(test)) for train, test in folds]
+
+
+def _scaling(scores: Float64, y_true: Labels) -> tuple[float, float]:
+    """Return slope and constant that make log-odds of scores (J. Platt, 1999), without a penalty to speak of."""
+    spread = float(scores.std()) or 1.0
+    line = fit_linear(scores[:, None], y_true == 1, 1e3 / spread)
+    return float(line.weight[0]), line.bias
+
+
+def _range_of(odds: Float64, y_true: Labels) -> tuple[float, float]:
+    """Return the log-odds of highest sensitivity + specificity, and the narrowest half-width beyond which few are wrong."""
+    from sklearn.metrics import roc_curve
+
+    false, true, cuts = roc_curve(y_true, odds)
+    middle = float(np.clip(cuts[np.argmax(true - false)], -4, 4))
+    gap = np.abs(odds - middle)
+    wrong = np.sort(gap[(odds >= middle) != (y_true == 1)])[::-1]
+    most = int(MOST_CONFIDENT_AND_WRONG * len(odds))
+    return middle, float(wrong[most]) if most < len(wrong) else 0.05
+
+
+def _figures(films: TrainingFilms, rows: Indices, scores: Float64, source: str) -> dict[str, object]:
+    y_true = films.labels[rows].astype(np.int64)
+    patients = None if films.patient_ids is None else films.patient_ids[rows]
+    # Only the order counts for the AUC; a probability is what the function takes.
+    probability = probability_of(scores, 1.0)
+    found = bootstrap_by_patient(y_true, probability, threshold=0.5, patient_ids=patients)
+    from sklearn.metrics import roc_auc_score
+
+    return {
+        "films": len(rows),
+        "n_positive": int(y_true.sum()),
+        "roc_auc": float(roc_auc_score(y_true, scores)),
+        "roc_auc_ci95": found.intervals["roc_auc"],
+        "source": source,
+    }
+
+
+def range_of_model(
+    point: Mapping[str, float], band: Mapping[str, float], temperature: float
+) -> OperatingRange:
+    """Return the operating range of a model from its default operating point and the band around it."""
+    return OperatingRange(log_odds(point["threshold"]), max(band["half_width"], 0.05), temperature)
