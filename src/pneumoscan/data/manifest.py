@@ -16,7 +16,7 @@ SYNTHETIC_NOTICE = "SYNTHETIC.txt"
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
 View = Literal["PA", "AP"]
-Layout = Literal["folder", "csv", "npz", "sites"]
+Layout = Literal["folder", "csv", "npz", "sites", "nih-chestxray14", "rsna-pneumonia", "chexpert"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Manifest:
 
     Attributes:
         root: Folder that the paths are relative to; of several places the folder that holds them all.
-        layout: `folder`, `csv`, `npz`, or `sites` for several places (see `data.sites.combine`).
+        layout: `folder`, `csv`, `npz`, the name of a published set (see `data.layouts.known`), or `sites` for several
+            places (see `data.sites.combine`).
         films: The rows, in a fixed order (split, class, path).
         notes: What was passed over while reading (hidden files, other endings), one sentence each.
         arrays: For `npz`: by split the uint8 films (n, H, W) or (n, H, W, 3); empty otherwise.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscan.data.cache import open_cache
-from pneumoscan.data.layouts.sources import named_sources
+from pneumoscan.data.layouts.sources import Source, as_text, named_sources
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.files import make_folder, write_atomic, write_json
@@ -72,7 +72,7 @@ def combine(
     keep_freed_memory()
     named = named_sources(sources)
     (home, path), *elsewhere = named.items()
-    read = [_Run(*run_with_films(run, str(path), None, cache)) for run in runs]
+    read = [_Run(*run_with_films(run, as_text(path._replace(name="")), None, cache)) for run in runs]
     _check(read)
     config, films = read[0].config, read[0].films
     members = [_member(run) for run in read]
@@ -129,11 +129,11 @@ def _member(run: _Run) -> Member:
     return Member(network, run.films.preprocessing, fit_temperature(held.logits.ravel(), held.y_true))
 
 
-def _site_films(path: Path, home: TrainingFilms, cache: Path | None) -> TrainingFilms:
+def _site_films(source: Source, home: TrainingFilms, cache: Path | None) -> TrainingFilms:
     """Return all train films of another site as films to fit to."""
     from pneumoscan.training.train import train_split
 
-    manifest = train_split(path)
+    manifest = train_split(as_text(source._replace(name="")))
     table = open_cache(manifest, size=home.preprocessing.size, folder=cache)
     every = np.arange(len(table.index))
     return TrainingFilms(
@@ -161,7 +161,7 @@ def _joined(home: TrainingFilms, others: Sequence[TrainingFilms]) -> TrainingFil
 
 
 def _facts(
-    runs: Sequence[_Run], sources: Mapping[str, Path], others: Mapping[str, TrainingFilms]
+    runs: Sequence[_Run], sources: Mapping[str, Source], others: Mapping[str, TrainingFilms]
 ) -> dict[str, Any]:
     first = runs[0].folder.read_manifest()
     hashes = [*first.get("film_sha256", []), *(digest for site in others.values() for digest in site.sha256)]

@@ -1,4 +1,4 @@
-"""What lies at a path: a folder by split and class, a table in a CSV file, or arrays in an `.npz` file."""
+"""What lies at a path: a folder by split and class, a table, arrays in an `.npz` file, or a published set."""
 
 import posixpath
 from dataclasses import replace
@@ -6,9 +6,12 @@ from pathlib import Path
 
 from pneumoscan.data.layouts.arrays import load_npz
 from pneumoscan.data.layouts.folder import load_folder
-from pneumoscan.data.layouts.table import has_film_columns, load_csv
+from pneumoscan.data.layouts.known import KnownSet, known_set_at
+from pneumoscan.data.layouts.rows import names_columns
+from pneumoscan.data.layouts.table import REQUIRED, load_csv
 from pneumoscan.data.manifest import Manifest
-from pneumoscan.errors import LayoutError
+from pneumoscan.data.sites import with_site
+from pneumoscan.errors import LayoutError, UsageError
 
 TABLE_NAMES = ("films.csv", "manifest.csv", "labels.csv")
 
@@ -17,23 +20,38 @@ LAYOUTS = """These layouts are understood:
         (also up to three folders further down, as in DIR/chest_xray/train/...)
     DIR/NORMAL/*.jpeg, DIR/PNEUMONIA/*.jpeg (all of it is train)
     FILE.csv with the columns path,label and, if you like, patient_id,split,site,view,age; or DIR/films.csv
-    FILE.npz as PneumoniaMNIST has it: train_images, train_labels, val_images, ..."""
+    FILE.npz as PneumoniaMNIST has it: train_images, train_labels, val_images, ...
+    Published sets as they come: NIH ChestX-ray14 (DIR/Data_Entry_2017.csv), RSNA Pneumonia Detection Challenge
+        (DIR/stage_2_train_labels.csv), CheXpert (DIR/train.csv)"""
 
 
-def load_manifest(path: Path, *, labels_required: bool = True) -> Manifest:
+def load_manifest(
+    path: Path, *, labels_required: bool = True, site: str = "", findings: tuple[str, ...] = ()
+) -> Manifest:
     """Read which films there are at `path`; no picture is opened.
 
     Args:
         path: A folder, a `.csv` file or a `.npz` file; see `LAYOUTS`.
         labels_required: False also takes a CSV without labels and a folder of films without class folders; their
             films get the label -1 and, without a split column, the split `test`.
+        site: Of the films whose own table tells none; by default the name of a published set, else not told.
+        findings: Which findings of a published set count as PNEUMONIA; by default `Pneumonia`.
 
     Raises:
         LayoutError: There is nothing at `path`, or its layout is not known, or a table has an error.
         DataDamagedError: An `.npz` file is damaged.
+        UsageError: `findings` are named, and there are none to choose from or no such ones.
     """
     path = Path(path)
-    if path.is_dir():
+    known = _published_set_at(path)
+    if findings and known is None:
+        raise UsageError(
+            f"there are no findings to choose from at {path}.",
+            "Only NIH ChestX-ray14 and CheXpert have them, in the form that they were published in.",
+        )
+    if known is not None:
+        manifest = known.load(path, findings)
+    elif path.is_dir():
         manifest = _load_directory(path, labels_required)
     elif not path.exists():
         raise LayoutError(f"there is nothing at {path}.", "Check the path.\n" + LAYOUTS)
@@ -45,13 +63,21 @@ def load_manifest(path: Path, *, labels_required: bool = True) -> Manifest:
         raise LayoutError(f"{path} is neither a folder nor a .csv or .npz file.", LAYOUTS)
     if not manifest.films:
         raise LayoutError(f"no films at {path}.", LAYOUTS)
-    return manifest
+    site = site or (known.name if known else "")
+    return with_site(manifest, site) if site else manifest
+
+
+def _published_set_at(path: Path) -> KnownSet | None:
+    """Return the published set at a path; a table of the user's own beside it is meant instead."""
+    if not path.is_dir() or ((own := _table_in(path)) and names_columns(own, REQUIRED)):
+        return None
+    return known_set_at(path)
 
 
 def _load_directory(path: Path, labels_required: bool) -> Manifest:
     folder = load_folder(path)
     table = _table_in(path) or (_table_in(folder.root) if folder else None)
-    if table is not None and (folder is None or has_film_columns(table)):
+    if table is not None and (folder is None or names_columns(table, REQUIRED)):
         return _load_table(table, folder, labels_required)
     if folder is not None:
         note = f"{table.name} passed over: it has no columns path and label." if table else None

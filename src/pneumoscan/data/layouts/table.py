@@ -1,21 +1,19 @@
 """The table layout: a CSV file with a row for every film."""
 
-import csv
-import io
 import math
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from pneumoscan.data.layouts.rows import Row, open_rows
 from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest, Split, View
 from pneumoscan.data.names import facts_of, split_named
 from pneumoscan.errors import LayoutError
 
-COLUMNS = ("path", "label", "patient_id", "split", "site", "view", "age")
+REQUIRED = ("path", "label")
+COLUMNS = (*REQUIRED, "patient_id", "split", "site", "view", "age")
 _LABELS = {"0": 0, "1": 1} | {name: label for label, name in enumerate(CLASS_NAMES)}
 _VIEWS: dict[str, View] = {"PA": "PA", "AP": "AP"}
 # Plain years, or a DICOM age string of years, months, weeks or days.
@@ -24,21 +22,12 @@ _PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 MAX_AGE = 130.0
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of the file: its cells by column name, and where it stands."""
-
-    place: str
-    line: int
-    cells: dict[str, str]
-
-
 def load_csv(
     path: Path, *, labels_required: bool = True, splits: Mapping[str, Split] | None = None
 ) -> Manifest:
-    """Read `path,label[,patient_id,split,site,view,age]`, with `,` `;` or tab between the cells and a heading in the first line.
+    """Read `path,label[,patient_id,split,site,view,age]`, with a heading in the first line.
 
-    Paths are relative to the file's folder. Labels are 0, 1, NORMAL or PNEUMONIA. Without a `split` the films are
+    The cells are separated by `,` `;` or tab. Paths are relative to the file's folder. Labels are 0, 1, NORMAL or PNEUMONIA. Without a `split` the films are
     train; without a `patient_id` the file name tells it. A `view` other than PA or AP and an `age` that is no number of
     years are not taken over, and a note counts them.
 
@@ -50,7 +39,7 @@ def load_csv(
     Raises:
         LayoutError: It is not such a table; names the line and the column.
     """
-    header, rows = _open(path)
+    header, rows = open_rows(path)
     _check_header(path, header, labels_required)
     films: list[FilmRecord] = []
     seen: dict[str, int] = {}
@@ -70,55 +59,8 @@ def load_csv(
     return Manifest(path.parent, "csv", tuple(films), notes=_notes(path, header, unread)).in_order()
 
 
-def has_film_columns(path: Path) -> bool:
-    """Tell whether a file's first line names the columns of a table of films."""
-    header, _ = _open(path)
-    return {"path", "label"} <= set(header)
-
-
-def _open(path: Path) -> tuple[list[str], Iterator[_Row]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise LayoutError(
-            f"{path} is not UTF-8 text (byte {problem.start}).", "Save it as UTF-8."
-        ) from problem
-    except OSError as problem:
-        raise LayoutError(
-            f"{path} cannot be read: {problem.strerror}.", "Check its permissions."
-        ) from problem
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-    except csv.Error as problem:
-        raise LayoutError(f"{path} line 1: {problem}.", "It must be a table in CSV.") from problem
-    return header, _rows(path, header, reader)
-
-
-def _rows(path: Path, header: list[str], reader: Any) -> Iterator[_Row]:
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            place = f"{path} line {reader.line_num}"
-            if len(cells) > len(header):
-                raise LayoutError(
-                    f"{place}: {len(cells)} cells under {len(header)} columns.",
-                    "Quote cells that hold a comma.",
-                )
-            yield _Row(
-                place,
-                reader.line_num,
-                {name: cell.strip() for name, cell in zip(header, cells, strict=False)},
-            )
-    except csv.Error as problem:
-        raise LayoutError(f"{path} line {reader.line_num}: {problem}.", "Mend the line.") from problem
-
-
 def _check_header(path: Path, header: list[str], labels_required: bool) -> None:
-    needed = ("path", "label") if labels_required else ("path",)
+    needed = REQUIRED if labels_required else ("path",)
     for name in needed:
         if name not in header:
             shown = ", ".join(header)[:200] or "nothing"
@@ -131,7 +73,7 @@ def _check_header(path: Path, header: list[str], labels_required: bool) -> None:
             raise LayoutError(f"{path} line 1 has the column {name!r} twice.", "Name every column once.")
 
 
-def _film(row: _Row, labels_required: bool, splits: Mapping[str, Split]) -> FilmRecord:
+def _film(row: Row, labels_required: bool, splits: Mapping[str, Split]) -> FilmRecord:
     given = row.cells.get("path", "")
     if not given or "\0" in given:
         raise LayoutError(f"{row.place}, column path: no path.", "Every row names a film's file.")
@@ -145,9 +87,14 @@ def _film(row: _Row, labels_required: bool, splits: Mapping[str, Split]) -> Film
         patient_id=row.cells.get("patient_id") or facts.patient_id,
         cause=facts.cause if label != 0 else None,
         site=" ".join(row.cells.get("site", "").split()),
-        view=_VIEWS.get(row.cells.get("view", "").upper()),
+        view=view_of(row.cells.get("view", "")),
         age=years_of(row.cells.get("age", "")),
     )
+
+
+def view_of(text: str) -> View | None:
+    """Read a view, `PA` or `AP` in whatever case; None if it is neither."""
+    return _VIEWS.get(text.strip().upper())
 
 
 def years_of(text: str) -> float | None:
@@ -159,7 +106,7 @@ def years_of(text: str) -> float | None:
     return years if math.isfinite(years) and years <= MAX_AGE else None
 
 
-def _label(row: _Row, labels_required: bool) -> int:
+def _label(row: Row, labels_required: bool) -> int:
     given = row.cells.get("label", "")
     if not given and not labels_required:
         return -1
@@ -171,7 +118,7 @@ def _label(row: _Row, labels_required: bool) -> int:
         ) from None
 
 
-def _split(row: _Row, default: Split) -> Split:
+def _split(row: Row, default: Split) -> Split:
     given = row.cells.get("split", "")
     if not given:
         return default
