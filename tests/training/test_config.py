@@ -14,7 +14,7 @@ from pneumoscan.training.config import (
 
 
 def test_presets_are_what_they_are_called() -> None:
-    plain, mild = load_config("baseline-plain"), load_config("baseline")
+    plain, mild = load_config("baseline-plain"), load_config("baseline-quick")
     for config in (plain, mild):
         assert config.model.channels == (32, 32, 32, 32)
         assert (config.optimizer.name, config.optimizer.learning_rate) == ("adam", 1e-3)
@@ -22,6 +22,13 @@ def test_presets_are_what_they_are_called() -> None:
         assert config.data.size == 200
     assert plain.augmentation == type(plain.augmentation)()
     assert mild.augmentation != plain.augmentation
+
+
+def test_the_baseline_is_the_network_of_the_study_with_the_augmentation_of_the_flagship() -> None:
+    baseline, quick, flagship = map(load_config, ("baseline", "baseline-quick", "flagship"))
+    assert baseline.model == quick.model
+    assert baseline.augmentation == flagship.augmentation == load_config("transfer").augmentation
+    assert baseline.loop.epochs == 60
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -14,7 +14,7 @@ from pneumoscan.models.baseline import BaselineConfig
 from pneumoscan.models.registry import build
 from pneumoscan.training.config import OptimizerConfig, ScheduleConfig
 from pneumoscan.training.engine import fit
-from pneumoscan.training.films import epoch_order, micro_batches
+from pneumoscan.training.films import micro_batches
 from pneumoscan.training.lanes import Lanes
 from pneumoscan.training.observer import Silence
 from pneumoscan.training.optimizers import Plateau, learning_rate, make_optimizer, one_cycle
@@ -195,17 +195,6 @@ def test_a_plain_network_does_not_have_its_films_read_for_calibration(
 
     monkeypatch.setattr("pneumoscan.training.engine.calibrate", never)
     assert fit(small_config("loop.epochs=1"), small_films).kept_epoch == 1
-
-
-def test_order_is_a_permutation_that_changes_by_epoch_and_seed() -> None:
-    rows = np.arange(10, 60)
-    first = epoch_order(rows, seed=1, epoch=0)
-    assert sorted(first) == list(rows)
-    assert (first == epoch_order(rows, seed=1, epoch=0)).all()
-    assert (first != epoch_order(rows, seed=1, epoch=1)).any()
-    assert (first != epoch_order(rows, seed=2, epoch=0)).any()
-    assert [len(piece) for piece in micro_batches(rows, 16)] == [16, 16, 16, 2]
-    assert len(micro_batches(rows, 0)) == 1
 
 
 def test_plateau_lowers_the_rate_after_patience_and_not_below_the_least() -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -10,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.imaging import Preprocessing
@@ -83,6 +84,37 @@ class ScheduleConfig(_Section):
     warmup: float = Field(0.2, ge=0, lt=1)
 
 
+class SamplingConfig(_Section):
+    """How often the films of each site and class are shown in an epoch.
+
+    Attributes:
+        sites: `NAME=SHARE` of each site; the shares are divided by their sum. Empty: every film once.
+        balanced_classes: Show both classes of each site alike often; then leave `loss.class_weights` at `none`.
+    """
+
+    sites: tuple[str, ...] = ()
+    balanced_classes: bool = False
+
+    @field_validator("sites")
+    @classmethod
+    def _are_shares(cls, sites: tuple[str, ...]) -> tuple[str, ...]:
+        named = [re.fullmatch(r"([A-Za-z0-9_-]+)=(\d+(\.\d*)?|\.\d+)", text) for text in sites]
+        if not all(match and float(match[2]) > 0 for match in named) or len({m[1] for m in named if m}) < len(
+            sites
+        ):
+            raise ValueError('needs texts like "children=0.6" with shares above 0, each site once')
+        return sites
+
+    @property
+    def is_off(self) -> bool:
+        """Whether every training film is shown once in an epoch."""
+        return not self.sites and not self.balanced_classes
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of each site by its name."""
+        return {name: float(share) for name, _, share in (text.partition("=") for text in self.sites)}
+
+
 class LossConfig(_Section):
     """Binary cross-entropy and its two changes.
 
@@ -135,6 +167,7 @@ class TrainingConfig(_Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = Field(BaselineConfig(), discriminator="name")
     augmentation: AugmentationConfig = AugmentationConfig()
+    sampling: SamplingConfig = SamplingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()

@@ -21,11 +21,12 @@ from pneumoscan.models.registry import build_for_training
 from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.distributed import Peers
-from pneumoscan.training.films import Indices, TrainingFilms, epoch_order, micro_batches
+from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
 from pneumoscan.training.interrupts import Caught, interrupts
 from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, usable_cores
 from pneumoscan.training.observer import Observer, Silence
 from pneumoscan.training.optimizers import learning_rate, make_optimizer
+from pneumoscan.training.sampling import epoch_order
 from pneumoscan.training.state import (
     EpochRecord,
     LoopState,
@@ -132,7 +133,7 @@ class _Loop:
     def train_epoch(self) -> None:
         """Do the steps of the epoch in progress that are not done yet."""
         loop, state = self.config.loop, self.state
-        order = epoch_order(self.films.train, seed=loop.seed, epoch=state.epoch)
+        order = epoch_order(self.films, self.config.sampling, seed=loop.seed, epoch=state.epoch)
         batches = micro_batches(order, loop.batch_size)
         seen = sum(len(rows) for rows in batches[: state.step_in_epoch])
         for rows in batches[state.step_in_epoch :]:
@@ -307,7 +308,9 @@ class _Loop:
 
     def _calibrate(self) -> None:
         """Measure on the same augmented films every time, in every process."""
-        rows = epoch_order(self.films.train, seed=self.config.loop.seed, epoch=0)[:CALIBRATION_FILMS]
+        rows = epoch_order(self.films, self.config.sampling, seed=self.config.loop.seed, epoch=0)[
+            :CALIBRATION_FILMS
+        ]
         pieces = micro_batches(rows, self.config.loop.micro_batch or self.config.loop.batch_size)
         inputs = (self._augmented(piece, epoch=self.config.loop.epochs) for piece in pieces)
         with self.lanes.computing():

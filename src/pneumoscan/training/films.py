@@ -24,6 +24,7 @@ class TrainingFilms:
         val: int64 rows that are held out, of other patients.
         preprocessing: How a squashed film becomes an input.
         patient_ids: text (n,), whose films they are; None if that is not known.
+        sites: text (n,), where they come from; None if that is not told.
         sha256: Content hashes of the films, sorted; empty where they are not needed.
     """
 
@@ -34,6 +35,7 @@ class TrainingFilms:
     preprocessing: Preprocessing
     patient_ids: npt.NDArray[np.str_] | None = None
     sha256: tuple[str, ...] = ()
+    sites: npt.NDArray[np.str_] | None = None
 
     def class_weights(self) -> npt.NDArray[np.float32]:
         """Return n / (2 · n_class) of the training films, for classes 0 and 1."""
@@ -53,11 +55,6 @@ class TrainingFilms:
         unit = torch.from_numpy(self.images[rows].astype(np.float32) / np.float32(255)).unsqueeze(1)
         changed = apply(unit, parameters)
         return torch.from_numpy(standardise(changed.numpy(), self.preprocessing))
-
-
-def epoch_order(rows: Indices, *, seed: int, epoch: int) -> Indices:
-    """Return the rows in the order of an epoch; depends on nothing but the arguments."""
-    return np.random.default_rng([seed, epoch, 0x0EDE8]).permutation(rows)
 
 
 def micro_batches(rows: Indices, size: int) -> list[Indices]:

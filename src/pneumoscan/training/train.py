@@ -163,6 +163,7 @@ def training_films(
         val=rows(hold.val),
         preprocessing=config.data.preprocessing(),
         patient_ids=manifest.patient_ids[table.index],
+        sites=manifest.sites[table.index],
     )
 
 

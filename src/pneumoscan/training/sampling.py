@@ -1,0 +1,77 @@
+"""In which order and how often films are shown in an epoch: as they are, or by site and class in given shares."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import ConfigError
+from pneumoscan.training.config import SamplingConfig
+from pneumoscan.training.films import Indices, TrainingFilms
+
+
+def epoch_order(films: TrainingFilms, sampling: SamplingConfig, *, seed: int, epoch: int) -> Indices:
+    """Return the rows of an epoch in the order in which they are shown; depends on nothing but the arguments.
+
+    With the defaults every training film is shown once. With shares, an epoch has as many films as there are training films,
+    and each group (a site, or a class of a site) has its share of them. A group goes through its films in a random
+    order, and begins anew when it has shown all.
+
+    Args:
+        films: Films and hold-out; `sites` must be told where shares of sites are asked for.
+        sampling: The shares.
+        seed: Of the run.
+        epoch: Counted from 0.
+
+    Raises:
+        ConfigError: A site is named that has no training films, or a site that has some is not named.
+    """
+    rng = np.random.default_rng([seed, epoch, 0x0EDE8])
+    if sampling.is_off:
+        return rng.permutation(films.train)
+    groups = _groups(films, sampling)
+    counts = _whole([share for _, share in groups], len(films.train))
+    shown = [_taken(rng, rows, count) for (rows, _), count in zip(groups, counts, strict=True)]
+    return rng.permutation(np.concatenate(shown))
+
+
+def _groups(films: TrainingFilms, sampling: SamplingConfig) -> list[tuple[Indices, float]]:
+    """Return the rows of each group and its share of an epoch."""
+    groups = []
+    for rows, share in _by_site(films, sampling):
+        if not sampling.balanced_classes:
+            groups.append((rows, share))
+            continue
+        parts = [rows[films.labels[rows] == label] for label in (0, 1)]
+        there = [part for part in parts if len(part)]
+        groups += [(part, share / len(there)) for part in there]
+    return groups
+
+
+def _by_site(films: TrainingFilms, sampling: SamplingConfig) -> list[tuple[Indices, float]]:
+    wanted = sampling.shares()
+    if not wanted:
+        return [(films.train, 1.0)]
+    own: npt.NDArray[np.str_] = (
+        np.full(len(films.train), "") if films.sites is None else films.sites[films.train]
+    )
+    there = set(own.tolist())
+    if there != set(wanted):
+        raise ConfigError(
+            f"sampling.sites names {', '.join(sorted(wanted))}; the training films are of "
+            f"{', '.join(sorted(filter(None, there))) or 'a site that is not told'}.",
+            "Name every site once, as in --data NAME=PATH.",
+        )
+    total = sum(wanted.values())
+    return [(films.train[own == site], share / total) for site, share in wanted.items()]
+
+
+def _whole(shares: Sequence[float], total: int) -> list[int]:
+    """Return whole numbers near share · total whose sum is the total."""
+    ends = np.rint(np.cumsum(shares) * total).astype(int)
+    return [int(count) for count in np.diff(ends, prepend=0)]
+
+
+def _taken(rng: np.random.Generator, rows: Indices, count: int) -> Indices:
+    rounds = -(-count // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
