@@ -248,7 +248,7 @@ def test_json_is_whole_and_stable(distinct: Manifest, tmp_path: Path) -> None:
     told = json.loads((page.parent / "inspect.json").read_text())
     assert list(told) == [
         *("schema_version", "root", "layout", "class_names", "n_films", "n_readable", "n_refused", "seconds"),
-        *("findings", "splits", "sizes", "patients", "refused", "duplicates", "shortcuts", "notes"),
+        *("findings", "splits", "sizes", "patients", "refused", "duplicates", "shortcuts", "sites", "notes"),
     ]
     assert told["schema_version"] == 1
     assert told["splits"][0]["pneumonia_share"] == 0.5

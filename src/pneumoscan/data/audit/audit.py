@@ -18,6 +18,8 @@ from pneumoscan.data.audit.duplicates import (
 from pneumoscan.data.audit.findings import Finding, judge, plural
 from pneumoscan.data.audit.scan import Progress, RefusedFilm, scan
 from pneumoscan.data.audit.shortcuts import Shortcuts, find_shortcuts, require_scikit_learn
+from pneumoscan.data.audit.site_findings import judge_sites
+from pneumoscan.data.audit.sites import Sites, compare_sites
 from pneumoscan.data.audit.tables import (
     Patients,
     Sizes,
@@ -37,8 +39,9 @@ class Audit:
     """What is in a set of films and what is wrong with it.
 
     Attributes:
-        root: The folder, as it was given.
-        layout: `folder`, `csv` or `npz`.
+        root: The folder, as it was given; of several places each with its name.
+        name: What the page calls the set: the folder's name, or those of the places.
+        layout: As in the manifest.
         n_films: Rows of the table.
         n_readable: Films that can be used.
         splits: Counts by split.
@@ -47,6 +50,7 @@ class Audit:
         refused: Films that cannot be read.
         duplicates: Copies and near copies.
         shortcuts: What the label can be guessed from.
+        sites: The sites side by side; None if there is one only.
         findings: In plain words, the worst first.
         notes: What was passed over while the table was made.
         seconds: Time the inspection took.
@@ -54,6 +58,7 @@ class Audit:
     """
 
     root: str
+    name: str
     layout: str
     n_films: int
     n_readable: int
@@ -63,6 +68,7 @@ class Audit:
     refused: tuple[RefusedFilm, ...]
     duplicates: Duplicates
     shortcuts: Shortcuts
+    sites: Sites | None
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -86,8 +92,17 @@ class Audit:
             "refused": [asdict(film) for film in self.refused],
             "duplicates": _duplicates_json(self.duplicates),
             "shortcuts": asdict(self.shortcuts),
+            "sites": _sites_json(self.sites),
             "notes": list(self.notes),
         }
+
+
+def _sites_json(sites: Sites | None) -> dict[str, Any] | None:
+    if sites is None:
+        return None
+    tree = asdict(sites)
+    del tree["means"]
+    return tree
 
 
 def _duplicates_json(duplicates: Duplicates) -> dict[str, Any]:
@@ -143,9 +158,10 @@ def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: in
     seen = scan(manifest, workers=workers, progress=progress)
     splits, sizes = count_splits(manifest, seen), measure_sizes(manifest, seen)
     patients, duplicates = count_patients(manifest), find_duplicates(seen, manifest)
-    shortcuts = find_shortcuts(seen, manifest)
+    shortcuts, sites = find_shortcuts(seen, manifest), compare_sites(seen, manifest)
     return Audit(
-        root=str(manifest.root),
+        root=_root_of(manifest),
+        name=" and ".join(manifest.parts) or manifest.root.name or str(manifest.root),
         layout=manifest.layout,
         n_films=len(manifest),
         n_readable=len(seen.facts),
@@ -155,11 +171,17 @@ def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: in
         refused=seen.refused,
         duplicates=duplicates,
         shortcuts=shortcuts,
-        findings=judge(splits, sizes, patients, seen.refused, duplicates, shortcuts),
+        sites=sites,
+        findings=judge(splits, sizes, patients, seen.refused, duplicates, shortcuts, judge_sites(sites)),
         notes=manifest.notes,
         seconds=time.monotonic() - start,
         means=seen.means,
     )
+
+
+def _root_of(manifest: Manifest) -> str:
+    places = [f"{name}={part.root}" for name, part in manifest.parts.items()]
+    return ", ".join(places) or str(manifest.root)
 
 
 def write_inspection(out: Path, audit: Audit, manifest: Manifest) -> Path:
@@ -193,6 +215,7 @@ def summary_lines(audit: Audit) -> list[str]:
         f"{'split':<8}{'films':>8}{'NORMAL':>9}{'PNEUMONIA':>11}{'share':>8}{'patients':>10}",
         *(_split_line(split) for split in audit.splits),
         "",
+        *(_site_lines(audit.sites) if audit.sites else ()),
         *_shortcut_lines(audit.shortcuts),
         "",
         "What to know before training on this:",
@@ -206,6 +229,20 @@ def summary_lines(audit: Audit) -> list[str]:
 def _split_line(split: SplitCounts) -> str:
     counts = f"{split.films['NORMAL']:>9,}{split.films['PNEUMONIA']:>11,}"
     return f"{split.split:<8}{split.n_films:>8,}{counts}{split.pneumonia_share:>8.1%}{split.n_patients:>10,}"
+
+
+def _site_lines(sites: Sites) -> list[str]:
+    told, best = sites.label_probe, sites.best_seen
+    lines = [f"{'site':<24}{'films':>8}{'PNEUMONIA':>11}{'patients':>10}{'width':>8}{'mean grey':>11}"]
+    for facts in sites.sites:
+        width, grey = (f"{found.median:,.0f}" if found else "-" for found in (facts.width, facts.brightness))
+        lines.append(
+            f"{facts.site[:23]:<24}{facts.n_films:>8,}{facts.pneumonia_share:>11.1%}{facts.n_patients:>10,}"
+            f"{width:>8}{grey:>11}"
+        )
+    seen = [f"a thumbnail tells {best.title[:30]} with AUC {best.roc_auc:.3f}"] if best else []
+    label = [f"the site tells the label with AUC {told.roc_auc:.3f}"] if told else []
+    return [*lines, *(["; ".join([*seen, *label])] if seen or label else []), ""]
 
 
 def _shortcut_lines(shortcuts: Shortcuts) -> list[str]:

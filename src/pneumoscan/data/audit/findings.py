@@ -43,9 +43,11 @@ def judge(
     refused: tuple[RefusedFilm, ...],
     duplicates: Duplicates,
     shortcuts: Shortcuts,
+    others: Iterable[Finding] = (),
 ) -> tuple[Finding, ...]:
-    """Turn the tables of an audit into findings, ordered by severity."""
+    """Turn the tables of an audit into findings, ordered by severity; `others` come first within theirs."""
     found = [
+        *others,
         *_about_duplicates(duplicates),
         *_about_shortcuts(shortcuts),
         *_about_classes(splits),

@@ -1,7 +1,6 @@
 """The inspection as one page: style and pictures inside, no script, nothing that is fetched."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -11,6 +10,8 @@ import numpy as np
 from pneumoscan import __version__
 from pneumoscan.data.audit.duplicates import MAX_BITS, MIN_CORRELATION, DuplicateGroup
 from pneumoscan.data.audit.findings import Finding, plural
+from pneumoscan.data.audit.markup import breakable, figure, path, spread, table
+from pneumoscan.data.audit.page_sites import sites_section
 from pneumoscan.data.audit.pictures import (
     auc_chart,
     class_shares,
@@ -48,7 +49,7 @@ def render(audit: "Audit", manifest: Manifest) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Inspection of {escape(_name(audit))}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<title>Inspection of {escape(audit.name)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -56,6 +57,7 @@ def render(audit: "Audit", manifest: Manifest) -> str:
 def _sections(audit: "Audit", manifest: Manifest) -> Iterator[str]:
     yield _header(audit)
     yield _splits(audit)
+    yield sites_section(audit.sites) if audit.sites else ""
     yield _shortcuts(audit)
     yield _means(audit)
     yield _duplicates(audit, manifest)
@@ -64,25 +66,6 @@ def _sections(audit: "Audit", manifest: Manifest) -> Iterator[str]:
     yield _refused(audit)
     yield _samples(manifest)
     yield _footer(audit)
-
-
-def _name(audit: "Audit") -> str:
-    return audit.root.rstrip("/").rsplit("/", 1)[-1] or audit.root
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,)) -> str:
-    """Build a table of cells that are HTML already; the columns in `text` are set left."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = (' class="text"' if i in text else "" for i in range(len(cells)))
-        return "<tr>" + "".join(f"<{tag}{k}>{c}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    return f"<table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
-
-
-def _path(text: str) -> str:
-    return f'<span class="path">{escape(text)}</span>'
 
 
 def _header(audit: "Audit") -> str:
@@ -94,9 +77,9 @@ def _header(audit: "Audit") -> str:
     )
     findings = "".join(_finding(finding) for finding in audit.findings)
     return (
-        f"<h1>What to know before training on “{escape(_name(audit))}”</h1>"
+        f"<h1>What to know before training on “{escape(audit.name)}”</h1>"
         f'<p class="soft">{plural(audit.n_films, "film")}, {audit.n_readable:,} readable, '
-        f"{plural(audit.patients.n_patients, 'patient')} · {_path(audit.root)}</p>"
+        f"{plural(audit.patients.n_patients, 'patient')} · {path(audit.root)}</p>"
         f'<p><strong>{verdict}</strong></p><ol class="findings">{findings}</ol>'
     )
 
@@ -112,7 +95,7 @@ def _finding(finding: Finding) -> str:
 def _splits(audit: "Audit") -> str:
     rows = [_split_row(split) for split in audit.splits]
     head = ["Split", "Films", *CLASS_NAMES, "Share of PNEUMONIA", "Patients", "Unreadable", "Cause"]
-    return f"<h2>Splits and classes</h2>{class_shares(audit.splits)}{_table(head, rows, (0, 7))}"
+    return f"<h2>Splits and classes</h2>{class_shares(audit.splits)}{table(head, rows, (0, 7))}"
 
 
 def _split_row(split: SplitCounts) -> list[str]:
@@ -142,7 +125,7 @@ def _shortcuts(audit: "Audit") -> str:
         f"{found.n_films:,} films of {found.n_patients:,} patients in {escape(str(found.split))}.{note} At 0.5 it "
         "guesses. The nearer to 1, the easier a network can do without the disease; a hold-out of the same "
         "films has the same trait, so only films made elsewhere show it.</p>"
-        f"{auc_chart(found.probes)}{_table(['Seen', 'That is', 'AUC', 'Folds'], rows, (0, 1))}"
+        f"{auc_chart(found.probes)}{table(['Seen', 'That is', 'AUC', 'Folds'], rows, (0, 1))}"
     )
 
 
@@ -159,7 +142,7 @@ def _means(audit: "Audit") -> str:
         limit = max(1.0, float(np.abs(difference).max()))
         caption = f"PNEUMONIA less NORMAL, {split}, grey levels of 255"
         picture = png_uri(diverging(difference, limit))
-        figures.append(_figure(picture, f"Difference of the means: {caption}", caption, colour_scale(limit)))
+        figures.append(figure(picture, f"Difference of the means: {caption}", caption, colour_scale(limit)))
     figures += [
         _mean_figure(audit, of, name)
         for of, name in audit.means
@@ -174,20 +157,11 @@ def _means(audit: "Audit") -> str:
 
 def _mean_figure(audit: "Audit", split: str, name: str) -> str:
     uri = png_uri(np.rint(audit.means[split, name]).astype(np.uint8))
-    return _figure(uri, f"Mean {name} film of {split}", f"{name}, {split}")
+    return figure(uri, f"Mean {name} film of {split}", f"{name}, {split}")
 
 
 def _n_films(audit: "Audit", split: str, name: str) -> int:
     return next(counts.films[name] for counts in audit.splits if counts.split == split)
-
-
-def _figure(uri: str, alt: str, caption: str, extra: str = "") -> str:
-    return f'<figure><img src="{uri}" alt="{escape(alt)}"><figcaption>{_breakable(caption)}</figcaption>{extra}</figure>'
-
-
-def _breakable(text: str) -> str:
-    """Escape a caption and let long file names break after `/`, `_` and `-`."""
-    return re.sub(r"([/_-])(?=\w)", r"\1<wbr>", escape(text))
 
 
 def _film_figure(manifest: Manifest, record: FilmRecord, longest: int, caption: str) -> str:
@@ -195,8 +169,8 @@ def _film_figure(manifest: Manifest, record: FilmRecord, longest: int, caption: 
         uri = jpeg_uri(manifest.read(record).pixels, longest)
     except FilmError as error:
         caption = f"{caption} ({error.code})"
-        return f'<figure><div class="missing">unreadable</div><figcaption>{_breakable(caption)}</figcaption></figure>'
-    return _figure(uri, f"{CLASS_NAMES[record.label]} film {record.path}", caption)
+        return f'<figure><div class="missing">unreadable</div><figcaption>{breakable(caption)}</figcaption></figure>'
+    return figure(uri, f"{CLASS_NAMES[record.label]} film {record.path}", caption)
 
 
 def _duplicates(audit: "Audit", manifest: Manifest) -> str:
@@ -244,19 +218,19 @@ def _patients(audit: "Audit") -> str:
     shared = ""
     if found.across_splits:
         lines = [
-            [_path(p.patient_id), ", ".join(f"{escape(split)} {n}" for split, n in p.films.items())]
+            [path(p.patient_id), ", ".join(f"{escape(split)} {n}" for split, n in p.films.items())]
             for p in found.across_splits[:MAX_ROWS]
         ]
         shared = (
             f"<h3>{plural(len(found.across_splits), 'number')} in more than one split</h3><p>The same number is no "
             "proof of the same patient: numbering may begin anew in each split.</p>"
-            + _table(["Patient", "Films"], lines, (0, 1))
+            + table(["Patient", "Films"], lines, (0, 1))
             + _and_more(len(found.across_splits))
         )
     return (
         f"<h2>Patients</h2><p>{plural(found.n_patients, 'patient number')}; within a split {few.min:.0f} to "
         f"{few.max:.0f} films each, {few.median:.0f} at the median. {found.n_with_both_classes:,} have films of both "
-        f"classes.</p>{_table(['Films', 'Patients'], rows)}{shared}"
+        f"classes.</p>{table(['Films', 'Patients'], rows)}{shared}"
     )
 
 
@@ -269,12 +243,12 @@ def _sizes(sizes: tuple[Sizes, ...]) -> str:
     rows = [
         [
             escape(size.name),
-            *(_spread(found) for found in (size.width, size.height)),
-            _spread(size.aspect, digits=2),
-            _spread(
+            *(spread(found) for found in (size.width, size.height)),
+            spread(size.aspect, digits=2),
+            spread(
                 Range(*(value / 1000 for value in (size.n_bytes.min, size.n_bytes.median, size.n_bytes.max)))
             ),
-            _spread(size.brightness),
+            spread(size.brightness),
             *(
                 escape(", ".join(f"{k} {n:,}" for k, n in kinds.items()))
                 for kinds in (size.modes, size.formats)
@@ -285,22 +259,18 @@ def _sizes(sizes: tuple[Sizes, ...]) -> str:
     common = ", ".join(f"{shape.replace('x', '×')} ({count:,})" for shape, count in sizes[0].most_common)
     return (
         "<h2>Sizes and modes</h2><p>Median, with least and greatest.</p>"
-        f"{_table(head, rows, (0, 6, 7))}<p>{plural(sizes[0].n_sizes, 'size')}; most common: "
+        f"{table(head, rows, (0, 6, 7))}<p>{plural(sizes[0].n_sizes, 'size')}; most common: "
         f"{escape(common)}.</p>"
     )
-
-
-def _spread(found: Range, digits: int = 0) -> str:
-    return f"{found.median:,.{digits}f} ({found.min:,.{digits}f}–{found.max:,.{digits}f})"
 
 
 def _refused(audit: "Audit") -> str:
     if not audit.refused and not audit.notes:
         return ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in audit.notes)
-    rows = [[_path(f.path), escape(f.code), escape(f.message)] for f in audit.refused[:MAX_ROWS]]
-    table = _table(["Film", "Code", "Reason"], rows, (0, 1, 2)) if rows else ""
-    return f"<h2>Left out</h2>{notes}{table}{_and_more(len(audit.refused))}"
+    rows = [[path(f.path), escape(f.code), escape(f.message)] for f in audit.refused[:MAX_ROWS]]
+    lines = table(["Film", "Code", "Reason"], rows, (0, 1, 2)) if rows else ""
+    return f"<h2>Left out</h2>{notes}{lines}{_and_more(len(audit.refused))}"
 
 
 def _samples(manifest: Manifest) -> str:

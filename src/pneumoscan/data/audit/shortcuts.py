@@ -99,7 +99,7 @@ def find_shortcuts(scan: Scan, manifest: Manifest) -> Shortcuts:
     split = _choose_split(splits, labels)
     if split is None:
         return Shortcuts(None, 0, 0, 0, (), "no split has readable films of both classes")
-    rows, note = _limit(np.flatnonzero(splits == split), patients)
+    rows, note = limited(np.flatnonzero(splits == split), patients)
     y_true, groups = labels[rows], patients[rows]
     n_patients, n_folds = len(np.unique(groups)), _folds_for(y_true, groups)
     if n_folds < 2:
@@ -118,7 +118,8 @@ def _choose_split(splits: npt.NDArray[np.str_], labels: npt.NDArray[np.int64]) -
     return "train" if "train" in sizes else max(sizes, key=lambda split: sizes[split], default=None)
 
 
-def _limit(rows: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.int64], str]:
+def limited(rows: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.int64], str]:
+    """Return at most `MAX_FILMS` of the rows, whole patients, and what is to be said of it."""
     if len(rows) <= MAX_FILMS:
         return rows, ""
     names, patient_of, counts = np.unique(patients[rows], return_inverse=True, return_counts=True)
@@ -127,6 +128,33 @@ def _limit(rows: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]) -> tuple
     taken[order[np.cumsum(counts[order]) <= MAX_FILMS]] = True
     chosen = rows[taken[patient_of]]
     return chosen, f"measured on {len(chosen):,} of {len(rows):,} films, whole patients drawn at random"
+
+
+def guess(
+    name: str,
+    title: str,
+    sees: str,
+    features: Features,
+    y_true: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.str_],
+) -> Probe | None:
+    """Measure how well a linear model tells 0 from 1 by the features, in folds cut by patient.
+
+    Args:
+        name: Stable key.
+        title: In words.
+        sees: What the features are.
+        features: float32 (n, m).
+        y_true: int64 (n,) of 0 and 1.
+        groups: Array of str (n,), the patients.
+
+    Returns:
+        None where a side has fewer than two patients.
+    """
+    n_folds = _folds_for(y_true, groups)
+    if n_folds < 2:
+        return None
+    return _measure(name, title, sees, features, y_true, _folds(y_true, groups, n_folds))
 
 
 def _folds_for(y_true: npt.NDArray[np.int64], groups: npt.NDArray[np.str_]) -> int:

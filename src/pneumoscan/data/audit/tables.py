@@ -154,6 +154,11 @@ def _sizes(name: str, facts: Sequence[FilmFacts]) -> Sizes:
     )
 
 
+def range_of(values: Sequence[float]) -> Range | None:
+    """Return least, median and greatest value; None if there are none."""
+    return _range(values) if len(values) else None
+
+
 def _range(values: Sequence[float]) -> Range:
     return Range(float(min(values)), float(np.median(values)), float(max(values)))
 

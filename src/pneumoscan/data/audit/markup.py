@@ -1,0 +1,38 @@
+"""Pieces of the inspection's page; whatever comes from files is escaped."""
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from pneumoscan.data.audit.tables import Range
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,)) -> str:
+    """Build a table of cells that are HTML already; the columns in `text` are set left."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        kinds = (' class="text"' if i in text else "" for i in range(len(cells)))
+        return "<tr>" + "".join(f"<{tag}{k}>{c}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
+def path(text: str) -> str:
+    """Return a file's path."""
+    return f'<span class="path">{escape(text)}</span>'
+
+
+def figure(uri: str, alt: str, caption: str, extra: str = "") -> str:
+    """Return a picture with its caption."""
+    return f'<figure><img src="{uri}" alt="{escape(alt)}"><figcaption>{breakable(caption)}</figcaption>{extra}</figure>'
+
+
+def breakable(text: str) -> str:
+    """Escape a caption and let long file names break after `/`, `_` and `-`."""
+    return re.sub(r"([/_-])(?=\w)", r"\1<wbr>", escape(text))
+
+
+def spread(found: Range, digits: int = 0) -> str:
+    """Return the median, with least and greatest value."""
+    return f"{found.median:,.{digits}f} ({found.min:,.{digits}f}–{found.max:,.{digits}f})"

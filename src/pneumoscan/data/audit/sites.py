@@ -1,0 +1,181 @@
+"""Films of several sites side by side, and whether the label can be told from where a film comes from.
+
+A network that can tell the site of a film can learn its share of pneumonia instead of the disease (Zech et al., PLoS
+Medicine 15 (2018) e1002683).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.audit.scan import FilmFacts, Scan
+from pneumoscan.data.audit.shortcuts import Features, Probe, guess, limited
+from pneumoscan.data.audit.tables import Range, range_of
+from pneumoscan.data.manifest import CLASS_NAMES, Manifest
+
+NOT_TOLD = "(not told)"
+MAX_PROBED = 8
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """One site in numbers; sizes and grey values are of the readable films.
+
+    Attributes:
+        site: Its name; `(not told)` for films without one.
+        n_films: Rows of the table, the unreadable ones too.
+        n_readable: Films that can be used.
+        n_patients: Patients they belong to.
+        pneumonia_share: Share of PNEUMONIA among the rows, in [0, 1].
+        width: Of the originals, in pixels; None if no film is readable, as for the next four.
+        height: In pixels.
+        brightness: Mean grey value of a film in [0, 255].
+        contrast: Standard deviation of the grey values of a film, shrunk to 64×64.
+        border: Mean grey value of the outer frame.
+        views: Films by view, `PA` or `AP`, where told.
+        age: Of the patients in years, where told, else None.
+    """
+
+    site: str
+    n_films: int
+    n_readable: int
+    n_patients: int
+    pneumonia_share: float
+    width: Range | None
+    height: Range | None
+    brightness: Range | None
+    contrast: Range | None
+    border: Range | None
+    views: dict[str, int]
+    age: Range | None
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Several sites, and how they go together with the label.
+
+    Attributes:
+        sites: In alphabetical order.
+        split: What the rest was measured on: `train`, or `all` where train is of one site.
+        n_films: Films used.
+        probes: By site how well a thumbnail tells its films from all others; the largest sites only, and only where
+            both sides have two patients. Of two sites one is left out, for both have the same answer.
+        label_probe: How well the site alone tells the label; None where that cannot be measured.
+        cramers_v: Cramér's V between site and label, from 0 (nothing in common) to 1 (one tells the other).
+        note: That a part of the films was drawn; else empty.
+        means: By site the mean thumbnail, uint8 (64, 64); not in the JSON.
+    """
+
+    sites: tuple[SiteFacts, ...]
+    split: str
+    n_films: int
+    probes: tuple[Probe, ...]
+    label_probe: Probe | None
+    cramers_v: float
+    note: str
+    means: dict[str, npt.NDArray[np.uint8]] = field(repr=False, compare=False)
+
+    @property
+    def best_seen(self) -> Probe | None:
+        """The site that a thumbnail tells best."""
+        return max(self.probes, key=lambda probe: probe.roc_auc, default=None)
+
+
+def compare_sites(scan: Scan, manifest: Manifest) -> Sites | None:
+    """Compare the sites of a table; None if there is one only.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    names = manifest.site_names
+    if len(names) < 2:
+        return None
+    sites, patients = manifest.sites[scan.index], manifest.patient_ids[scan.index]
+    y_true = manifest.labels[scan.index]
+    split, rows, note = _rows(manifest, scan, sites, patients)
+    means = {
+        name or NOT_TOLD: np.rint(scan.detail[sites == name].mean(axis=0)).astype(np.uint8)
+        for name in names
+        if (sites == name).any()
+    }
+    return Sites(
+        sites=tuple(_facts(manifest, scan, name) for name in names),
+        split=split,
+        n_films=len(rows),
+        probes=_seen(scan.coarse[rows], sites[rows], patients[rows]),
+        label_probe=_told(sites[rows], y_true[rows], patients[rows]),
+        cramers_v=cramers_v(sites[rows], y_true[rows]),
+        note=note,
+        means=means,
+    )
+
+
+def cramers_v(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> float:
+    """Return Cramér's V of two columns of names, in [0, 1]; 0 where a column has one name only."""
+    rows, columns = (np.unique(each, return_inverse=True)[1] for each in (one, other))
+    table = np.zeros((rows.max() + 1, columns.max() + 1))
+    np.add.at(table, (rows, columns), 1)
+    if min(table.shape) < 2:
+        return 0.0
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    chi_squared = ((table - expected) ** 2 / expected).sum()
+    return float(np.sqrt(chi_squared / (table.sum() * (min(table.shape) - 1))))
+
+
+def _rows(
+    manifest: Manifest, scan: Scan, sites: npt.NDArray[np.str_], patients: npt.NDArray[np.str_]
+) -> tuple[str, npt.NDArray[np.int64], str]:
+    """Choose the films to measure on: train, where it has several sites."""
+    train = np.flatnonzero([manifest.films[index].split == "train" for index in scan.index])
+    if len(np.unique(sites[train])) > 1:
+        return "train", *limited(train, patients)
+    return "all", *limited(np.arange(len(sites)), patients)
+
+
+def _seen(
+    thumbnails: Features, sites: npt.NDArray[np.str_], patients: npt.NDArray[np.str_]
+) -> tuple[Probe, ...]:
+    """Guess each of the larger sites from thumbnails."""
+    names = [name for name, _ in Counter(sites.tolist()).most_common(MAX_PROBED)]
+    found = []
+    for name in sorted(names)[: 1 if len(names) == 2 else None]:
+        sees = "the film shrunk to 20×20 pixels"
+        probe = guess("site", name or NOT_TOLD, sees, thumbnails, (sites == name).astype(np.int64), patients)
+        found += [probe] if probe else []
+    return tuple(found)
+
+
+def _told(
+    sites: npt.NDArray[np.str_], y_true: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]
+) -> Probe | None:
+    one_hot = np.asarray(sites[:, None] == np.unique(sites)[None], dtype=np.float32)
+    return guess("label", "Site", "where the film comes from; no pixel", one_hot, y_true, patients)
+
+
+def _facts(manifest: Manifest, scan: Scan, site: str) -> SiteFacts:
+    films = [film for film in manifest.films if film.site == site]
+    rows = [row for row, facts in enumerate(scan.facts) if manifest.films[facts.index].site == site]
+    facts: Sequence[FilmFacts] = [scan.facts[row] for row in rows]
+    ages = [film.age for film in films if film.age is not None]
+    return SiteFacts(
+        site=site or NOT_TOLD,
+        n_films=len(films),
+        n_readable=len(rows),
+        n_patients=len({film.patient_id for film in films}),
+        pneumonia_share=sum(film.label for film in films) / len(films),
+        width=range_of([fact.width for fact in facts]),
+        height=range_of([fact.height for fact in facts]),
+        brightness=range_of([fact.brightness for fact in facts]),
+        contrast=range_of([float(scan.detail[row].std()) for row in rows]),
+        border=range_of([float(scan.border[row].mean()) for row in rows]),
+        views=dict(sorted(Counter(film.view for film in films if film.view).items())),
+        age=range_of(ages),
+    )
+
+
+def one_class_of(facts: SiteFacts) -> str | None:
+    """Return the class that all films of a site have, or None."""
+    return CLASS_NAMES[round(facts.pneumonia_share)] if facts.pneumonia_share in {0.0, 1.0} else None
