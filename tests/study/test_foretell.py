@@ -24,7 +24,7 @@ ARTICLE = Path(__file__).parents[2] / "studies" / "article.toml"
 
 
 def trial(*assignments: str):
-    return trial_of(load_config("baseline", None, assignments), 0, GROUND)
+    return trial_of(load_config("baseline-quick", None, assignments), 0, GROUND)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pneumoscan.inference.records import check_records
 from pneumoscan.inference.spec import probability_of
 from pneumoscan.inference.trust import log_odds
 from pneumoscan.judge import judge
-from pneumoscan.training.export import _operating_points
+from pneumoscan.training.export import operating_points
 from pneumoscan.training.held_out import HeldOut
 from pneumoscan.training.records import MOST_CURVE_POINTS, records_of, with_stress
 from pneumoscan.training.train import record_run, train
@@ -39,7 +39,7 @@ def described(held: HeldOut, **changes: Any) -> BundleSpec:
         "name": "drawn",
         "preprocessing": Preprocessing(size=48),
         "temperature": TEMPERATURE,
-        "thresholds": _operating_points(held, TEMPERATURE),
+        "thresholds": operating_points(held, TEMPERATURE),
         "default_operating_point": "balanced",
         "training": {"synthetic": True},
         "commit": "",

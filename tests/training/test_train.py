@@ -28,7 +28,7 @@ SMALL = (
 
 
 def small(*assignments: str):
-    return load_config("baseline", None, [*SMALL, "loop.epochs=2", *assignments])
+    return load_config("baseline-quick", None, [*SMALL, "loop.epochs=2", *assignments])
 
 
 def command(data: Path, out: Path, *extra: str) -> list[str]:

@@ -123,7 +123,7 @@ class Study(_Part):
     name: Name
     title: Text
     about: str = ""
-    preset: str = "baseline"
+    preset: str = "baseline-quick"
     change: dict[str, Any] = {}
     seeds: int = Field(1, ge=1, le=50)
 

@@ -16,7 +16,7 @@ from pneumoscan.memory import keep_freed_memory
 from pneumoscan.models.flagship import FlagshipConfig
 from pneumoscan.models.registry import build
 from pneumoscan.models.transfer import TransferConfig
-from pneumoscan.training.combined import Combined, Member, round_to_half
+from pneumoscan.training.combined import Combined, Member, fold_norms, round_to_half
 from pneumoscan.training.config import TrainingConfig, to_toml
 from pneumoscan.training.export import (
     DEFAULT_OPERATING_POINT,
@@ -125,6 +125,7 @@ def _member(run: _Run) -> Member:
     network = build(model, run.config.data.size)
     network.load_state_dict(run.folder.read_weights())
     network.eval()
+    fold_norms(network)
     held = read_held_out(network, run.films, run.config)
     return Member(network, run.films.preprocessing, fit_temperature(held.logits.ravel(), held.y_true))
 

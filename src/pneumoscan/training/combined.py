@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pneumoscan.imaging import Preprocessing
+from pneumoscan.models.layers import BatchNorm
 from pneumoscan.models.transfer import Transfer
 from pneumoscan.training.site_heads import SiteHeads
 
@@ -78,8 +79,24 @@ class Combined(nn.Module):
 
 
 @torch.no_grad()
+def fold_norms(network: nn.Module) -> None:
+    """Put each normalisation `x_norm` into the convolution `x` before it; for reading alone, the answers stay the same."""
+    for module in list(network.modules()):
+        for name, norm in list(module.named_children()):
+            convolution = getattr(module, name.removesuffix("_norm"), None)
+            if not isinstance(norm, BatchNorm) or not isinstance(convolution, nn.Conv2d):
+                continue
+            factor = norm.weight / (norm.variance + norm.epsilon).sqrt()
+            convolution.weight.mul_(factor[:, None, None, None])
+            norm.bias.sub_(norm.mean * factor)
+            norm.weight.fill_(1)
+            norm.mean.zero_()
+            norm.variance.fill_(1 - norm.epsilon)
+
+
+@torch.no_grad()
 def round_to_half(network: nn.Module, *, least: int = 1000) -> None:
-    """Round large weights to float16, so that a graph can store them in half the bytes without changing an answer."""
-    for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.is_floating_point() and tensor.numel() >= least:
+    """Round the weights of large convolutions to float16, so that a graph stores them in half the bytes as they are."""
+    for tensor in network.parameters():
+        if tensor.ndim == 4 and tensor.numel() >= least:
             tensor.copy_(tensor.half().float())
