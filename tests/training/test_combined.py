@@ -37,12 +37,12 @@ def films() -> torch.Tensor:
     return torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-def _heads(score: float) -> SiteHeads:
+def _heads(score: float, home_score: float | None = None, general: float = 0.0) -> SiteHeads:
     rng = np.random.default_rng(0)
     answer = Linear(rng.normal(size=768) * 0.01, 0.3)
     member = Linear(np.zeros(768), score)
-    home = Linear(np.zeros(768), -score)
-    return SiteHeads(home, [Head("b", (member, member), answer)], (24, 40, 80, 112, 192, 320))
+    home = Linear(np.zeros(768), -score if home_score is None else home_score)
+    return SiteHeads(home, [Head("b", (member, member), answer, general)], (24, 40, 80, 112, 192, 320))
 
 
 def test_the_answer_is_the_mean_of_the_members_each_with_films_as_it_wants_them(members, films):
@@ -76,6 +76,21 @@ def test_a_head_answers_where_a_film_resembles_its_site_and_nowhere_else(members
     assert torch.allclose(evidence.mean((1, 2)), wanted, atol=1e-3)
     assert not torch.allclose(answers, alone, atol=1e-2)
     assert torch.allclose(scores, torch.tensor([-score, score]).expand(4, 2))
+
+
+@pytest.mark.parametrize("score", [5.0, -5.0])
+def test_the_networks_count_in_a_head_and_all_answers_count_alike_where_a_film_resembles_no_site(
+    members, films, score
+):
+    heads = _heads(score, home_score=-5.0, general=0.4)
+    combined = Combined(members, heads)
+    found = combined(films)
+    general, inner = combined.general(films)
+    alone = general.mean((1, 2))
+    answers = (means(inner) @ heads.answers.T + heads.answer_bias)[:, 0] + 0.4 * alone
+    wanted = answers if score > 0 else (answers + alone) / 2
+    assert torch.allclose(found, wanted, atol=1e-3)
+    assert not torch.allclose(answers, alone, atol=1e-2)
 
 
 def test_a_film_that_resembles_no_site_is_far_but_still_a_chest():

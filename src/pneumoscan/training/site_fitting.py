@@ -32,6 +32,8 @@ LOST = 0.025
 # Of augmented held-out films of the home site: it is where films that look otherwise still get an answer.
 HOME_LOST = 0.01
 MOST_CONFIDENT_AND_WRONG = 0.09
+# What the networks' logit counts in the answer of a head, both in units of their spread over the site's films.
+GENERAL_SHARE = 0.25
 _HOME_FILMS = 1500
 Labels = npt.NDArray[np.int64]
 
@@ -140,11 +142,13 @@ def _fit_head(
 ) -> tuple[Head, dict[str, object]]:
     """Fit a head to all films of a site, and tell how heads fitted to other patients did."""
     y_true = films.labels.astype(np.int64)
-    answers, pairs = np.zeros(len(y_true)), np.zeros((len(y_true), 2))
+    head_alone, pairs = np.zeros(len(y_true)), np.zeros((len(y_true), 2))
     for train, test in _folds(y_true, films.patient_ids, seed):
-        answers[test] = _answer(own, y_true, train)(own.plain[test])
+        head_alone[test] = _answer(own, y_true, train)(own.plain[test])
         for place, score in enumerate(_membership(own, elsewhere, train)):
             pairs[test, place] = score(own.plain[test])
+    weight = GENERAL_SHARE * float(head_alone.std() / (own.general.std() or 1.0))
+    answers = head_alone + weight * own.general
     cuts = np.quantile(pairs, LOST, axis=0)
     every = np.arange(len(y_true))
     first, second = _membership(own, elsewhere, every)
@@ -154,12 +158,14 @@ def _fit_head(
     factor = at.temperature * stretch * slope
     moved = at.temperature * (at.middle + stretch * (constant - middle))
     answer = _answer(own, y_true, every).scaled(factor, moved)
-    head = Head(site, (first.less(float(cuts[0])), second.less(float(cuts[1]))), answer)
+    head = Head(site, (first.less(float(cuts[0])), second.less(float(cuts[1]))), answer, factor * weight)
     known = (pairs >= cuts).all(1)
     gap = slope * answers + constant - middle
     wrong = (gap >= 0) != (y_true == 1)
     told = (np.abs(gap) > half_width) & known
-    facts = _figures(films, every, answers, f"{FOLDS}-fold cross-validation by patient")
+    given = factor * answers + moved
+    given = np.where(known, given, (given + own.general) / 2)  # As `SiteHeads.mixed` has it.
+    facts = _figures(films, every, given, f"{FOLDS}-fold cross-validation by patient")
     facts |= {
         "roc_auc_left_out": _figures(films, every, own.general, "")["roc_auc"],
         "lost": float(1 - known.mean()),
@@ -203,9 +209,12 @@ def _features(network: Combined, batches: list[torch.Tensor]) -> tuple[Float32, 
 
 
 def _answer(own: Views, y_true: Labels, rows: Indices) -> Linear:
+    """Fit the answer on the deeper half of the maps: the early ones tell a scanner from another better than the lungs."""
     views = (own.plain, own.mirrored, *own.augmented)
-    features = np.concatenate([view[rows] for view in views])
-    return fit_linear(features, np.tile(y_true[rows] == 1, len(views)), ANSWER_C)
+    start = sum(own.widths[: len(own.widths) // 2])
+    features = np.concatenate([view[rows, start:] for view in views])
+    deep = fit_linear(features, np.tile(y_true[rows] == 1, len(views)), ANSWER_C)
+    return Linear(np.concatenate([np.zeros(start), deep.weight]), deep.bias)
 
 
 def _membership(own: Views, elsewhere: Float32, rows: Indices) -> tuple[Linear, Linear]:
