@@ -1,8 +1,8 @@
 """The records that the model card is written from, read and held against the shipped bundle.
 
-    results/flagship/
+    results/flagship-2/
         seed-K/metrics.json     `pneumoscan evaluate RUN --split held-out --stress`; required for the seed of the bundle
-        seed-K/history.jsonl    of the run; required for the seed of the bundle
+        seed-K/history.jsonl    of the run, or of each `member` of a combined one; required for the seed of the bundle
         seed-K/manifest.json    of the run; required for the seed of the bundle
         heatmaps.json           `python benchmarks/heatmaps.py`
         guard.json              `python benchmarks/guard.py`
@@ -25,7 +25,7 @@ from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.rows import model_name
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "results" / "flagship"
+FOLDER = ROOT / "results" / "flagship-2"
 LOG = ROOT / "docs" / "log.md"
 FAILURES, PICTURE = "failures.json", "failures.png"
 _SHORTCUTS = re.compile(
@@ -88,7 +88,7 @@ class Records:
 
 
 def read_records(
-    shipped: Path, folder: Path = FOLDER, *, where: str = "results/flagship", log: Path = LOG
+    shipped: Path, folder: Path = FOLDER, *, where: str = "results/flagship-2", log: Path = LOG
 ) -> Records:
     """Read everything there is.
 

@@ -3,27 +3,30 @@
 A number here comes from a record, or from the publication that is cited beside it.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from card_records import Records
-from card_words import listed, minutes, not_measured, own, percent, settings, source, table
+from card_words import interval, listed, minutes, not_measured, own, percent, settings, source, table, three
+from pneumoscan.inference.sites import shown_to_work
 
 DATA = "https://doi.org/10.17632/rscbjbr9sj"
 PAPER = "https://doi.org/10.1016/j.cell.2018.02.010"
 PURPOSE = """\
 ## What it is for
 
-It reads a frontal chest film of a small child. It answers with the probability that the film shows pneumonia, and with a coarse map of where that answer comes from.
+It reads a frontal chest film. It answers with the probability that the film shows pneumonia, and with a coarse map of where that answer comes from.
 
 - **Research**: a baseline with known figures, for whoever builds or studies such models.
 - **Teaching**: what a network of this kind can do, and how it fails.
-- **A second look**, after a radiologist has read the film, in a study that protects the patients.
+- **A second look**, after a radiologist has read the film, in a study that protects the patients."""
 
+LIMITS = """\
 ## What it must not be used for
 
 - **Clinical decisions.** It is no medical device, and nobody has tested it as one.
 - **Triage without a human**: to send a child home, or to put a film at the end of the list.
-- **Adults**, newborns and older children: it learnt from children of one to five years.
+- **Patients and hospitals other than those above**: films that look like none of them get the label UNSURE, but not every one is recognised.
 - **Other views**: lateral films, CT, photographs of films.
 - **Other diseases.** NORMAL means only that no sign of pneumonia was found. It says nothing of tuberculosis, effusions, fractures, tubes or tumours, and it does not tell bacteria from viruses.
 
@@ -43,7 +46,7 @@ The model comes with the package (`pip install pneumoscan`). [docs/bundle.md](do
 ETHICS = """\
 ## Ethical considerations
 
-- **One hospital, no external validation.** No film from another place was read for this card.
+- **Few hospitals.** How it does on films of a hospital that is not named above is not known before it is measured there (`pneumoscan evaluate`, `pneumoscan adapt`).
 - **Sex and age of each child are not recorded in the set.** Whether it works as well for girls as for boys, or at one year as at five, cannot be known from it.
 - **Most films of the set show pneumonia.** Where fewer children are ill, more of its calls are false.
 - **A wrong reason can give a right answer.** Look at the map: evidence on a letter, at the border or outside the body is a warning.
@@ -87,6 +90,32 @@ def title(records: Records) -> list[str]:
     if spec.training.get("synthetic"):
         lines += ["", "**This model was trained on synthetic films: it is no judge of real ones.**"]
     return lines
+
+
+def sites(records: Records) -> list[str]:
+    spec = records.bundle.spec
+    lines = ["## For whom it is shown to work", "", shown_to_work(spec)]
+    if not spec.sites:
+        return lines
+    rows = [
+        (
+            facts["whom"],
+            f"{facts['films']:,}",
+            interval(facts["roc_auc"], facts.get("roc_auc_ci95")),
+            three(facts.get("roc_auc_left_out")),
+            percent(facts.get("answered"), 1),
+            percent(facts.get("accuracy_answered"), 1),
+            percent(facts.get("confident_and_wrong"), 1),
+            percent(facts.get("lost"), 1),
+            facts["source"],
+        )
+        for facts in spec.sites.values()
+    ]
+    head = (
+        "films of", "films", "area under ROC (95%)", "… of the networks before they saw any of these films", "answered",
+        "of these right", "answered wrongly, of all", "own films that it does not recognise", "measured by",
+    )  # fmt: skip
+    return [*lines, "", *table(head, rows), *source("model.json")]
 
 
 def films(records: Records) -> list[str]:
@@ -142,10 +171,17 @@ def network(records: Records) -> list[str]:
     spec = records.bundle.spec
     size, shape = spec.preprocessing.size, dict(spec.training.get("config", {}).get("model", {}))
     mirrored = shape.pop("mirrored", False)
+    members = spec.training.get("members", ())
+    names = [f"`{one['preset']}`" for one in members]
+    made = (
+        f"the mean of {len(members)} networks ({listed(names)}), and heads for the films of other sites"
+        if members
+        else f"{settings(shape)}, trained from scratch"
+    )
     lines = [
         "## The network",
         "",
-        f"{spec.parameters:,} parameters ({settings(shape)}), trained from scratch. One ONNX file, read by ONNX Runtime on a CPU.",
+        f"{spec.parameters:,} parameters: {made}. One ONNX file, read by ONNX Runtime on a CPU.",
         "",
         f"- **Input**: the film grey, squashed to {size}×{size} (its aspect is not kept), normalised (`{spec.preprocessing.normalisation}`, mean "
         f"{spec.preprocessing.mean:g}, deviation {spec.preprocessing.std:g}).",
@@ -153,7 +189,7 @@ def network(records: Records) -> list[str]:
     ]
     if "activation_map" in spec.outputs:
         lines.append("- **Map**: its mean is the logit. So it is the answer itself, and no guess about it.")
-    if mirrored:
+    if mirrored and not members:
         lines.append(
             "- **Mirrored reading**: each film is read as it is and mirrored, and the maps are averaged, in the graph."
         )
@@ -169,6 +205,8 @@ def training(records: Records) -> list[str]:
     rows = [
         (part, settings(_shown(facts.get("config", {}).get(part, {}), keys))) for part, keys in _SHOWN.items()
     ]
+    if members := facts.get("members"):
+        return _members(records, members)
     machine, all_seeds = shipped.manifest.get("machine", {}), [record.seed for record in records.seeds]
     recorded = f"seeds {listed(all_seeds)} are" if len(all_seeds) > 1 else f"seed {all_seeds[0]} alone is"
     return [
@@ -180,6 +218,35 @@ def training(records: Records) -> list[str]:
         "",
         *table(("part", "settings"), rows),
         *source(own(records, "history.jsonl"), own(records, "manifest.json"), "model.json"),
+    ]
+
+
+def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str]:
+    spent: dict[str, float] = {}
+    for row in records.own.history:
+        spent[row["member"]] = spent.get(row["member"], 0) + row["seconds"] / 60
+    rows = [
+        (
+            f"`{one['preset']}`",
+            str(one["seed"]),
+            str(one["epochs"]),
+            f"{spent.get(one['preset'], 0):.1f} minutes",
+        )
+        for one in members
+    ]
+    fitted = records.bundle.spec.training.get("fitted_to", {})
+    heads = [
+        f"The heads for `{name}` were fitted to {facts['films']} films, {facts['n_positive']} of them with pneumonia; the networks themselves saw none of these."
+        for name, facts in fitted.items()
+    ]
+    return [
+        "## How it was trained",
+        "",
+        "The networks were trained one by one on the same films, with the same patients held out, and combined by `pneumoscan combine`. "
+        + " ".join(heads),
+        "",
+        *table(("preset", "seed", "epochs", "training steps, 2 cores"), rows),
+        *source(own(records, "history.jsonl"), "model.json"),
     ]
 
 
@@ -195,12 +262,24 @@ def _shown(values: dict[str, Any], keys: tuple[str, ...] | None) -> dict[str, An
 
 
 def again(records: Records) -> list[str]:
-    preset = records.bundle.spec.training.get("preset")
+    facts = records.bundle.spec.training
+    preset, members = facts.get("preset"), facts.get("members", ())
+    train = [
+        f"    pneumoscan train --preset {preset} --data chest_xray --out runs/again --set loop.seed={records.own.seed}"
+    ]
+    if members:
+        runs = [f"runs/{one['preset']}" for one in members]
+        train = [
+            f"    pneumoscan train --preset {one['preset']} --data chest_xray --out {run} --set loop.seed={one['seed']}"
+            for one, run in zip(members, runs, strict=True)
+        ]
+        places = "--data children=chest_xray --data adults=nih_chest/films.csv"
+        train += [f"    pneumoscan combine {' '.join(runs)} {places} --out runs/again"]
     return [
         "## Train it again, or adapt it",
         "",
         "    pneumoscan data fetch chest_xray",
-        f"    pneumoscan train --preset {preset} --data chest_xray --out runs/again --set loop.seed={records.own.seed}",
+        *train,
         "    pneumoscan evaluate runs/again --data chest_xray --split held-out --stress --out evaluation",
         "    pneumoscan adapt my-films/ --out my-model    # judges and re-fits it on 50 to 200 labelled films of your own",
         "",

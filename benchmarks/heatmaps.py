@@ -160,7 +160,7 @@ def main() -> None:
         except FilmError as problem:
             print(problem)
     record = {
-        "command": "python benchmarks/heatmaps.py --films chest_xray --split-csv RUN/split.csv --out results/flagship/heatmaps.json",
+        "command": "python benchmarks/heatmaps.py --films chest_xray --split-csv RUN/split.csv --out results/flagship-2/heatmaps.json",
         "model": f"{bundle.spec.name}@{bundle.spec.files['model.onnx'][:12]}",
         **measure(bundle, films, np.array(labels)),
     }

@@ -30,6 +30,8 @@ def card(records: Records) -> str:
         text.front_matter(records),
         text.title(records),
         [text.PURPOSE],
+        text.sites(records),
+        [text.LIMITS],
         text.films(records),
         text.traits(records),
         text.network(records),

@@ -159,6 +159,7 @@ def test_the_sections_stand_in_their_order(page):
     headings = re.findall(r"^##+ (.+)$", text, re.MULTILINE)
     assert headings == [
         "What it is for",
+        "For whom it is shown to work",
         "What it must not be used for",
         "How to use it",
         "The films it learnt from",
@@ -192,7 +193,7 @@ def test_what_is_not_recorded_is_said_to_be_not_measured(page, optional):
     assert re.findall(r"^.*: not measured.*$", after, re.MULTILINE) == [
         "Calibration before and after the temperature: not measured; there is no `calibration` in model.json.",
         "When it should not be trusted: not measured; there is no band and no guard in model.json.",
-        "Failures on drawn films: not measured; there is no `results/flagship/failures.json`.",
+        "Failures on drawn films: not measured; there is no `results/flagship-2/failures.json`.",
     ]
 
 
@@ -446,7 +447,7 @@ def test_the_search_finds_what_the_model_gets_wrong(load, bundle, records, page,
     picture = Image.open(io.BytesIO(png))
     assert picture.width > 400
     text = page()
-    assert "](results/flagship/failures.png)" in text
+    assert "](results/flagship-2/failures.png)" in text
     assert f"1. *{record['cases'][0]['kind']}*: {module.told(record['cases'][0])}. Should be" in text
     again, same = module.search(load_bundle(bundle))
     assert (json.loads(json.dumps(again)), same) == (record, png)

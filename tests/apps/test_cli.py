@@ -91,7 +91,7 @@ def test_errors_carry_their_code_and_remedy() -> None:
     done = run("model", "show", "resnet")
     assert done.stderr.splitlines() == [
         "error [config]: there is no network named 'resnet'.",
-        "  Known: baseline, flagship.",
+        "  Known: baseline, flagship, transfer.",
     ]
     assert done.stdout == ""
 

@@ -87,6 +87,7 @@ def test_jsonl(bundle, films):
         "error_code",
         "error",
         "model",
+        "site",
     ]
 
 

@@ -218,7 +218,7 @@ def test_rates_between_two_points_lie_between_them(blank, shipped):
 def test_the_worklist_is_sorted_anew_at_each_operating_point(blank, shipped):
     """A film that is UNSURE for its looks stays so, and stands above the films called NORMAL and below the others."""
     films = [
-        ("far", 0.3, 0.3),
+        ("far", 0.3, (shipped.spec.guard["unusual"] + shipped.spec.guard["not_a_chest_film"]) / 2),
         ("high", 0.4, 0.0),
         ("low", 0.2, 0.0),
         ("strange", 0.99, 2.0),
@@ -263,7 +263,7 @@ def exported(page, names, problem=None):
     films = [
         {
             "path": name, "state": "refused" if problem else "read", "copies": [], "problem": problem,
-            "row": {"probability": 0.1 + i / 97, "model": "m@0", "warnings": []},
+            "row": {"probability": 0.1 + i / 97, "model": "m@0", "warnings": [], "site": "adults"},
             "call": {"label": "UNSURE", "warnings": ["low_contrast", "near_threshold"]},
         }
         for i, name in enumerate(names)
@@ -275,7 +275,16 @@ def exported(page, names, problem=None):
 def test_csv_is_that_of_the_command_line(blank):
     rows = [
         PredictionRow(
-            name, "ok", 0.1 + i / 97, "UNSURE", 0.2, ("low_contrast", "near_threshold"), "", "", "m@0"
+            name,
+            "ok",
+            0.1 + i / 97,
+            "UNSURE",
+            0.2,
+            ("low_contrast", "near_threshold"),
+            "",
+            "",
+            "m@0",
+            "adults",
         )
         for i, name in enumerate(NAMES)
     ]

@@ -19,6 +19,7 @@ _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra == ['\"](\w+)['\
 _EXTRAS = {
     "": "reading films",
     "train": "training",
+    "transfer": "the preset transfer",
     "tensorboard": "TensorBoard logs",
     "fetch": "downloads",
     "web": "pneumoscan serve",

@@ -10,6 +10,7 @@ from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import ANCHORS, evidence_of
 from pneumoscan.inference.rows import model_name
+from pneumoscan.inference.sites import shown_to_work
 from pneumoscan.inference.spec import MAP_OUTPUT
 
 _POINT = (
@@ -53,6 +54,8 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "default_operating_point": spec.default_operating_point,
         "operating_points": {name: _point(name, point) for name, point in spec.thresholds.items()},
         "guard": _some(spec.guard, _GUARD),
+        "sites": {name: facts["whom"] for name, facts in (spec.sites or {}).items()},
+        "shown_to_work": shown_to_work(spec),
         **_heatmap(bundle),
         "preprocessing": spec.preprocessing.to_json(),
         "training": {key: spec.training.get(key) for key in _TRAINING},

@@ -142,6 +142,7 @@ class Batch:
             "error_code": problem.code,
             "error": f"{problem.detail} {problem.remedy}".strip(),
             "model": (self._service.about or {}).get("model", ""),
+            "site": "",
             **dict.fromkeys((*_FACTS, *pictures)),
         }
 

@@ -47,7 +47,8 @@ _ROW: Table = {
     "warnings": [],
     "error_code": "",
     "error": "",
-    "model": "flagship-seed0@5b4df6d0f7f1",
+    "model": "flagship-2@b6355e7be2ec",
+    "site": "children",
 }
 _FACTS: Table = {
     "sha256": "4e0e10e6aab0a820c81d324847bff3eb1c659ce0debbaa02410c438eb8f25abe",
@@ -251,7 +252,7 @@ def _answer() -> Table:
 
 def _model() -> Table:
     example = {
-        "name": "flagship-seed0",
+        "name": "flagship-2",
         "model": _ROW["model"],
         "research_use_only": True,
         "default_operating_point": "balanced",

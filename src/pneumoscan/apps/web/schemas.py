@@ -40,6 +40,7 @@ def schemas() -> Table:
                 },
                 "has_heatmap": {"type": "boolean"},
                 "research_use_only": {"const": True},
+                "shown_to_work": {"type": "string", "description": "For whom the model is shown to work."},
             },
         },
     }
@@ -58,6 +59,10 @@ def _row_schema() -> Table:
         "error_code": text,
         "error": text,
         "model": {"type": "string", "description": "Name and first digits of the SHA-256 of the network."},
+        "site": {
+            "type": "string",
+            "description": "The site whose films this one resembles, or `none`; empty if refused.",
+        },
     }
 
 

@@ -122,6 +122,7 @@ function more(film, room) {
     ["Probability", full(row.probability)],
     ["Log-odds before the temperature", row.logit === null ? "not told" : row.logit.toFixed(4)],
     ["Distance from the training films", row.distance === null ? "not measured" : distanceText(row.distance, room.model.guard)],
+    ["Resembles the films of", siteInWords(row.site, room.model.sites)],
     ["SHA-256", row.sha256],
     ["Model", row.model],
   ];
@@ -131,8 +132,14 @@ function more(film, room) {
     el("summary", {}, "What this rests on"),
     room.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT}`),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
-    el("p", { class: "soft" }, `The model learnt from ${films(room.model.training.n_films ?? 0)}${room.model.training.n_patients ? ` of ${whole(room.model.training.n_patients)} patients` : ""}.`),
+    el("p", { class: "soft" }, `The model learnt from ${films(room.model.training.n_films ?? 0)}${room.model.training.n_patients ? ` of ${whole(room.model.training.n_patients)} patients` : ""}. ${room.model.shown_to_work ?? ""}`),
   );
+}
+
+/** Say in words whose films a film resembles. */
+function siteInWords(site, sites) {
+  if (!site) return "not told";
+  return site === "none" ? "none that the model is shown to work for" : `${sites?.[site] ?? site}`;
 }
 
 function distanceText(distance, guard) {

@@ -16,6 +16,7 @@ export function beginFigures(room) {
     el("header", {}, el("h2", {}, "How good is it?"), el("p", { class: "lead" }, leadOf(model))),
     ...(records ? recorded(records, model.stress_views ?? {}) : [withoutRecords()]),
     pointsOf(model),
+    el("p", { class: "for-whom" }, model.shown_to_work ?? ""),
     el("section", { class: "card", "aria-labelledby": "card-title" }, el("h2", { id: "card-title" }, "The model card"), el("div", { class: "card-text" }, cardOf(model.card ?? ""))),
   );
   renderFigures(room);
