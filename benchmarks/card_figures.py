@@ -40,8 +40,7 @@ def held_out(records: Records) -> list[str]:
         "",
         *(f"- {text}" for text in m.get("cautions", ())),
         "- The films come from the hospital that it learnt from. On films from elsewhere expect less.",
-        "- **The official test folder of the set was not used for any choice and is not among these records.** The program that writes "
-        "this page refuses a record of any split but the held-out one.",
+        "- **The official test folder of the set was not used for any choice.**",
     ]
 
 

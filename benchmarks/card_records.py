@@ -26,6 +26,7 @@ from pneumoscan.inference.rows import model_name
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "flagship-2"
+OFFICIAL = ROOT / "results" / "official"
 LOG = ROOT / "docs" / "log.md"
 FAILURES, PICTURE = "failures.json", "failures.png"
 _SHORTCUTS = re.compile(

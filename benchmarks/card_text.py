@@ -6,8 +6,9 @@ A number here comes from a record, or from the publication that is cited beside 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from card_records import Records
+from card_records import OFFICIAL, Records, read_json
 from card_words import interval, listed, minutes, not_measured, own, percent, settings, source, table, three
+from pneumoscan.inference.rows import model_name
 from pneumoscan.inference.sites import shown_to_work
 
 DATA = "https://doi.org/10.17632/rscbjbr9sj"
@@ -116,6 +117,49 @@ def sites(records: Records) -> list[str]:
         "of these right", "answered wrongly, of all", "own films that it does not recognise", "measured by",
     )  # fmt: skip
     return [*lines, "", *table(head, rows), *source("model.json")]
+
+
+def blind(records: Records) -> list[str]:
+    """Tell how models of the project did on the official test films, and whether this one is among them."""
+    lines = ["## Judged blind", ""]
+    told = read_json(OFFICIAL / "record.json") if (OFFICIAL / "record.json").is_file() else None
+    if told is None:
+        return [*lines, *not_measured("The official test films", "`results/official/record.json`")]
+    rows = []
+    for look in told["looks"]:
+        m = read_json(OFFICIAL / look["folder"] / "metrics.json")
+        right = m["confusion"]["tp"] + m["confusion"]["tn"]
+        rows.append(
+            (
+                look["model"],
+                f"{right} of {m['n']}, {percent(m['accuracy'], 1)}",
+                interval(m["roc_auc"], m["roc_auc_ci95"]),
+                three(m["sensitivity"]),
+                three(m["specificity"]),
+            )
+        )
+    now = model_name(records.bundle)
+    judged = any(look["model"] == now for look in told["looks"])
+    state = "" if judged else f" **{now}, of which this card is, has not been judged on them.**"
+    elsewhere = [
+        f"- {one['films']}: area under ROC {interval(one['roc_auc'], one['roc_auc_ci95'])}, {one['warned']} of {one['n']:,} films with a warning ({one['model']})."
+        for one in told["elsewhere"]
+    ]
+    return [
+        *lines,
+        "The 624 official test films were judged by somebody else, after every choice had been made on films of `train`."
+        + state,
+        "",
+        *table(
+            ("model", "right at its own threshold", "area under ROC (95%)", "sensitivity", "specificity"),
+            rows,
+        ),
+        *source("results/official"),
+        "",
+        "Films of adults at other hospitals, judged in the same way:",
+        "",
+        *elsewhere,
+    ]
 
 
 def films(records: Records) -> list[str]:

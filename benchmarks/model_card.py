@@ -31,6 +31,7 @@ def card(records: Records) -> str:
         text.title(records),
         [text.PURPOSE],
         text.sites(records),
+        text.blind(records),
         [text.LIMITS],
         text.films(records),
         text.traits(records),

@@ -160,6 +160,7 @@ def test_the_sections_stand_in_their_order(page):
     assert headings == [
         "What it is for",
         "For whom it is shown to work",
+        "Judged blind",
         "What it must not be used for",
         "How to use it",
         "The films it learnt from",

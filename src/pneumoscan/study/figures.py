@@ -225,6 +225,56 @@ def _draw_epochs(panel: "Axes", points: Sequence[SweepPoint]) -> None:
     panel.grid(visible=True)
 
 
+@dataclass(frozen=True)
+class SiteRow:
+    """A variant's area under ROC at each site.
+
+    Attributes:
+        name: For the axis.
+        areas: By site, one value a seed.
+        left_out: The sites of which it saw no film.
+    """
+
+    name: str
+    areas: Mapping[str, Sequence[float]]
+    left_out: frozenset[str]
+
+
+def draw_sites(rows: Sequence[SiteRow]) -> "Figure":
+    """Draw each variant's area under ROC, one panel for each site: a dot a seed, a bar at their mean.
+
+    A site that the variant saw no film of is drawn in red, any other one in blue.
+    """
+    from matplotlib.figure import Figure
+
+    sites = sorted({site for row in rows for site in row.areas})
+    with styled():
+        figure = Figure(figsize=(10.6, 1.6 + 0.3 * len(rows)), layout="constrained")
+        axes = figure.subplots(1, len(sites), sharey=True, squeeze=False)[0]
+        places = list(range(len(rows)))
+        for panel, site in zip(axes, sites, strict=True):
+            panel.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+            for place, row in enumerate(rows):
+                areas = row.areas.get(site, ())
+                if not areas:
+                    continue
+                colour = VERMILION if site in row.left_out else BLUE
+                mean = sum(areas) / len(areas)
+                panel.plot(areas, [place] * len(areas), "o", color=colour, markersize=4, alpha=0.5)
+                panel.plot([mean, mean], [place - 0.3, place + 0.3], color=colour, linewidth=2)
+                panel.annotate(
+                    f"{mean:.2f}", (1.03, place), color=colour, va="center", fontsize=8, annotation_clip=False
+                )
+            panel.hlines(places, 0.2, 1.0, color=PALE, linewidth=0.6, zorder=0)
+            panel.set_xlim(0.2, 1.0)
+            panel.set_title(f"films of {site}")
+            panel.set_xlabel("area under ROC (0.5: guessing, 1: perfect)")
+            panel.tick_params(axis="y", length=0)
+        axes[0].set_yticks(places, [row.name for row in rows])
+        axes[0].set_ylim(len(rows) - 0.4, -0.6)
+        return figure
+
+
 def draw_forest(rows: Sequence[ForestRow]) -> "Figure":
     """Draw each variant's difference to the baseline with its interval, one panel for each figure that is judged."""
     from matplotlib.figure import Figure

@@ -36,7 +36,8 @@ class Judgement:
 
     Attributes:
         figures: JSON types: `n`, `n_positive`, `val_loss`, `accuracy`, `sensitivity`, `specificity` (at 0.5),
-            `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`).
+            `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`); of several sites `sites`: by
+            name `left_out`, `n`, `n_positive`, `n_patients`, `roc_auc`, `roc_auc_ci95`.
         logits: float32 (n,), of the films as they are.
         stress_draws: float64 (RESAMPLES,): the mean area under ROC of the changed views in each resample of
             `patient_weights`; NaN where a resample lacks a class.
@@ -63,9 +64,10 @@ def judge_network(
     with Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes:
         plain = _plain_logits(lanes, films)
         views = _view_logits(lanes, films)
+        sites = _by_site(lanes, films, plain, config.sampling.left_out)
     y_true = films.held_out_labels
     return Judgement(
-        figures=_figures(y_true, plain, views),
+        figures=_figures(y_true, plain, views) | sites,
         logits=plain,
         stress_draws=_stress_draws(y_true, views, films.held_out_patients),
     )
@@ -81,6 +83,39 @@ def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Fl
     drawn = np.random.default_rng(0).integers(0, count, size=(resamples, count))
     counts = np.stack([np.bincount(row, minlength=count) for row in drawn])
     return np.asarray(counts[:, owners], dtype=np.float64)
+
+
+def _by_site(lanes: Lanes, films: StudyFilms, plain: Logits, left_out: frozenset[str]) -> dict[str, Any]:
+    """Return `sites`: what the network is worth at each site; on all films of a site that was left out."""
+    told, rows = films.films.sites, films.films.val
+    names = [] if told is None else sorted(set(told.tolist()))
+    if len(names) < 2 or told is None:
+        return {}
+    found = {}
+    for name in names:
+        if name in left_out:
+            own = np.flatnonzero(told == name)
+            logits = torch.cat(lanes.logits(micro_batches(own, VALIDATION_BATCH), films.films.plain)).numpy()
+        else:
+            here = told[rows] == name
+            own, logits = rows[here], plain[here]
+        found[name] = {"left_out": name in left_out, **_area(films, own, logits)}
+    return {"sites": found}
+
+
+def _area(films: StudyFilms, rows: npt.NDArray[np.int64], logits: Logits) -> dict[str, Any]:
+    """Return the area under ROC of some films with its interval over their patients; None where a class is missing."""
+    y_true = films.films.labels[rows].astype(np.int64)
+    owners = films.films.patient_ids
+    patients = tuple(str(row) for row in rows) if owners is None else tuple(owners[rows].tolist())
+    facts = {"n": len(rows), "n_positive": int(y_true.sum()), "n_patients": len(set(patients))}
+    if len(set(y_true.tolist())) < 2:
+        return {**facts, "roc_auc": None, "roc_auc_ci95": None}
+    scores = logits.astype(np.float64)
+    area = float(weighted_roc_auc(y_true, scores, np.ones((1, len(rows))))[0])
+    draws = weighted_roc_auc(y_true, scores, patient_weights(patients))
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return {**facts, "roc_auc": area, "roc_auc_ci95": [float(low), float(high)]}
 
 
 def _plain_logits(lanes: Lanes, films: StudyFilms) -> Logits:

@@ -192,6 +192,13 @@ def _section(found: Findings, section: SectionFindings, graphs: Graphs) -> str:
             "<h3>The best of each, compared</h3>",
             f'<div class="wide">{best_table(section, reference, found.comparison)}</div>',
         ]
+    if f"sites-{name}" in graphs:
+        about = (
+            "Area under ROC by site; a dot a seed, a bar at their mean. Red: the network saw no film of this site, and all its "
+            "films are judged. Blue: films of held-out patients of a site that it saw. The dashed line is guessing. The other "
+            "figures of this section mix the held-out films of all sites."
+        )
+        parts += ["<h3>By site</h3>", graph(graphs, f"sites-{name}", about)]
     if f"differences-{name}" in graphs:
         about = (
             "Differences to the baseline with their 95% intervals; in brackets the number of seeds. Triangles: better or "

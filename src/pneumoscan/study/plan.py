@@ -36,13 +36,15 @@ class Variant(_Part):
 
     Attributes:
         name: In lower case; unique in its section.
-        change: Settings by their dotted names, laid over the baseline and the section's change.
+        preset: Whose config it begins with; empty: the study's.
+        change: Settings by their dotted names, laid over the preset, the study's change and the section's change.
         why: The reason for it, thought before.
         expect: What should come out, thought before.
         seeds: How many seeds; 0 leaves it to the section.
     """
 
     name: Name
+    preset: str = ""
     change: dict[str, Any] = {}
     why: Text
     expect: Text
@@ -150,7 +152,8 @@ class Plan(_Part):
         for key in (*section.change, *variant.change):
             if key in FIXED:
                 raise ConfigError(f"{place}: {key} is the same for the whole study.", "Leave it out.")
-        return _config(self.study.preset, {**self.study.change, **section.change, **variant.change}, place)
+        preset = variant.preset or self.study.preset
+        return _config(preset, {**self.study.change, **section.change, **variant.change}, place)
 
     def seeds_of(self, section: Section, variant: Variant) -> int:
         """Return how many seeds a variant is trained with from the start."""

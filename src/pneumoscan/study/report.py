@@ -11,9 +11,11 @@ from pneumoscan.study.figures import (
     MOST_LINES,
     Curves,
     ForestRow,
+    SiteRow,
     SweepPoint,
     draw_convergence,
     draw_forest,
+    draw_sites,
     draw_sweep,
 )
 from pneumoscan.study.findings import Findings, SectionFindings, VariantFindings, gather
@@ -31,7 +33,7 @@ READ = (
 
 
 def write_report(out: Path) -> Path:
-    """Write `report.html`, `figures/`, `trials.csv`, `epochs.csv` and `differences.csv` of a study.
+    """Write `report.html`, `figures/`, `trials.csv`, `epochs.csv`, `differences.csv` and, of several sites, `sites.csv`.
 
     Args:
         out: The study's folder.
@@ -69,6 +71,9 @@ def _draw(found: Findings, folder: Path) -> dict[str, bytes]:
         rows = [_forest_row(variant) for variant in section.variants]
         if any(row.differences for row in rows):
             figures[f"differences-{name}"] = draw_forest(rows)
+        sites = [row for row in map(_site_row, (found.baseline, *section.variants)) if row.areas]
+        if sites:
+            figures[f"sites-{name}"] = draw_sites(sites)
         if section.section.reads_epochs:
             points = [(title, _points(section, key)) for key, title in READ]
             figures[f"epochs-{name}"] = draw_sweep(
@@ -103,6 +108,18 @@ def _curves(variant: VariantFindings, *, is_baseline: bool = False) -> Curves:
 
 def _forest_row(variant: VariantFindings) -> ForestRow:
     return ForestRow(variant.title, len(variant.done), variant.differences)
+
+
+def _site_row(variant: VariantFindings) -> SiteRow:
+    """Return a variant's areas under ROC by site; none where its films are of one site."""
+    areas: dict[str, list[float]] = {}
+    left_out: set[str] = set()
+    for record in variant.done:
+        for site, facts in record.figures.get("sites", {}).items():
+            if facts["roc_auc"] is not None:
+                areas.setdefault(site, []).append(facts["roc_auc"])
+            left_out |= {site} if facts["left_out"] else set()
+    return SiteRow(variant.title, areas, frozenset(left_out))
 
 
 def _points(section: SectionFindings, figure: str) -> list[SweepPoint]:

@@ -21,9 +21,14 @@ DIFFERENCE_COLUMNS = (
     "section", "variant", "trial_key", "figure", "seeds", "difference", "ci95_low", "ci95_high", "verdict",
 )  # fmt: skip
 
+SITE_COLUMNS = (
+    "section", "variant", "seed", "trial", "site", "left_out", "n", "n_positive", "n_patients", "roc_auc", "ci95_low",
+    "ci95_high",
+)  # fmt: skip
+
 
 def write_tables(folder: Path, found: Findings) -> None:
-    """Write `trials.csv`, `epochs.csv` and `differences.csv`; what is not known is left empty.
+    """Write `trials.csv`, `epochs.csv`, `differences.csv`, and of several sites `sites.csv`; what is not known is left empty.
 
     `trials.csv` has a row for every seed of every variant: a trial that stands in several sections has several, with the
     same `trial`, which is its name in `epochs.csv`.
@@ -31,6 +36,8 @@ def write_tables(folder: Path, found: Findings) -> None:
     _write(folder / "trials.csv", TRIAL_COLUMNS, _trial_rows(found))
     _write(folder / "epochs.csv", EPOCH_COLUMNS, _epoch_rows(found))
     _write(folder / "differences.csv", DIFFERENCE_COLUMNS, _difference_rows(found))
+    if by_site := list(_site_rows(found)):
+        _write(folder / "sites.csv", SITE_COLUMNS, by_site)
 
 
 def _trial_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
@@ -88,6 +95,18 @@ def _difference_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
                 "ci95_high": difference.ci95[1],
                 "verdict": difference.verdict,
             }
+
+
+def _site_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
+    for section, variant in found.variants():
+        for record in variant.done:
+            for site, facts in record.figures.get("sites", {}).items():
+                low, high = facts["roc_auc_ci95"] or (None, None)
+                counts = {key: facts[key] for key in ("left_out", "n", "n_positive", "n_patients", "roc_auc")}
+                yield {
+                    "section": section, "variant": variant.name, "seed": record.seed, "trial": record.name,
+                    "site": site, **counts, "ci95_low": low, "ci95_high": high,
+                }  # fmt: skip
 
 
 def _at(values: Sequence[Any] | None, place: int) -> Any:

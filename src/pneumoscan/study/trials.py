@@ -113,7 +113,7 @@ def trial_of(config: TrainingConfig, seed: int, ground: Ground) -> Trial:
     """Return the trial of a config that `load_config` made."""
     settled = settle(config, ground.machine, seed)
     tree = settled.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
-    if settled.sampling.is_off:
+    if settled.sampling.is_default:
         # Trials from before there was this section keep their identity.
         del tree["sampling"]
     text = json.dumps([tree, ground.data_sha256, ground.held_out_sha256], sort_keys=True)

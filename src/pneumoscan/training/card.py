@@ -1,6 +1,7 @@
 """The model card of a bundle, from its records."""
 
 from pneumoscan.inference.bundle import BundleSpec
+from pneumoscan.inference.sites import shown_to_work
 
 
 def model_card(spec: BundleSpec) -> str:
@@ -26,6 +27,7 @@ def model_card(spec: BundleSpec) -> str:
             f"A network of {spec.parameters:,} parameters that answers a frontal chest film with the probability that it "
             f"shows pneumonia (1 is {spec.class_names[1]}, 0 is {spec.class_names[0]}).",
             "",
+            *_sites(spec),
             "## Trained on",
             "",
             f"{training.get('n_films')} films of {training.get('n_patients')} patients ({training.get('n_positive')} films "
@@ -64,6 +66,22 @@ def model_card(spec: BundleSpec) -> str:
             "",
         ]
     )
+
+
+def _sites(spec: BundleSpec) -> list[str]:
+    """Tell for whom the model is shown to work, and of which networks it is made."""
+    if not spec.sites:
+        return []
+    members = [
+        f"`{one['preset']}` (seed {one['seed']}, {one['epochs']} epochs)"
+        for one in spec.training.get("members", ())
+    ]
+    made = f" It is the mean of {len(members)} networks: {', '.join(members)}." if members else ""
+    heads = [
+        f" Heads for films of `{name}` were fitted to {facts['films']} films, {facts['n_positive']} of them with pneumonia."
+        for name, facts in spec.training.get("fitted_to", {}).items()
+    ]
+    return ["## For whom it is shown to work", "", shown_to_work(spec) + made + "".join(heads), ""]
 
 
 def _calibration(spec: BundleSpec) -> list[str]:

@@ -90,10 +90,21 @@ class SamplingConfig(_Section):
     Attributes:
         sites: `NAME=SHARE` of each site; the shares are divided by their sum. Empty: every film once.
         balanced_classes: Show both classes of each site alike often; then leave `loss.class_weights` at `none`.
+        films: `NAME=N`: train on at most N films of a site, drawn by class with the run's seed. 0 leaves the site out, of
+            validation too. A site that is not named: all its films.
     """
 
     sites: tuple[str, ...] = ()
     balanced_classes: bool = False
+    films: tuple[str, ...] = ()
+
+    @field_validator("films")
+    @classmethod
+    def _are_numbers(cls, films: tuple[str, ...]) -> tuple[str, ...]:
+        named = [re.fullmatch(r"([A-Za-z0-9_-]+)=(\d{1,9})", text) for text in films]
+        if not all(named) or len({match[1] for match in named if match}) < len(films):
+            raise ValueError('needs texts like "adults=200" with whole numbers, each site once')
+        return films
 
     @field_validator("sites")
     @classmethod
@@ -109,6 +120,20 @@ class SamplingConfig(_Section):
     def is_off(self) -> bool:
         """Whether every training film is shown once in an epoch."""
         return not self.sites and not self.balanced_classes
+
+    @property
+    def is_default(self) -> bool:
+        """Whether every training film of every site is shown once in an epoch."""
+        return self.is_off and not self.films
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The sites of which no film is trained or validated on."""
+        return frozenset(site for site, count in self.limits().items() if count == 0)
+
+    def limits(self) -> dict[str, int]:
+        """Return the number of training films of each site that has a limit."""
+        return {name: int(count) for name, _, count in (text.partition("=") for text in self.films)}
 
     def shares(self) -> dict[str, float]:
         """Return the share of each site by its name."""

@@ -26,7 +26,7 @@ from pneumoscan.training.interrupts import Caught, interrupts
 from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, usable_cores
 from pneumoscan.training.observer import Observer, Silence
 from pneumoscan.training.optimizers import learning_rate, make_optimizer
-from pneumoscan.training.sampling import epoch_order
+from pneumoscan.training.sampling import epoch_order, restricted
 from pneumoscan.training.state import (
     EpochRecord,
     LoopState,
@@ -83,9 +83,11 @@ def fit(
     Raises:
         TrainingDivergedError: The loss is no longer a number.
         CheckpointError: There are checkpoints and all are damaged.
+        ConfigError: `sampling.films` does not go with the films; see `sampling.restricted`.
         KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; a checkpoint was written after the step in progress.
     """
     keep_freed_memory()
+    films = restricted(films, config.sampling, seed=config.loop.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
         network = build_for_training(config.model, config.data.size)

@@ -1,6 +1,7 @@
-"""In which order and how often films are shown in an epoch: as they are, or by site and class in given shares."""
+"""Which films are trained on, and in which order and how often they are shown in an epoch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,50 @@ import numpy.typing as npt
 from pneumoscan.errors import ConfigError
 from pneumoscan.training.config import SamplingConfig
 from pneumoscan.training.films import Indices, TrainingFilms
+
+
+def restricted(films: TrainingFilms, sampling: SamplingConfig, *, seed: int) -> TrainingFilms:
+    """Return the films with the training films that `sampling.films` allows; a site of 0 films is not validated on either.
+
+    Args:
+        films: Films and hold-out; `sites` must be told where a site has a limit.
+        sampling: The limits.
+        seed: Draws which films; a larger limit has those of a smaller one in it.
+
+    Raises:
+        ConfigError: A site with a limit has no training films, or a class is left without films.
+    """
+    limits = sampling.limits()
+    if not limits:
+        return films
+    own = np.full(len(films.labels), "") if films.sites is None else films.sites
+    train = films.train
+    for site, limit in limits.items():
+        here = train[own[train] == site]
+        if not len(here) and limit:
+            raise ConfigError(
+                f"sampling.films names {site}, which has no training films.",
+                "Name a site, as in --data NAME=PATH.",
+            )
+        taken = _few(films, here, limit, seed)
+        train = np.concatenate([train[own[train] != site], taken])
+    val = films.val[~np.isin(own[films.val], sorted(sampling.left_out))]
+    for rows, part in ((train, "trained"), (val, "validated")):
+        if len(set(films.labels[rows].tolist())) < 2:
+            raise ConfigError(
+                f"sampling.films leaves films of fewer than two classes to be {part} on.", "Allow more films."
+            )
+    return replace(films, train=np.sort(train), val=val)
+
+
+def _few(films: TrainingFilms, rows: Indices, limit: int, seed: int) -> Indices:
+    """Return `limit` rows, each class in its proportion."""
+    rng = np.random.default_rng([seed, 0xF117])
+    classes = [rng.permutation(rows[films.labels[rows] == label]) for label in (0, 1)]
+    if limit >= len(rows):
+        return rows
+    counts = _whole([len(part) / len(rows) for part in classes], limit)
+    return np.concatenate([part[:count] for part, count in zip(classes, counts, strict=True)])
 
 
 def epoch_order(films: TrainingFilms, sampling: SamplingConfig, *, seed: int, epoch: int) -> Indices:

@@ -74,6 +74,7 @@ def train(
         with opened as (run, given):
             peers.wait()
             settled = given or read_toml_config(run.config)
+            manifest = _without_left_out(manifest, settled)
             films, table = _films(settled, manifest, run, peers, decoding, cache)
             if peers.first:
                 _record_origin(run, settled, table, manifest, films, watcher)
@@ -121,7 +122,7 @@ def run_with_films(
     """Return a run with its config and its films; raises as `train` says."""
     run = RunFolder(path)
     config = read_toml_config(run.config)
-    films, _ = _films(config, train_split(data), run, Peers(), decoding, cache)
+    films, _ = _films(config, _without_left_out(train_split(data), config), run, Peers(), decoding, cache)
     return run, config, films
 
 
@@ -176,6 +177,12 @@ def train_split(data: Sources) -> Manifest:
             "Put them in DIR/train/NORMAL and …/PNEUMONIA.",
         )
     return manifest
+
+
+def _without_left_out(manifest: Manifest, config: TrainingConfig) -> Manifest:
+    """Return the films of the sites that `sampling.films` does not leave out."""
+    left_out = config.sampling.left_out
+    return manifest.take(place for place, film in enumerate(manifest.films) if film.site not in left_out)
 
 
 def _films(
