@@ -173,3 +173,9 @@ def records_of() -> Callable[[Path], dict[str, bytes]]:
 def folder_of() -> Callable[[Path], StudyFolder]:
     """Return the class of a study's folder."""
     return StudyFolder
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """A watcher that remembers."""
+    return Notes()

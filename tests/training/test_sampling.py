@@ -7,7 +7,7 @@ import pytest
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.training.config import SamplingConfig, load_config, read_toml_config, to_toml
-from pneumoscan.training.sampling import epoch_order
+from pneumoscan.training.sampling import epoch_order, restricted
 
 
 @pytest.fixture
@@ -59,3 +59,36 @@ def test_shares_are_saved_with_the_run(tmp_path):
     (tmp_path / "config.toml").write_text(to_toml(config))
     assert read_toml_config(tmp_path / "config.toml") == config
     assert config.sampling.shares() == {"a": 0.5, "b": 1.0}
+
+
+def test_few_films_of_a_site_are_those_of_more(two_sites):
+    few, more = (restricted(two_sites, SamplingConfig(films=(f"a={count}",)), seed=3) for count in (10, 20))
+    own = {count: found.train[found.sites[found.train] == "a"] for count, found in ((10, few), (20, more))}
+    assert {count: len(rows) for count, rows in own.items()} == {10: 10, 20: 20}
+    assert set(own[10]) <= set(own[20])
+    # Another site keeps all its films, and the hold-out stays.
+    assert (few.sites[few.train] == "b").sum() == (two_sites.sites[two_sites.train] == "b").sum()
+    assert np.array_equal(few.val, two_sites.val)
+    labels = two_sites.labels[two_sites.train[two_sites.sites[two_sites.train] == "a"]]
+    assert abs(few.labels[own[10]].mean() - labels.mean()) <= 0.05
+    other = restricted(two_sites, SamplingConfig(films=("a=10",)), seed=4)
+    assert not np.array_equal(other.train, few.train)
+
+
+def test_a_site_of_no_films_is_in_neither_part(two_sites):
+    found = restricted(two_sites, SamplingConfig(films=("b=0",)), seed=0)
+    assert set(found.sites[found.train]) == set(found.sites[found.val]) == {"a"}
+    assert restricted(two_sites, SamplingConfig(), seed=0) is two_sites
+
+
+def test_limits_that_cannot_be_are_told(two_sites):
+    with pytest.raises(ConfigError, match="c, which has no training films"):
+        restricted(two_sites, SamplingConfig(films=("c=5",)), seed=0)
+    with pytest.raises(ConfigError, match="fewer than two classes"):
+        restricted(two_sites, SamplingConfig(films=("a=0", "b=0")), seed=0)
+
+
+@pytest.mark.parametrize("films", ['["a"]', '["a=0.5"]', '["a=1", "a=2"]', '["a=-1"]'])
+def test_illegal_limits_are_refused(films):
+    with pytest.raises(ConfigError, match=r"sampling\.films"):
+        load_config("baseline", None, [f"sampling.films={films}"])

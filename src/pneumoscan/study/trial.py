@@ -218,6 +218,8 @@ class _ProgressFile:
 
 
 def _fit(config: TrainingConfig, films: StudyFilms, checkpoints: Path, observer: Observer) -> Fit:
+    told = films.films.sites
+    config.sampling.check_left_out(() if told is None else set(told.tolist()))
     try:
         return fit(config, films.films, folder=checkpoints, observer=observer)
     except CheckpointError:

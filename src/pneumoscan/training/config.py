@@ -131,6 +131,15 @@ class SamplingConfig(_Section):
         """The sites of which no film is trained or validated on."""
         return frozenset(site for site, count in self.limits().items() if count == 0)
 
+    def check_left_out(self, sites: Iterable[str]) -> None:
+        """Raise ConfigError where `films` leaves out a site that is none of `sites`."""
+        unknown = self.left_out - set(sites)
+        if unknown:
+            raise ConfigError(
+                f"sampling.films leaves out {', '.join(sorted(unknown))}, which is no site of these films.",
+                "Name a site, as in --data NAME=PATH.",
+            )
+
     def limits(self) -> dict[str, int]:
         """Return the number of training films of each site that has a limit."""
         return {name: int(count) for name, _, count in (text.partition("=") for text in self.films)}

@@ -182,6 +182,7 @@ def train_split(data: Sources) -> Manifest:
 def _without_left_out(manifest: Manifest, config: TrainingConfig) -> Manifest:
     """Return the films of the sites that `sampling.films` does not leave out."""
     left_out = config.sampling.left_out
+    config.sampling.check_left_out(manifest.site_names)
     return manifest.take(place for place, film in enumerate(manifest.films) if film.site not in left_out)
 
 

@@ -45,12 +45,15 @@ def adapt(
     from pneumoscan.adapt import adapt as adapt_model
     from pneumoscan.adapt.report import write_report
     from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.inference.bundle import load_bundle
     from pneumoscan.inference.pretrained import pretrained_bundle
+    from pneumoscan.inference.sites import shown_to_work
 
+    model = model or pretrained_bundle()
     folder = report or out.with_name(f"{out.name}-report")
     with progress("Reading films") as done:
         found = adapt_model(
-            model or pretrained_bundle(),
+            model,
             data,
             out=out,
             operating_point=operating_point,
@@ -59,6 +62,9 @@ def adapt(
             progress=done,
         )
     write_report(folder, found)
+    spec = load_bundle(model, self_check=False).spec
+    if spec.sites:
+        print(shown_to_work(spec), file=sys.stderr)
     for caution in found.cautions:
         print(f"caution: {caution}", file=sys.stderr)
     print(_summary(found, out, folder))

@@ -59,6 +59,7 @@ def predict(
     _check(resume, out, threshold, operating_point, prevalence)
     from pneumoscan.inference.bundle import load_bundle
     from pneumoscan.inference.pretrained import pretrained_bundle
+    from pneumoscan.inference.sites import shown_to_work
     from pneumoscan.inference.sources import expand
 
     bundle = load_bundle(model or pretrained_bundle())
@@ -76,6 +77,8 @@ def predict(
     pictures = _pictures(heatmaps, bundle, films, point)
     if prevalence is not None:
         _tell(bundle, point, prevalence)
+    if bundle.spec.sites:
+        print(shown_to_work(bundle.spec), file=sys.stderr)
     with _open(out, row_format, bundle, cut_off, resume) as rows:
         quiet = out is None and sys.stdout.isatty()
         _read(films, rows, bundle, cut_off, workers, pictures, quiet=quiet)

@@ -1,0 +1,87 @@
+"""A study of two sites: one is left out, and judged on all its films."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from drawn_films import write_film_folder
+
+from pneumoscan.errors import ConfigError
+from pneumoscan.study.execute import Order, run_study
+from pneumoscan.study.plan import read_plan
+from pneumoscan.study.records import StudyFolder, read_facts, read_record
+from pneumoscan.study.report import write_report
+from pneumoscan.study.trials import first_trials
+
+SECTION = """
+[[section]]
+name = "left-out"
+title = "One left out"
+question = "And there?"
+
+[[section.variant]]
+name = "without-b"
+change = { "sampling.films" = ["a=8", "b=0"] }
+why = "B is another hospital."
+expect = "Guessing."
+
+[[section.variant]]
+name = "plain"
+preset = "baseline-plain"
+why = "Another preset."
+expect = "The same."
+"""
+
+
+@pytest.fixture
+def two_sites(tmp_path: Path) -> tuple[str, str]:
+    places = [write_film_folder(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    return f"a={places[0]}", f"b={places[1]}"
+
+
+def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_plan, tmp_path, notes):
+    plan_file, out = write_plan(SECTION), tmp_path / "out"
+    run_study(plan_file, Order(two_sites, out), notes)
+    folder, plan = StudyFolder(out), read_plan(plan_file)[0]
+    facts = read_facts(folder)
+    trials = {each.variant: each.trial for each in first_trials(plan, facts.ground)}
+    assert trials["plain"].config.augmentation.is_off
+    record = read_record(folder, trials["without-b"].name)
+    assert record.status == "done"
+    sites = record.figures["sites"]
+    in_train = 18  # Of each site: 12 patients of a class with one or two films each, in the split train.
+    assert sites["b"]["left_out"]
+    assert not sites["a"]["left_out"]
+    assert sites["b"]["n"] == 2 * in_train
+    assert sites["a"]["n"] < in_train
+    assert sites["a"]["n"] + sites["b"]["n"] < facts.train + facts.held_out
+    low, high = sites["b"]["roc_auc_ci95"]
+    assert 0 <= low <= sites["b"]["roc_auc"] <= high <= 1
+    base = read_record(folder, trials["baseline"].name).figures["sites"]
+    assert not base["b"]["left_out"]
+    assert base["a"]["n"] + base["b"]["n"] == facts.held_out
+
+    page = write_report(out).read_text(encoding="utf-8")
+    assert "By site" in page
+    assert (out / "figures" / "sites-left-out.svg").is_file()
+    with (out / "sites.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = {(row["variant"], row["site"]): row["left_out"] for row in rows}
+    assert told["without-b", "b"] == "True"
+    assert told["plain", "b"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("films", "words"), [("c=9", "c, which has no training films"), ("c=0", "leaves out c")]
+)
+def test_a_site_that_is_not_there_fails_its_trial_alone(two_sites, write_plan, tmp_path, notes, films, words):
+    plan_file = write_plan(SECTION.replace("b=0", films))
+    run_study(plan_file, Order(two_sites, tmp_path / "out"), notes)
+    failed = [answer for answer in notes.answers if answer.status == "failed"]
+    assert len(failed) == 1
+    assert words in failed[0].reason
+
+
+def test_a_preset_that_is_not_there_is_told(write_plan):
+    with pytest.raises(ConfigError, match="resnet"):
+        read_plan(write_plan(SECTION.replace("baseline-plain", "resnet")))
