@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check lint format types walls bench clean
+.PHONY: demo test test-all check lint format types contracts bench clean
 
 demo: $(VENV)/.train  ## Draw films, audit, train, evaluate, export and read new ones; needs no data
 	$(BIN)/pneumoscan demo demo
@@ -16,7 +16,7 @@ test: $(VENV)/.dev  ## The tests, without those marked slow
 test-all: $(VENV)/.dev  ## All tests
 	$(BIN)/python -m pytest
 
-check: lint types walls test  ## What a change must pass
+check: lint types contracts test  ## What a change must pass
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -29,7 +29,7 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-walls: $(VENV)/.dev
+contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev  ## Time us beside our peers; writes results/benchmarks/

@@ -1,4 +1,4 @@
-"""The model in the box: what it promises, and that its map is where its answer comes from."""
+"""The model that comes with the package: what it promises, and that its map is where its answer comes from."""
 
 import importlib
 import json

@@ -49,7 +49,7 @@ FilmSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Ima
 
 @dataclass(frozen=True)
 class Film:
-    """A chest film behind the door: grey, upright, at its own size.
+    """A chest film as the reader gives it: grey, upright, at its own size.
 
     Attributes:
         pixels: uint8 array (height, width); 0 is black. 16-bit PNG films are brought to 8 bits by value // 257, DICOM

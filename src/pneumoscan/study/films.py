@@ -28,7 +28,7 @@ class StudyFilms:
         held_out_paths: n paths of the held-out films, as in the table.
         held_out_patients: n patients of theirs.
         data_sha256: Identifies the films; see `data.cache`.
-        synthetic: Whether they are drawn films of nobody.
+        synthetic: Whether they are synthetic films.
     """
 
     films: TrainingFilms

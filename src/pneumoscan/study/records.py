@@ -123,7 +123,7 @@ class StudyFacts:
         train: Number of films trained on.
         held_out: Number of films held out.
         patients: Of the held-out films.
-        synthetic: Whether the films are drawn ones of nobody.
+        synthetic: Whether the films are synthetic.
     """
 
     ground: Ground

@@ -1,4 +1,4 @@
-"""The reading room from end to end, in a real browser, against `pneumoscan serve`."""
+"""The web viewer from end to end, in a real browser, against `pneumoscan serve`."""
 
 import csv
 import dataclasses
@@ -492,7 +492,7 @@ def test_a_name_is_never_markup(visits, twenty_films):
     assert set(visit.answers()) == {*names, "<svg onload=alert(1)>.txt"}
     assert names[0] in saved(visit, "#export-csv")
     assert visit.page.locator("img:not([src^='blob:']), .film script, main b").count() == 0
-    assert visit.page.title() == "pneumoscan · reading room"
+    assert visit.page.title() == "pneumoscan · web viewer"
     visit.check_quiet()
 
 

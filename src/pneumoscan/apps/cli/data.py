@@ -1,4 +1,4 @@
-"""`pneumoscan data`: look at films, get the public set, or draw films of nobody."""
+"""`pneumoscan data`: look at films, get the public set, or draw synthetic films."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
     print(f"{sum(got.counts.values()):,} films in {got.folder} ({told})")
 
 
-@data.command(short_help="Draw films of nobody, to try things out.")
+@data.command(short_help="Draw synthetic films, to try things out.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--patients", type=click.IntRange(24), default=400, help="How many patients to draw.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other patients.")
@@ -85,7 +85,7 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw [the cores there are].")
 def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | None) -> None:
-    """Draw chest-like films of nobody, in the Kaggle layout: for trying things out, never for a result.
+    """Draw synthetic films that look like chests, in the Kaggle layout: for trying things out, never for a result.
 
     DIR is where to: new, empty, or of a run that was cut short.
     """

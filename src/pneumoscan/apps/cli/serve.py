@@ -20,7 +20,7 @@ _NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))' > tok
 _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart")
 
 
-@click.command(short_help="Open the reading room: a web page and an HTTP service.")
+@click.command(short_help="Open the web viewer: a web page and an HTTP service.")
 @click.option(
     "--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs a token."
 )

@@ -1,4 +1,4 @@
-"""The reading room: a page and an HTTP service, for this machine or behind a proxy.
+"""The web viewer: a page and an HTTP service, for this machine or behind a proxy.
 
 The way of a request:
 

@@ -1,5 +1,5 @@
 /**
- * The reading room.
+ * The web viewer.
  *
  *     drop.js ──files──▶ room.js ◀──answers── reader.js ──▶ service.js ──HTTP──▶ the program
  *                          │ "change", once a frame

@@ -64,7 +64,7 @@ function sheet(film, room, grey, heatmap, strength) {
   return el(
     "article",
     { class: "sheet" },
-    el("header", {}, el("p", { class: "sheet-kind" }, "pneumoscan reading room"), el("p", { class: "sheet-notice" }, "Research use only, not a medical device")),
+    el("header", {}, el("p", { class: "sheet-kind" }, "pneumoscan web viewer"), el("p", { class: "sheet-notice" }, "Research use only, not a medical device")),
     el("h1", {}, film.path),
     el("div", { class: "sheet-films" }, picture("The film", grey && paint(grey, null, 1, SIDE)), heatmap && picture("With the heatmap", grey && paint(grey, heatmap, strength, SIDE))),
     el("p", { class: "sheet-verdict" }, sign(call.label), el("strong", {}, LABELS[call.label]), el("span", {}, ` probability of pneumonia ${short(row.probability)} (${full(row.probability)})`)),

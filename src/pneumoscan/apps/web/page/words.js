@@ -23,7 +23,7 @@ const WARNINGS = {
   smaller_than_input: "The film has fewer pixels than the network looks at: fine detail is missing.",
   unusual_shape: "The film is far longer than wide, or wider than long: the chest is distorted for the network.",
   low_contrast: "The film has hardly any contrast.",
-  model_of_synthetic_films: "This model was trained on drawn films, not on patients: its answers are for trying out only.",
+  model_of_synthetic_films: "This model was trained on synthetic films, not on patients: its answers are for trying out only.",
   far_from_training_films: "The film looks unlike the films the model was trained on: its probability deserves little trust.",
   near_threshold: "The probability is so near the operating point that the model is often wrong there.",
 };

@@ -1,4 +1,4 @@
-"""The house's walls, checked by machine."""
+"""Which package may import which, checked by import-linter and in fresh processes."""
 
 import json
 import subprocess
