@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from drawn_films import write_film_folder
 from onnx import TensorProto, helper, numpy_helper
 
 from pneumoscan.data.cache import open_cache
@@ -23,6 +24,7 @@ from pneumoscan.errors import (
     DataDamagedError,
     LayoutError,
     NothingUsableError,
+    NotWritableError,
     UsageError,
 )
 from pneumoscan.imaging import Preprocessing, preprocess, read
@@ -233,7 +235,7 @@ def test_stress_reads_each_film_once_and_changes_its_own_pixels(model, film_fold
     reads = []
     read_film = Manifest.read
     monkeypatch.setattr(Manifest, "read", lambda self, film: reads.append(film.path) or read_film(self, film))
-    monkeypatch.setattr("pneumoscan.judge._thumbnails", lambda *_: None)
+    monkeypatch.setattr("pneumoscan.judge.judging.thumbnails", lambda *_: None)
     seen = []
     metrics = judge(
         model,
@@ -324,7 +326,7 @@ def test_the_command_prints_a_summary_and_tells_refused_films_by_its_exit_code(m
         *(model, "--data", film_folder, "--out", tmp_path / "out"),
         *("--operating-point", "sensitivity_98", "--stress"),
     )
-    assert (done.returncode, len(done.stdout.splitlines())) == (3, 12)
+    assert (done.returncode, len(done.stdout.splitlines())) == (3, 14)
     assert "stress, mean      area under ROC" in done.stdout
     assert "over 10 views" in done.stdout
     assert str(tmp_path / "out" / "report.html") in done.stdout
@@ -337,3 +339,40 @@ def test_the_command_says_what_is_wrong(model, film_folder, tmp_path):
     done = run_cli(tmp_path / "none", "--data", film_folder, "--out", tmp_path / "out")
     assert (done.returncode, done.stdout) == (2, "")
     assert "error [usage]: there is no model" in done.stderr
+
+
+def test_two_sites_are_judged_apart_and_rows_are_those_of_predict(model, tmp_path):
+    places = [write_film_folder(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    data = (f"a={places[0]}", f"b={places[1]}")
+    metrics = judge(model, data, split="test", out=tmp_path / "out")
+    values = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(values["sites"]) == {"a", "b"}
+    assert sum(site["n"] for site in values["sites"].values()) == metrics.n
+    assert values["answers"]["answered"]["of"] == metrics.n
+    assert (tmp_path / "out" / "sites.csv").is_file()
+    assert (tmp_path / "out" / "sites.png").is_file()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "By site" in page
+    assert "What the model answers" in page
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["site"] for row in rows} == {"a", "b"}
+    assert all(
+        row["label_given"] == ("PNEUMONIA" if float(row["y_prob"]) >= 0.5 else "NORMAL") for row in rows
+    )
+    assert any("smaller_than_input" in row["warnings"] for row in rows) == bool(metrics.answers.warned.count)
+    # One site again: nothing of the other evaluation is left.
+    judge(model, places[0], split="test", out=tmp_path / "out")
+    assert not (tmp_path / "out" / "sites.csv").exists()
+    assert "sites" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "nul\0name", "file/below"])
+def test_a_place_that_cannot_be_written_is_told_before_films_are_read(model, film_folder, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    read = []
+    with pytest.raises((NotWritableError, UsageError)):
+        judge(
+            model, film_folder, split="test", out=tmp_path / name, progress=lambda done, _: read.append(done)
+        )
+    assert read == []

@@ -483,6 +483,6 @@ def test_the_card_of_the_shipped_model_is_up_to_date(load):
     module = load("model_card")
     assert module.difference(pretrained.SHIPPED, module.FOLDER, module.CARD) == ""
     text = module.CARD.read_text(encoding="utf-8")
-    assert text.count("\n") <= 280
+    assert text.count("\n") <= 300
     assert (module.FOLDER / "failures.png").stat().st_size <= 400_000
     assert "(MODEL_CARD.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

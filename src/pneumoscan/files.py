@@ -87,6 +87,28 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def check_writable(path: Path) -> None:
+    """Raise NotWritableError where a file or folder at `path` could not be made; nothing is made."""
+    if "\0" in str(path):
+        raise NotWritableError(f"{str(path)!r} is no name of a file.", "Choose another name.")
+    with write_problems(path):
+        place = path.absolute()
+        while not _is_there(place):
+            place = place.parent
+        if place != path.absolute() and not place.is_dir():
+            raise NotWritableError(f"{place} is a file, so {path} cannot be made.", "Choose another place.")
+    if not os.access(place, os.W_OK):
+        raise NotWritableError(f"{place} is read-only.", "Choose another place.")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def make_folder(path: Path) -> Path:
     """Make `path` and its parents and return it; raises as `write_problems`."""
     with write_problems(path):

@@ -84,7 +84,7 @@ def test_the_folder_holds_what_the_design_names(judged, tmp_path):
     assert names == {
         "metrics.json", "thresholds.csv", "predictions.csv", "refused.csv", "report.html",
         *(f"{name}.{suffix}" for suffix in ("svg", "png")
-          for name in ("precision_recall", "threshold", "confusion", "roc", "reliability")),
+          for name in ("precision_recall", "threshold", "confusion", "roc", "reliability", "risk_coverage")),
     }  # fmt: skip
     values = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert values == json.loads(json.dumps({"model": "tiny <model>", **metrics.to_json()}))
@@ -96,7 +96,7 @@ def test_the_folder_holds_what_the_design_names(judged, tmp_path):
 def test_the_tables_are_the_arrays(judged, tmp_path):
     write_evaluation(tmp_path, judged)
     header, *rows = rows_of(tmp_path / "predictions.csv")
-    assert header == ["path", "patient_id", "y_true", "y_prob"]
+    assert header[:4] == ["path", "patient_id", "y_true", "y_prob"]
     assert [float(row[3]) for row in rows] == judged.y_prob.tolist()
     assert [int(row[2]) for row in rows] == judged.y_true.tolist()
     header, *rows = rows_of(tmp_path / "thresholds.csv")

@@ -116,6 +116,28 @@ def bootstrap_by_patient(
     )
 
 
+def area_draws(
+    y_true: Labels, y_prob: Floats, patients: Labels, *, n_resamples: int = 1000, seed: int = 0
+) -> tuple[float, Floats]:
+    """Return the area under ROC of films of both classes, and of each resample of their patients.
+
+    Args:
+        y_true: int64 (n,) of 0 and 1.
+        y_prob: float64 (n,) in [0, 1].
+        patients: int64 (n,), numbers from 0.
+        n_resamples: How many resamples.
+        seed: Of the draws.
+
+    Returns:
+        The area in [0, 1], and float64 (n_resamples,); NaN where a resample lacks a class.
+    """
+    area = float(weighted_roc_auc(y_true, y_prob, np.ones((1, len(y_true))))[0])
+    parts = [
+        weighted_roc_auc(y_true, y_prob, weights) for weights in _patient_weights(patients, n_resamples, seed)
+    ]
+    return area, np.concatenate(parts) if parts else np.empty(0)
+
+
 def rate_intervals(
     y_true: npt.ArrayLike,
     y_prob: npt.ArrayLike,

@@ -28,6 +28,10 @@ class JudgedSplit:
         threshold_source: Where it came from, one sentence.
         views: By name of a change of `imaging.perturbation` float64 (n,), the probabilities of the films changed so;
             empty if they were judged as they are only.
+        sites: n names of the places that the films are from, empty where that is not told; none: not told of any.
+        labels: n labels that the model gave at `threshold`, `UNSURE` and `NOT_A_CHEST_FILM` among them; none: not known.
+        warnings: n lists of the warnings that went with them; none: not known.
+        resembles: n names of the known sites that the films resemble; none: not known.
         refused: Films that could not be read: path, error code, message.
         operating_points: By name what the model carries: `threshold`, `source` and more.
         cautions: What a reader must know before the figures, one sentence each.
@@ -48,6 +52,10 @@ class JudgedSplit:
     threshold: float
     threshold_source: str
     views: Mapping[str, Floats] = field(default_factory=dict)
+    sites: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, ...], ...] = ()
+    resembles: tuple[str, ...] = ()
     refused: tuple[tuple[str, str, str], ...] = ()
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
@@ -65,3 +73,14 @@ class JudgedSplit:
                 f"{len(self.patient_ids)} patients do not go together.",
                 "Give one of each per film.",
             )
+        for name in ("sites", "labels", "warnings", "resembles"):
+            if len(getattr(self, name)) not in (0, len(self.y_true)):
+                raise UsageError(
+                    f"{len(getattr(self, name))} {name} and {len(self.y_true)} films do not go together.",
+                    "Give one per film, or none.",
+                )
+
+    @property
+    def several_sites(self) -> bool:
+        """Whether the films are of two sites or more."""
+        return len(set(self.sites)) > 1

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from pneumoscan.evaluation.answers import Answers
 from pneumoscan.evaluation.arrays import Outcome, check_outcome, check_patients, needs_sklearn
 from pneumoscan.evaluation.calibration import BINS, reliability
 from pneumoscan.evaluation.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
+from pneumoscan.evaluation.sites import SiteTable
 from pneumoscan.evaluation.stress import StressTable
 from pneumoscan.evaluation.thresholds import (
     THRESHOLDS,
@@ -84,6 +86,8 @@ class Metrics:
         n_refused: Films that could not be read and are in none of the figures.
         cautions: What a reader must know before the figures, one sentence each; the warnings are among them.
         stress: The same films seen differently; None if they were judged as they are only.
+        answers: What the model answered; None if that is not known.
+        sites: Each site by itself; None if the films are of one.
     """
 
     schema_version: int
@@ -119,11 +123,14 @@ class Metrics:
     n_refused: int = 0
     cautions: tuple[str, ...] = ()
     stress: StressTable | None = None
+    answers: Answers | None = None
+    sites: SiteTable | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON types, `best_f1` without its accuracy, `stress` if it is there; no NaN in it."""
+        """Return the fields as JSON types, `best_f1` without its accuracy; `answers`, `sites` and `stress` where they are there; no NaN."""
         values = asdict(self)
-        del values["stress"]
+        for part in ("stress", "answers", "sites"):
+            del values[part]
         values["best_f1"] = {
             key: values["best_f1"][key] for key in ("threshold", "f1", "precision", "recall")
         }
@@ -133,6 +140,8 @@ class Metrics:
             "roc_auc_ci95": "bootstrap percentiles, patients drawn with all their films",
             "expected_calibration_error": f"{BINS} bins of equal width, probability of PNEUMONIA",
         }
+        values |= {} if self.answers is None else {"answers": self.answers.to_json()}
+        values |= {} if self.sites is None else self.sites.to_json()
         return values if self.stress is None else values | {"stress": self.stress.to_json()}
 
 

@@ -21,6 +21,7 @@ from pneumoscan.evaluation.markup import (
     table_row,
 )
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, confusion
+from pneumoscan.evaluation.site_section import answers_section, sites_section
 from pneumoscan.evaluation.stress_section import stress_section
 
 SHOWN_WRONG = 12
@@ -40,7 +41,7 @@ def build_page(
         judged: The films and the facts.
         metrics: Their figures.
         rows: The 17 thresholds.
-        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`; `stress` if the films were judged in several views.
+        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`, `risk_coverage`; `sites` of several sites; `stress` if the films were judged in several views.
         cautions: One sentence each.
     """
     template = Template(files("pneumoscan.evaluation").joinpath("report.html").read_text("utf-8"))
@@ -59,7 +60,9 @@ def build_page(
         "reliability": graph(graphs, "reliability", "Share of PNEUMONIA against the probability given."),
         "intervals": _interval_rows(metrics),
         "operating_points": _operating_points(judged),
-        "stress": stress_section(judged, metrics.stress, graphs),
+        "stress": answers_section(metrics, graphs)
+        + sites_section(metrics, graphs)
+        + stress_section(judged, metrics.stress, graphs),
         "wrong": _wrong_films(judged, metrics),
         "refused": _refused(judged),
         "making": _making(judged, metrics),

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from pneumoscan.errors import NotWritableError
+from pneumoscan.evaluation.answers import Answers
 from pneumoscan.evaluation.arrays import needs_matplotlib
 from pneumoscan.evaluation.displays import (
     ConfusionDisplay,
@@ -19,6 +20,8 @@ from pneumoscan.evaluation.displays import (
 from pneumoscan.evaluation.judged import JudgedSplit
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, evaluate_predictions, threshold_table
 from pneumoscan.evaluation.page import build_page
+from pneumoscan.evaluation.site_figures import RiskCoverageDisplay, SiteDisplay
+from pneumoscan.evaluation.sites import RATES, SiteTable
 from pneumoscan.evaluation.stress import FIGURES, StressTable
 from pneumoscan.evaluation.stress_figure import StressDisplay
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
@@ -26,6 +29,8 @@ from pneumoscan.files import make_folder, write_atomic, write_json, write_proble
 __all__ = ["JudgedSplit", "write_evaluation"]
 
 _FEW = 200
+PREDICTIONS = ("path", "patient_id", "y_true", "y_prob", "site", "label_given", "warnings", "resembles")
+ANSWERS = ("answered", "accuracy_answered", "warned", "confident_and_wrong")
 
 
 def write_evaluation(out: Path, judged: JudgedSplit) -> Metrics:
@@ -55,18 +60,45 @@ def write_evaluation(out: Path, judged: JudgedSplit) -> Metrics:
         seed=judged.seed,
         n_bootstrap=judged.n_bootstrap,
     )
-    metrics = replace(metrics, stress=_stress(judged))
+    metrics = replace(metrics, stress=_stress(judged), answers=_answers(judged), sites=_sites(judged))
     rows = threshold_table(judged.y_true, judged.y_prob)
     cautions = (*judged.cautions, *_own_cautions(metrics, len(judged.refused)))
     make_folder(out)
     _remove(out / "metrics.json")
     _write_tables(out, judged, rows)
     _write_stress(out, metrics.stress)
+    _write_sites(out, metrics.sites)
     graphs = _write_graphs(out, judged, metrics)
     write_atomic(out / "report.html", build_page(judged, metrics, rows, graphs, cautions))
     told = replace(metrics, n_refused=len(judged.refused), cautions=cautions)
     write_json(out / "metrics.json", {"model": readable(judged.model), **told.to_json()})
     return told
+
+
+def _answers(judged: JudgedSplit) -> Answers | None:
+    if not judged.labels:
+        return None
+    return Answers.from_labels(judged.y_true, judged.labels, _warned(judged))
+
+
+def _sites(judged: JudgedSplit) -> SiteTable | None:
+    if not judged.several_sites:
+        return None
+    return SiteTable.from_predictions(
+        judged.y_true,
+        judged.y_prob,
+        judged.sites,
+        threshold=judged.threshold,
+        patient_ids=judged.patient_ids,
+        labels=judged.labels,
+        warned=_warned(judged),
+        n_bootstrap=judged.n_bootstrap,
+        seed=judged.seed,
+    )
+
+
+def _warned(judged: JudgedSplit) -> list[bool]:
+    return [bool(warnings) for warnings in judged.warnings] or [False] * len(judged.y_true)
 
 
 def _stress(judged: JudgedSplit) -> StressTable | None:
@@ -96,7 +128,7 @@ def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
     if n_refused:
         films = "1 film was refused and is" if n_refused == 1 else f"{n_refused} films were refused and are"
         found.append(f"{films} in none of the figures; refused.csv says why.")
-    return (*found, *metrics.warnings)
+    return (*found, *metrics.warnings, *(metrics.sites.warnings() if metrics.sites else ()))
 
 
 def _write_tables(out: Path, judged: JudgedSplit, rows: Sequence[ThresholdRow]) -> None:
@@ -107,12 +139,40 @@ def _write_tables(out: Path, judged: JudgedSplit, rows: Sequence[ThresholdRow]) 
             ((f"{row.threshold:.2f}", row.precision, row.recall, row.f1, row.accuracy) for row in rows),
         ),
     )
-    films = zip(judged.paths, judged.patient_ids, judged.y_true.tolist(), judged.y_prob.tolist(), strict=True)
-    write_atomic(out / "predictions.csv", _csv(("path", "patient_id", "y_true", "y_prob"), films))
+    write_atomic(out / "predictions.csv", _csv(PREDICTIONS, _prediction_rows(judged)))
     if judged.refused:
         write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), judged.refused))
     else:
         _remove(out / "refused.csv")
+
+
+def _prediction_rows(judged: JudgedSplit) -> Iterable[Sequence[object]]:
+    blank = ("",) * len(judged.y_true)
+    warnings = tuple(";".join(words) for words in judged.warnings)
+    return zip(
+        judged.paths,
+        judged.patient_ids,
+        judged.y_true.tolist(),
+        judged.y_prob.tolist(),
+        *(column or blank for column in (judged.sites, judged.labels, warnings, judged.resembles)),
+        strict=True,
+    )
+
+
+def _write_sites(out: Path, table: SiteTable | None) -> None:
+    """Write `sites.csv`; without a table remove what an older evaluation left."""
+    if table is None:
+        for suffix in ("csv", "svg", "png"):
+            _remove(out / f"sites.{suffix}")
+        return
+    columns = ("site", "n", "n_positive", "n_patients", "roc_auc", *RATES)
+    rows = []
+    for row in table.rows:
+        low, high = row.roc_auc_ci95 or (None, None)
+        answers = row.answers.to_json() if row.answers else {}
+        shares = [answers.get(name, {}).get("share") for name in ANSWERS]
+        rows.append([*(getattr(row, name) for name in columns), low, high, *shares])
+    write_atomic(out / "sites.csv", _csv((*columns, "roc_auc_low", "roc_auc_high", *ANSWERS), rows))
 
 
 def _write_stress(out: Path, table: StressTable | None) -> None:
@@ -140,7 +200,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str, bytes]:
-    """Draw and save the five graphs, and one of the views if there are some; returns their SVG by name."""
+    """Draw and save the six graphs, and those of views and sites if there are some; returns their SVG by name."""
     truth, prob, threshold = judged.y_true, judged.y_prob, metrics.threshold
     figures = {
         "precision_recall": PrecisionRecallDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
@@ -149,6 +209,11 @@ def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str,
         "roc": RocDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
         "reliability": ReliabilityDisplay.from_predictions(truth, prob).plot(),
     }
+    figures["risk_coverage"] = RiskCoverageDisplay.from_predictions(
+        truth, prob, threshold=threshold, sites=judged.sites, answers=metrics.answers
+    ).plot()
+    if metrics.sites is not None:
+        figures["sites"] = SiteDisplay.from_table(metrics.sites, metrics.roc_auc, metrics.roc_auc_ci95).plot()
     if metrics.stress is not None:
         figures["stress"] = StressDisplay.from_table(metrics.stress).plot()
     return {name: save_figure(figure, out / name) for name, figure in figures.items()}

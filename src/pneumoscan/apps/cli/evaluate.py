@@ -10,7 +10,9 @@ from pneumoscan.apps.cli.options import data_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
+    from pneumoscan.evaluation.answers import Answers
     from pneumoscan.evaluation.metrics import Metrics
+    from pneumoscan.evaluation.sites import SiteTable
     from pneumoscan.evaluation.stress import StressTable
 
 
@@ -104,10 +106,47 @@ def _summary(metrics: "Metrics", out: Path) -> str:
             "calibration error",
             f"{metrics.expected_calibration_error:.4f}, Brier score {metrics.brier_score:.4f}",
         ),
+        *_answer_facts(metrics.answers),
+        *_site_facts(metrics.sites),
         *_stress_facts(metrics.stress),
         ("report", str(out / "report.html")),
     )
-    return "\n".join(f"{name:<18}{value}" for name, value in facts)
+    return "\n".join(f"{name + ' ':<18}{value}" for name, value in facts)
+
+
+def _answer_facts(answers: "Answers | None") -> tuple[tuple[str, str], ...]:
+    """Say in a line how many films are answered, and how well."""
+    if answers is None:
+        return ()
+    right, wrong = answers.accuracy_answered, answers.confident_and_wrong
+    told = f"{_share(answers.answered.share, answers.answered.ci95)}; of these right {_share(right.share, right.ci95)}"
+    return (
+        ("answered", told),
+        ("confident, wrong", f"{_share(wrong.share, wrong.ci95)} of all films, without a warning"),
+    )
+
+
+def _site_facts(table: "SiteTable | None") -> tuple[tuple[str, str], ...]:
+    """Say in a line each what the sites give, and how they differ."""
+    if table is None:
+        return ()
+    rows = [
+        (
+            f"site {row.site}",
+            f"{row.n} films, area under ROC {_share(row.roc_auc, row.roc_auc_ci95)}, sensitivity {_share(row.sensitivity, None)}, "
+            f"specificity {_share(row.specificity, None)}"
+            + (f", answered {_share(row.answers.answered.share, None)}" if row.answers else ""),
+        )
+        for row in table.rows
+    ]
+    differences = [
+        (
+            "difference",
+            f"{each.site} less {each.other}: area {each.roc_auc:+.4f} (95% {each.ci95[0]:+.4f} to {each.ci95[1]:+.4f})",
+        )
+        for each in table.differences
+    ]
+    return (*rows, *differences)
 
 
 def _stress_facts(table: "StressTable | None") -> tuple[tuple[str, str], ...]:

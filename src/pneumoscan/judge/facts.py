@@ -1,0 +1,104 @@
+"""What a reader must know of an evaluation: cautions, and the facts of model and films."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.layouts import Sources, as_words
+from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.imaging.preprocessing import squash
+from pneumoscan.inference.bundle import Bundle
+from pneumoscan.judge.reading import ReadSplit
+
+HELD_OUT = "held-out"
+_THUMBNAIL = 240
+
+
+def cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) -> tuple[str, ...]:
+    """Say what the figures cannot show: films of no patient, and films that the model has seen before."""
+    found = []
+    if synthetic:
+        found.append(
+            "These films are synthetic: the figures say that the program works, nothing about any patient."
+        )
+    elif bundle.spec.training.get("synthetic"):
+        found.append("The model was trained on synthetic films: it is no judge of real ones.")
+    found += _seen_before(bundle, read, split)
+    copies = len(read.sha256) - len(set(read.sha256))
+    if copies:
+        films = "1 film is an exact copy" if copies == 1 else f"{copies:,} films are exact copies"
+        found.append(f"{films} of another film of this split; each counts as a film of its own.")
+    return tuple(found)
+
+
+def _seen_before(bundle: Bundle, read: ReadSplit, split: str) -> list[str]:
+    used = bundle.training_films()
+    seen = sum(digest in used for digest in read.sha256)
+    found = []
+    if split == HELD_OUT:
+        found.append(
+            "The run held these films out of its training and chose epoch, temperature and thresholds on them: the "
+            "figures flatter the model somewhat."
+        )
+        if used and seen < len(read.films):
+            films = "1 film is" if len(read.films) - seen == 1 else f"{len(read.films) - seen:,} films are"
+            found.append(
+                f"{films} none that the model was made with: they, or the run beside it, were changed."
+            )
+    elif seen:
+        films = "1 of these films was" if seen == 1 else f"{seen:,} of these {len(read.films):,} films were"
+        found.append(f"{films} used to make this model (trained or chosen on): the figures flatter it.")
+    elif split == "train":
+        found.append(
+            "This is the split that models are trained on: its figures flatter a model trained on it."
+        )
+    if not used:
+        found.append(
+            "The model does not list the films it was trained on: whether it has seen these is not known."
+        )
+    return found
+
+
+def thumbnails(manifest: Manifest, films: tuple[FilmRecord, ...]) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """Return the function that gives the uint8 picture (h, w) of the film at an index."""
+
+    def picture(index: int) -> npt.NDArray[np.uint8]:
+        film = manifest.read(films[index])
+        return film.pixels if max(film.pixels.shape) <= _THUMBNAIL * 16 else squash(film, _THUMBNAIL)
+
+    return picture
+
+
+def model_facts(bundle: Bundle) -> dict[str, str]:
+    """Return what the report says of the model, in order."""
+    spec = bundle.spec
+    trained = {f"trained with: {key}": _fact(value) for key, value in spec.training.items()}
+    return {
+        "bundle": str(bundle.path),
+        "network SHA-256": spec.files.get("model.onnx", ""),
+        "parameters": f"{spec.parameters:,}",
+        "preprocessing": _fact(spec.preprocessing.to_json()),
+        "temperature": f"{spec.temperature:.4g}",
+        **trained,
+        "commit": spec.commit,
+        "created": spec.created,
+        "licence": _fact(spec.licence),
+    }
+
+
+def data_facts(data: Sources, manifest: Manifest, read: ReadSplit) -> dict[str, str]:
+    """Return what the report says of the films, in order."""
+    return {
+        "data": as_words(data),
+        "layout": manifest.layout,
+        "films": f"{len(read.films):,} read, {len(read.refused):,} refused",
+        "split SHA-256": read.data_sha256,
+    }
+
+
+def _fact(value: Any) -> str:
+    if hasattr(value, "items"):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)

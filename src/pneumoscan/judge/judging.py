@@ -1,0 +1,144 @@
+"""Choose model, threshold and split, have the films read, and write the evaluation folder."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscan.data.layouts import Sources, as_words, load_sites
+from pneumoscan.data.manifest import Manifest, Split
+from pneumoscan.data.splits import read_split_csv
+from pneumoscan.errors import ConfigError, NothingUsableError, UsageError
+from pneumoscan.evaluation.metrics import Metrics, check_threshold
+from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
+from pneumoscan.files import check_writable
+from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
+from pneumoscan.judge.facts import HELD_OUT, cautions, data_facts, model_facts, thumbnails
+from pneumoscan.judge.reading import Progress, read_split
+
+
+def judge(
+    model: Path,
+    data: Sources,
+    *,
+    split: str,
+    out: Path,
+    threshold: float | None = None,
+    operating_point: str | None = None,
+    stress: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Metrics:
+    """Judge a model on one split and write the evaluation folder.
+
+    Args:
+        model: A bundle folder, or a run folder with `bundle/` in it.
+        data: What `data.layouts.load_sites` reads.
+        split: `train`, `val` or `test`; or `held-out`, the films of `train` that the run of the model held out.
+        out: The evaluation folder; made if absent.
+        threshold: Cut-off in [0, 1]; by default that of the operating point.
+        operating_point: One that the model carries; by default the model's own choice.
+        stress: Judge the same films in the views of `imaging.perturbation` as well.
+        workers: Threads that read films; by default one more than cores, at most 8.
+        progress: Called with films done and films in all.
+        command: The command that asked for it, for the report.
+
+    Returns:
+        The figures of the films that could be read.
+
+    Raises:
+        UsageError: There is no such split or model, both a threshold and an operating point are given, the run
+            was not exported yet, or `held-out` is asked of a model that is in no run folder.
+        DataDamagedError: The run held out other films than these.
+        ConfigError: The model has no such operating point.
+        LayoutError: The data has no layout that is known.
+        NothingUsableError: The split has no film that can be read.
+        BundleError: The model is damaged.
+        DiskFullError, NotWritableError: The report cannot be written.
+    """
+    if threshold is not None and operating_point is not None:
+        raise UsageError("both a threshold and an operating point are given.", "Give one of the two.")
+    check_writable(out)
+    _check_model(model)
+    bundle = load_bundle(model)
+    cut, source = _cut_off(bundle, threshold, operating_point)
+    manifest = _of_split(load_sites(data), split, data, bundle)
+    views = PERTURBATIONS if stress else ()
+    read = read_split(
+        bundle, manifest, threshold=cut, perturbations=views, workers=workers, progress=progress
+    )
+    judged = JudgedSplit(
+        model=bundle.spec.name,
+        split=split,
+        y_true=np.array([film.label for film in read.films], dtype=np.int64),
+        y_prob=read.y_prob,
+        paths=tuple(film.path for film in read.films),
+        patient_ids=tuple(film.patient_id for film in read.films),
+        threshold=cut,
+        threshold_source=source,
+        views=read.views,
+        sites=tuple(film.site for film in read.films),
+        labels=tuple(row.label for row in read.rows),
+        warnings=tuple(row.warnings for row in read.rows),
+        resembles=tuple(row.site for row in read.rows),
+        refused=read.refused,
+        operating_points=bundle.spec.thresholds,
+        cautions=cautions(bundle, read, split, synthetic=manifest.synthetic),
+        thumbnail=thumbnails(manifest, read.films),
+        model_facts=model_facts(bundle),
+        data_facts=data_facts(data, manifest, read),
+        command=command,
+    )
+    return write_evaluation(out, judged)
+
+
+def _check_model(model: Path) -> None:
+    """Say what to do where a run was trained but not exported; other problems are told by the loading itself."""
+    is_run = (model / "history.jsonl").exists() or (model / "config.toml").exists()
+    if is_run and not (model / "model.json").exists() and not (model / "bundle").exists():
+        raise UsageError(
+            f"{model} is a run without a bundle.",
+            f"Run: pneumoscan export {model} --data DIR, with the films it was trained on.",
+        )
+    find_bundle(model)
+
+
+def _cut_off(bundle: Bundle, threshold: float | None, operating_point: str | None) -> tuple[float, str]:
+    if threshold is not None:
+        return check_threshold(threshold), "given by hand for this evaluation"
+    name = operating_point or bundle.spec.default_operating_point
+    if name not in bundle.spec.thresholds:
+        raise ConfigError(
+            f"model {bundle.spec.name} has no operating point {name!r}.",
+            f"It has {', '.join(sorted(bundle.spec.thresholds))}.",
+        )
+    point = bundle.spec.thresholds[name]
+    return float(point["threshold"]), f"{name}: {point['source']}"
+
+
+def _of_split(manifest: Manifest, split: str, data: Sources, bundle: Bundle) -> Manifest:
+    if split == HELD_OUT:
+        return _held_out(manifest.of_split("train"), bundle)
+    known: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
+    if split not in known:
+        raise UsageError(f"there is no split {split!r}.", f"Use one of {', '.join((*known, HELD_OUT))}.")
+    part = manifest.of_split(known[split])
+    if not part.films:
+        there = sorted({film.split for film in manifest.films})
+        raise NothingUsableError(
+            f"{as_words(data)} has no films of the split {split}.",
+            f"It has {', '.join(there) or 'no films at all'}.",
+        )
+    return part
+
+
+def _held_out(train: Manifest, bundle: Bundle) -> Manifest:
+    """Return the films that the run around the bundle held out."""
+    table = bundle.path.parent / "split.csv"
+    if not table.is_file():
+        raise UsageError(
+            f"{bundle.path} is in no run folder with a split.csv: nobody knows which films were held out.",
+            "Name a run folder, or another split.",
+        )
+    return train.take(read_split_csv(table, train).val)

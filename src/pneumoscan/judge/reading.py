@@ -1,0 +1,123 @@
+"""Read every film of a manifest through a model: probability, label, warnings, and the same in other views."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.errors import FilmError, NothingUsableError
+from pneumoscan.imaging.perturbation import Perturbation
+from pneumoscan.inference.batch import answers_of
+from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.rows import PredictionRow, find_in, probability_of_film
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ReadSplit:
+    """The films of one split and what the model says of them.
+
+    Attributes:
+        films: Those that could be read, in the manifest's order.
+        y_prob: float64 (n,), probability of PNEUMONIA in [0, 1].
+        sha256: n hashes of the films' bytes, as `data.cache` takes them.
+        refused: Those that could not be read: path, error code, message.
+        data_sha256: Identifies the split as `data.cache` does: over (path, label, content hash) of all its films.
+        rows: n rows as `predict` gives them, of the films as they are.
+        views: By name of the perturbation float64 (n,), the probabilities of the films changed so.
+    """
+
+    films: tuple[FilmRecord, ...]
+    y_prob: npt.NDArray[np.float64]
+    sha256: tuple[str, ...]
+    refused: tuple[tuple[str, str, str], ...]
+    data_sha256: str
+    rows: tuple[PredictionRow, ...]
+    views: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What became of one film: its row as it is and its probability in each view, or the error that refused it."""
+
+    film: FilmRecord
+    sha256: str
+    row: PredictionRow | None = None
+    views: tuple[float, ...] = ()
+    error: FilmError | None = None
+
+
+def read_split(
+    bundle: Bundle,
+    manifest: Manifest,
+    *,
+    threshold: float | None = None,
+    perturbations: Sequence[Perturbation] = (),
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ReadSplit:
+    """Read every film of a manifest through a model; a film that cannot be read is set aside.
+
+    Args:
+        bundle: The model, loaded with one thread.
+        manifest: The films, all of one split.
+        threshold: The cut-off of the labels in [0, 1]; by default the model's own.
+        perturbations: Read each film changed so as well; it is decoded once.
+        workers: Threads that decode and run the network; by default one more than cores, at most 8.
+        progress: Called with films done and films in all.
+
+    Raises:
+        UsageError: `workers` is below 1.
+        NothingUsableError: Not one film could be read.
+        BundleError: The network does not run.
+    """
+    cut = bundle.spec.threshold() if threshold is None else threshold
+    work = partial(_read_one, bundle, manifest, cut, perturbations)
+    answers = answers_of(work, manifest.films, workers=workers, progress=progress)
+    return _gather(answers, [view.name for view in perturbations])
+
+
+def _gather(answers: Sequence[_Reading], views: Sequence[str]) -> ReadSplit:
+    read = [answer for answer in answers if answer.error is None]
+    refused = [(answer.film.path, answer.error.code, str(answer.error)) for answer in answers if answer.error]
+    if not read:
+        first = refused[0][2] if refused else "there is none."
+        raise NothingUsableError(
+            f"none of {len(refused)} films could be read; the first: {first}", "Check the data."
+        )
+    listed = sorted((answer.film.path, answer.film.label, answer.sha256) for answer in answers)
+    rows = tuple(answer.row for answer in read if answer.row is not None)
+    return ReadSplit(
+        films=tuple(answer.film for answer in read),
+        y_prob=np.array([row.probability for row in rows], dtype=np.float64),
+        sha256=tuple(answer.sha256 for answer in read),
+        refused=tuple(refused),
+        data_sha256=hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+        rows=rows,
+        views={name: np.array([answer.views[i] for answer in read]) for i, name in enumerate(views)},
+    )
+
+
+def _read_one(
+    bundle: Bundle,
+    manifest: Manifest,
+    threshold: float,
+    perturbations: Sequence[Perturbation],
+    record: FilmRecord,
+) -> _Reading:
+    try:
+        digest = hashlib.sha256(manifest.bytes_of(record)).hexdigest()
+    except FilmError as problem:
+        return _Reading(record, problem.code, error=problem)
+    try:
+        film = manifest.read(record)
+    except FilmError as problem:
+        return _Reading(record, digest, error=problem)
+    views = tuple(probability_of_film(bundle, view.apply(film)) for view in perturbations)
+    return _Reading(record, digest, find_in(bundle, film, threshold).row, views)

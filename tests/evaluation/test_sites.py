@@ -1,0 +1,102 @@
+"""What is answered, and the figures of each site, against counting by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pneumoscan.evaluation.answers import Answers, risk_coverage
+from pneumoscan.evaluation.intervals import wilson
+from pneumoscan.evaluation.site_figures import RiskCoverageDisplay, SiteDisplay
+from pneumoscan.evaluation.sites import SiteTable
+
+
+@pytest.fixture
+def films():
+    """Sixty films of two sites, two of each patient; site b is harder."""
+    rng = np.random.default_rng(0)
+    y_true = np.arange(120) % 2
+    sites = np.where(np.arange(120) < 60, "a", "b")
+    noise = np.where(sites == "a", 1.0, 3.0)
+    y_prob = 1 / (1 + np.exp(-(y_true - 0.5) * 2 + rng.normal(0, 1, 120) * noise))
+    patients = [f"p{number // 2}" for number in range(120)]
+    return y_true, y_prob, tuple(sites.tolist()), patients
+
+
+def test_answers_are_counted():
+    y_true = [1, 1, 0, 0, 1]
+    labels = ["PNEUMONIA", "NORMAL", "PNEUMONIA", "UNSURE", "NOT_A_CHEST_FILM"]
+    found = Answers.from_labels(y_true, labels, [False, True, False, True, True])
+    assert (found.answered.count, found.answered.of) == (3, 5)
+    assert found.not_answered.count == 2
+    assert (found.accuracy_answered.count, found.accuracy_answered.of) == (1, 3)
+    assert found.warned.share == pytest.approx(0.6)
+    # The film missed has a warning, the false alarm has none.
+    assert (found.confident_and_wrong.count, found.confident_and_wrong.of) == (1, 5)
+    assert found.confident_and_wrong.ci95 == wilson(1, 5)
+
+
+def test_where_nothing_is_answered_there_is_no_accuracy():
+    found = Answers.from_labels([1, 0], ["UNSURE", "UNSURE"], [True, True])
+    assert found.accuracy_answered.share is None
+    assert found.accuracy_answered.ci95 is None
+
+
+def test_the_surest_films_are_answered_first():
+    coverage, error = risk_coverage([1, 0, 1, 0], [0.9, 0.02, 0.3, 0.6], 0.5)
+    # From the surest: 0.02, 0.9, 0.3 (missed), 0.6 (false alarm).
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert error.tolist() == pytest.approx([0, 0, 1 / 3, 0.5])
+    assert np.isfinite(risk_coverage([1, 0], [1.0, 0.0], 0.5)[1]).all()
+
+
+def test_each_site_is_judged_by_itself(films):
+    y_true, y_prob, sites, patients = films
+    labels = ["PNEUMONIA" if prob >= 0.5 else "NORMAL" for prob in y_prob]
+    table = SiteTable.from_predictions(
+        y_true, y_prob, sites, threshold=0.5, patient_ids=patients, labels=labels, n_bootstrap=200
+    )
+    assert [row.site for row in table.rows] == ["a", "b"]
+    for row in table.rows:
+        own = np.array(sites) == row.site
+        assert row.roc_auc == pytest.approx(roc_auc_score(y_true[own], y_prob[own]))
+        assert row.roc_auc_ci95[0] < row.roc_auc < row.roc_auc_ci95[1]
+        assert (row.n, row.n_positive, row.n_patients) == (60, 30, 30)
+        assert row.sensitivity == pytest.approx((y_prob[own & (y_true == 1)] >= 0.5).mean())
+        assert row.answers.answered.share == 1
+        assert row.answers.accuracy_answered.share == pytest.approx(row.accuracy)
+    [difference] = table.differences
+    assert (difference.site, difference.other) == ("a", "b")
+    assert difference.roc_auc == pytest.approx(table.rows[0].roc_auc - table.rows[1].roc_auc)
+    assert 0 < difference.ci95[0] < difference.roc_auc < difference.ci95[1]
+    told = table.to_json()
+    assert list(told["sites"]) == ["a", "b"]
+    assert told["site_differences"][0]["roc_auc"] == difference.roc_auc
+
+
+def test_a_site_of_one_label_has_no_area(films):
+    y_true, y_prob, sites, patients = films
+    y_true = np.where(np.array(sites) == "b", 1, y_true)
+    table = SiteTable.from_predictions(y_true, y_prob, sites, threshold=0.5, patient_ids=patients)
+    assert table.rows[1].roc_auc is None
+    assert table.rows[1].specificity is None
+    assert table.differences == ()
+    assert table.warnings() == (
+        "All films of the site b are labelled PNEUMONIA: there is no area under ROC of it.",
+    )
+    SiteDisplay.from_table(table, 0.8, None).plot()
+
+
+def test_the_graphs_show_every_site_and_the_model(films):
+    y_true, y_prob, sites, patients = films
+    table = SiteTable.from_predictions(y_true, y_prob, sites, threshold=0.5, patient_ids=patients)
+    forest = SiteDisplay.from_table(table, 0.9, (0.8, 0.95))
+    assert [row[0] for row in forest.rows] == ["a", "b", "all films"]
+    labels = [label if number % 3 else "UNSURE" for number, label in enumerate(["NORMAL"] * 120)]
+    answers = Answers.from_labels(y_true, labels, [False] * 120)
+    display = RiskCoverageDisplay.from_predictions(
+        y_true, y_prob, threshold=0.5, sites=sites, answers=answers
+    )
+    assert [name for name, _, _ in display.lines] == ["a", "b", "all films"]
+    assert display.point == pytest.approx((2 / 3, 1 - answers.accuracy_answered.share))
+    texts = [text.get_text() for text in display.plot().axes[0].get_legend().get_texts()]
+    assert any("answers 67%" in text for text in texts)
