@@ -19,7 +19,7 @@ from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
 
-TESTS = Path(__file__).resolve().parent.parent / "tests" / "making"
+TESTS = Path(__file__).resolve().parent.parent / "tests" / "support"
 FILM_SIZE = (1000, 1300)
 GRAIN = 3.0
 RAW_BYTES = "application/octet-stream"

@@ -350,7 +350,6 @@ def test_two_sites_are_judged_apart_and_rows_are_those_of_predict(model, tmp_pat
     assert sum(site["n"] for site in values["sites"].values()) == metrics.n
     assert values["answers"]["answered"]["of"] == metrics.n
     assert (tmp_path / "out" / "sites.csv").is_file()
-    assert (tmp_path / "out" / "sites.png").is_file()
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "By site" in page
     assert "What the model answers" in page

@@ -21,6 +21,8 @@ KEYS = {
         "default_operating_point",
         "operating_points",
         "guard",
+        "shown_to_work",
+        "sites",
         "has_heatmap",
         "heatmap_scale",
         "preprocessing",
