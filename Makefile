@@ -28,6 +28,8 @@ format: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin
+	$(BIN)/mypy --platform win32
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports

@@ -5,7 +5,6 @@ folder is flushed too; whoever reads sees the old file or the new one, also afte
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pneumoscan.errors import DiskFullError, LockedError, NotWritableError
+from pneumoscan.system import lock, lock_flags, sync_folder
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {
@@ -116,15 +116,6 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, so that a rename in it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as file:
@@ -145,10 +136,10 @@ def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
     """
     make_folder(path.parent)
     with write_problems(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, lock_flags(), 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            lock(descriptor, wait=wait)
         except BlockingIOError as problem:
             raise LockedError(
                 f"{what or path} is in use by another process.",

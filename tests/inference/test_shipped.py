@@ -76,7 +76,7 @@ def test_it_tells_for_whom_it_is_shown_to_work(shipped):
         low, high = facts["roc_auc_ci95"]
         assert 0.5 < low <= facts["roc_auc"] <= high <= 1
         assert facts["whom"] in told
-        assert f"AUC {facts['roc_auc']:.2f}" in told
+        assert f"AUC {facts['roc_auc']:.3f}" in told
 
 
 @pytest.mark.real_films

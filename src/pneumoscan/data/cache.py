@@ -31,6 +31,7 @@ from pneumoscan.errors import (
 from pneumoscan.files import open_atomic
 from pneumoscan.imaging.film import read, read_bytes
 from pneumoscan.imaging.preprocessing import VERSION, squash
+from pneumoscan.system import allowed_cores
 
 FORMAT = 1
 """Of the two files; another number is another key."""
@@ -119,7 +120,7 @@ def open_cache(
         raise ConfigError(f"the films' size is {size!r}.", "It must be a whole number from 16 to 1024.")
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers!r}.", "It must be at least 1.")
-    workers = workers or min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    workers = workers or min(MAX_WORKERS, allowed_cores())
     place = Path(folder) if folder is not None else cache_folder()
     hashes = _hash_all(manifest, workers)
     pair = CacheFiles(place, _key(hashes, size), len(manifest), size)

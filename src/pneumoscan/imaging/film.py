@@ -25,6 +25,7 @@ from pneumoscan.errors import (
     FilmValueError,
 )
 from pneumoscan.imaging.container import is_dicom, orientation_of, unwrap
+from pneumoscan.system import read_flags
 
 MIN_SIDE = 32
 MAX_PIXELS = 64_000_000
@@ -132,7 +133,7 @@ def read_bytes(path: Path) -> bytes:
     shown = _shown(str(path))
     try:
         # Non-blocking, for a FIFO among the films would otherwise hold the batch for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, read_flags())
     except FileNotFoundError:
         raise FilmNotFoundError(f"{shown} does not exist.", "Check the path.") from None
     except (OSError, ValueError) as problem:

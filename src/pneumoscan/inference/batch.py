@@ -6,7 +6,6 @@ processes spent 6.3 ms, for each loads the libraries and the model first. On two
 less than the noise, and threads need the memory of one.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from pneumoscan.errors import UsageError
 from pneumoscan.imaging import FilmSource
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.rows import PredictionRow, predict_one
+from pneumoscan.system import allowed_cores
 
 _MAX_DEFAULT_WORKERS = 8
 _WINDOW = 4
@@ -30,7 +30,7 @@ def default_workers() -> int:
 
     One more, for a thread now and then waits for the disk or the interpreter.
     """
-    return min(len(os.sched_getaffinity(0)) + 1, _MAX_DEFAULT_WORKERS)
+    return min(allowed_cores() + 1, _MAX_DEFAULT_WORKERS)
 
 
 def predict_many(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscan.errors import BundleError, NotWritableError
-from pneumoscan.files import make_folder, sync_folder, write_atomic, write_json, write_problems
+from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
 from pneumoscan.inference.bundle_files import (
     CARD,
     MODEL,
@@ -25,6 +25,7 @@ from pneumoscan.inference.bundle_files import (
 )
 from pneumoscan.inference.records import records_text
 from pneumoscan.inference.spec import SCHEMA_VERSION, BundleSpec
+from pneumoscan.system import sync_folder
 
 if TYPE_CHECKING:
     from pneumoscan.inference.bundle import Bundle

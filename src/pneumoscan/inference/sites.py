@@ -35,7 +35,7 @@ def shown_to_work(spec: "BundleSpec") -> str:
     if not spec.sites:
         return "This model does not say for whom it is shown to work."
     parts = [
-        f"{facts['whom']} (AUC {facts['roc_auc']:.2f}, {facts['films']:,} films, {facts['source']})"
+        f"{facts['whom']} (AUC {facts['roc_auc']:.3f}, {facts['films']:,} films, {facts['source']})"
         for facts in spec.sites.values()
     ]
     return f"Shown to work for: {'; '.join(parts)}. Films that resemble none of these are labelled UNSURE."

@@ -22,8 +22,8 @@ from pneumoscan.study.records import (
 )
 from pneumoscan.study.trial import Answer, Task
 from pneumoscan.study.trials import Machine, Planned, confirmations, first_trials, unique
+from pneumoscan.system import usable_cores
 from pneumoscan.training.engine import resolve
-from pneumoscan.training.lanes import usable_cores
 
 LAUNCHERS = ("local", "ray")
 Decoding = Callable[[int, int], None]

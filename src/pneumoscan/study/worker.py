@@ -4,7 +4,6 @@ It ends when its stdin does, so that nothing trains on after the study's own pro
 """
 
 import json
-import os
 import queue
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import NoReturn, TextIO
 
 from pneumoscan import errors
 from pneumoscan.errors import PneumoscanError, Terminated
+from pneumoscan.system import ask_self_to_end
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def _read(tasks: "queue.SimpleQueue[str | None]") -> None:
         tasks.put(line)
     tasks.put(None)
     # The study's process is gone, or wants no more: a trial in progress writes a checkpoint and ends.
-    os.kill(os.getpid(), signal.SIGTERM)
+    ask_self_to_end()
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -12,10 +12,10 @@ from pneumoscan.data.layouts.sources import Source, as_text, named_sources
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.files import make_folder, write_atomic, write_json
-from pneumoscan.memory import keep_freed_memory
 from pneumoscan.models.flagship import FlagshipConfig
 from pneumoscan.models.registry import build
 from pneumoscan.models.transfer import TransferConfig
+from pneumoscan.system import keep_freed_memory
 from pneumoscan.training.combined import Combined, Member, fold_norms, round_to_half
 from pneumoscan.training.config import TrainingConfig, to_toml
 from pneumoscan.training.export import (

@@ -172,7 +172,7 @@ class LoopConfig(_Section):
         seed: Of the weights, the order of films, augmentation and dropout.
         precision: `bfloat16` computes convolutions and products in bfloat16 (weights, loss and optimizer stay
             float32); `auto` takes it where the processor has the instructions for it.
-        device: `cpu`, `cuda`, or `auto`.
+        device: `cpu`, `cuda`, `mps` (Apple), or `auto`.
         lanes: Threads of one process that work on micro-batches side by side; 0: one a core. Part of the result's
             last bits, so it is written down with the run.
         ema_decay: Averages the weights, w ← d·w + (1-d)·new, each step; the average is validated and saved. 0: off.
@@ -186,7 +186,7 @@ class LoopConfig(_Section):
     micro_batch: int = Field(16, ge=0)
     seed: int = Field(0, ge=0, lt=2**32)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     lanes: int = Field(0, ge=0, le=256)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     early_stopping: int = Field(0, ge=0)

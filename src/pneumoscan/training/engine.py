@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import nn
 
-from pneumoscan.errors import TrainingDivergedError
-from pneumoscan.memory import keep_freed_memory
+from pneumoscan.errors import ConfigError, TrainingDivergedError
 from pneumoscan.models.layers import calibrate, has_batch_norm
 from pneumoscan.models.registry import build_for_training
+from pneumoscan.system import keep_freed_memory, usable_cores
 from pneumoscan.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.distributed import Peers
 from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
 from pneumoscan.training.interrupts import Caught, interrupts
-from pneumoscan.training.lanes import Lanes, has_fast_bfloat16, usable_cores
+from pneumoscan.training.lanes import Lanes, has_fast_bfloat16
 from pneumoscan.training.observer import Observer, Silence
 from pneumoscan.training.optimizers import learning_rate, make_optimizer
 from pneumoscan.training.sampling import epoch_order, restricted
@@ -52,13 +52,22 @@ class Fit:
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:
-    """Return the config with every `auto` and 0 replaced by what this machine makes of it."""
+    """Return the config with every `auto` and 0 replaced by what this machine makes of it.
+
+    Raises:
+        ConfigError: The device is `mps` and torch has none.
+    """
     loop = config.loop
     device = loop.device if loop.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            "this torch has no device mps.",
+            "Use loop.device cpu or auto; mps needs a Mac with Apple silicon.",
+        )
     precision = loop.precision
     if precision == "auto":
         precision = "bfloat16" if has_fast_bfloat16(torch.device(device)) else "float32"
-    lanes = 1 if device == "cuda" else loop.lanes or usable_cores()
+    lanes = 1 if device != "cpu" else loop.lanes or usable_cores()
     resolved = loop.model_copy(update={"device": device, "precision": precision, "lanes": lanes})
     return config.model_copy(update={"loop": resolved})
 

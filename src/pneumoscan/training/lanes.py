@@ -8,18 +8,16 @@ result depends on their number but never on which was faster.
 """
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
 from torch import nn
 
 from pneumoscan.models.layers import seed_dropout
+from pneumoscan.system import cpu_info
 from pneumoscan.training.films import Indices
 
 # (rows of a micro-batch, network) → (summed loss to differentiate, logits)
@@ -136,22 +134,9 @@ def _view_of(network: nn.Module) -> nn.Module:
     return replica
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use: affinity, then a container's quota."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(np.ceil(int(quota) / int(period))))) if quota != "max" else cores
-    except (OSError, ValueError):
-        return cores
-
-
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Say whether the processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX; on a GPU, what torch says)."""
+    """Say whether the processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX; on a GPU, what torch says; on Apple's, no)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    flags = cpu_info()
     return "avx512_bf16" in flags or "amx_bf16" in flags

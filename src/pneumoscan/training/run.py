@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 import pneumoscan
 from pneumoscan.errors import ConfigError, DataDamagedError, UsageError
 from pneumoscan.files import locked, make_folder, write_atomic, write_json
+from pneumoscan.system import cpu_info
 from pneumoscan.training.config import TrainingConfig, read_toml_config, to_toml
 from pneumoscan.training.engine import Fit
 from pneumoscan.training.state import EpochRecord
@@ -196,14 +197,9 @@ def commit() -> str | None:
 
 def processor() -> str:
     """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    lines = cpu_info().splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

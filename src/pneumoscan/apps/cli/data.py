@@ -89,12 +89,11 @@ def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | No
 
     DIR is where to: new, empty, or of a run that was cut short.
     """
-    import os
-
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.phantom import write_phantom_set
+    from pneumoscan.system import allowed_cores
 
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or allowed_cores()
     with progress("Drawing phantoms") as report:
         films = write_phantom_set(
             folder, patients=patients, seed=seed, side=side, workers=workers, progress=report

@@ -66,6 +66,7 @@ def serve(
     from pneumoscan.apps.web.serving import serve as run
     from pneumoscan.apps.web.settings import Settings
     from pneumoscan.inference.pretrained import pretrained_bundle
+    from pneumoscan.system import allowed_cores
 
     bundle = model or pretrained_bundle()
     address = bind(host, port)
@@ -76,7 +77,7 @@ def serve(
         memory_bytes=max(512 << 20, 4 * film_bytes),
         queue=queue,
         # One more than cores, as in a batch: a worker now and then waits for its next film.
-        workers=workers or min(len(os.sched_getaffinity(0)) + 1, _MOST_WORKERS),
+        workers=workers or min(allowed_cores() + 1, _MOST_WORKERS),
         token=token,
         hosts=frozenset(_host_name(name) for name in (*allow_host, host)),
         any_address=address.any_address,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pneumoscan.apps.doctor.finding import Finding, Status
+from pneumoscan.system import allowed_cores
 
 ROOT = Path("/")
 GIB = 2**30
@@ -22,7 +23,7 @@ def processors(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -
         environment: The environment's variables.
     """
     present = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    allowed = allowed_cores()
     quota = cpu_quota(root)
     usable = max(1, math.ceil(min(allowed, quota or allowed)))
     limit = f", quota {quota:.2g}" if quota is not None else ""

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from pneumoscan.apps.doctor.finding import Finding, Status
+from pneumoscan.system import has_process_limits
 
 PROBE_SECONDS = 120
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra == ['\"](\w+)['\"])?")
@@ -43,11 +44,12 @@ _PROBES = {
 def python() -> Finding:
     """Look at the interpreter and the operating system."""
     value = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
-    if sys.platform != "linux":
-        return Finding(
-            "python", "warn", value, "pneumoscan is tested on Linux; elsewhere locks may not work."
-        )
-    return Finding("python", "ok", value)
+    if platform.system() == "Linux":
+        return Finding("python", "ok", value)
+    lacks = "the service's film workers have a limit of memory on Linux only"
+    if not has_process_limits():
+        lacks = "the service's film workers run without limits of memory, files and processes here"
+    return Finding("python", "warn", value, f"pneumoscan is tested on Linux; {lacks}.")
 
 
 def encoding() -> Finding:

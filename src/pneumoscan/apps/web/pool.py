@@ -11,7 +11,6 @@ Nothing here needs a lock: between two `await`s nobody else runs.
 import asyncio
 import contextlib
 import math
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pneumoscan.apps.web.jobs import Job, PoolFullError, PoolStoppedError, crash
 from pneumoscan.apps.web.process import COMMAND, WorkerProcess
 from pneumoscan.apps.web.wire import Reading, Want, WireError
 from pneumoscan.errors import EnvironmentProblemError, PneumoscanError, UsageError
+from pneumoscan.system import allowed_cores
 
 __all__ = ["FilmPool", "Limits", "PoolFullError", "PoolStoppedError", "Reading", "Want"]
 
@@ -200,7 +200,7 @@ class FilmPool:
 
     async def _keep(self, place: int) -> None:
         """Keep one worker alive, for ever."""
-        if place >= len(os.sched_getaffinity(0)):
+        if place >= allowed_cores():
             # The first worker is ready soonest if no more start beside it than there are cores.
             await self._known.wait()
         failures = 0

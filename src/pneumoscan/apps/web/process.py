@@ -13,6 +13,7 @@ from typing import Any
 
 from pneumoscan.apps.web import wire
 from pneumoscan.apps.web.wire import Reading, Want, WireError
+from pneumoscan.system import spawn_options
 
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.web.worker")
 # What a worker may know of the service's surroundings; a token among them is none of its business.
@@ -65,9 +66,8 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ENVIRONMENT,
-                pass_fds=(theirs.fileno(),),
                 # A Ctrl-C at the terminal goes to the group of the service only.
-                process_group=0,
+                **spawn_options(theirs.fileno()),
             )
         except OSError:
             self._sock.close()

@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import os
 import queue
-import resource
 import signal
 import socket
 import threading
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pneumoscan.apps.web.gates import log, where
 from pneumoscan.apps.web.pool import FilmPool, PoolStoppedError
 from pneumoscan.errors import EnvironmentProblemError, UsageError
+from pneumoscan.system import give_freed_memory_back, open_file_limit
 
 if TYPE_CHECKING:
     from pneumoscan.apps.web.classify import Service
@@ -37,7 +37,6 @@ _FILES = 4096
 _OTHER_FILES = 200
 _LINES_WAITING = 10_000
 _GATHER_SECONDS = 0.02
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MAPPED_BYTES = 4 << 20
 
 
@@ -106,7 +105,7 @@ def serve(
         BundleError: The model does not load.
         EnvironmentProblemError: No worker starts.
     """
-    _bound_mapped_blocks()
+    give_freed_memory_back(_MAPPED_BYTES)
     with _logged(), contextlib.closing(address.socket):
         asyncio.run(_serve(settings, address, model, announce))
 
@@ -165,29 +164,15 @@ def describe(model: Path) -> dict[str, Any]:
     return about(Bundle(read_spec(folder / SPEC), None, folder))
 
 
-def _bound_mapped_blocks() -> None:
-    """Give large blocks back to the system when they are freed: glibc would raise its bound with the first large film."""
-    import ctypes
-
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is not None:
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            set_option(option, _MAPPED_BYTES)
-
-
 def _raised_limit() -> int:
     """Raise the limit of open files as far as is needed and allowed; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    if soft != resource.RLIM_INFINITY and soft < 2 * _OTHER_FILES:
+    limit = open_file_limit(_FILES)
+    if limit is not None and limit < 2 * _OTHER_FILES:
         raise EnvironmentProblemError(
-            f"only {soft} files may be open at once.",
+            f"only {limit} files may be open at once.",
             f"Allow at least {2 * _OTHER_FILES}: ulimit -n {_FILES}.",
         )
-    return _FILES if soft == resource.RLIM_INFINITY else soft
+    return _FILES if limit is None else limit
 
 
 def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service: "Service") -> None:
@@ -199,7 +184,11 @@ def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service:
         server.should_exit = service.state.stopping = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            # Windows: no handler of the loop, but one of the process that wakes it.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
 def _fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -10,11 +10,8 @@ behind: it may write no file, start no process, gain no privilege and dump no co
 ends with its parent. It waits as long as it takes: the time for a film is kept by the pool.
 """
 
-import ctypes
 import gc
 import os
-import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -23,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscan.apps.web import wire
 from pneumoscan.errors import EnvironmentProblemError, FilmCrashError, PneumoscanError
+from pneumoscan.system import confine, end_with_parent
 
 if TYPE_CHECKING:
     from pneumoscan.inference.bundle import Bundle
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl.h
 _MAX_OPEN_FILES = 32
 
 Read = Callable[[bytes, float, wire.Want], wire.Reading]
@@ -37,12 +34,12 @@ def main(arguments: list[str]) -> int:
     """Load the model, say so, and read films until the socket ends; returns the exit code."""
     descriptor, model, memory_mb, parent = arguments
     sock = socket.socket(fileno=int(descriptor))
-    _settle()
+    end_with_parent()
     if os.getppid() != int(parent):  # it ended before we could ask to end with it
         return 0
     try:
         read = _reader(Path(model))
-        _confine(int(memory_mb))
+        confine(memory=int(memory_mb) << 20, open_files=_MAX_OPEN_FILES)
     except PneumoscanError as problem:
         sock.sendall(wire.refusal(0, problem))
         return 1
@@ -97,39 +94,6 @@ def _reader(model: Path) -> Read:
     gc.collect()
     gc.freeze()
     return partial(read_film, bundle)
-
-
-def _settle() -> None:
-    """End with the parent and by nothing else: a Ctrl-C is for the service, which lets its workers finish."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    # Where cores go to a program, RLIMIT_CORE does not hold them back.
-    _prctl(_PR_SET_DUMPABLE, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _confine(memory_mb: int) -> None:
-    """Set what only fits a worker that has loaded its model."""
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _limit(resource.RLIMIT_AS, taken + (memory_mb << 20))
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
-    _limit(resource.RLIMIT_NPROC, 0)
-
-
-def _limit(what: int, most: int) -> None:
-    hard = resource.getrlimit(what)[1]
-    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(what, (least, least))
-
-
-def _prctl(option: int, value: int) -> None:
-    # Where the C library has no prctl, the end of the socket still ends the worker.
-    call = getattr(ctypes.CDLL(None), "prctl", None)
-    if call is not None:
-        call(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
 if __name__ == "__main__":

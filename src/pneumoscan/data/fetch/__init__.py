@@ -16,7 +16,8 @@ from pneumoscan.data.fetch.kaggle import copy_films, download
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import CLASS_NAMES, SPLITS
 from pneumoscan.errors import DataDamagedError, UsageError
-from pneumoscan.files import locked, make_folder, sync_folder, write_problems
+from pneumoscan.files import locked, make_folder, write_problems
+from pneumoscan.system import sync_disks, sync_folder
 
 Progress = Callable[[int, int], None]
 
@@ -138,7 +139,7 @@ def _lay_down(folder: Path, fill: Callable[[Path], None]) -> None:
         try:
             fill(partial)
             # One flush for thousands of files, before the name says that they are there.
-            os.sync()
+            sync_disks()
             partial.replace(folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

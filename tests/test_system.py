@@ -1,0 +1,127 @@
+"""Only `system` knows the operating system, and the package works where what only Linux has is not there."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drawn_films import write_film_folder
+
+import pneumoscan
+from pneumoscan import system
+
+PACKAGE = Path(pneumoscan.__file__).parent
+MODULES = {"fcntl", "resource", "msvcrt", "ctypes", "winreg"}
+NAMES = {
+    "sched_getaffinity",
+    "SIGKILL",
+    "O_DIRECTORY",
+    "O_NONBLOCK",
+    "prctl",
+    "geteuid",
+    "fork",
+    "setrlimit",
+    "add_dll_directory",
+}
+
+WITHOUT = """
+import os, signal, sys
+for name in ("fcntl", "resource"):
+    sys.modules[name] = None
+for name in ("sched_getaffinity", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "sync", "geteuid"):
+    if hasattr(os, name):
+        delattr(os, name)
+for name in ("SIGKILL", "SIGHUP"):
+    if hasattr(signal, name):
+        delattr(signal, name)
+import pathlib
+read_text = pathlib.Path.read_text
+def refuse(self, *args, **options):
+    if str(self).startswith(("/proc", "/sys")):
+        raise FileNotFoundError(str(self))
+    return read_text(self, *args, **options)
+pathlib.Path.read_text = refuse
+from pneumoscan.apps.cli import main
+sys.argv = ["pneumoscan", *sys.argv[1:]]
+main()
+"""
+
+
+def used(path: Path) -> set[str]:
+    """Return the names of systems' modules and attributes that a module uses."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names} & MODULES
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module).split(".")[0]} & MODULES
+        elif isinstance(node, ast.Attribute):
+            found |= {node.attr} & NAMES
+            if node.attr == "platform" and isinstance(node.value, ast.Name) and node.value.id == "sys":
+                found.add("sys.platform")
+    return found
+
+
+def test_nothing_else_asks_for_the_operating_system():
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "system.py" and (names := used(path))
+    }
+    assert found == {}
+    assert used(PACKAGE / "system.py") >= {"ctypes", "sched_getaffinity", "SIGKILL"}
+
+
+def test_cores_are_counted_without_an_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert system.allowed_cores() == os.cpu_count()
+
+
+def test_a_lock_is_exclusive(tmp_path):
+    path = tmp_path / "lock"
+    one, two = (os.open(path, system.lock_flags()) for _ in range(2))
+    try:
+        system.lock(one, wait=False)
+        with pytest.raises(BlockingIOError):
+            system.lock(two, wait=False)
+    finally:
+        os.close(one)
+    system.lock(two, wait=False)
+    os.close(two)
+
+
+def test_without_a_way_to_lock_nothing_is_locked(monkeypatch, tmp_path):
+    monkeypatch.setattr(system, "_fcntl", None)
+    descriptor = os.open(tmp_path / "lock", system.lock_flags())
+    system.lock(descriptor, wait=True)
+    os.close(descriptor)
+
+
+@pytest.mark.timeout(240)
+def test_training_judging_exporting_and_reading_need_nothing_of_linux_alone(tmp_path):
+    films, run = write_film_folder(tmp_path / "films"), tmp_path / "run"
+    tiny = [
+        "data.size=32",
+        "data.val_fraction=0.3",
+        "loop.epochs=1",
+        "loop.batch_size=8",
+        "loop.micro_batch=4",
+    ]
+    settings = [word for text in tiny for word in ("--set", text)]
+    commands = (
+        ["train", "--preset", "baseline-plain", "--data", films, "--out", run, *settings],
+        ["export", run, "--data", films],
+        ["evaluate", run, "--data", films, "--split", "test", "--out", tmp_path / "evaluation"],
+        ["predict", films / "test", "--model", run / "bundle", "--out", tmp_path / "rows.csv"],
+        ["predict", films / "test" / "NORMAL"],
+    )
+    environment = {**os.environ, "PNEUMOSCAN_CACHE": str(tmp_path / "cache")}
+    for words in commands:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True, check=False, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "evaluation" / "report.html").is_file()
+    assert (tmp_path / "rows.csv").read_text().count("\n") > 5
