@@ -51,10 +51,10 @@ def test_rooms_import_only_rooms_below_them() -> None:
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
         "pneumoscan.judge",
-        "pneumoscan.apps.web.app",
+        "pneumoscan.apps.web.http.app",
         "pneumoscan.apps.web.serving",
-        "pneumoscan.apps.web.worker",
-        "pneumoscan.apps.web.reading",
+        "pneumoscan.apps.workers.worker",
+        "pneumoscan.apps.workers.reading",
     ],
 )
 def test_reading_films_needs_no_training_library(module: str) -> None:
@@ -64,7 +64,7 @@ def test_reading_films_needs_no_training_library(module: str) -> None:
 
 
 def test_the_process_that_reads_films_knows_no_http() -> None:
-    loaded = modules_after("import pneumoscan.apps.web.worker, pneumoscan.apps.web.reading")
+    loaded = modules_after("import pneumoscan.apps.workers.worker, pneumoscan.apps.workers.reading")
     assert not loaded & {
         "starlette",
         "uvicorn",
@@ -78,7 +78,7 @@ def test_the_process_that_reads_films_knows_no_http() -> None:
 
 def test_the_process_that_listens_decodes_nothing() -> None:
     pytest.importorskip("starlette", reason="the extra `web` is not installed")
-    loaded = modules_after("import pneumoscan.apps.web.app, pneumoscan.apps.web.serving")
+    loaded = modules_after("import pneumoscan.apps.web.http.app, pneumoscan.apps.web.serving")
     assert not loaded & {"PIL", "pydicom", "onnxruntime", "fastapi"}
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumoscan.apps.web.app import make_app
-from pneumoscan.apps.web.pool import PoolFullError, Reading, Want
-from pneumoscan.apps.web.protocol import make_server
+from pneumoscan.apps.web.http.app import make_app
+from pneumoscan.apps.web.http.connection import make_server
 from pneumoscan.apps.web.settings import Settings
+from pneumoscan.apps.workers.pool import PoolFullError, Reading, Want
 from pneumoscan.errors import FilmDamagedError
 
 ABOUT = {

@@ -70,7 +70,7 @@ def test_the_examples_for_curl_run(port):
 
 
 def test_every_code_of_http_is_told_with_its_status():
-    from pneumoscan.apps.web.problems import HTTP_CODES
+    from pneumoscan.apps.web.http.problems import HTTP_CODES
 
     rows = re.findall(r"^\| (\d{3}) \| (`[^|]+`) \|", TEXT, re.MULTILINE)
     told = {code: int(status) for status, codes in rows for code in re.findall(r"`([a-z_.]+)`", codes)}
@@ -80,8 +80,8 @@ def test_every_code_of_http_is_told_with_its_status():
 
 
 def test_every_metric_is_told():
-    from pneumoscan.apps.web.metrics import Metrics
-    from pneumoscan.apps.web.pool import FilmPool
+    from pneumoscan.apps.web.http.metrics import Metrics
+    from pneumoscan.apps.workers.pool import FilmPool
 
     metrics = Metrics("0")
     metrics.watch(FilmPool(Path(), workers=1, waiting=1), lambda: 0)
@@ -92,18 +92,18 @@ def test_every_metric_is_told():
 
 
 def test_the_limits_are_those_of_the_code():
-    from pneumoscan.apps.web import protocol
-    from pneumoscan.apps.web.pool import Limits
+    from pneumoscan.apps.web.http import connection
     from pneumoscan.apps.web.settings import MIB, Settings
+    from pneumoscan.apps.workers.pool import Limits
 
     settings, limits = Settings(), Limits()
     assert f"{settings.film_bytes // MIB} MiB (`--max-film-mb`), 64 megapixels, {limits.seconds:g} s" in TEXT
     assert f"| films waiting | {settings.queue} " in TEXT
     assert f"| all bodies and answers together | {settings.memory_bytes // MIB} MiB" in TEXT
     assert f"no pause of {settings.idle_seconds:g} s, whole within {settings.body_seconds:g} s" in TEXT
-    assert f"{protocol.HEADER_BYTES >> 10} KiB, whole within {protocol.HEADER_SECONDS:g} s" in TEXT
+    assert f"{connection.HEADER_BYTES >> 10} KiB, whole within {connection.HEADER_SECONDS:g} s" in TEXT
     assert (
-        f"{protocol.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {protocol.KEEP_ALIVE_SECONDS} s"
+        f"{connection.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {connection.KEEP_ALIVE_SECONDS} s"
         in TEXT
     )
 

@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
 from tiny_bundle import write_tiny_bundle
 
 from pneumoscan import errors
-from pneumoscan.apps.web.app import make_app
-from pneumoscan.apps.web.openapi import document
-from pneumoscan.apps.web.problems import HTTP_CODES, refused_for
+from pneumoscan.apps.web.http.app import make_app
+from pneumoscan.apps.web.http.openapi.document import document
+from pneumoscan.apps.web.http.problems import HTTP_CODES, refused_for
 
 DOCUMENT = document("0")
 

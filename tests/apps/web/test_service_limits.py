@@ -13,7 +13,7 @@ from typing import Any
 import live_service as service
 import pytest
 
-from pneumoscan.apps.web import bodies, protocol
+from pneumoscan.apps.web.http import bodies, connection
 from pneumoscan.apps.web.settings import Settings, host_name
 
 MIB = 1 << 20
@@ -160,7 +160,7 @@ def test_a_body_in_crumbs_is_refused(small: Any) -> None:
 
 
 def test_a_slow_header_gets_408(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.4)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.4)
     with Raw(small.port) as silent, Raw(small.port) as slow:
         began = time.monotonic()
         slow.send(b"GET / HT")
@@ -194,7 +194,7 @@ def test_a_slow_body_gets_408(small: Any) -> None:
 
 
 def test_an_answer_that_is_not_taken_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "_STALL_SECONDS", 0.3)
     with service.threaded() as running, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))

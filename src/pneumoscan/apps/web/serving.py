@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.apps.web.gates import log, where
-from pneumoscan.apps.web.pool import FilmPool, PoolStoppedError
+from pneumoscan.apps.web.http.gate import log, where
+from pneumoscan.apps.workers.pool import FilmPool, PoolStoppedError
 from pneumoscan.errors import EnvironmentProblemError, UsageError
 from pneumoscan.system import give_freed_memory_back, open_file_limit
 
 if TYPE_CHECKING:
-    from pneumoscan.apps.web.classify import Service
-    from pneumoscan.apps.web.protocol import Server
+    from pneumoscan.apps.web.http.classify import Service
+    from pneumoscan.apps.web.http.connection import Server
     from pneumoscan.apps.web.settings import Settings
 
 GRACE_SECONDS = 7
@@ -119,8 +119,8 @@ async def _serve(
     # The workers take longest to begin: they do so while the rest is imported.
     starting = asyncio.create_task(pool.start())
     await asyncio.sleep(0)
-    from pneumoscan.apps.web.app import make_app
-    from pneumoscan.apps.web.protocol import make_server
+    from pneumoscan.apps.web.http.app import make_app
+    from pneumoscan.apps.web.http.connection import make_server
 
     app = make_app(settings, pool, None)
     service: Service = app.state.service

@@ -3,7 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, field
 
-from pneumoscan.apps.web.bodies import BodyLimits
+from pneumoscan.apps.web.http.bodies import BodyLimits
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_TOKEN = 16

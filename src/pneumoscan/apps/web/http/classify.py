@@ -8,17 +8,17 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.apps.web.answers import JSON, PNG, Send, answer, json_bytes
-from pneumoscan.apps.web.asking import FILM_TYPES, Ask, ask_of, check_length, media_type_of
-from pneumoscan.apps.web.bodies import Budget, ClientGoneError, Door, Receive, Share, read_body
-from pneumoscan.apps.web.forms import FORM_OVERHEAD, bad_form, read_form
-from pneumoscan.apps.web.gates import NOTE, Note, State
-from pneumoscan.apps.web.pool import FilmPool, PoolFullError, PoolStoppedError, Reading
-from pneumoscan.apps.web.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.http.bodies import Budget, ClientGoneError, Door, Receive, Share, read_body
+from pneumoscan.apps.web.http.forms import FORM_OVERHEAD, bad_form, read_form
+from pneumoscan.apps.web.http.gate import NOTE, Note, State
+from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.http.query import FILM_TYPES, Ask, ask_of, check_length, media_type_of
+from pneumoscan.apps.web.http.responses import JSON, PNG, Send, answer, json_bytes
+from pneumoscan.apps.workers.pool import FilmPool, PoolFullError, PoolStoppedError, Reading
 from pneumoscan.errors import PneumoscanError
 
 if TYPE_CHECKING:
-    from pneumoscan.apps.web.metrics import Metrics
+    from pneumoscan.apps.web.http.metrics import Metrics
     from pneumoscan.apps.web.settings import Settings
 
 _READY_STEP = 0.02

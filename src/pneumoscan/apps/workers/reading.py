@@ -5,7 +5,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from pneumoscan.apps.web.wire import Reading, Want
+from pneumoscan.apps.workers.protocol import Reading, Want
 from pneumoscan.errors import FilmTooLargeError
 from pneumoscan.imaging import Film, read
 from pneumoscan.inference.bundle import Bundle

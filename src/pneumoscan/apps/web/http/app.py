@@ -11,15 +11,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pneumoscan import __version__
-from pneumoscan.apps.web import metrics, openapi
-from pneumoscan.apps.web.answers import JSON, json_bytes
-from pneumoscan.apps.web.batch import Batch
-from pneumoscan.apps.web.classify import Classify, Service
-from pneumoscan.apps.web.files import ICON, INDEX, PageFile, page_files
-from pneumoscan.apps.web.gates import NOTE, Gate
-from pneumoscan.apps.web.pool import FilmPool
-from pneumoscan.apps.web.problems import MEDIA_TYPE, Refused, refused
+from pneumoscan.apps.web.http import metrics
+from pneumoscan.apps.web.http.batch import Batch
+from pneumoscan.apps.web.http.classify import Classify, Service
+from pneumoscan.apps.web.http.gate import NOTE, Gate
+from pneumoscan.apps.web.http.openapi.document import document
+from pneumoscan.apps.web.http.page_files import ICON, INDEX, PageFile, page_files
+from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, refused
+from pneumoscan.apps.web.http.responses import JSON, json_bytes
 from pneumoscan.apps.web.settings import Settings
+from pneumoscan.apps.workers.pool import FilmPool
 
 __all__ = ["Settings", "make_app"]
 
@@ -60,7 +61,7 @@ class _Views:
 
     def __init__(self, service: Service, files: Mapping[str, PageFile]) -> None:
         self._service, self._files = service, files
-        self._openapi = json_bytes(openapi.document(__version__))
+        self._openapi = json_bytes(document(__version__))
 
     async def index(self, request: Request) -> Response:
         return self._page(request, INDEX)

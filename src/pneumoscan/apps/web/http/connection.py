@@ -23,7 +23,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pneumoscan.apps.web.problems import MEDIA_TYPE, Refused, refused
+from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from pneumoscan.apps.web.wire import Reading, Want
+from pneumoscan.apps.workers.protocol import Reading, Want
 from pneumoscan.errors import FilmCrashError, FilmTimeoutError
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from pneumoscan.apps.web.answers import JSON, NDJSON, PNG
-from pneumoscan.apps.web.asking import FILM_TYPES
-from pneumoscan.apps.web.problems import HTTP_CODES, MEDIA_TYPE, Refused, refused, refused_for
-from pneumoscan.apps.web.schemas import Table, schemas
+from pneumoscan.apps.web.http.openapi.schemas import Table, schemas
+from pneumoscan.apps.web.http.problems import HTTP_CODES, MEDIA_TYPE, Refused, refused, refused_for
+from pneumoscan.apps.web.http.query import FILM_TYPES
+from pneumoscan.apps.web.http.responses import JSON, NDJSON, PNG
 from pneumoscan.errors import (
     CodecMissingError,
     ConfigError,

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumoscan.apps.web import wire
-from pneumoscan.apps.web.wire import Reading, Want, WireError
+from pneumoscan.apps.workers import protocol
+from pneumoscan.apps.workers.protocol import ProtocolError, Reading, Want
 from pneumoscan.system import spawn_options
 
-COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.web.worker")
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.workers.worker")
 # What a worker may know of the service's surroundings; a token among them is none of its business.
 _INHERITED = (
     "PATH",
@@ -81,9 +81,9 @@ class WorkerProcess:
         Raises:
             PneumoscanError: What it says about the model.
             EOFError, OSError: It has gone.
-            WireError: It talks nonsense.
+            ProtocolError: It talks nonsense.
         """
-        wire.reading_from(*await self._frame(), number=0)
+        protocol.reading_from(*await self._frame(), number=0)
 
     async def give(self, film: bytes, threshold: float, want: Want) -> None:
         """Send it a film.
@@ -92,7 +92,7 @@ class WorkerProcess:
             OSError: It has gone.
         """
         self._number += 1
-        head = wire.question(self._number, film, threshold, want)
+        head = protocol.question(self._number, film, threshold, want)
         if len(film) <= _JOINED:
             # A copy costs less than waking the worker twice.
             await self._loop.sock_sendall(self._sock, head + film)
@@ -106,9 +106,9 @@ class WorkerProcess:
         Raises:
             PneumoscanError: As it was raised there.
             EOFError, OSError: It has gone.
-            WireError: It talks nonsense, and must be ended.
+            ProtocolError: It talks nonsense, and must be ended.
         """
-        return wire.reading_from(*await self._frame(), number=self._number)
+        return protocol.reading_from(*await self._frame(), number=self._number)
 
     def watch(self, then: Callable[[], None]) -> None:
         """Call `then` if it ends, or speaks unasked."""
@@ -150,13 +150,13 @@ class WorkerProcess:
 
     async def _frame(self) -> tuple[dict[str, Any], bytes]:
         data = bytearray()
-        await self._fill(data, wire.LENGTHS.size)
-        head, tail = wire.lengths(data[: wire.LENGTHS.size])
-        start = wire.LENGTHS.size + head
+        await self._fill(data, protocol.LENGTHS.size)
+        head, tail = protocol.lengths(data[: protocol.LENGTHS.size])
+        start = protocol.LENGTHS.size + head
         await self._fill(data, start + tail)
         if len(data) > start + tail:
-            raise WireError("said more than one thing")
-        return wire.head_of(data[wire.LENGTHS.size : start]), bytes(data[start:])
+            raise ProtocolError("said more than one thing")
+        return protocol.head_of(data[protocol.LENGTHS.size : start]), bytes(data[start:])
 
     async def _fill(self, data: bytearray, count: int) -> None:
         while len(data) < count:

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from pneumoscan.apps.web.answers import NDJSON, Send, begin, json_bytes
-from pneumoscan.apps.web.asking import Ask, ask_of, media_type_of
-from pneumoscan.apps.web.bodies import Receive, read_lines
-from pneumoscan.apps.web.classify import Service, read_film, row_of
-from pneumoscan.apps.web.gates import Note
-from pneumoscan.apps.web.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.http.bodies import Receive, read_lines
+from pneumoscan.apps.web.http.classify import Service, read_film, row_of
+from pneumoscan.apps.web.http.gate import Note
+from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.http.query import Ask, ask_of, media_type_of
+from pneumoscan.apps.web.http.responses import NDJSON, Send, begin, json_bytes
 from pneumoscan.errors import PneumoscanError, UsageError
 
 MAX_ID = 200

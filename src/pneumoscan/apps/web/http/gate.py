@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pneumoscan.apps.web.answers import Send, answer
-from pneumoscan.apps.web.bodies import ClientGoneError, Receive
-from pneumoscan.apps.web.problems import MEDIA_TYPE, Refused, internal, refused
+from pneumoscan.apps.web.http.bodies import ClientGoneError, Receive
+from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, internal, refused
+from pneumoscan.apps.web.http.responses import Send, answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from pneumoscan.apps.web.metrics import Metrics
+    from pneumoscan.apps.web.http.metrics import Metrics
     from pneumoscan.apps.web.settings import Settings
 
 MAX_HEADER_BYTES = 16 * 1024

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from pneumoscan.apps.web.bodies import BodyLimits, Receive, Share, pieces
-from pneumoscan.apps.web.problems import Refused, refused_for
+from pneumoscan.apps.web.http.bodies import BodyLimits, Receive, Share, pieces
+from pneumoscan.apps.web.http.problems import Refused, refused_for
 from pneumoscan.errors import UsageError
 
 FORM_FIELD = "film"

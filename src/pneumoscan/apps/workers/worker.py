@@ -1,8 +1,8 @@
 """A process that reads films for the service: one at a time, under limits, until its socket ends.
 
-    python -P -m pneumoscan.apps.web.worker SOCKET MODEL MEMORY_MB PARENT
+    python -P -m pneumoscan.apps.workers.worker SOCKET MODEL MEMORY_MB PARENT
 
-SOCKET is the number of an inherited socket (`wire`), MEMORY_MB what it may take on top of what the loaded model has, PARENT the
+SOCKET is the number of an inherited socket (`protocol`), MEMORY_MB what it may take on top of what the loaded model has, PARENT the
 process that started it. It is started by `process`, never by hand.
 
 The decoders are the part of the program that strangers' bytes reach first. So a worker has no way to leave anything
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.apps.web import wire
+from pneumoscan.apps.workers import protocol
 from pneumoscan.errors import EnvironmentProblemError, FilmCrashError, PneumoscanError
 from pneumoscan.system import confine, end_with_parent
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_OPEN_FILES = 32
 
-Read = Callable[[bytes, float, wire.Want], wire.Reading]
+Read = Callable[[bytes, float, protocol.Want], protocol.Reading]
 
 
 def main(arguments: list[str]) -> int:
@@ -41,13 +41,13 @@ def main(arguments: list[str]) -> int:
         read = _reader(Path(model))
         confine(memory=int(memory_mb) << 20, open_files=_MAX_OPEN_FILES)
     except PneumoscanError as problem:
-        sock.sendall(wire.refusal(0, problem))
+        sock.sendall(protocol.refusal(0, problem))
         return 1
     except Exception as problem:  # noqa: BLE001 - stderr is closed; whoever starts the service must learn of it
         told = EnvironmentProblemError(f"a worker cannot start: {type(problem).__name__}: {problem}")
-        sock.sendall(wire.refusal(0, told))
+        sock.sendall(protocol.refusal(0, told))
         return 1
-    sock.sendall(wire.answer(0, wire.Reading({})))
+    sock.sendall(protocol.answer(0, protocol.Reading({})))
     return serve(sock, read)
 
 
@@ -55,9 +55,9 @@ def serve(sock: socket.socket, read: Read) -> int:
     """Answer every question on the socket until it ends; returns the exit code.
 
     Raises:
-        OSError, WireError: The other end is no pool, or has gone in the middle.
+        OSError, ProtocolError: The other end is no pool, or has gone in the middle.
     """
-    while (asked := wire.receive(sock)) is not None:
+    while (asked := protocol.receive(sock)) is not None:
         head, film = asked
         sock.sendall(_answer(read, head, film))
         # No film stays in memory while the next one is waited for.
@@ -66,28 +66,28 @@ def serve(sock: socket.socket, read: Read) -> int:
 
 
 def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
-    from pneumoscan.apps.web.reading import too_large
+    from pneumoscan.apps.workers.reading import too_large
 
     number = head["number"]
     if film is None:
-        return wire.refusal(number, too_large())
+        return protocol.refusal(number, too_large())
     try:
-        want = wire.Want(heatmap=head["heatmap"], picture=head["picture"])
-        return wire.answer(number, read(film, head["threshold"], want))
+        want = protocol.Want(heatmap=head["heatmap"], picture=head["picture"])
+        return protocol.answer(number, read(film, head["threshold"], want))
     except PneumoscanError as problem:
-        return wire.refusal(number, problem)
+        return protocol.refusal(number, problem)
     except MemoryError:
-        return wire.refusal(number, too_large())
+        return protocol.refusal(number, too_large())
     except Exception as problem:  # noqa: BLE001 - a mistake of ours must cost no more than the film that shows it
         what = f"reading <bytes> failed in a way that was not foreseen ({type(problem).__name__})."
-        return wire.refusal(number, FilmCrashError(what, "Leave the film out, and report it if you may."))
+        return protocol.refusal(number, FilmCrashError(what, "Leave the film out, and report it if you may."))
 
 
 def _reader(model: Path) -> Read:
     """Load the model; the imports stand here, so that what they lack is told on the socket."""
     from functools import partial
 
-    from pneumoscan.apps.web.reading import read_film
+    from pneumoscan.apps.workers.reading import read_film
     from pneumoscan.inference.bundle import load_bundle
 
     bundle: Bundle = load_bundle(model, threads=1)

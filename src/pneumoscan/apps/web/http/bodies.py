@@ -7,7 +7,7 @@ from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
 
-from pneumoscan.apps.web.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
 from pneumoscan.errors import FilmTooLargeError
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

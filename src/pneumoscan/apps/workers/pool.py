@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.apps.web.jobs import Job, PoolFullError, PoolStoppedError, crashed, too_slow
-from pneumoscan.apps.web.process import COMMAND, WorkerProcess
-from pneumoscan.apps.web.wire import Reading, Want, WireError
+from pneumoscan.apps.workers.jobs import Job, PoolFullError, PoolStoppedError, crashed, too_slow
+from pneumoscan.apps.workers.process import COMMAND, WorkerProcess
+from pneumoscan.apps.workers.protocol import ProtocolError, Reading, Want
 from pneumoscan.errors import EnvironmentProblemError, PneumoscanError, UsageError
 from pneumoscan.system import allowed_cores
 
@@ -223,7 +223,7 @@ class FilmPool:
             async with asyncio.timeout(_START_SECONDS):
                 await worker.ready()
             begun = True
-        except (PneumoscanError, WireError, EOFError, OSError) as problem:  # TimeoutError is an OSError
+        except (PneumoscanError, ProtocolError, EOFError, OSError) as problem:  # TimeoutError is an OSError
             why = await _why(worker, problem)
         finally:
             self._starting -= 1
@@ -327,7 +327,7 @@ async def _why(worker: WorkerProcess | None, problem: Exception) -> PneumoscanEr
     if isinstance(problem, TimeoutError):
         how = f"was not ready after {_START_SECONDS:g} s"
     else:
-        how = "talked nonsense" if isinstance(problem, WireError) else await worker.last_word()
+        how = "talked nonsense" if isinstance(problem, ProtocolError) else await worker.last_word()
     return EnvironmentProblemError(
         f"a worker {how} before it had loaded the model.",
         "See if memory is short, or install pneumoscan again.",

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscan.apps.web import wire
-from pneumoscan.apps.web.process import _ENVIRONMENT, COMMAND
-from pneumoscan.apps.web.reading import read_film
-from pneumoscan.apps.web.wire import Reading, Want, WireError
+from pneumoscan.apps.workers import protocol
+from pneumoscan.apps.workers.process import _ENVIRONMENT, COMMAND
+from pneumoscan.apps.workers.protocol import ProtocolError, Reading, Want
+from pneumoscan.apps.workers.reading import read_film
 from pneumoscan.errors import (
     BundleError,
     CodecMissingError,
@@ -86,12 +86,12 @@ def started(model=BUNDLE, memory_mb=1024, parent=None):
 
 
 def said(sock, number):
-    head, tail = wire.receive(sock)
-    return wire.reading_from(head, tail, number)
+    head, tail = protocol.receive(sock)
+    return protocol.reading_from(head, tail, number)
 
 
 def ask(sock, number, film, threshold=0.5, want=PLAIN):
-    sock.sendall(wire.question(number, film, threshold, want))
+    sock.sendall(protocol.question(number, film, threshold, want))
     sock.sendall(film)
     return said(sock, number)
 
@@ -236,19 +236,19 @@ def test_it_ends_with_its_socket():
 
 def test_it_does_not_begin_for_a_parent_that_is_gone():
     with started(parent=1) as (process, sock):
-        assert wire.receive(sock) is None
+        assert protocol.receive(sock) is None
         assert process.wait(5) == 0
 
 
 def test_it_ends_with_its_parent(tmp_path):
     script = (
         "import subprocess, socket, os, sys, time\n"
-        "from pneumoscan.apps.web import wire\n"
+        "from pneumoscan.apps.workers import protocol\n"
         "a, b = socket.socketpair()\n"
         f"command = [*{list(COMMAND)!r}, str(b.fileno()), {str(BUNDLE)!r}, '1024', str(os.getpid())]\n"
         # The worker gets both ends, so that its socket does not end with the parent.
         "p = subprocess.Popen(command, pass_fds=(a.fileno(), b.fileno()))\n"
-        "wire.receive(a)\n"
+        "protocol.receive(a)\n"
         "print(p.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -285,10 +285,10 @@ def test_errors_come_back_as_what_they_were():
     for problem in (
         FilmDamagedError("what", "do"), CodecMissingError("a", "b"), FilmFormatError("é", ""), FilmUniformError("x"),
     ):  # fmt: skip
-        text = wire.refusal(4, problem)
-        head = wire.head_of(text[wire.LENGTHS.size :])
+        text = protocol.refusal(4, problem)
+        head = protocol.head_of(text[protocol.LENGTHS.size :])
         with pytest.raises(type(problem)) as back:
-            wire.reading_from(head, b"", 4)
+            protocol.reading_from(head, b"", 4)
         assert type(back.value) is type(problem)
         assert (back.value.message, back.value.remedy) == (problem.message, problem.remedy)
 
@@ -296,7 +296,7 @@ def test_errors_come_back_as_what_they_were():
 def test_every_error_has_a_way_back():
     from pneumoscan import errors
 
-    kinds = wire._kinds()
+    kinds = protocol._kinds()
     for thing in vars(errors).values():
         if isinstance(thing, type) and issubclass(thing, errors.PneumoscanError):
             assert kinds[thing.code] is thing
@@ -311,27 +311,27 @@ def test_every_error_has_a_way_back():
     ],
 )  # fmt: skip
 def test_nonsense_is_no_reading(head):
-    with pytest.raises(WireError):
-        wire.reading_from(head, b"", 1)
+    with pytest.raises(ProtocolError):
+        protocol.reading_from(head, b"", 1)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 60_000])
 def test_nonsense_is_no_head(text):
-    with pytest.raises(WireError):
-        wire.head_of(text)
+    with pytest.raises(ProtocolError):
+        protocol.head_of(text)
 
 
 @pytest.mark.parametrize(
     "prefix", [struct.pack(">II", 1 << 17, 0), struct.pack(">II", 2, 1 << 31), b"HTTP/1.1"]
 )
 def test_nonsense_is_no_prefix(prefix):
-    with pytest.raises(WireError):
-        wire.lengths(prefix)
+    with pytest.raises(ProtocolError):
+        protocol.lengths(prefix)
 
 
 def test_numbers_that_are_none_do_not_go_out():
     with pytest.raises(ValueError, match="JSON"):
-        wire.answer(1, Reading({"logit": float("nan")}))
+        protocol.answer(1, Reading({"logit": float("nan")}))
 
 
 def test_what_a_frame_says_comes_out_again():
@@ -343,18 +343,18 @@ def test_what_a_frame_says_comes_out_again():
             Reading({}, None, b"z"),
             Reading({}, b"", b""),
         ):
-            ours.sendall(wire.answer(3, reading))
-            assert wire.reading_from(*wire.receive(theirs), 3) == reading
+            ours.sendall(protocol.answer(3, reading))
+            assert protocol.reading_from(*protocol.receive(theirs), 3) == reading
         ours.close()
-        assert wire.receive(theirs) is None
-    assert json.loads(wire.question(1, b"film", 0.1, Want(heatmap=True))[8:])["threshold"] == 0.1
+        assert protocol.receive(theirs) is None
+    assert json.loads(protocol.question(1, b"film", 0.1, Want(heatmap=True))[8:])["threshold"] == 0.1
 
 
 def test_an_end_in_the_middle_is_told():
-    for data in (wire.answer(3, Reading({}, b"x" * 100))[:-1], wire.answer(3, Reading({}))[:12]):
+    for data in (protocol.answer(3, Reading({}, b"x" * 100))[:-1], protocol.answer(3, Reading({}))[:12]):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.sendall(data)
             ours.close()
-            with pytest.raises(WireError):
-                wire.receive(theirs)
+            with pytest.raises(ProtocolError):
+                protocol.receive(theirs)

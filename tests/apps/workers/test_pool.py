@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscan.apps.web.pool import FilmPool, Limits, PoolFullError, PoolStoppedError, Want
+from pneumoscan.apps.workers.pool import FilmPool, Limits, PoolFullError, PoolStoppedError, Want
 from pneumoscan.errors import (
     BundleError,
     EnvironmentProblemError,
@@ -35,7 +35,7 @@ from pneumoscan.inference.rows import predict_one
 # A worker in which some films do what only broken decoders do.
 TROUBLE = """
 import os, signal, sys, time
-from pneumoscan.apps.web import reading, worker
+from pneumoscan.apps.workers import reading, worker
 
 plain = reading.read_film
 
@@ -67,8 +67,8 @@ def read_film(bundle, film, threshold, want):
     return plain(bundle, open(FILM, "rb").read(), threshold, want)
 
 def reading_of_another():
-    from pneumoscan.apps.web import wire
-    return wire.answer(12345, wire.Reading({"status": "ok"}))
+    from pneumoscan.apps.workers import protocol
+    return protocol.answer(12345, protocol.Reading({"status": "ok"}))
 
 reading.read_film = read_film
 sys.exit(worker.main(sys.argv[1:]))
@@ -272,7 +272,7 @@ def test_a_worker_that_ends_while_it_has_no_film_is_replaced(tiny, command, film
 
 
 def test_a_film_that_no_worker_has_seen_goes_to_another(tiny, films, monkeypatch):
-    from pneumoscan.apps.web.process import WorkerProcess
+    from pneumoscan.apps.workers.process import WorkerProcess
 
     plain, broken = WorkerProcess.give, []
 
@@ -426,7 +426,7 @@ def test_workers_that_do_not_start_are_told(tiny, what):
 def test_a_model_that_goes_away_fails_reads_and_does_not_spin(tiny, films, tmp_path, monkeypatch):
     import shutil
 
-    from pneumoscan.apps.web import pool as module
+    from pneumoscan.apps.workers import pool as module
 
     model = tmp_path / "bundle"
     shutil.copytree(tiny, model)
@@ -512,7 +512,7 @@ def test_a_worker_learns_nothing_of_the_services_surroundings(tiny, command, mon
 def test_no_orphan_is_left_when_the_service_is_killed(tiny):
     script = (
         "import asyncio, os, pathlib, sys\n"
-        "from pneumoscan.apps.web.pool import FilmPool\n"
+        "from pneumoscan.apps.workers.pool import FilmPool\n"
         "async def main():\n"
         f"    pool = FilmPool(pathlib.Path({str(tiny)!r}), workers=2, waiting=1)\n"
         "    await pool.start()\n"
@@ -549,7 +549,7 @@ def test_a_threshold_that_is_none_is_refused(tiny):
 
 
 def test_the_service_itself_stays_light():
-    code = "import sys, pneumoscan.apps.web.pool; print(*sys.modules)"
+    code = "import sys, pneumoscan.apps.workers.pool; print(*sys.modules)"
     loaded = set(
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

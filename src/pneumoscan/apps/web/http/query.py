@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pneumoscan.apps.web.problems import Refused, refused, refused_for
-from pneumoscan.apps.web.wire import Want
+from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
+from pneumoscan.apps.workers.protocol import Want
 from pneumoscan.errors import ConfigError, UsageError
 
 FILM_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")

@@ -25,7 +25,7 @@ _MAX_TEXT = 2000
 _CHUNK = 1 << 16
 
 
-class WireError(Exception):
+class ProtocolError(Exception):
     """The other end has gone, or says what cannot be understood."""
 
 
@@ -73,11 +73,11 @@ def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
     """Return how long head and tail are.
 
     Raises:
-        WireError: Longer than any that is sent.
+        ProtocolError: Longer than any that is sent.
     """
     head, tail = LENGTHS.unpack(prefix)
     if head > MAX_HEAD or tail > MAX_TAIL:
-        raise WireError("answered with something else than a frame")
+        raise ProtocolError("answered with something else than a frame")
     return head, tail
 
 
@@ -85,14 +85,14 @@ def head_of(text: bytes | bytearray) -> dict[str, Any]:
     """Return a frame's head.
 
     Raises:
-        WireError: It is no JSON object.
+        ProtocolError: It is no JSON object.
     """
     try:
         head = json.loads(text)
     except (ValueError, RecursionError):
         head = None
     if not isinstance(head, dict):
-        raise WireError("answered with something else than a frame")
+        raise ProtocolError("answered with something else than a frame")
     return head
 
 
@@ -122,17 +122,17 @@ def reading_from(head: dict[str, Any], tail: bytes, number: int) -> Reading:
 
     Raises:
         PneumoscanError: The worker sent an error: the same class, with the same message and remedy.
-        WireError: It is no answer to the question of that number.
+        ProtocolError: It is no answer to the question of that number.
     """
     if head.get("number") != number:
-        raise WireError("answered another question")
+        raise ProtocolError("answered another question")
     if "code" in head:
         raise _error_from(head)
     sizes = [head.get("heatmap"), head.get("picture")]
     row = head.get("row")
     legal = all(size is None or (type(size) is int and size >= 0) for size in sizes)
     if not isinstance(row, dict) or not legal or sum(size or 0 for size in sizes) != len(tail):
-        raise WireError("answered with something else than a reading")
+        raise ProtocolError("answered with something else than a reading")
     cut = sizes[0] or 0
     return Reading(
         row,
@@ -147,7 +147,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], bytes | None] | None:
         Head and tail; the tail is None where it did not fit in memory and was thrown away. None at the end.
 
     Raises:
-        WireError: What comes is no frame, or ends in the middle of one.
+        ProtocolError: What comes is no frame, or ends in the middle of one.
     """
     prefix = _exactly(sock, LENGTHS.size)
     if not prefix:
@@ -168,7 +168,7 @@ def _exactly(sock: socket.socket, count: int) -> bytes:
         more = sock.recv(count - len(data), socket.MSG_WAITALL)
         data = data + more if more else b""
     if count > LENGTHS.size and not data:
-        raise WireError("ended in the middle of a frame")
+        raise ProtocolError("ended in the middle of a frame")
     return data
 
 
@@ -180,7 +180,7 @@ def _discard(sock: socket.socket, count: int) -> None:
 def _error_from(head: dict[str, Any]) -> PneumoscanError:
     kind = _kinds().get(str(head["code"]))
     if kind is None:
-        raise WireError("answered with an error that is not known")
+        raise ProtocolError("answered with an error that is not known")
     return kind(str(head.get("message", "")), str(head.get("remedy", "")))
 
 
