@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, precision_score
 
 from pneumoscan.errors import FilmDamagedError, NotWritableError, UsageError
 from pneumoscan.evaluation.page import most_wrong
+from pneumoscan.evaluation.published import PUBLISHED
 from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
 
 HOSTILE = "test/NORMAL/<img src=https://evil.example onerror=alert(1)>\"'&$title\udcff.jpeg"
@@ -147,10 +148,35 @@ def test_the_page_tells_figures_and_cautions(judged, tmp_path):
     metrics = write_evaluation(tmp_path, judged)
     told = "".join(Page((tmp_path / "report.html").read_text()).text)
     counts = metrics.confusion
-    assert f"it finds {counts.tp} of {counts.tp + counts.fn} films with pneumonia" in told
+    assert f"the model finds {counts.tp} of {counts.tp + counts.fn} films with pneumonia" in told
     assert told.index("Take <care>.") < told.index("Accuracy")
     assert f"{100 * metrics.accuracy:.1f}%" in told
     assert told.count("best F1") == 1
+
+
+@pytest.mark.usefixtures("quick_graphs")
+def test_published_results_stand_beside_the_official_test_split_only(judged, tmp_path):
+    def told(split, n, n_positive):
+        outcome = np.r_[np.ones(n_positive, dtype=np.int64), np.zeros(n - n_positive, dtype=np.int64)]
+        films = tuple(f"film{index}.jpeg" for index in range(n))
+        write_evaluation(
+            tmp_path,
+            replace(
+                judged,
+                split=split,
+                y_true=outcome,
+                y_prob=np.linspace(1, 0, n),
+                paths=films,
+                patient_ids=films,
+            ),
+        )
+        return "".join(Page((tmp_path / "report.html").read_text()).text)
+
+    page = told("test", 624, 390)
+    for one in PUBLISHED:
+        assert f"{one.model}{100 * one.accuracy:.1f}%" in page
+    assert PUBLISHED[0].model not in told("test", 623, 390)
+    assert PUBLISHED[0].model not in told("val", 624, 390)
 
 
 def test_a_second_evaluation_gives_the_same_bytes(judged, tmp_path):

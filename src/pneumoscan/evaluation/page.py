@@ -1,4 +1,4 @@
-"""The report as one HTML page that opens offline: no script, no font, no picture from anywhere else."""
+"""The report as one HTML page that opens offline: it loads no script, font or picture from elsewhere."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from pneumoscan.evaluation.markup import (
     table_row,
 )
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, confusion
+from pneumoscan.evaluation.published import published_section
 from pneumoscan.evaluation.site_section import answers_section, sites_section
 from pneumoscan.evaluation.stress_section import stress_section
 
@@ -35,14 +36,14 @@ def build_page(
     graphs: Mapping[str, bytes],
     cautions: Sequence[str],
 ) -> str:
-    """Return the page as HTML; whatever came from files or names is escaped.
+    """Return the page as HTML. Text from files and names is escaped.
 
     Args:
-        judged: The films and the facts.
-        metrics: Their figures.
+        judged: The films, their probabilities and the facts about them.
+        metrics: The figures of these films.
         rows: The 17 thresholds.
-        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`, `risk_coverage`; `sites` of several sites; `stress` if the films were judged in several views.
-        cautions: One sentence each.
+        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`, `risk_coverage`; `sites` where the films are of several sites; `stress` where they were evaluated in several views.
+        cautions: Sentences for the top of the report.
     """
     template = Template(files("pneumoscan.evaluation").joinpath("report.html").read_text("utf-8"))
     parts = {
@@ -56,16 +57,19 @@ def build_page(
         "threshold_rows": _threshold_rows(rows, metrics),
         "threshold_graph": graph(graphs, "threshold", "Precision, recall, F1 and accuracy by threshold."),
         "confusion": graph(graphs, "confusion", _about_calls(metrics)),
-        "roc": graph(graphs, "roc", "Sensitivity against 1 − specificity over all thresholds."),
-        "reliability": graph(graphs, "reliability", "Share of PNEUMONIA against the probability given."),
+        "roc": graph(graphs, "roc", "Sensitivity against 1 − specificity at all thresholds."),
+        "reliability": graph(
+            graphs, "reliability", "Observed share of PNEUMONIA against the predicted probability."
+        ),
         "intervals": _interval_rows(metrics),
+        "published": published_section(judged.split, metrics.n, metrics.n_positive),
         "operating_points": _operating_points(judged),
         "stress": answers_section(metrics, graphs)
         + sites_section(metrics, graphs)
         + stress_section(judged, metrics.stress, graphs),
         "wrong": _wrong_films(judged, metrics),
         "refused": _refused(judged),
-        "making": _making(judged, metrics),
+        "provenance": _provenance(judged, metrics),
     }
     text = template.substitute({key: safe(value) for key, value in parts.items()} | blocks)
     return text.encode("utf-8", "backslashreplace").decode()
@@ -78,15 +82,15 @@ def _summary(metrics: Metrics) -> str:
     ]
     if metrics.n_positive:
         said.append(
-            f"At threshold {metrics.threshold:.3g} it finds {counts.tp:,} of {count_films(metrics.n_positive)}"
+            f"At threshold {metrics.threshold:.3g} the model finds {counts.tp:,} of {count_films(metrics.n_positive)}"
         )
         said.append("with pneumonia" + ("" if counts.tn + counts.fp else "."))
     if counts.tn + counts.fp:
-        start = "and" if metrics.n_positive else f"At threshold {metrics.threshold:.3g} it"
+        start = "and" if metrics.n_positive else f"At threshold {metrics.threshold:.3g} the model"
         said.append(
-            f"{start} calls {counts.fp:,} of {count_films(counts.tn + counts.fp)} without it PNEUMONIA."
+            f"{start} labels {counts.fp:,} of {count_films(counts.tn + counts.fp)} without pneumonia as PNEUMONIA."
         )
-    said.append(f"The threshold: {metrics.threshold_source.rstrip('.')}.")
+    said.append(f"Source of the threshold: {metrics.threshold_source.rstrip('.')}.")
     return " ".join(said)
 
 
@@ -104,37 +108,37 @@ def _cards(metrics: Metrics) -> str:
             "Accuracy",
             percent(metrics.accuracy),
             between(metrics.accuracy_ci95, percent=True),
-            "films called rightly",
+            "films classified correctly",
         ),
         (
             "Sensitivity (recall)",
             percent(metrics.sensitivity),
             between(metrics.sensitivity_ci95, percent=True),
-            f"{counts.tp:,} of {counts.tp + counts.fn:,} with pneumonia found",
+            f"{counts.tp:,} of {counts.tp + counts.fn:,} films with pneumonia found",
         ),
         (
             "Specificity",
             percent(metrics.specificity),
             between(metrics.specificity_ci95, percent=True),
-            f"{counts.tn:,} of {counts.tn + counts.fp:,} normal films left alone",
+            f"{counts.tn:,} of {counts.tn + counts.fp:,} normal films labelled NORMAL",
         ),
         (
             "Area under ROC",
             score(metrics.roc_auc),
             between(metrics.roc_auc_ci95, percent=False),
-            "chance that a film with pneumonia ranks above one without",
+            "probability that a film with pneumonia ranks above a normal one",
         ),
         (
             "Best F1",
             score(metrics.best_f1.f1),
             f"at threshold {metrics.best_f1.threshold:.2f}",
-            f"chosen on these films; {metrics.f1:.3f} at the carried threshold",
+            f"chosen on these films; {metrics.f1:.3f} at the model's threshold",
         ),
         (
             "Calibration error",
             score(metrics.expected_calibration_error),
             f"Brier score {metrics.brier_score:.3f}",
-            "lower is better; 0 means what it says",
+            "lower is better; 0 is perfect calibration",
         ),
     )
     return "".join(
@@ -147,17 +151,17 @@ def _cards(metrics: Metrics) -> str:
 def _about_curve(metrics: Metrics) -> str:
     best = metrics.best_f1
     if metrics.average_precision is None:
-        return "Without a PNEUMONIA film there is no precision-recall curve."
+        return "There is no precision-recall curve without a film of PNEUMONIA."
     return (
-        f"Precision against recall, with the F-score at each of the 17 thresholds. The best is {best.f1:.3f} at "
-        f"{best.threshold:.2f} (precision {best.precision:.3f}, recall {best.recall:.3f}). Dashed: equal F-score. "
-        f"Calling every film PNEUMONIA would have precision {metrics.prevalence:.3f}."
+        f"Precision against recall, with the F1 score at each of the 17 thresholds. The highest F1 is {best.f1:.3f} at "
+        f"threshold {best.threshold:.2f} (precision {best.precision:.3f}, recall {best.recall:.3f}). Dashed lines have equal F1. "
+        f"A model that labels every film PNEUMONIA has precision {metrics.prevalence:.3f}."
     )
 
 
 def _about_calls(metrics: Metrics) -> str:
     counts = metrics.confusion
-    return f"{counts.fn:,} missed, {counts.fp:,} false alarms at threshold {metrics.threshold:.3g}."
+    return f"{counts.fn:,} films missed and {counts.fp:,} false alarms at threshold {metrics.threshold:.3g}."
 
 
 def _threshold_rows(rows: Sequence[ThresholdRow], metrics: Metrics) -> str:
@@ -167,7 +171,7 @@ def _threshold_rows(rows: Sequence[ThresholdRow], metrics: Metrics) -> str:
 def _threshold_row(row: ThresholdRow, best: bool, carried: float) -> str:
     mark = "best F1" if best else ""
     if abs(row.threshold - carried) < 5e-4:
-        mark = f"{mark}, carried" if mark else "carried"
+        mark = f"{mark}, the model's" if mark else "the model's"
     values = (row.precision, row.recall, row.f1, row.accuracy)
     cells = "".join(f"<td>{value:.3f}</td>" for value in values)
     opening = '<tr class="best">' if best else "<tr>"
@@ -223,14 +227,14 @@ def _operating_points(judged: JudgedSplit) -> str:
         )
         rows.append(table_row(name.replace("_", " "), cells))
     return (
-        "<section><h2>Operating points the model carries, and what they give here</h2><table><thead><tr>"
+        "<section><h2>Operating points of the model, evaluated on these films</h2><table><thead><tr>"
         "<th>name</th><th>threshold</th><th>sensitivity</th><th>specificity</th><th>chosen by</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></section>"
     )
 
 
 def most_wrong(judged: JudgedSplit, threshold: float, limit: int = SHOWN_WRONG) -> list[int]:
-    """Return the indices of films called wrongly, the surest first, and of either kind of error at least a third."""
+    """Return the indices of misclassified films, largest error first; each kind of error fills at least a third."""
     wrong = np.flatnonzero((judged.y_prob >= threshold) != (judged.y_true == 1))
     ranked = wrong[np.argsort(-np.abs(judged.y_prob[wrong] - judged.y_true[wrong]), kind="stable")]
     certain = [index for label in (0, 1) for index in ranked[judged.y_true[ranked] == label][: limit // 3]]
@@ -243,8 +247,12 @@ def _wrong_films(judged: JudgedSplit, metrics: Metrics) -> str:
     shown = most_wrong(judged, metrics.threshold)
     total = metrics.confusion.fp + metrics.confusion.fn
     if not shown:
-        return "<p>At this threshold every film was called rightly.</p>"
-    about = f"{total:,} called wrongly; {len(shown)} of those it was surest of." if total > len(shown) else ""
+        return "<p>Every film was classified correctly at this threshold.</p>"
+    about = (
+        f"{total:,} films were misclassified. These {len(shown)} have the largest errors."
+        if total > len(shown)
+        else ""
+    )
     films = "".join(_film(judged, index) for index in shown)
     return f'<p>{safe(about)}</p><div class="films">{films}</div>'
 
@@ -272,14 +280,14 @@ def _refused(judged: JudgedSplit) -> str:
         return ""
     rows = "".join(table_row(path, (code, message)) for path, code, message in judged.refused[:50])
     more = len(judged.refused) - 50
-    tail = f"<p>{more} more stand in refused.csv.</p>" if more > 0 else ""
+    tail = f"<p>{more} more are listed in refused.csv.</p>" if more > 0 else ""
     return (
-        f"<section><h2>Refused: {count_films(len(judged.refused))}</h2><table class='refused'><thead><tr><th>film</th>"
-        f"<th>code</th><th>why</th></tr></thead><tbody>{rows}</tbody></table>{tail}</section>"
+        f"<section><h2>Films that could not be read: {len(judged.refused):,}</h2><table class='refused'><thead><tr><th>film</th>"
+        f"<th>code</th><th>reason</th></tr></thead><tbody>{rows}</tbody></table>{tail}</section>"
     )
 
 
-def _making(judged: JudgedSplit, metrics: Metrics) -> str:
+def _provenance(judged: JudgedSplit, metrics: Metrics) -> str:
     boot = metrics.bootstrap
     facts = {
         "model": judged.model,
