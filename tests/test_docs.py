@@ -174,7 +174,7 @@ def test_every_metric_is_told() -> None:
 
 def test_every_error_code_is_told() -> None:
     told = "".join(read(f"docs/{name}.md") for name in ("data", "bundle", "cli"))
-    pages = dict(re.findall(r"^\| `([a-z_.]+)` \| (\d) \|", told, re.MULTILINE))
+    pages = dict(re.findall(r"^\| `([a-z_.]+)` \| (\d+) \|", told, re.MULTILINE))
     pending, seen = [errors.PneumoscanError], set()
     while pending:
         kind = pending.pop()

@@ -30,6 +30,9 @@
     │   │   └── SelfCheckError            5  model.self_check
     │   ├── CheckpointError               5  run.checkpoint
     │   └── TrainingDivergedError         5  run.diverged
+    ├── PacsError                         6  pacs
+    │   ├── PacsAnswerError               6  pacs.answer
+    │   └── PacsAwayError                75  pacs.away
     └── EnvironmentProblemError           6  environment
         ├── MissingDependencyError        6  environment.dependency
         │   └── CodecMissingError         6  environment.codec
@@ -241,6 +244,26 @@ class TrainingDivergedError(DamagedError):
     """The loss or a weight became infinite or NaN."""
 
     code = "run.diverged"
+
+
+class PacsError(PneumoscanError):
+    """The picture archive (PACS) does not do what it was asked."""
+
+    code = "pacs"
+    exit_code = 6
+
+
+class PacsAnswerError(PacsError):
+    """The PACS answers, but with a refusal or with something that cannot be understood."""
+
+    code = "pacs.answer"
+
+
+class PacsAwayError(PacsError):
+    """The PACS does not answer, is overloaded, or lets nobody in: worth another try later, whatever was asked."""
+
+    code = "pacs.away"
+    exit_code = 75
 
 
 class EnvironmentProblemError(PneumoscanError):

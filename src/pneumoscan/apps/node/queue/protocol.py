@@ -1,0 +1,121 @@
+"""What a queue can do, whichever database it lies in."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from pneumoscan.apps.node.queue.rows import Arrival, Job, State
+
+
+class LeaseLostError(Exception):
+    """Somebody else has claimed the row meanwhile; whatever was about to be written is theirs to write."""
+
+
+class Queue(Protocol):
+    """One table of jobs and one of marks. Every call is a transaction of its own, committed when it returns.
+
+    May be used from several threads at once.
+    """
+
+    def now(self) -> float:
+        """Return the database's clock, in seconds since 1970 (UTC)."""
+
+    def add(self, arrivals: Iterable[Arrival], mark: tuple[str, str] | None = None) -> int:
+        """Make a row in state `found` for each object that has none; return how many were new.
+
+        Args:
+            arrivals: What was found, in any order.
+            mark: Name and value of a mark that is set in the same transaction.
+        """
+
+    def receive(
+        self, arrival: Arrival, *, host: str, spool: str, pixels_sha256: str, code: str = ""
+    ) -> State | None:
+        """Make a row for an object whose file is here.
+
+        Args:
+            arrival: The object.
+            host: The node that holds the file.
+            spool: The file's name in its spool.
+            pixels_sha256: Of the pixel data.
+            code: Why it is refused; empty if it is not.
+
+        Returns:
+            The state of the new row: `fetched`, `refused`, or `conflict` where an object with that UID but other pixels is known.
+            None if the same object is known already; nothing is changed then.
+        """
+
+    def claim(self, host: str, seconds: float) -> Job | None:
+        """Take the row that was tried least and waits longest, for so many seconds; its attempts rise by one.
+
+        Rows whose only file is at another node are left to that node.
+        """
+
+    def extend(self, job: Job, seconds: float) -> None:
+        """Keep a claimed row for so many seconds from now.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+        """
+
+    def record(self, job: Job, **columns: Any) -> Job:
+        """Write columns of a claimed row, which stays claimed; return the row.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+        """
+
+    def advance(self, job: Job, state: State, **columns: Any) -> Job:
+        """Bring a claimed row to its next state, or to its end; its attempts begin anew, and an end frees it.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+        """
+
+    def give_back(self, job: Job, *, code: str, seconds: float, used: bool) -> None:
+        """Free a claimed row to be tried again in so many seconds; the attempt counts only if it was `used`.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+        """
+
+    def release(self, host: str) -> int:
+        """Free all rows that this node had claimed, for its process has ended; return how many."""
+
+    def retry(self, ids: Sequence[int] | None) -> int:
+        """Let parked rows begin again, those with these ids or all; return how many."""
+
+    def park(self, ids: Sequence[int], code: str) -> int:
+        """Park waiting rows that nobody works on; return how many."""
+
+    def counts(self) -> dict[State, int]:
+        """Return how many rows are in each state; their sum is all that was ever found."""
+
+    def codes(self) -> dict[tuple[State, str], int]:
+        """Return how many rows have each pair of state and code."""
+
+    def jobs(
+        self, states: Sequence[State] = (), *, limit: int | None = None, where: Mapping[str, Any] = ...
+    ) -> Iterator[Job]:
+        """Return rows in the order they were made, of these states or of all.
+
+        Args:
+            states: Empty for all.
+            limit: At most so many.
+            where: Columns and the values that they must have.
+        """
+
+    def mark(self, name: str) -> str:
+        """Return what was last kept under a name; empty if nothing was."""
+
+    def set_mark(self, name: str, value: str) -> None:
+        """Keep a value under a name."""
+
+    def integrity(self) -> str:
+        """Return `ok`, or what is wrong with the database's files as far as it can tell."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+Opened = AbstractContextManager[Queue]

@@ -1,0 +1,296 @@
+"""The queue in SQL that SQLite and PostgreSQL both understand; where they differ, `Database` says how.
+
+A lease or a pause that ends later than any that is given (`_LONGEST`) was given before the clock was set back, and counts
+as over.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from pneumoscan.apps.node.queue.protocol import LeaseLostError
+from pneumoscan.apps.node.queue.rows import COLUMNS, ENDS, WAITING, Arrival, Job, State
+
+_LONGEST = 3600
+_PAGE = 500
+_TIMES = {State.FETCHED: "fetched_at", State.STORED: "stored_at", **dict.fromkeys(ENDS, "done_at")}
+_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "pixels_sha256", "label", "operating_point", "warnings", "site", "model",
+                "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
+_ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",
+            "study_date", "accession_number", "device")  # fmt: skip
+_NUMBERS = ("lease_until", "fetched_at", "made_at", "stored_at", "done_at", "probability", "threshold")
+
+Rows = list[tuple[Any, ...]]
+
+
+def _listed(states: Sequence[State]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+def schema(identity: str, real: str) -> tuple[str, ...]:
+    """Return the statements that make the tables.
+
+    Args:
+        identity: The type of a column that counts the rows up.
+        real: The type of a floating-point number of 64 bits.
+    """
+    texts = "".join(f"{name} TEXT NOT NULL,\n" for name in _ARRIVAL)
+    empty = "".join(f"{name} TEXT NOT NULL DEFAULT '',\n" for name in _EMPTY_TEXTS)
+    numbers = "".join(f"{name} {real},\n" for name in _NUMBERS)
+    return (
+        f"CREATE TABLE IF NOT EXISTS job (id {identity},\n{texts}{empty}{numbers}"
+        f"state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, claims INTEGER NOT NULL DEFAULT 0,\n"
+        f"not_before {real} NOT NULL DEFAULT 0, found_at {real} NOT NULL,\n"
+        "UNIQUE (sop_instance_uid, reading, variant))",
+        f"CREATE INDEX IF NOT EXISTS job_waiting ON job (attempts, id) WHERE state IN ({_listed(WAITING)})",
+        "CREATE INDEX IF NOT EXISTS job_state ON job (state, code)",
+        "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    )
+
+
+class Execute(Protocol):
+    """Runs one statement with `?` for its values in a transaction, and returns its rows."""
+
+    def __call__(self, statement: str, values: Sequence[Any] = ()) -> Rows:
+        """Run it."""
+
+
+class Database(Protocol):
+    """Where the tables lie.
+
+    Attributes:
+        clock: SQL for the seconds since 1970 as a floating-point number.
+        skip_locked: What a SELECT that is to be updated ends with, so that claims do not wait for one another.
+    """
+
+    clock: str
+    skip_locked: str
+
+    def transaction(self) -> AbstractContextManager[Execute]:
+        """Begin a transaction; it is committed, to the disk, when the block ends without an exception."""
+
+    def integrity(self) -> str:
+        """Return `ok`, or what is wrong."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+class SqlQueue:
+    """The queue in a `Database`; see `protocol.Queue` for what each method does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._clock = database.clock
+
+    def now(self) -> float:
+        """See `Queue.now`."""
+        with self._database.transaction() as execute:
+            return float(execute(f"SELECT {self._clock}")[0][0])
+
+    def add(self, arrivals: Iterable[Arrival], mark: tuple[str, str] | None = None) -> int:
+        """See `Queue.add`."""
+        new = 0
+        with self._database.transaction() as execute:
+            for arrival in arrivals:
+                new += len(self._insert(execute, arrival, State.FOUND))
+            if mark is not None:
+                _set_mark(execute, *mark)
+        return new
+
+    def receive(
+        self, arrival: Arrival, *, host: str, spool: str, pixels_sha256: str, code: str = ""
+    ) -> State | None:
+        """See `Queue.receive`."""
+        held = {"host": host, "spool": spool, "pixels_sha256": pixels_sha256, "code": code}
+        state = State.REFUSED if code else State.FETCHED
+        with self._database.transaction() as execute:
+            if self._insert(execute, arrival, state, **held):
+                return state
+            known = execute(
+                "SELECT 1 FROM job WHERE sop_instance_uid = ? AND pixels_sha256 IN ('', ?)",
+                (arrival.sop_instance_uid, pixels_sha256),
+            )
+            if known:
+                return None
+            variant = {"variant": pixels_sha256, "code": "", "host": "", "spool": ""}
+            self._insert(execute, arrival, State.CONFLICT, **(held | variant))
+            return State.CONFLICT
+
+    def claim(self, host: str, seconds: float) -> Job | None:
+        """See `Queue.claim`."""
+        clock = self._clock
+        with self._database.transaction() as execute:
+            rows = execute(
+                f"UPDATE job SET attempts = attempts + 1, claims = claims + 1, lease_until = {clock} + ?, claimed_by = ? "
+                f"WHERE id = (SELECT id FROM job WHERE state IN ({_listed(WAITING)}) "
+                f"AND (lease_until IS NULL OR lease_until < {clock} OR lease_until > {clock} + {_LONGEST}) "
+                f"AND (not_before <= {clock} OR not_before > {clock} + {_LONGEST}) "
+                "AND (source <> 'c-store' OR host IN ('', ?)) "
+                f"ORDER BY attempts, id LIMIT 1 {self._database.skip_locked}) RETURNING {', '.join(COLUMNS)}",
+                (seconds, host, host),
+            )
+        return _job(rows[0]) if rows else None
+
+    def extend(self, job: Job, seconds: float) -> None:
+        """See `Queue.extend`."""
+        self._update(job, f"lease_until = {self._clock} + ?", (seconds,))
+
+    def record(self, job: Job, **columns: Any) -> Job:
+        """See `Queue.record`."""
+        return self._update(job, ", ".join(f"{name} = ?" for name in columns), tuple(columns.values()))
+
+    def advance(self, job: Job, state: State, **columns: Any) -> Job:
+        """See `Queue.advance`."""
+        ended = state in ENDS
+        columns = {"state": state, "code": "", "not_before": 0, "attempts": 0 if ended else 1} | columns
+        settings = [f"{name} = ?" for name in columns]
+        if state in _TIMES:
+            settings.append(f"{_TIMES[state]} = {self._clock}")
+        if ended:
+            settings.append("lease_until = NULL")
+        return self._update(job, ", ".join(settings), tuple(columns.values()))
+
+    def give_back(self, job: Job, *, code: str, seconds: float, used: bool) -> None:
+        """See `Queue.give_back`."""
+        self._update(
+            job,
+            f"lease_until = NULL, not_before = {self._clock} + ?, code = ?, attempts = attempts - ?",
+            (min(seconds, _LONGEST), code, 0 if used else 1),
+        )
+
+    def release(self, host: str) -> int:
+        """See `Queue.release`."""
+        with self._database.transaction() as execute:
+            freed = "UPDATE job SET lease_until = NULL WHERE claimed_by = ? AND lease_until IS NOT NULL"
+            return len(execute(f"{freed} RETURNING id", (host,)))
+
+    def retry(self, ids: Sequence[int] | None) -> int:
+        """See `Queue.retry`."""
+        chosen, values = ("", ()) if ids is None else _among(ids)
+        # Where it had come to is told by what is known of it.
+        stage = (
+            "CASE WHEN stored_at IS NOT NULL THEN 'stored' WHEN report_uid <> '' THEN 'made' "
+            "WHEN spool <> '' THEN 'fetched' ELSE 'found' END"
+        )
+        with self._database.transaction() as execute:
+            return len(
+                execute(
+                    f"UPDATE job SET state = {stage}, attempts = 0, not_before = 0, done_at = NULL, code = '' "
+                    f"WHERE state = 'parked'{chosen} RETURNING id",
+                    values,
+                )
+            )
+
+    def park(self, ids: Sequence[int], code: str) -> int:
+        """See `Queue.park`."""
+        chosen, values = _among(ids)
+        with self._database.transaction() as execute:
+            return len(
+                execute(
+                    f"UPDATE job SET state = 'parked', code = ?, done_at = {self._clock}, lease_until = NULL "
+                    f"WHERE state IN ({_listed(WAITING)}) AND (lease_until IS NULL OR lease_until < {self._clock})"
+                    f"{chosen} RETURNING id",
+                    (code, *values),
+                )
+            )
+
+    def counts(self) -> dict[State, int]:
+        """See `Queue.counts`."""
+        with self._database.transaction() as execute:
+            found: dict[str, int] = dict(execute("SELECT state, COUNT(*) FROM job GROUP BY state"))
+        return {state: found.get(state, 0) for state in State}
+
+    def codes(self) -> dict[tuple[State, str], int]:
+        """See `Queue.codes`."""
+        with self._database.transaction() as execute:
+            rows = execute("SELECT state, code, COUNT(*) FROM job GROUP BY state, code ORDER BY state, code")
+        return {(State(state), code): count for state, code, count in rows}
+
+    def jobs(
+        self,
+        states: Sequence[State] = (),
+        *,
+        limit: int | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> Iterator[Job]:
+        """See `Queue.jobs`; read page by page, so that no transaction stays open meanwhile."""
+        given = dict(where or {})
+        if not given.keys() <= set(COLUMNS):
+            raise ValueError(f"no such columns: {', '.join(sorted(given.keys() - set(COLUMNS)))}")
+        chosen = "".join(f" AND {name} = ?" for name in given)
+        if states:
+            chosen += f" AND state IN ({_listed(states)})"
+        last, left = 0, limit
+        while left is None or left > 0:
+            page = _PAGE if left is None else min(_PAGE, left)
+            with self._database.transaction() as execute:
+                rows = execute(
+                    f"SELECT {', '.join(COLUMNS)} FROM job WHERE id > ?{chosen} ORDER BY id LIMIT ?",
+                    (last, *given.values(), page),
+                )
+            yield from map(_job, rows)
+            if len(rows) < page:
+                return
+            last = int(rows[-1][0])
+            left = None if left is None else left - page
+
+    def mark(self, name: str) -> str:
+        """See `Queue.mark`."""
+        with self._database.transaction() as execute:
+            rows = execute("SELECT value FROM mark WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else ""
+
+    def set_mark(self, name: str, value: str) -> None:
+        """See `Queue.set_mark`."""
+        with self._database.transaction() as execute:
+            _set_mark(execute, name, value)
+
+    def integrity(self) -> str:
+        """See `Queue.integrity`."""
+        return self._database.integrity()
+
+    def close(self) -> None:
+        """See `Queue.close`."""
+        self._database.close()
+
+    def _insert(self, execute: Execute, arrival: Arrival, state: State, **held: str) -> Rows:
+        values = {name: getattr(arrival, name, "") for name in _ARRIVAL} | held | {"state": str(state)}
+        names = [*values, "found_at"] + ([_TIMES[state]] if state in _TIMES else [])
+        times = [self._clock] * (len(names) - len(values))
+        return execute(
+            f"INSERT INTO job ({', '.join(names)}) VALUES ({', '.join(['?'] * len(values) + times)}) "
+            "ON CONFLICT DO NOTHING RETURNING id",
+            tuple(values.values()),
+        )
+
+    def _update(self, job: Job, settings: str, values: Sequence[Any]) -> Job:
+        """Change a row whose claim is still the one that `job` tells of."""
+        with self._database.transaction() as execute:
+            rows = execute(
+                f"UPDATE job SET {settings} WHERE id = ? AND claims = ? AND lease_until IS NOT NULL "
+                f"RETURNING {', '.join(COLUMNS)}",
+                (*values, job.id, job.claims),
+            )
+        if not rows:
+            raise LeaseLostError
+        return _job(rows[0])
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    values = dict(zip(COLUMNS, row, strict=True))
+    return Job(**(values | {"state": State(values["state"])}))
+
+
+def _set_mark(execute: Execute, name: str, value: str) -> None:
+    execute(
+        "INSERT INTO mark (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
+
+
+def _among(ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """Return a condition for these rows, and its values; no row for an empty list."""
+    if not ids:
+        return " AND FALSE", ()
+    return f" AND id IN ({', '.join('?' * len(ids))})", tuple(ids)
