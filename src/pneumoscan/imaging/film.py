@@ -31,7 +31,7 @@ MIN_SIDE = 32
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024
 # A deflated DICOM data set: pixels of two bytes, and a header.
-_MAX_INFLATED = 2 * MAX_PIXELS + (8 << 20)
+MAX_INFLATED = 2 * MAX_PIXELS + (8 << 20)
 
 _DECODERS = {"JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile}
 # What sets an EXIF orientation upright (CIPA DC-008, 4.6.5, tag 274).
@@ -184,7 +184,7 @@ def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
 def _from_dicom(data: bytes, source: str, min_side: int) -> Film:
     from pneumoscan.imaging.dicom import open_film  # the other formats do without
 
-    found = open_film(data, source, max_inflated=_MAX_INFLATED)
+    found = open_film(data, source, max_inflated=MAX_INFLATED)
     layout = found.layout
     _check_size(layout.columns, layout.rows, source, min_side, samples=layout.samples)
     return _film(found.pixels(), source, "DICOM", layout.mode)

@@ -22,6 +22,9 @@ _RADIOGRAPHY = frozenset(("CR", "DX"))
 # A secondary capture may leave its modality out, or call it radiography (RG) or other (OT).
 _CAPTURED = _RADIOGRAPHY | {"RG", "OT", ""}
 
+# Manufacturer's Model Name in each result of ours; a PACS sends the pictures back as if they were films.
+OWN_DEVICE = "pneumoscan"
+
 _CLASS_NAMES = (
     ("1.2.840.10008.1.3.10", "a directory of a medium (DICOMDIR)"),
     (f"{_STORAGE}104.", "an encapsulated document"),
@@ -66,13 +69,15 @@ def admit(file: DicomFile) -> None:
     """Refuse what is no single frontal film of a chest, as far as the header says so.
 
     Raises:
-        FilmKindError: Another class or modality, or raw data meant for processing.
+        FilmKindError: Another class or modality, raw data meant for processing, or a result of pneumoscan.
         FilmNoPictureError: There are no pixel data.
         FilmAnimatedError: The number of frames is not one.
         FilmViewError: Lateral, oblique or decubitus.
         FilmBodyPartError: Another part of the body.
     """
     header, source = file.header, file.reader.source
+    if header.text(Tag.DEVICE_MODEL) == OWN_DEVICE.upper():
+        raise FilmKindError(f"{source} is a result of pneumoscan.", "Send the film that it was made of.")
     _admit_kind(sop_class(file), header.text(Tag.MODALITY), source)
     if Tag.PIXELS not in header.elements:
         raise FilmNoPictureError(f"{source} has no pixel data.", "Send the image itself.")

@@ -4,7 +4,7 @@ import math
 import re
 import struct
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Self
@@ -32,6 +32,7 @@ class Tag(IntEnum):
     MODALITY = 0x0008_0060
     CODE_VALUE = 0x0008_0100
     CODE_MEANING = 0x0008_0104
+    DEVICE_MODEL = 0x0008_1090
     ANATOMIC_REGION = 0x0008_2218
     BODY_PART = 0x0018_0015
     VIEW_POSITION = 0x0018_5101
@@ -175,14 +176,16 @@ class DataSet:
     elements: Mapping[int, Element]
 
     @classmethod
-    def read(cls, reader: Reader, at: int, end: int, encoding: Encoding) -> Self:
+    def read(
+        cls, reader: Reader, at: int, end: int, encoding: Encoding, wanted: Collection[int] = WANTED
+    ) -> Self:
         """Read one level until `end`, an item's end, or the pixel data, whose element is the last."""
         found: dict[int, Element] = {}
         while at < end:
             tag, element = reader.head(at, encoding)
             if tag == _ITEM_END:
                 break
-            if tag in WANTED:
+            if tag in wanted:
                 found[tag] = element
             if tag == Tag.PIXELS:
                 break
@@ -194,7 +197,7 @@ class DataSet:
         element = self.elements.get(tag)
         return element is not None and (element.undefined or element.end > element.start)
 
-    def raw(self, tag: Tag) -> bytes:
+    def raw(self, tag: int) -> bytes:
         """Return the bytes of a value; none if it is absent."""
         element = self.elements.get(tag)
         return self.reader.data[element.start : element.end] if element is not None else b""

@@ -1,10 +1,11 @@
 """From the bytes of a DICOM file to its header (PS3.10, section 7): transfer syntax, inflating, the data set."""
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pneumoscan.errors import FilmFormatError, FilmTooLargeError
-from pneumoscan.imaging.dicom.elements import DataSet, Encoding, Reader, Tag
+from pneumoscan.imaging.dicom.elements import WANTED, DataSet, Encoding, Reader, Tag
 
 _META_AT = 132
 _EXPLICIT = Encoding(implicit=False, little=True)
@@ -42,13 +43,16 @@ class DicomFile:
         return self.header.reader
 
 
-def open_file(data: bytes, source: str, *, max_inflated: int) -> DicomFile:
+def open_file(
+    data: bytes, source: str, *, max_inflated: int, wanted: Collection[int] = WANTED
+) -> DicomFile:
     """Look at a file that begins with 128 bytes and `DICM`.
 
     Args:
         data: All bytes of the file.
         source: What to call it in errors.
         max_inflated: How many bytes a deflated data set may become.
+        wanted: The elements to find in the data set.
 
     Raises:
         FilmFormatError: The transfer syntax is not read.
@@ -66,7 +70,7 @@ def open_file(data: bytes, source: str, *, max_inflated: int) -> DicomFile:
         raise reader.truncated()
     encoding = _encoding(reader.data, at, syntax)
     syntax = syntax or (IMPLICIT_LITTLE if encoding.implicit else EXPLICIT_LITTLE)
-    header = DataSet.read(reader, at, len(reader.data), encoding)
+    header = DataSet.read(reader, at, len(reader.data), encoding, wanted)
     if syntax not in _READ:
         raise FilmFormatError(
             f"{source} is a DICOM file in a transfer syntax that is not read.",
