@@ -103,6 +103,7 @@ def test_a_form_gets_the_same_row(live: Any, film: bytes) -> None:
         form(b"x", name="other"),
         form(b"x", extra=b'--xyz\r\nContent-Disposition: form-data; name="film"\r\n\r\ny\r\n'),
         form(b"x")[:-9],
+        b'--xyz\r\nContent-Disposition: form-data; name="film"\r\n\r\nx\r\n--xyz--\r\n',
         b"",
         b"no form at all",
         b"--xyz\r\n" + b"A: b\r\n" * 20 + b"\r\nx\r\n--xyz--\r\n",
@@ -117,8 +118,10 @@ def test_a_form_that_is_none_is_refused(live: Any, body: bytes) -> None:
     assert (answer.status, answer.json["code"]) == (400, "usage")
 
 
-def test_a_boundary_is_needed(live: Any) -> None:
-    answer = ask(live.port, "POST", "/v1/classify", b"x", {"Content-Type": "multipart/form-data"})
+@pytest.mark.parametrize("parameter", ["", '; boundary=""', "; boundary=" + 71 * "x", '; boundary="x\\"y"'])
+def test_a_legal_boundary_is_needed(live: Any, parameter: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data{parameter}"}
+    answer = ask(live.port, "POST", "/v1/classify", b"x", kind)
     assert (answer.status, answer.json["code"]) == (400, "usage")
 
 

@@ -1,10 +1,13 @@
 """What the service does to those who send too much, too slowly, too often, or from elsewhere."""
 
+import asyncio
 import base64
 import json
+import os
 import select
 import selectors
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from typing import Any
 import live_service as service
 import pytest
 
-from pneumoscan.apps.web.http import bodies, connection
+from pneumoscan.apps.web.http import bodies, connection, forms
 from pneumoscan.apps.web.settings import Settings, host_name
 
 MIB = 1 << 20
@@ -86,12 +89,32 @@ def test_a_body_without_a_length_is_counted(small: Any) -> None:
 
 
 def test_a_large_form_is_refused(small: Any) -> None:
-    head = b'--x\r\nContent-Disposition: form-data; name="film"\r\n\r\n'
+    head = b'--x\r\nContent-Disposition: form-data; name="film"; filename="a"\r\n\r\n'
     fields = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = ask(small.port, "POST", "/v1/classify", head + b"y" * (MIB + 1) + b"\r\n--x--", fields)
     assert (answer.status, answer.json["code"]) == (413, "film.too_large")
     answer = ask(small.port, "POST", "/v1/classify", head + b"\r\n-" * (MIB // 3 - 9) + b"\r\n--x--", fields)
     assert answer.status == 200
+
+
+def test_a_form_with_a_film_of_many_megabytes_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rolled(_: Any) -> None:
+        raise AssertionError("the film goes to disk")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rolled)
+    film = os.urandom(5 * MIB)
+    head = b'--x\r\nContent-Disposition: form-data; name="film"; filename="a"\r\n\r\n'
+    messages = iter(
+        {"type": "http.request", "body": piece, "more_body": piece[-5:] != b"--x--"}
+        for piece in (head, film[:MIB], film[MIB:], b"\r\n--x--")
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    with bodies.Budget(8 * MIB).share() as share:
+        assert asyncio.run(forms.read_form(receive, b"x", bodies.BodyLimits(6 * MIB), share)) == film
+        assert share.held > 5 * MIB
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pneumoscan.apps.web.http.bodies import Budget, ClientGoneError, Door, Receive, Share, read_body
-from pneumoscan.apps.web.http.forms import FORM_OVERHEAD, bad_form, read_form
+from pneumoscan.apps.web.http.forms import FORM_OVERHEAD, read_form
 from pneumoscan.apps.web.http.gate import NOTE, Note, State
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
 from pneumoscan.apps.web.http.query import FILM_TYPES, Ask, ask_of, check_length, media_type_of
@@ -104,7 +104,7 @@ class Classify:
             try:
                 ask = ask_of(scope, await self._service.model(), png=True)
                 if form:
-                    film = await read_form(receive, _boundary(parameters), limits, share)
+                    film = await read_form(receive, parameters.get(b"boundary", b""), limits, share)
                 else:
                     film = await read_body(receive, limits, share)
             finally:
@@ -176,13 +176,6 @@ async def _tell(send: Send, reading: Reading, ask: Ask, share: Share) -> None:
         await answer(send, 200, PNG, reading.heatmap, (("pneumoscan-row", row),), share)
     else:
         await answer(send, 200, JSON, json_bytes(row_of(reading, ask)), (), share)
-
-
-def _boundary(parameters: dict[bytes, bytes]) -> bytes:
-    boundary = parameters.get(b"boundary", b"")
-    if not 0 < len(boundary) <= 70:
-        raise bad_form("The form has no legal boundary.")
-    return boundary
 
 
 async def while_there(receive: Receive, work: Any) -> Any:
