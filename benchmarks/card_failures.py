@@ -20,11 +20,11 @@ from pneumoscan.errors import FilmError
 from pneumoscan.evaluation.stress import readable_name
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE, abstention_of
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import FULL_SCALE, evidence_of, grey_of, overlay
 from pneumoscan.inference.rows import label_of, model_name, outputs_of_film
 from pneumoscan.inference.spec import MAP_OUTPUT
-from pneumoscan.inference.trust import NOT_A_CHEST_FILM, UNSURE, doubt
 
 Pixels = npt.NDArray[np.uint8]
 SET_SEED = 2026
@@ -105,7 +105,7 @@ def answer(bundle: Bundle, pixels: Pixels) -> tuple[str, float]:
     outputs, threshold = outputs_of_film(bundle, film), bundle.spec.threshold()
     probability = float(outputs.probability[0])
     distance = None if outputs.distance is None else float(outputs.distance[0])
-    label = doubt(bundle.spec, probability, distance, threshold).label
+    label = abstention_of(bundle.spec, probability, distance, threshold).label
     return label or label_of(bundle, probability, threshold), probability
 
 

@@ -16,7 +16,7 @@ CHANCE = 0.5
 """The share of films in which a square covered at random would matter more than another one."""
 
 
-def doubt(records: Records) -> list[str]:
+def limits_of_use(records: Records) -> list[str]:
     spec = records.bundle.spec
     band, guard = spec.thresholds[spec.default_operating_point].get("unsure_band"), spec.guard
     lines = ["## When it says that it does not know", ""]

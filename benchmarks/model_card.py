@@ -42,7 +42,7 @@ def card(records: Records) -> str:
         figures.seeds(records),
         figures.calibration(records),
         figures.stress(records),
-        trust.doubt(records),
+        trust.limits_of_use(records),
         trust.heatmaps(records),
         trust.failures(records),
         [text.ETHICS],

@@ -1,14 +1,14 @@
-"""Films, folders and marks that every room's tests share; nothing here needs a download."""
+"""Films, folders and marks that the tests of every package share; nothing here needs a download."""
 
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import drawn_films
 import numpy as np
 import numpy.typing as npt
 import pytest
+import synthetic_films
 
 # Started in the background, a shell makes us ignore Ctrl-C, and so would every command that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -20,13 +20,13 @@ DrawFilm = Callable[..., npt.NDArray[np.uint8]]
 @pytest.fixture
 def draw_film() -> DrawFilm:
     """Return the function that draws a chest-like uint8 film (height, width)."""
-    return drawn_films.draw_film
+    return synthetic_films.draw_film
 
 
 @pytest.fixture
 def film_folder(tmp_path: Path) -> Path:
     """A small Kaggle-like folder: train 12 patients a class, val 2, test 6; some with two films."""
-    return drawn_films.write_film_folder(tmp_path / "films")
+    return synthetic_films.write_film_folder(tmp_path / "films")
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from made_records import point, some_records
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from synthetic_records import point, some_records
 
 from pneumoscan.adapt import adapt
-from pneumoscan.adapt.figures import Answers, Figure, area, differences, figures_of, resample, score_interval
+from pneumoscan.adapt.figures import (
+    Figure,
+    Predictions,
+    area,
+    differences,
+    figures_of,
+    resample,
+    score_interval,
+)
 from pneumoscan.adapt.fit import cross_validate, deal, fit_probability, log_losses, sigmoid, smoothed_cuts
 from pneumoscan.adapt.graph import with_temperature
-from pneumoscan.adapt.verdict import judge_fit
+from pneumoscan.adapt.verdict import verdict_on
 from pneumoscan.errors import (
     BundleError,
     ConfigError,
@@ -29,6 +37,7 @@ from pneumoscan.errors import (
     NotWritableError,
     UsageError,
 )
+from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.calibration import reliability
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.inference.bundle import (
@@ -40,7 +49,6 @@ from pneumoscan.inference.bundle import (
     write_records,
 )
 from pneumoscan.inference.heatmap import evidence_of
-from pneumoscan.judge import judge
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -15.0, 0.3
 POINTS = {"best_f1": 0.4, "balanced": 0.5, "sensitivity_98": 0.25, "of_the_ward": 0.6}
@@ -251,7 +259,7 @@ def test_figures_are_those_of_scikit_learn():
     prob = sigmoid(logits)
     called = prob >= 0.4
     weights = resample(y_true, patients)
-    found = figures_of(y_true, patients, Answers(called.astype(float), prob[None]), weights)
+    found = figures_of(y_true, patients, Predictions(called.astype(float), prob[None]), weights)
     assert found["accuracy"].value == pytest.approx(accuracy_score(y_true, called))
     assert found["sensitivity"].value == pytest.approx(recall_score(y_true, called))
     assert found["specificity"].value == pytest.approx(recall_score(1 - y_true, ~called))
@@ -267,7 +275,7 @@ def test_figures_are_those_of_scikit_learn():
 def test_intervals_have_a_width_where_no_film_is_called_wrongly():
     logits, y_true, patients = simulated(gap=30)
     weights = resample(y_true, patients)
-    right = Answers((logits > 0).astype(float), sigmoid(logits)[None])
+    right = Predictions((logits > 0).astype(float), sigmoid(logits)[None])
     found = figures_of(y_true, patients, right, weights)
     # 15 patients of each class: Wilson's lower bound of 15 in 15 is 0.796.
     assert found["sensitivity"].ci95 == (pytest.approx(0.796, abs=0.001), 1.0)
@@ -333,7 +341,7 @@ def some_gain(low=-0.05, high=0.05, loss=(-0.1, 0.1)):
 )
 def test_the_rules_of_the_verdict(auc, before, after, gain, point, advice):
     figure = Figure(auc[0], (auc[1], 1.0))
-    verdict = judge_fit(figure, some_figures(*before), some_figures(*after), gain, point)
+    verdict = verdict_on(figure, some_figures(*before), some_figures(*after), gain, point)
     assert verdict.advice == advice
     assert verdict.is_usable == advice.startswith("use")
     assert f"{auc[1]:.3f}" in verdict.reasons[0]
@@ -381,8 +389,8 @@ def test_a_shift_is_repaired(model, shifted, tmp_path):
     assert found.gain["log_loss"].high < 0
     # On films of other patients, by the way that everybody takes.
     others = write_films(tmp_path / "others", shift=5.0, seed=7, split="test", films=80)
-    before = judge(model, others, split="test", out=tmp_path / "before")
-    after = judge(tmp_path / "new", others, split="test", out=tmp_path / "after")
+    before = evaluate(model, others, split="test", out=tmp_path / "before")
+    after = evaluate(tmp_path / "new", others, split="test", out=tmp_path / "after")
     assert before.balanced_accuracy < 0.6
     assert after.balanced_accuracy > 0.9
     assert after.brier_score < 0.1 < before.brier_score
@@ -437,7 +445,7 @@ def test_films_of_the_adaptation_are_known_afterwards(model, shifted, tmp_path):
     adapt(model, shifted, out=tmp_path / "new")
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in shifted.rglob("*.png")}
     assert load_bundle(tmp_path / "new").training_films() == hashes | {"ab" * 32}
-    cautions = judge(tmp_path / "new", shifted, split="train", out=tmp_path / "out").cautions
+    cautions = evaluate(tmp_path / "new", shifted, split="train", out=tmp_path / "out").cautions
     assert any("60 of these 60 films were used to make this model" in caution for caution in cautions)
 
 

@@ -33,7 +33,7 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_rooms_import_only_rooms_below_them() -> None:
+def test_packages_import_only_packages_below_them() -> None:
     command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout
@@ -50,7 +50,7 @@ def test_rooms_import_only_rooms_below_them() -> None:
         "pneumoscan.evaluation.metrics",
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
-        "pneumoscan.judge",
+        "pneumoscan.evaluate",
         "pneumoscan.apps.web.http.app",
         "pneumoscan.apps.web.serving",
         "pneumoscan.apps.workers.worker",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from drawn_films import write_film_folder
+from synthetic_films import write_film_folder
 
 import pneumoscan
 from pneumoscan import system

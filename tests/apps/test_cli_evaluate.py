@@ -1,4 +1,4 @@
-"""Which model `pneumoscan evaluate` judges where none is named."""
+"""Which model `pneumoscan evaluate` takes where none is named."""
 
 import pytest
 from click.testing import CliRunner
@@ -8,43 +8,44 @@ from pneumoscan.errors import BundleError
 from pneumoscan.inference import pretrained
 
 
-class JudgedError(Exception):
-    """Carries the model that was about to be judged."""
+class EvaluatedError(Exception):
+    """Carries the model that was about to be evaluated."""
 
 
 @pytest.fixture
-def judged(monkeypatch, tmp_path):
-    """Return the function that runs the command and gives the model that it would judge."""
-    from pneumoscan import judge
+def evaluated(monkeypatch, tmp_path):
+    """Return the function that runs the command and gives the model that it would evaluate."""
+
+    from pneumoscan import evaluate
 
     def instead(model, *_arguments, **_options):
-        raise JudgedError(model)
+        raise EvaluatedError(model)
 
-    monkeypatch.setattr(judge, "judge", instead)
+    monkeypatch.setattr(evaluate, "evaluate", instead)
     monkeypatch.delenv("PNEUMOSCAN_MODEL", raising=False)
 
     def run(*words):
         done = CliRunner().invoke(
             app, ["evaluate", *words, "--data", "films", "--out", str(tmp_path / "out")]
         )
-        if isinstance(done.exception, JudgedError):
+        if isinstance(done.exception, EvaluatedError):
             return str(done.exception.args[0])
         raise done.exception
 
     return run
 
 
-def test_the_model_is_named_by_word_environment_or_package_in_this_order(judged, monkeypatch, tmp_path):
+def test_the_model_is_named_by_word_environment_or_package_in_this_order(evaluated, monkeypatch, tmp_path):
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "model.json").write_text("{}")
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
-    assert judged() == str(tmp_path / "shipped")
+    assert evaluated() == str(tmp_path / "shipped")
     monkeypatch.setenv("PNEUMOSCAN_MODEL", "mine")
-    assert judged() == "mine"
-    assert judged("run") == "run"
+    assert evaluated() == "mine"
+    assert evaluated("run") == "run"
 
 
-def test_without_any_model_it_says_what_to_name(judged, monkeypatch, tmp_path):
+def test_without_any_model_it_says_what_to_name(evaluated, monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
     with pytest.raises(BundleError, match="brings no model"):
-        judged()
+        evaluated()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscan.data import audit as audit_room
+from pneumoscan.data import audit as audit_package
 from pneumoscan.data.audit import inspect, summary_lines, write_inspection
 from pneumoscan.data.audit.duplicates import MIN_CORRELATION, unit_detail
 from pneumoscan.data.audit.pictures import diverging
@@ -317,7 +317,7 @@ def test_the_room_opens_without_scikit_learn() -> None:
         "import sys, pneumoscan.data.audit; assert not {'sklearn', 'matplotlib', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert audit_room.__all__ == ["Audit", "inspect", "summary_lines", "write_inspection"]
+    assert audit_package.__all__ == ["Audit", "inspect", "summary_lines", "write_inspection"]
 
 
 @pytest.mark.slow

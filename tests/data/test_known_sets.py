@@ -7,8 +7,8 @@ from pathlib import Path
 import dicom_films
 import numpy as np
 import pytest
-from drawn_films import draw_film
 from PIL import Image
+from synthetic_films import draw_film
 
 from pneumoscan.data import load_manifest, load_sites, open_cache
 from pneumoscan.errors import LayoutError, UsageError

@@ -157,10 +157,10 @@ def test_a_set_holds_its_traps(tmp_path: Path) -> None:
 def test_the_words_that_name_a_film_synthetic_are_the_same_in_both_classes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import pneumoscan.data.phantom.film as room
+    import pneumoscan.data.phantom.film as drawing
 
     written = [draw_film(4, 0, label=label, size=(200, 220)).astype(int) for label in (0, 1)]
-    monkeypatch.setattr(room, "_write_note", lambda *_: None)
+    monkeypatch.setattr(drawing, "_write_note", lambda *_: None)
     bare = [draw_film(4, 0, label=label, size=(200, 220)).astype(int) for label in (0, 1)]
     places = [np.abs(a - b) > 40 for a, b in zip(written, bare, strict=True)]
     assert places[0].sum() > 100

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_films import draw_film
 from PIL import Image
+from synthetic_films import draw_film
 
 from pneumoscan.data import FilmRecord, Manifest, combine, hold_out, load_manifest, load_sites, open_cache
 from pneumoscan.data.layouts import absolute, as_words, called

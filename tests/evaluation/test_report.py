@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, precision_score
 from pneumoscan.errors import FilmDamagedError, NotWritableError, UsageError
 from pneumoscan.evaluation.page import most_wrong
 from pneumoscan.evaluation.published import PUBLISHED
-from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
+from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
 
 HOSTILE = "test/NORMAL/<img src=https://evil.example onerror=alert(1)>\"'&$title\udcff.jpeg"
 
@@ -51,12 +51,12 @@ def quick_graphs(monkeypatch):
 
 
 @pytest.fixture
-def judged(make_outcome, draw_film):
+def evaluated(make_outcome, draw_film):
     y_true, y_prob = make_outcome(60, gap=0.8)
     worst = int(np.argmax(y_prob * (y_true == 0)))
     paths = [f"test/film{index}.jpeg" for index in range(60)]
     paths[worst] = HOSTILE
-    return JudgedSplit(
+    return EvaluatedSplit(
         model="tiny <model>",
         split="test",
         y_true=y_true,
@@ -79,8 +79,8 @@ def rows_of(path):
         return list(csv.reader(file))
 
 
-def test_the_folder_holds_what_the_design_names(judged, tmp_path):
-    metrics = write_evaluation(tmp_path / "out", judged)
+def test_the_folder_holds_what_the_design_names(evaluated, tmp_path):
+    metrics = write_evaluation(tmp_path / "out", evaluated)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
         "metrics.json", "thresholds.csv", "predictions.csv", "refused.csv", "report.html",
@@ -94,24 +94,24 @@ def test_the_folder_holds_what_the_design_names(judged, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_the_tables_are_the_arrays(judged, tmp_path):
-    write_evaluation(tmp_path, judged)
+def test_the_tables_are_the_arrays(evaluated, tmp_path):
+    write_evaluation(tmp_path, evaluated)
     header, *rows = rows_of(tmp_path / "predictions.csv")
     assert header[:4] == ["path", "patient_id", "y_true", "y_prob"]
-    assert [float(row[3]) for row in rows] == judged.y_prob.tolist()
-    assert [int(row[2]) for row in rows] == judged.y_true.tolist()
+    assert [float(row[3]) for row in rows] == evaluated.y_prob.tolist()
+    assert [int(row[2]) for row in rows] == evaluated.y_true.tolist()
     header, *rows = rows_of(tmp_path / "thresholds.csv")
     assert header == ["threshold", "precision", "recall", "f1", "accuracy"]
     assert [row[0] for row in rows] == [f"{percent / 100:.2f}" for percent in range(10, 91, 5)]
     for row in rows:
-        called = judged.y_prob >= float(row[0])
-        assert float(row[1]) == pytest.approx(precision_score(judged.y_true, called))
-        assert float(row[3]) == pytest.approx(f1_score(judged.y_true, called))
+        called = evaluated.y_prob >= float(row[0])
+        assert float(row[1]) == pytest.approx(precision_score(evaluated.y_true, called))
+        assert float(row[3]) == pytest.approx(f1_score(evaluated.y_true, called))
     assert rows_of(tmp_path / "refused.csv")[1][0] == "test/<bad>.jpeg"
 
 
-def test_the_page_parses_and_asks_for_nothing_from_elsewhere(judged, tmp_path):
-    write_evaluation(tmp_path, judged)
+def test_the_page_parses_and_asks_for_nothing_from_elsewhere(evaluated, tmp_path):
+    write_evaluation(tmp_path, evaluated)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     names = [tag for tag, _ in page.tags]
     assert not {"script", "link", "iframe", "object", "base", "a"} & set(names)
@@ -127,8 +127,8 @@ def test_the_page_parses_and_asks_for_nothing_from_elsewhere(judged, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_names_from_files_are_text_and_nothing_else(judged, tmp_path):
-    write_evaluation(tmp_path, judged)
+def test_names_from_files_are_text_and_nothing_else(evaluated, tmp_path):
+    write_evaluation(tmp_path, evaluated)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert not any("onerror" in values for _, values in page.tags)
@@ -144,8 +144,8 @@ def test_names_from_files_are_text_and_nothing_else(judged, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_the_page_tells_figures_and_cautions(judged, tmp_path):
-    metrics = write_evaluation(tmp_path, judged)
+def test_the_page_tells_figures_and_cautions(evaluated, tmp_path):
+    metrics = write_evaluation(tmp_path, evaluated)
     told = "".join(Page((tmp_path / "report.html").read_text()).text)
     counts = metrics.confusion
     assert f"the model finds {counts.tp} of {counts.tp + counts.fn} films with pneumonia" in told
@@ -155,14 +155,14 @@ def test_the_page_tells_figures_and_cautions(judged, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_published_results_stand_beside_the_official_test_split_only(judged, tmp_path):
+def test_published_results_stand_beside_the_official_test_split_only(evaluated, tmp_path):
     def told(split, n, n_positive):
         outcome = np.r_[np.ones(n_positive, dtype=np.int64), np.zeros(n - n_positive, dtype=np.int64)]
         films = tuple(f"film{index}.jpeg" for index in range(n))
         write_evaluation(
             tmp_path,
             replace(
-                judged,
+                evaluated,
                 split=split,
                 y_true=outcome,
                 y_prob=np.linspace(1, 0, n),
@@ -179,23 +179,23 @@ def test_published_results_stand_beside_the_official_test_split_only(judged, tmp
     assert PUBLISHED[0].model not in told("val", 624, 390)
 
 
-def test_a_second_evaluation_gives_the_same_bytes(judged, tmp_path):
-    write_evaluation(tmp_path / "a", judged)
-    write_evaluation(tmp_path / "b", judged)
+def test_a_second_evaluation_gives_the_same_bytes(evaluated, tmp_path):
+    write_evaluation(tmp_path / "a", evaluated)
+    write_evaluation(tmp_path / "b", evaluated)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_a_list_of_refused_films_does_not_outlive_them(judged, tmp_path):
-    write_evaluation(tmp_path, judged)
-    write_evaluation(tmp_path, replace(judged, refused=()))
+def test_a_list_of_refused_films_does_not_outlive_them(evaluated, tmp_path):
+    write_evaluation(tmp_path, evaluated)
+    write_evaluation(tmp_path, replace(evaluated, refused=()))
     assert not (tmp_path / "refused.csv").exists()
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_film_of_one_class_still_gets_its_report(label, tmp_path):
-    one = JudgedSplit(
+    one = EvaluatedSplit(
         "m", "val", np.array([label]), np.array([0.7]), ("x.png",), ("p",), 0.5, "fixed", n_bootstrap=10
     )
     metrics = write_evaluation(tmp_path, one)
@@ -205,32 +205,32 @@ def test_one_film_of_one_class_still_gets_its_report(label, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_a_film_that_is_gone_gets_a_placeholder(judged, tmp_path):
+def test_a_film_that_is_gone_gets_a_placeholder(evaluated, tmp_path):
     def gone(index):
         raise FilmDamagedError("gone")
 
-    write_evaluation(tmp_path, replace(judged, thumbnail=gone))
+    write_evaluation(tmp_path, replace(evaluated, thumbnail=gone))
     assert "can no longer be read" in (tmp_path / "report.html").read_text()
 
 
-def test_most_wrong_shows_both_kinds_the_surest_first(judged):
+def test_most_wrong_shows_both_kinds_the_surest_first(evaluated):
     y_true = np.array([0] * 20 + [1] * 5)
     y_prob = np.r_[np.linspace(0.9, 0.99, 20), 0.3, 0.4, 0.35, 0.1, 0.9]
     shown = most_wrong(
-        replace(judged, y_true=y_true, y_prob=y_prob, paths=("x",) * 25, patient_ids=("p",) * 25), 0.5
+        replace(evaluated, y_true=y_true, y_prob=y_prob, paths=("x",) * 25, patient_ids=("p",) * 25), 0.5
     )
     assert len(shown) == 12
     assert shown[:8] == [19, 18, 17, 16, 15, 14, 13, 12]
     assert shown[8:] == [23, 20, 22, 21]
 
 
-def test_lengths_that_differ_are_refused(judged):
+def test_lengths_that_differ_are_refused(evaluated):
     with pytest.raises(UsageError, match="60 labels"):
-        replace(judged, paths=("x",))
+        replace(evaluated, paths=("x",))
 
 
-def test_a_file_where_the_folder_should_be_is_a_typed_error(judged, tmp_path):
+def test_a_file_where_the_folder_should_be_is_a_typed_error(evaluated, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(NotWritableError):
-        write_evaluation(tmp_path / "out", judged)
+        write_evaluation(tmp_path / "out", evaluated)
     assert (tmp_path / "out").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""The stress table: each view judged like the plain films, and told in files, figure and page."""
+"""The stress table: each view evaluated like the plain films, and told in files, figure and page."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumoscan.errors import FilmDamagedError, UsageError
 from pneumoscan.evaluation.metrics import evaluate_predictions
-from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
+from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
 from pneumoscan.evaluation.stress import (
     FIGURES,
     StressTable,
@@ -181,9 +181,9 @@ def quick_graphs(monkeypatch):
 
 
 @pytest.fixture
-def judged(outcome, views, patients, draw_film):
+def evaluated(outcome, views, patients, draw_film):
     y_true, y_prob = outcome
-    return JudgedSplit(
+    return EvaluatedSplit(
         model="tiny",
         split="test",
         y_true=y_true,
@@ -199,8 +199,8 @@ def judged(outcome, views, patients, draw_film):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_the_table_is_written_and_told(judged, tmp_path):
-    metrics = write_evaluation(tmp_path, judged)
+def test_the_table_is_written_and_told(evaluated, tmp_path):
+    metrics = write_evaluation(tmp_path, evaluated)
     table = metrics.stress
     with (tmp_path / "stress.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -219,40 +219,40 @@ def test_the_table_is_written_and_told(judged, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_without_views_there_is_nothing_of_it(judged, tmp_path):
-    write_evaluation(tmp_path, judged)
+def test_without_views_there_is_nothing_of_it(evaluated, tmp_path):
+    write_evaluation(tmp_path, evaluated)
     (tmp_path / "stress.svg").write_text("old")
     (tmp_path / "stress.png").write_text("old")
-    metrics = write_evaluation(tmp_path, replace(judged, views={}))
+    metrics = write_evaluation(tmp_path, replace(evaluated, views={}))
     assert metrics.stress is None
     assert "stress" not in json.loads((tmp_path / "metrics.json").read_text())
     assert not list(tmp_path.glob("stress*"))
     assert "seen differently" not in (tmp_path / "report.html").read_text()
 
 
-def test_the_graph_is_written(judged, tmp_path):
-    write_evaluation(tmp_path, judged)
+def test_the_graph_is_written(evaluated, tmp_path):
+    write_evaluation(tmp_path, evaluated)
     assert (tmp_path / "stress.svg").read_bytes().startswith(b"<?xml")
     assert (tmp_path / "stress.png").stat().st_size > 10_000
 
 
 @pytest.mark.usefixtures("quick_graphs")
-def test_a_film_that_is_gone_leaves_its_strip_out(judged, tmp_path):
+def test_a_film_that_is_gone_leaves_its_strip_out(evaluated, tmp_path):
     def gone(index):
         raise FilmDamagedError("gone")
 
     for thumbnail in (gone, None):
-        write_evaluation(tmp_path, replace(judged, thumbnail=thumbnail))
+        write_evaluation(tmp_path, replace(evaluated, thumbnail=thumbnail))
         page = (tmp_path / "report.html").read_text()
         assert "The same films seen differently" in page
         assert 'class="views"' not in page
 
 
-def test_the_film_shown_is_called_rightly_and_changes_most(judged):
+def test_the_film_shown_is_called_rightly_and_changes_most(evaluated):
     y_true, y_prob = np.array([1, 1, 0]), np.array([0.2, 0.8, 0.1])
     views = {"flipped": np.array([0.9, 0.3, 0.1]), "blurred": np.array([0.9, 0.7, 0.2])}
     small = replace(
-        judged, y_true=y_true, y_prob=y_prob, views=views, paths=("x",) * 3, patient_ids=("p",) * 3
+        evaluated, y_true=y_true, y_prob=y_prob, views=views, paths=("x",) * 3, patient_ids=("p",) * 3
     )
     assert example(small) == (1, 1)
 

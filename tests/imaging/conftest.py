@@ -2,21 +2,21 @@
 
 from types import ModuleType
 
-import bad_films as making_bad_films
+import bad_films as bad_films_module
 import dicom_films
 import pytest
 
 
 @pytest.fixture(scope="session")
-def making() -> ModuleType:
+def film_bytes() -> ModuleType:
     """The module `bad_films.py`: chunks, segments and whole films made by hand."""
-    return making_bad_films
+    return bad_films_module
 
 
 @pytest.fixture(scope="session")
-def bad_films(making):
+def bad_films(film_bytes):
     """Name → (bytes, class of the error), more than forty of them."""
-    return making.bad_films()
+    return film_bytes.bad_films()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pneumoscan import errors
-from pneumoscan.imaging import film as door
+from pneumoscan.imaging import film as reader
 from pneumoscan.imaging import read
 
 
@@ -54,8 +54,8 @@ def test_a_lying_name_changes_nothing(bad_films, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_film_cut_at_any_length_is_truncated(making, kind):
-    good = making.encoded(kind)
+def test_a_film_cut_at_any_length_is_truncated(film_bytes, kind):
+    good = film_bytes.encoded(kind)
     lengths = [*range(1, 700, 3), *range(700, len(good), 97), *range(len(good) - 30, len(good))]
     wrong = {n: given for n in lengths if (given := outcome(good[:n])) is not errors.FilmTruncatedError}
     assert not wrong
@@ -63,16 +63,16 @@ def test_a_film_cut_at_any_length_is_truncated(making, kind):
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_blocks": 4}, {"optimize": True}])
-def test_other_codings_of_jpeg_are_read_whole_and_refused_cut(making, options):
-    good = making.encoded("JPEG", **options)
+def test_other_codings_of_jpeg_are_read_whole_and_refused_cut(film_bytes, options):
+    good = film_bytes.encoded("JPEG", **options)
     assert outcome(good) is None
     for part in (0.3, 0.6, 0.9):
         assert outcome(good[: int(part * len(good))]) is errors.FilmTruncatedError
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_random_damage_gives_a_film_or_a_typed_refusal(making, kind):
-    good = making.encoded(kind)
+def test_random_damage_gives_a_film_or_a_typed_refusal(film_bytes, kind):
+    good = film_bytes.encoded(kind)
     rng = np.random.default_rng(11)
     for _ in range(400):
         damaged = np.frombuffer(good, np.uint8).copy()
@@ -80,10 +80,10 @@ def test_random_damage_gives_a_film_or_a_typed_refusal(making, kind):
         outcome(damaged.tobytes())  # Anything but a FilmError, warnings included, fails the test.
 
 
-def test_every_bit_of_a_png_is_under_a_checksum(making):
-    good = making.encoded("PNG")
+def test_every_bit_of_a_png_is_under_a_checksum(film_bytes):
+    good = film_bytes.encoded("PNG")
     for at in range(8, len(good), 101):
-        assert outcome(making.patched(good, at, bytes([good[at] ^ 16]))) is not None, at
+        assert outcome(film_bytes.patched(good, at, bytes([good[at] ^ 16]))) is not None, at
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_pillow_images_with_values_that_no_film_has_are_refused():
     assert outcome(closed) is errors.FilmDamagedError
 
 
-def test_what_the_file_system_refuses_is_typed(making, tmp_path):
+def test_what_the_file_system_refuses_is_typed(film_bytes, tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    (tmp_path / "file.png").write_bytes(making.encoded("PNG"))
+    (tmp_path / "file.png").write_bytes(film_bytes.encoded("PNG"))
     expected = {
         "missing.png": errors.FilmNotFoundError,
         "dangling.png": errors.FilmNotFoundError,
@@ -160,29 +160,29 @@ def test_what_the_file_system_refuses_is_typed(making, tmp_path):
     assert outcome("") is errors.FilmUnreadableError
 
 
-def test_a_film_without_permission_is_refused(making, tmp_path):
+def test_a_film_without_permission_is_refused(film_bytes, tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
     path = tmp_path / "film.png"
-    path.write_bytes(making.encoded("PNG"))
+    path.write_bytes(film_bytes.encoded("PNG"))
     path.chmod(0)
     assert outcome(path) is errors.FilmUnreadableError
 
 
-def test_a_file_that_fails_while_it_is_read_is_refused(making, tmp_path, monkeypatch):
+def test_a_file_that_fails_while_it_is_read_is_refused(film_bytes, tmp_path, monkeypatch):
     path = tmp_path / "film.png"
-    path.write_bytes(making.encoded("PNG"))
+    path.write_bytes(film_bytes.encoded("PNG"))
 
     def fail(*_args, **_options):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(door.os, "read", fail)
+    monkeypatch.setattr(reader.os, "read", fail)
     with pytest.raises(errors.FilmUnreadableError, match="Input/output error"):
         read(path)
 
 
 def test_a_huge_file_is_refused_by_its_length(tmp_path, monkeypatch):
-    monkeypatch.setattr(door, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(reader, "MAX_BYTES", 1 << 20)
     path = tmp_path / "film.png"
     with path.open("wb") as file:
         file.truncate((1 << 20) + 1)
@@ -210,9 +210,9 @@ def test_a_message_is_one_printable_line_whatever_the_name(tmp_path):
     assert caught.value.message.isprintable()
 
 
-def test_a_film_with_a_strange_name_is_read_and_keeps_it(making, tmp_path):
+def test_a_film_with_a_strange_name_is_read_and_keeps_it(film_bytes, tmp_path):
     path = tmp_path / "a\nb ü.png"
-    path.write_bytes(making.encoded("PNG"))
+    path.write_bytes(film_bytes.encoded("PNG"))
     assert stat.S_ISREG(path.stat().st_mode)
     assert read(path).source == str(path)
 
@@ -251,23 +251,23 @@ def test_bombs_are_refused_in_bounded_memory(bad_films, tmp_path, name, mebibyte
     assert int(used) < mebibytes
 
 
-def test_text_bombs_are_left_behind_unread(making):
-    image = making.picture()
-    swollen = b"Comment\0\0" + making.zlib.compress(bytes(200_000_000), 9)
-    data = making.png(
-        making.header(100, 120),
-        making.chunk(b"zTXt", swollen),
-        making.chunk(b"iCCP", swollen),
-        making.pixels_chunk(image),
-        making.chunk(b"IEND"),
+def test_text_bombs_are_left_behind_unread(film_bytes):
+    image = film_bytes.picture()
+    swollen = b"Comment\0\0" + film_bytes.zlib.compress(bytes(200_000_000), 9)
+    data = film_bytes.png(
+        film_bytes.header(100, 120),
+        film_bytes.chunk(b"zTXt", swollen),
+        film_bytes.chunk(b"iCCP", swollen),
+        film_bytes.pixels_chunk(image),
+        film_bytes.chunk(b"IEND"),
     )
     began = time.thread_time()
     assert np.array_equal(read(data).pixels, image)
     assert time.thread_time() - began < 0.5
 
 
-def test_threads_read_the_same_and_leave_the_warning_filters_alone(making, bad_films):
-    good = {kind: making.encoded(kind) for kind in ("JPEG", "PNG")}
+def test_threads_read_the_same_and_leave_the_warning_filters_alone(film_bytes, bad_films):
+    good = {kind: film_bytes.encoded(kind) for kind in ("JPEG", "PNG")}
     expected = {kind: read(data).pixels for kind, data in good.items()}
     quick = [bad for name, bad in bad_films.items() if not name.startswith("bomb")]
     filters = list(warnings.filters)
@@ -290,14 +290,14 @@ def test_threads_read_the_same_and_leave_the_warning_filters_alone(making, bad_f
     assert warnings.filters == filters
 
 
-def test_limits_of_the_host_program_do_not_matter(making, monkeypatch):
+def test_limits_of_the_host_program_do_not_matter(film_bytes, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert outcome(making.encoded("JPEG")) is None
-    assert outcome(making.encoded("PNG")) is None
+    assert outcome(film_bytes.encoded("JPEG")) is None
+    assert outcome(film_bytes.encoded("PNG")) is None
 
 
-def test_a_progressive_film_has_not_endless_scans(making):
-    good = making.encoded("JPEG", progressive=True)
+def test_a_progressive_film_has_not_endless_scans(film_bytes):
+    good = film_bytes.encoded("JPEG", progressive=True)
     last = good.rindex(b"\xff\xda")
     scans = good.count(b"\xff\xda")
     assert 1 < scans < 20

@@ -331,7 +331,7 @@ def test_of_luma_and_chroma_the_luma_is_taken(dicom, colours):
     assert np.array_equal(read(dicom.written(half)).pixels, colours[:, :, 0])
 
 
-def test_jpeg_colours_are_what_the_header_says(dicom, making, colours):
+def test_jpeg_colours_are_what_the_header_says(dicom, film_bytes, colours):
     smooth = np.asarray(Image.fromarray(colours).resize((140, 120), Image.Resampling.BICUBIC))
     frame = dicom.jpeg(smooth, subsampling=0, quality=95)
     film = read(
@@ -341,9 +341,9 @@ def test_jpeg_colours_are_what_the_header_says(dicom, making, colours):
     # Red, green and blue as they are, and no marker that says so.
     file = BytesIO()
     Image.fromarray(smooth).save(file, "JPEG", quality=95, keep_rgb=True, subsampling=0)
-    bare = making.without(file.getvalue(), 0xEE)
-    assert bare[making._frame_at(bare) + 10 :: 3][:3] == b"RGB"
-    at = making._frame_at(bare) + 10
+    bare = film_bytes.without(file.getvalue(), 0xEE)
+    assert bare[film_bytes._frame_at(bare) + 10 :: 3][:3] == b"RGB"
+    at = film_bytes._frame_at(bare) + 10
     bare = bytearray(bare)
     bare[at], bare[at + 3], bare[at + 6] = 1, 2, 3
     scan = bare.index(b"\xff\xda") + 5

@@ -29,9 +29,9 @@ def tiff(orientation, order="<", kind=3, entries=1):
     return magic + struct.pack(f"{order}IH", 8, entries) + entry * min(entries, 1) + bytes(4)
 
 
-def test_a_grey_film_keeps_its_bytes(making):
-    pixels = making.picture()
-    film = read(making.encoded("PNG"))
+def test_a_grey_film_keeps_its_bytes(film_bytes):
+    pixels = film_bytes.picture()
+    film = read(film_bytes.encoded("PNG"))
     assert np.array_equal(film.pixels, pixels)
     assert (film.height, film.width, film.format, film.mode, film.source) == (120, 100, "PNG", "L", "<bytes>")
     assert film.image.dtype == np.float32
@@ -40,16 +40,16 @@ def test_a_grey_film_keeps_its_bytes(making):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("name", ["film.png", "film.jpeg", "film.txt", "film", "film.dcm"])
-def test_the_content_counts_and_not_the_name(making, tmp_path, kind, name):
+def test_the_content_counts_and_not_the_name(film_bytes, tmp_path, kind, name):
     path = tmp_path / name
-    path.write_bytes(making.encoded(kind))
+    path.write_bytes(film_bytes.encoded(kind))
     assert read(path).format == kind
     assert np.array_equal(read(path).pixels, np.asarray(Image.open(path)))
 
 
-def test_path_text_bytes_image_and_array_give_the_same_pixels(making, tmp_path):
+def test_path_text_bytes_image_and_array_give_the_same_pixels(film_bytes, tmp_path):
     path = tmp_path / "film.jpg"
-    path.write_bytes(making.encoded("JPEG"))
+    path.write_bytes(film_bytes.encoded("JPEG"))
     data = path.read_bytes()
     decoded = Image.open(path)
     sources = [path, str(path), data, bytearray(data), memoryview(data), decoded, np.asarray(decoded)]
@@ -60,14 +60,14 @@ def test_path_text_bytes_image_and_array_give_the_same_pixels(making, tmp_path):
     assert read(data, name="ward 3").source == "ward 3"
 
 
-def test_the_given_image_and_array_are_not_changed(making):
-    pixels = making.picture()
+def test_the_given_image_and_array_are_not_changed(film_bytes):
+    pixels = film_bytes.picture()
     image = Image.fromarray(pixels).convert("RGBA")
     film = read(pixels)
     read(image)
     assert image.mode == "RGBA"
     film.pixels[:] = 0
-    assert np.array_equal(pixels, making.picture())
+    assert np.array_equal(pixels, film_bytes.picture())
 
 
 def luma(rgb):
@@ -80,86 +80,86 @@ def colours():
     return np.random.default_rng(2).integers(0, 256, (60, 70, 3), np.uint8)
 
 
-def test_colour_becomes_luma(making, colours):
-    film = read(making.encoded("PNG", Image.fromarray(colours)))
+def test_colour_becomes_luma(film_bytes, colours):
+    film = read(film_bytes.encoded("PNG", Image.fromarray(colours)))
     assert film.mode == "RGB"
     assert np.abs(film.pixels - luma(colours)).max() <= 1
     assert np.array_equal(read(colours).pixels, film.pixels)
 
 
-def test_palettes_become_the_luma_of_their_colours(making, colours):
+def test_palettes_become_the_luma_of_their_colours(film_bytes, colours):
     image = Image.fromarray(colours).quantize(32)
-    film = read(making.encoded("PNG", image))
+    film = read(film_bytes.encoded("PNG", image))
     assert film.mode == "P"
     assert np.abs(film.pixels - luma(np.asarray(image.convert("RGB")))).max() <= 1
 
 
-def test_what_is_transparent_is_black(making, colours):
+def test_what_is_transparent_is_black(film_bytes, colours):
     alpha = np.random.default_rng(3).integers(0, 256, (60, 70, 1), np.uint8)
     rgba = np.concatenate([colours, alpha], axis=2)
     expected = luma(colours) * alpha[:, :, 0] / 255
-    for source in (making.encoded("PNG", Image.fromarray(rgba)), rgba):
+    for source in (film_bytes.encoded("PNG", Image.fromarray(rgba)), rgba):
         assert np.abs(read(source).pixels - expected).max() <= 1.5
     grey_alpha = Image.fromarray(rgba).convert("LA")
-    assert np.abs(read(making.encoded("PNG", grey_alpha)).pixels - expected).max() <= 1.5
+    assert np.abs(read(film_bytes.encoded("PNG", grey_alpha)).pixels - expected).max() <= 1.5
 
 
-def test_a_transparent_grey_level_or_palette_colour_is_black(making):
-    pixels = making.picture()
-    film = read(making.encoded("PNG", Image.fromarray(pixels), transparency=int(pixels[0, 0])))
+def test_a_transparent_grey_level_or_palette_colour_is_black(film_bytes):
+    pixels = film_bytes.picture()
+    film = read(film_bytes.encoded("PNG", Image.fromarray(pixels), transparency=int(pixels[0, 0])))
     assert np.array_equal(film.pixels, np.where(pixels == pixels[0, 0], 0, pixels))
     palette = Image.fromarray(pixels).quantize(16)
-    clear = read(making.encoded("PNG", palette, transparency=3))
+    clear = read(film_bytes.encoded("PNG", palette, transparency=3))
     indices = np.asarray(palette)
     assert clear.pixels[indices == 3].max() == 0
     assert np.array_equal(clear.pixels[indices != 3], read(palette).pixels[indices != 3])
 
 
-def test_sixteen_bits_become_eight_by_the_full_scale(making):
+def test_sixteen_bits_become_eight_by_the_full_scale(film_bytes):
     deep = np.arange(0, 65536, 4, dtype=np.uint16).reshape(128, 128)
     deep[0, 0], deep[0, 1] = 30_000, 65_535
-    film = read(making.encoded("PNG", Image.fromarray(deep)))
+    film = read(film_bytes.encoded("PNG", Image.fromarray(deep)))
     assert (film.pixels[0, 0], film.pixels[0, 1]) == (116, 255)
     assert np.array_equal(film.pixels, deep // 257)
     assert np.array_equal(read(deep).pixels, film.pixels)
     assert np.array_equal(read(Image.fromarray(deep.astype(np.int32))).pixels, film.pixels)
 
 
-def test_sixteen_bit_colour_is_read_to_within_a_level(making):
+def test_sixteen_bit_colour_is_read_to_within_a_level(film_bytes):
     deep = np.random.default_rng(1).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
     rows = np.concatenate(
         [np.zeros((64, 1), np.uint8), deep.astype(">u2").view(np.uint8).reshape(64, -1)], axis=1
     )
-    data = making.png(
-        making.header(64, 64, depth=16, colour=2),
-        making.chunk(b"IDAT", making.zlib.compress(rows.tobytes())),
-        making.chunk(b"IEND"),
+    data = film_bytes.png(
+        film_bytes.header(64, 64, depth=16, colour=2),
+        film_bytes.chunk(b"IDAT", film_bytes.zlib.compress(rows.tobytes())),
+        film_bytes.chunk(b"IEND"),
     )
     assert np.abs(read(data).pixels - luma(deep) / 257).max() <= 1.5
 
 
 @pytest.mark.parametrize(("depth", "white"), [(1, 1), (2, 3), (4, 15)])
-def test_few_bits_become_the_full_scale(making, depth, white):
+def test_few_bits_become_the_full_scale(film_bytes, depth, white):
     levels = np.random.default_rng(0).integers(0, white + 1, (40, 40)).astype(np.uint8)
     bits = np.unpackbits(levels[:, :, None], axis=2)[:, :, 8 - depth :].reshape(40, -1)
     rows = np.pad(np.packbits(bits, axis=1), ((0, 0), (1, 0)))
-    data = making.png(
-        making.header(40, 40, depth=depth),
-        making.chunk(b"IDAT", making.zlib.compress(rows.tobytes())),
-        making.chunk(b"IEND"),
+    data = film_bytes.png(
+        film_bytes.header(40, 40, depth=depth),
+        film_bytes.chunk(b"IDAT", film_bytes.zlib.compress(rows.tobytes())),
+        film_bytes.chunk(b"IEND"),
     )
     assert np.array_equal(read(data).pixels, levels * (255 // white))
 
 
-def test_cmyk_jpegs_are_not_read_as_negatives(making):
-    pixels = making.picture()
-    film = read(making.encoded("JPEG", Image.fromarray(pixels).convert("CMYK"), quality=95))
+def test_cmyk_jpegs_are_not_read_as_negatives(film_bytes):
+    pixels = film_bytes.picture()
+    film = read(film_bytes.encoded("JPEG", Image.fromarray(pixels).convert("CMYK"), quality=95))
     assert film.mode == "CMYK"
     assert np.abs(film.pixels.astype(int) - pixels).mean() < 3
 
 
-def test_float_and_bool_arrays_are_brought_to_the_full_scale(making):
-    pixels = making.picture()
+def test_float_and_bool_arrays_are_brought_to_the_full_scale(film_bytes):
+    pixels = film_bytes.picture()
     for dtype in (np.float32, np.float64):
         assert np.array_equal(read(pixels.astype(dtype) / dtype(255)).pixels, pixels)
     assert np.array_equal(read(pixels > 100).pixels, np.where(pixels > 100, 255, 0))
@@ -170,29 +170,32 @@ def test_float_and_bool_arrays_are_brought_to_the_full_scale(making):
 
 @pytest.mark.parametrize("orientation", sorted(UPRIGHT))
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_every_orientation_is_set_upright(making, orientation, order):
-    raw = making.picture()
+def test_every_orientation_is_set_upright(film_bytes, orientation, order):
+    raw = film_bytes.picture()
     upright = UPRIGHT[orientation](raw)
     block = tiff(orientation, order)
-    data = making.png(
-        making.header(100, 120), making.chunk(b"eXIf", block), making.pixels_chunk(raw), making.chunk(b"IEND")
+    data = film_bytes.png(
+        film_bytes.header(100, 120),
+        film_bytes.chunk(b"eXIf", block),
+        film_bytes.pixels_chunk(raw),
+        film_bytes.chunk(b"IEND"),
     )
     assert np.array_equal(read(data).pixels, upright)
-    film = read(making.encoded("JPEG", Image.fromarray(raw), quality=95, exif=b"Exif\0\0" + block))
+    film = read(film_bytes.encoded("JPEG", Image.fromarray(raw), quality=95, exif=b"Exif\0\0" + block))
     assert film.pixels.shape == upright.shape
     assert np.abs(film.pixels.astype(int) - upright).mean() < 2
     assert np.array_equal(read(Image.open(BytesIO(data))).pixels, upright)
 
 
-def test_orientation_is_the_one_that_pillow_writes_and_sees(making):
+def test_orientation_is_the_one_that_pillow_writes_and_sees(film_bytes):
     exif = Image.Exif()
     exif[0x010E], exif[0x0112], exif[0x0131] = "thorax", 6, "scanner"
     for kind in ("JPEG", "PNG"):
-        assert read(making.encoded(kind, exif=exif)).pixels.shape == (100, 120)
+        assert read(film_bytes.encoded(kind, exif=exif)).pixels.shape == (100, 120)
 
 
-def test_colour_films_are_set_upright_too(making, colours):
-    data = making.encoded("PNG", Image.fromarray(colours), exif=b"Exif\0\0" + tiff(8))
+def test_colour_films_are_set_upright_too(film_bytes, colours):
+    data = film_bytes.encoded("PNG", Image.fromarray(colours), exif=b"Exif\0\0" + tiff(8))
     assert np.array_equal(read(data).pixels, np.rot90(read(colours).pixels))
 
 
@@ -211,38 +214,38 @@ def test_colour_films_are_set_upright_too(making, colours):
         b"II*\0" + struct.pack("<IH", 8, 65535) + bytes(30),
     ],
 )
-def test_a_damaged_exif_block_costs_no_film(making, block):
-    film = read(making.encoded("JPEG", exif=b"Exif\0\0" + block))
+def test_a_damaged_exif_block_costs_no_film(film_bytes, block):
+    film = read(film_bytes.encoded("JPEG", exif=b"Exif\0\0" + block))
     assert film.pixels.shape == (120, 100)
 
 
-def test_of_a_multi_picture_jpeg_the_first_is_read(making):
-    first, second = (Image.fromarray(making.picture(seed=seed)) for seed in (0, 1))
-    data = making.encoded("MPO", first, save_all=True, append_images=[second], quality=90)
+def test_of_a_multi_picture_jpeg_the_first_is_read(film_bytes):
+    first, second = (Image.fromarray(film_bytes.picture(seed=seed)) for seed in (0, 1))
+    data = film_bytes.encoded("MPO", first, save_all=True, append_images=[second], quality=90)
     film = read(data)
     assert film.format == "JPEG"
-    assert np.array_equal(film.pixels, read(making.encoded("JPEG", first, quality=90)).pixels)
+    assert np.array_equal(film.pixels, read(film_bytes.encoded("JPEG", first, quality=90)).pixels)
 
 
-def test_bytes_after_the_picture_are_ignored(making):
+def test_bytes_after_the_picture_are_ignored(film_bytes):
     for kind in ("JPEG", "PNG"):
-        good = making.encoded(kind)
+        good = film_bytes.encoded(kind)
         for tail in (b"\0" * 100, b"\r\n", b"\xff\xd8\xff\xda", b"PK\x03\x04"):
             assert np.array_equal(read(good + tail).pixels, read(good).pixels)
 
 
-def test_padding_and_comments_between_segments_are_skipped(making):
-    good = making.encoded("JPEG", comment=b"\xff\xd9\xff\xda not the end")
+def test_padding_and_comments_between_segments_are_skipped(film_bytes):
+    good = film_bytes.encoded("JPEG", comment=b"\xff\xd9\xff\xda not the end")
     padded = good[:2] + b"\xff\xff\xff" + good[2:]
-    assert np.array_equal(read(padded).pixels, read(making.encoded("JPEG")).pixels)
+    assert np.array_equal(read(padded).pixels, read(film_bytes.encoded("JPEG")).pixels)
 
 
-def test_interlaced_and_split_pngs_are_read(making):
-    pixels = making.picture()
-    packed = making.pixels_chunk(pixels)[8:-4]
-    parts = [making.chunk(b"IDAT", packed[at : at + 100]) for at in range(0, len(packed), 100)]
+def test_interlaced_and_split_pngs_are_read(film_bytes):
+    pixels = film_bytes.picture()
+    packed = film_bytes.pixels_chunk(pixels)[8:-4]
+    parts = [film_bytes.chunk(b"IDAT", packed[at : at + 100]) for at in range(0, len(packed), 100)]
     assert np.array_equal(
-        read(making.png(making.header(100, 120), *parts, making.chunk(b"IEND"))).pixels, pixels
+        read(film_bytes.png(film_bytes.header(100, 120), *parts, film_bytes.chunk(b"IEND"))).pixels, pixels
     )
 
 

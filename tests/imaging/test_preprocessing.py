@@ -37,10 +37,10 @@ def test_standardise_is_the_second_half_of_normalise(draw_film):
         assert halves.tobytes() == normalise(images, settings).tobytes()
 
 
-def test_one_film_gives_the_same_input_by_every_door(making, tmp_path):
+def test_one_film_gives_the_same_input_by_every_way_in(film_bytes, tmp_path):
     path = tmp_path / "film.png"
-    path.write_bytes(making.encoded("PNG"))
-    image = making.Image.open(path)
+    path.write_bytes(film_bytes.encoded("PNG"))
+    image = film_bytes.Image.open(path)
     inputs = {
         preprocess(read(s), EVERY[1]).tobytes() for s in (path, path.read_bytes(), image, np.asarray(image))
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_records import some_records, stress
+from synthetic_records import some_records, stress
 
 from pneumoscan.errors import BundleError
 from pneumoscan.inference.bundle import load_bundle, write_bundle, write_records

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_films import write_film_folder
+from synthetic_films import write_film_folder
 
 from pneumoscan.study.execute import Order, run_study
 from pneumoscan.study.records import StudyFolder
@@ -19,7 +19,7 @@ name = "tiny"
 title = "A tiny <study>"
 about = "It says nothing of networks."
 change = { "data.size" = 32, "data.val_fraction" = 0.3, "loop.epochs" = 2, "loop.batch_size" = 8, "loop.micro_batch" = 4, \
-"loop.lanes" = 1, "loop.precision" = "float32", "loop.checkpoint_seconds" = 0.001 }
+"loop.worker_threads" = 1, "loop.precision" = "float32", "loop.checkpoint_seconds" = 0.001 }
 
 [baseline]
 question = "How good?"

@@ -5,7 +5,7 @@ import pytest
 
 from pneumoscan.evaluation.intervals import weighted_roc_auc
 from pneumoscan.study.compare import Comparison, figures_of
-from pneumoscan.study.judging import patient_weights
+from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.records import TrialRecord
 
 N = 200

@@ -63,7 +63,7 @@ def test_a_record_agrees_with_its_own_history(finished_study) -> None:
         ]
         assert len(record.figures["stress"]["table"]) == 10
         config = read_toml_config(out / "trials" / answer.name / "config.toml")
-        assert (config.loop.seed, config.loop.lanes) == (record.seed, 1)
+        assert (config.loop.seed, config.loop.worker_threads) == (record.seed, 1)
 
 
 def test_a_diverged_trial_is_a_result_with_its_reason(finished_study) -> None:
@@ -108,14 +108,14 @@ def test_two_processes_at_once_give_the_same_bytes(finished_study, tmp_path: Pat
 def test_a_trial_that_breaks_is_a_row_and_is_tried_again(
     write_plan: Callable[[str], Path], run_plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plan, judge = write_plan(""), trial.judge_network
+    plan, judge = write_plan(""), trial.evaluate_network
 
     def breaks(config, *others):
         if config.loop.seed == 0:
             raise RuntimeError("out of luck")
         return judge(config, *others)
 
-    monkeypatch.setattr(trial, "judge_network", breaks)
+    monkeypatch.setattr(trial, "evaluate_network", breaks)
     first = run_plan(plan)
     assert [(answer.status, answer.reason) for answer in first.answers] == [
         ("failed", "RuntimeError: out of luck"), ("done", ""),
@@ -123,7 +123,7 @@ def test_a_trial_that_breaks_is_a_row_and_is_tried_again(
     record = read_record(StudyFolder(tmp_path / "out"), first.answers[0].name)
     assert record is not None
     assert (record.status, len(record.history)) == ("failed", 2)
-    monkeypatch.setattr(trial, "judge_network", judge)
+    monkeypatch.setattr(trial, "evaluate_network", judge)
     again = run_plan(plan)
     assert [(answer.name, answer.status) for answer in again.answers] == [(first.answers[0].name, "done")]
 
@@ -152,16 +152,16 @@ def test_a_section_that_is_not_there_is_refused(finished_study, tmp_path: Path) 
         run_study(out / "study.toml", Order(films, tmp_path / "out", only=("deep",)), Notes())
 
 
-def test_trials_go_on_with_the_lanes_they_were_begun_with(write_plan, run_plan, tmp_path: Path) -> None:
+def test_trials_go_on_with_the_threads_they_were_begun_with(write_plan, run_plan, tmp_path: Path) -> None:
     plan = write_plan("")
-    text = plan.read_text().replace('"loop.lanes" = 1, ', "")
+    text = plan.read_text().replace('"loop.worker_threads" = 1, ', "")
     plan.write_text(text)
     run_plan(plan)
-    lanes = json.loads((tmp_path / "out/study.json").read_text())["ground"]["machine"]["lanes"]
-    notes = run_plan(plan, jobs=lanes + 1)
+    threads = json.loads((tmp_path / "out/study.json").read_text())["ground"]["machine"]["lanes"]
+    notes = run_plan(plan, jobs=threads + 1)
     assert notes.answers == []
-    if lanes > 1:
-        assert any(f"go on with {lanes} lanes" in note for note in notes.notes)
+    if threads > 1:
+        assert any(f"go on with {threads} worker threads" in note for note in notes.notes)
 
 
 # Kills

@@ -1,11 +1,13 @@
 """Which trials a plan needs, in which order, and which are confirmed."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pneumoscan.study.plan import Plan, read_plan
+from pneumoscan.study.records import StudyFacts
 from pneumoscan.study.trials import (
     Ground,
     Machine,
@@ -53,6 +55,17 @@ def test_a_trials_identity_is_config_films_and_hold_out_but_not_its_seed(plan: P
         trial_of(config.model_copy(update={"loop": config.loop.model_copy(update={"epochs": 3})}), 0, GROUND),
     )
     assert len({trial.key, *(other.key for other in others)}) == 5
+
+
+@pytest.mark.parametrize("name", ["article", "sites"])
+def test_trials_on_record_keep_their_identity(name: str) -> None:
+    study = Path(__file__).parents[2] / "results" / name
+    known, _ = read_plan(study / "study.toml")
+    facts = json.loads((study / "study.json").read_text())
+    there = {folder.name for folder in (study / "trials").iterdir()}
+    planned = {each.trial.name for each in first_trials(known, StudyFacts.from_json(facts).ground)}
+    assert len(planned & there) > 20
+    assert StudyFacts.from_json(facts).to_json() == facts
 
 
 def test_the_best_of_each_group_gets_its_further_seeds(plan: Plan) -> None:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from drawn_films import write_film_folder
+from synthetic_films import write_film_folder
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.study.execute import Order, run_study

@@ -1,4 +1,4 @@
-"""Small films and configs for the training room."""
+"""Small films and configs for the tests of training."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ SMALL = (
     "loop.epochs=3",
     "loop.batch_size=16",
     "loop.micro_batch=4",
-    "loop.lanes=2",
+    "loop.worker_threads=2",
     "loop.precision=float32",
 )
 
@@ -32,7 +32,7 @@ def small_config() -> Callable[..., TrainingConfig]:
 
 @pytest.fixture
 def small_films(draw_film: Callable[..., np.ndarray]) -> TrainingFilms:
-    """Ninety drawn films of 48×48, a third held out; one in two is clouded."""
+    """Ninety synthetic films of 48×48, a third held out; one in two is clouded."""
     rng = np.random.default_rng(3)
     labels = np.arange(90) % 2
     images = np.stack([draw_film(rng, (48, 48), consolidation=bool(label)) for label in labels])

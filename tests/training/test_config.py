@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,32 @@ def test_every_setting_can_be_named() -> None:
     keys = legal_keys()
     assert {"loop.epochs", "model.channels", "augmentation.rotation", "data.size", "preset"} <= set(keys)
     assert len(keys) == len(set(keys))
+
+
+def test_the_earlier_name_of_a_setting_still_works_with_a_notice(tmp_path: Path) -> None:
+    with pytest.warns(FutureWarning, match=r"loop\.lanes is now called loop\.worker_threads"):
+        named = load_config(assignments=["loop.lanes=3"])
+    assert named == load_config(assignments=["loop.worker_threads=3"])
+    file = tmp_path / "mine.toml"
+    file.write_text("[loop]\nlanes = 3\n")
+    with pytest.warns(FutureWarning, match=r"loop\.worker_threads"):
+        assert load_config(file=file) == named
+    # What was written down before is read without a word.
+    assert read_toml_config(file).loop.worker_threads == 3
+    assert validate({"loop": {"lanes": 3}}).loop.worker_threads == 3
+
+
+def test_a_setting_under_both_its_names_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[loop]\nlanes = 3\nworker_threads = 2\n")
+    for read in (read_toml_config, lambda path: validate(tomllib.loads(path.read_text()))):
+        with pytest.raises(ConfigError, match="the same setting") as problem:
+            read(file)
+        assert "Leave out loop.lanes" in problem.value.remedy
+
+
+def test_runs_on_record_from_before_are_read() -> None:
+    saved = Path(__file__).parents[2] / "results/baseline/seed-0/config.toml"
+    assert "lanes = " in saved.read_text()
+    config = read_toml_config(saved)
+    assert validate(tomllib.loads(to_toml(config))) == config

@@ -15,9 +15,9 @@ from pneumoscan.models.registry import build
 from pneumoscan.training.config import OptimizerConfig, ScheduleConfig
 from pneumoscan.training.engine import fit
 from pneumoscan.training.films import micro_batches
-from pneumoscan.training.lanes import Lanes
 from pneumoscan.training.observer import Silence
 from pneumoscan.training.optimizers import Plateau, learning_rate, make_optimizer, one_cycle
+from pneumoscan.training.worker_threads import WorkerThreads
 
 FLAGSHIP = ("model.name=flagship", "model.stem=4", "model.channels=[8, 8]", "model.blocks=[1, 1]")
 
@@ -38,8 +38,8 @@ def same(first, second) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_micro_batched_gradients_are_those_of_the_whole_batch(lanes: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_micro_batched_gradients_are_those_of_the_whole_batch(threads: int) -> None:
     torch.manual_seed(0)
     network = build(BaselineConfig(), 64)
     films, labels = torch.randn(32, 1, 64, 64), (torch.rand(32) > 0.5).float()
@@ -51,7 +51,7 @@ def test_micro_batched_gradients_are_those_of_the_whole_batch(lanes: int) -> Non
         logits = replica(films[rows])
         return F.binary_cross_entropy_with_logits(logits, labels[rows], reduction="sum") / 32, logits
 
-    with Lanes(network, count=lanes, precision="float32") as fast:
+    with WorkerThreads(network, count=threads, precision="float32") as fast:
         logits = fast.gradients([(0, rows) for rows in micro_batches(np.arange(32), 8)], loss_of_rows)
     for parameter, expected in zip(network.parameters(), whole, strict=True):
         assert (parameter.grad - expected).norm() / expected.norm() < 1e-5
@@ -167,8 +167,8 @@ def test_the_average_is_what_its_formula_says(small_config, small_films) -> None
 
 def test_batch_norm_reads_with_the_statistics_of_the_weights_that_are_kept(small_config, small_films) -> None:
     options = ("loop.epochs=2", "loop.ema_decay=0.9", "augmentation.shift=0.1")
-    one = fit(small_config(*FLAGSHIP, *options, "loop.lanes=1"), small_films)
-    three = fit(small_config(*FLAGSHIP, *options, "loop.lanes=3"), small_films)
+    one = fit(small_config(*FLAGSHIP, *options, "loop.worker_threads=1"), small_films)
+    three = fit(small_config(*FLAGSHIP, *options, "loop.worker_threads=3"), small_films)
     assert (one.weights["stem_norm.variance"] - 1).abs().min() > 0.01
     for name, value in one.weights.items():
         torch.testing.assert_close(value, three.weights[name], rtol=2e-3, atol=2e-4)

@@ -8,8 +8,8 @@ from torch import nn
 
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.abstention import log_odds
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.inference.trust import log_odds
 from pneumoscan.training import limits
 from pneumoscan.training.films import TrainingFilms
 from pneumoscan.training.graph import onnx_graph

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from pneumoscan.apps.cli import app
 from pneumoscan.errors import BundleError, DataDamagedError, UsageError
+from pneumoscan.evaluate import evaluate
+from pneumoscan.inference.abstention import log_odds
 from pneumoscan.inference.bundle import BundleSpec, load_bundle, self_check_of
 from pneumoscan.inference.records import check_records
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.inference.trust import log_odds
-from pneumoscan.judge import judge
 from pneumoscan.training.export import operating_points
 from pneumoscan.training.held_out import HeldOut
 from pneumoscan.training.records import MOST_CURVE_POINTS, records_of, with_stress
@@ -235,7 +235,7 @@ def test_the_command_brings_an_evaluation_into_the_bundle(run, film_folder, tmp_
     bundle = load_bundle(run)
     plain = bundle.records()
     assert plain["stress"] is None
-    judge(run, film_folder, split="held-out", out=tmp_path / "out", stress=True)
+    evaluate(run, film_folder, split="held-out", out=tmp_path / "out", stress=True)
     before = {path.name: path.read_bytes() for path in bundle.path.iterdir()}
     words = (
         "export",

@@ -13,16 +13,16 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from drawn_films import write_film_folder
+from synthetic_films import write_film_folder
 
 from pneumoscan.errors import ConfigError, DataDamagedError, LockedError, NothingUsableError, UsageError
+from pneumoscan.evaluate import evaluate
 from pneumoscan.files import locked
-from pneumoscan.judge import judge
 from pneumoscan.training.config import load_config
 from pneumoscan.training.train import export_run, report_val, train
 
 SMALL = (
-    "data.size=48", "loop.batch_size=8", "loop.micro_batch=4", "loop.lanes=2", "loop.precision=float32",
+    "data.size=48", "loop.batch_size=8", "loop.micro_batch=4", "loop.worker_threads=2", "loop.precision=float32",
     "data.val_fraction=0.3",
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_a_run_folder_has_what_is_promised(film_folder: Path, tmp_path: Path) ->
     } <= set(lines[0])
     manifest = json.loads((out / "manifest.json").read_text())
     assert {"packages", "threads", "seed", "data_sha256", "commit", "films", "result"} <= set(manifest)
-    assert tomllib.loads((out / "config.toml").read_text())["loop"]["lanes"] == 2
+    assert tomllib.loads((out / "config.toml").read_text())["loop"]["worker_threads"] == 2
     rows = list(csv.DictReader((out / "split.csv").read_text().splitlines()))
     parts = {row["patient_id"]: set() for row in rows}
     for row in rows:
@@ -164,7 +164,7 @@ def test_films_of_several_places(film_folder: Path, tmp_path: Path) -> None:
     assert {line.split("/")[0] for line in held} == {"one", "two"}
     assert export_run(out, sources).films == len(held)
     assert report_val(out, sources)[1] == 12
-    metrics = judge(out, sources, split="held-out", out=tmp_path / "judged")
+    metrics = evaluate(out, sources, split="held-out", out=tmp_path / "judged")
     assert metrics.n == len(held)
     with pytest.raises(DataDamagedError, match="not those"):
         export_run(out, film_folder)
@@ -253,7 +253,7 @@ def test_two_processes_are_one(film_folder: Path, tmp_path: Path) -> None:
     settings = (
         "loop.epochs=2",
         "model.dropout=0.2",
-        "loop.lanes=1",
+        "loop.worker_threads=1",
         "optimizer.name=sgd",
         "optimizer.learning_rate=0.05",
     )

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscan.adapt.figures import Answers, area, differences, figures_of, resample
+from pneumoscan.adapt.adaptation import Adaptation
+from pneumoscan.adapt.figures import Predictions, area, differences, figures_of, resample
 from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
 from pneumoscan.adapt.fit import RULES, cross_validate, fit, patients_of_each
-from pneumoscan.adapt.found import Adaptation
 from pneumoscan.adapt.graph import needs_onnx
-from pneumoscan.adapt.verdict import judge_fit
+from pneumoscan.adapt.verdict import verdict_on
 from pneumoscan.adapt.writing import write_adapted
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.errors import NotWritableError, UsageError
@@ -66,7 +66,7 @@ def adapt(
         )
     manifest = load_manifest(data)
     films = read_films(bundle, manifest, workers=workers, progress=progress)
-    found = _judged(bundle, films, point, threshold, folds, seed, synthetic=manifest.synthetic)
+    found = _evaluated(bundle, films, point, threshold, folds, seed, synthetic=manifest.synthetic)
     if found.verdict.is_usable:
         write_adapted(bundle, found, out)
     return found
@@ -78,7 +78,7 @@ def check_free(out: Path) -> None:
         raise NotWritableError(f"{out} is there already.", "Choose a new folder.")
 
 
-def _judged(
+def _evaluated(
     bundle: Bundle,
     films: HospitalFilms,
     point: str,
@@ -93,8 +93,8 @@ def _judged(
     crossed = cross_validate(films.logits, y_true, patients, folds=few, seed=seed)
     weights = resample(y_true, patients, seed=seed)
     before = probability_of(films.logits, bundle.spec.temperature)
-    own = Answers((before >= threshold).astype(np.float64), before[None])
-    new = Answers(crossed.calls[point], crossed.y_prob)
+    own = Predictions((before >= threshold).astype(np.float64), before[None])
+    new = Predictions(crossed.calls[point], crossed.y_prob)
     as_it_is, adapted = (figures_of(y_true, patients, answers, weights) for answers in (own, new))
     gain, roc = differences(y_true, new, own, weights), area(y_true, patients, films.logits, weights)
     return Adaptation(
@@ -109,7 +109,7 @@ def _judged(
         as_it_is=as_it_is,
         adapted=adapted,
         gain=gain,
-        verdict=judge_fit(roc, as_it_is, adapted, gain, point),
+        verdict=verdict_on(roc, as_it_is, adapted, gain, point),
         cautions=_cautions(bundle, films, few, folds, synthetic=synthetic),
     )
 
@@ -128,7 +128,7 @@ def _cautions(
         )
     if folds < asked:
         found.append(f"{folds} folds in place of {asked}: a class has no more patients.")
-    found += _strange_films(bundle, films)
+    found += _out_of_distribution(bundle, films)
     share = films.n_positive / films.n
     found.append(
         f"The re-fitted probability holds where {share:.0%} of the films show PNEUMONIA, as among these; where fewer do it "
@@ -137,7 +137,7 @@ def _cautions(
     return tuple(found)
 
 
-def _strange_films(bundle: Bundle, films: HospitalFilms) -> list[str]:
+def _out_of_distribution(bundle: Bundle, films: HospitalFilms) -> list[str]:
     """Say how many films the model itself would not tell the class of."""
     if bundle.spec.guard is None or films.distances is None:
         return []

@@ -44,7 +44,7 @@ Figures = Mapping[str, Figure]
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What one way of using the model says of each film.
 
     Attributes:
@@ -56,7 +56,7 @@ class Answers:
     y_prob: Floats
 
 
-def figures_of(y_true: Labels, patients: Labels, answers: Answers, weights: Floats) -> Figures:
+def figures_of(y_true: Labels, patients: Labels, answers: Predictions, weights: Floats) -> Figures:
     """Return accuracy, sensitivity, specificity, balanced accuracy, Brier score, log loss and calibration error.
 
     Shares get the wider of two intervals on each side: the bootstrap by patient, and Wilson's with each patient as one
@@ -75,7 +75,7 @@ def figures_of(y_true: Labels, patients: Labels, answers: Answers, weights: Floa
     return {name: _figure(value, drawn[name], widened.get(name)) for name, value in own.items()}
 
 
-def differences(y_true: Labels, first: Answers, second: Answers, weights: Floats) -> Figures:
+def differences(y_true: Labels, first: Predictions, second: Predictions, weights: Floats) -> Figures:
     """Return how much more each figure of `first` is than that of `second` on the same films and resamples."""
     ones = np.ones((1, y_true.size))
     own = _less(_figures(y_true, first, ones), _figures(y_true, second, ones))
@@ -139,7 +139,7 @@ def resample(y_true: Labels, patients: Labels, *, n_resamples: int = RESAMPLES, 
     return np.asarray(weights[whole], np.float64)
 
 
-def _figures(y_true: Labels, answers: Answers, weights: Floats) -> dict[str, Floats]:
+def _figures(y_true: Labels, answers: Predictions, weights: Floats) -> dict[str, Floats]:
     """Return each figure (b,) of every weighting (b, n)."""
     positive, negative, films = weights @ y_true, weights @ (1 - y_true), weights.sum(axis=1)
     sensitivity = weights @ (answers.calls * y_true) / positive

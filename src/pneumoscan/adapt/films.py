@@ -66,7 +66,7 @@ class HospitalFilms:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _ReadFilm:
     """What became of one film."""
 
     film: FilmRecord
@@ -119,26 +119,26 @@ def read_films(
     )
 
 
-def _read_one(bundle: Bundle, manifest: Manifest, numbered: tuple[int, FilmRecord]) -> _Answer:
+def _read_one(bundle: Bundle, manifest: Manifest, numbered: tuple[int, FilmRecord]) -> _ReadFilm:
     index, record = numbered
     try:
         data = manifest.bytes_of(record)
         batch = preprocess(manifest.read(record), bundle.spec.preprocessing)[None, None]
     except FilmError as problem:
-        return _Answer(record, error=problem)
+        return _ReadFilm(record, error=problem)
     outputs = bundle.run(batch)
     distance = None if outputs.distance is None else float(outputs.distance[0])
     # Some more than are compared, for films may be left out yet; not all, for there may be thousands.
     kept = batch if index < 2 * COMPARED else None
-    return _Answer(record, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
+    return _ReadFilm(record, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
 
 
-def _distances(answers: Sequence[_Answer]) -> Floats | None:
+def _distances(answers: Sequence[_ReadFilm]) -> Floats | None:
     known = [answer.distance for answer in answers if answer.distance is not None]
     return np.array(known, np.float64) if len(known) == len(answers) else None
 
 
-def _each_once(answers: Sequence[_Answer], used: frozenset[str]) -> tuple[list[_Answer], list[str]]:
+def _each_once(answers: Sequence[_ReadFilm], used: frozenset[str]) -> tuple[list[_ReadFilm], list[str]]:
     """Leave out films that the model was made with, and copies."""
     notes = []
     fresh = [answer for answer in answers if answer.sha256 not in used]
@@ -151,7 +151,7 @@ def _each_once(answers: Sequence[_Answer], used: frozenset[str]) -> tuple[list[_
     labels: dict[str, set[int]] = {}
     for answer in fresh:
         labels.setdefault(answer.sha256, set()).add(answer.film.label)
-    first: dict[str, _Answer] = {}
+    first: dict[str, _ReadFilm] = {}
     for answer in fresh:
         if len(labels[answer.sha256]) == 1:
             first.setdefault(answer.sha256, answer)
@@ -164,7 +164,7 @@ def _each_once(answers: Sequence[_Answer], used: frozenset[str]) -> tuple[list[_
     return list(first.values()), notes
 
 
-def _check_enough(kept: Sequence[_Answer], notes: Sequence[str]) -> None:
+def _check_enough(kept: Sequence[_ReadFilm], notes: Sequence[str]) -> None:
     films = Counter(answer.film.label for answer in kept)
     patients = {label: len({a.film.patient_id for a in kept if a.film.label == label}) for label in (0, 1)}
     told = ", ".join(

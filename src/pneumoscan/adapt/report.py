@@ -4,9 +4,9 @@ import csv
 import io
 from pathlib import Path
 
+from pneumoscan.adapt.adaptation import Adaptation
 from pneumoscan.adapt.figures import Figure
 from pneumoscan.adapt.fit import REPEATS
-from pneumoscan.adapt.found import Adaptation
 from pneumoscan.files import write_atomic, write_json
 
 NAMES = {

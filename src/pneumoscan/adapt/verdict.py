@@ -42,7 +42,7 @@ WORDS: dict[Advice, str] = {
 }
 
 
-def judge_fit(
+def verdict_on(
     area: Figure, as_it_is: Figures, adapted: Figures, gain: Figures, operating_point: str
 ) -> Verdict:
     """Decide, in this order.

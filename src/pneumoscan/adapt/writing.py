@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscan.adapt.figures import Answers, figures_of, resample
+from pneumoscan.adapt.adaptation import Adaptation
+from pneumoscan.adapt.figures import Predictions, figures_of, resample
 from pneumoscan.adapt.fit import RULES, sigmoid
-from pneumoscan.adapt.found import Adaptation
 from pneumoscan.adapt.graph import with_temperature
 from pneumoscan.adapt.report import card
 from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.arrays import Floats
 from pneumoscan.evaluation.thresholds import OperatingPoint
+from pneumoscan.inference.abstention import log_odds
 from pneumoscan.inference.bundle import (
     Bundle,
     BundleSpec,
@@ -26,7 +27,6 @@ from pneumoscan.inference.bundle import (
     write_bundle,
 )
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.inference.trust import log_odds
 
 SAME = 1e-4
 
@@ -106,7 +106,7 @@ def _point(found: Adaptation, name: str, old: Mapping[str, Any]) -> dict[str, An
     films = found.films
     calls, y_true = found.cross_validated.calls[name], films.y_true
     weights = resample(y_true, films.patients)
-    figures = figures_of(y_true, films.patients, Answers(calls, found.cross_validated.y_prob), weights)
+    figures = figures_of(y_true, films.patients, Predictions(calls, found.cross_validated.y_prob), weights)
     right, called = float(calls @ y_true), float(calls.sum())
     values: dict[str, Any] = {
         "name": name,

@@ -1,1 +1,1 @@
-"""Where people and programs meet the rooms below: the command line, later the page and the hospital."""
+"""What people and other programs use: the command line, the web viewer with its HTTP service, the PACS node."""

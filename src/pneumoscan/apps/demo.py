@@ -12,9 +12,9 @@ from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import SYNTHETIC_NOTICE
 from pneumoscan.data.phantom import write_new_films, write_phantom_set
 from pneumoscan.errors import UsageError
+from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.metrics import Metrics
 from pneumoscan.inference.classifier import PneumoniaClassifier
-from pneumoscan.judge import judge
 from pneumoscan.training.config import load_config
 from pneumoscan.training.export import Exported
 from pneumoscan.training.observer import Observer
@@ -76,7 +76,7 @@ def run_demo(
     say("4/6 exporting, and comparing both runtimes")
     exported = export_run(run, films)
     say("5/6 evaluating on the test films")
-    metrics = judge(run, films, split="test", out=folder / "evaluation")
+    metrics = evaluate(run, films, split="test", out=folder / "evaluation")
     say("6/6 reading new films")
     new = write_new_films(folder / "new-films", seed=seed + 1)
     model = PneumoniaClassifier.from_pretrained(run)

@@ -1,4 +1,4 @@
-"""The door of this room: labels, probabilities and patients become checked arrays or a typed error."""
+"""Input checks: labels, probabilities and patients become checked arrays or a typed error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,6 +149,6 @@ def _one_dimensional(values: npt.ArrayLike, name: str) -> npt.NDArray[np.generic
         )
     if array.size == 0:
         raise NothingUsableError(
-            f"{name} is empty: there is no film to judge.", "Check the folder and the split."
+            f"{name} is empty: there is no film to evaluate.", "Check the folder and the split."
         )
     return array

@@ -1,4 +1,4 @@
-"""Figures of a judged split: what is drawn is computed first and held in frozen displays; `plot` draws it."""
+"""Figures of a evaluated split: what is drawn is computed first and held in frozen displays; `plot` draws it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -55,7 +55,7 @@ class Metrics:
     Attributes:
         schema_version: Of `metrics.json`.
         split: `train`, `val`, `test` or `held-out`.
-        n: Films judged.
+        n: Films evaluated.
         n_positive: Those labelled PNEUMONIA.
         n_patients: Patients they belong to.
         prevalence: n_positive / n.
@@ -85,7 +85,7 @@ class Metrics:
         warnings: What the films cannot tell, one sentence each.
         n_refused: Films that could not be read and are in none of the figures.
         cautions: What a reader must know before the figures, one sentence each; the warnings are among them.
-        stress: The same films seen differently; None if they were judged as they are only.
+        stress: The same films seen differently; None if they were evaluated as they are only.
         answers: What the model answered; None if that is not known.
         sites: Each site by itself; None if the films are of one.
     """

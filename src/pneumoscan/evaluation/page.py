@@ -9,7 +9,7 @@ from string import Template
 import numpy as np
 
 from pneumoscan.errors import PneumoscanError
-from pneumoscan.evaluation.judged import JudgedSplit
+from pneumoscan.evaluation.evaluated import EvaluatedSplit
 from pneumoscan.evaluation.markup import (
     between,
     count_films,
@@ -30,7 +30,7 @@ _NAMES = ("NORMAL", "PNEUMONIA")
 
 
 def build_page(
-    judged: JudgedSplit,
+    evaluated: EvaluatedSplit,
     metrics: Metrics,
     rows: Sequence[ThresholdRow],
     graphs: Mapping[str, bytes],
@@ -39,7 +39,7 @@ def build_page(
     """Return the page as HTML. Text from files and names is escaped.
 
     Args:
-        judged: The films, their probabilities and the facts about them.
+        evaluated: The films, their probabilities and the facts about them.
         metrics: The figures of these films.
         rows: The 17 thresholds.
         graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`, `risk_coverage`; `sites` where the films are of several sites; `stress` where they were evaluated in several views.
@@ -47,7 +47,7 @@ def build_page(
     """
     template = Template(files("pneumoscan.evaluation").joinpath("report.html").read_text("utf-8"))
     parts = {
-        "title": f"{judged.model} on {judged.split}",
+        "title": f"{evaluated.model} on {evaluated.split}",
         "summary": _summary(metrics),
     }
     blocks = {
@@ -62,14 +62,14 @@ def build_page(
             graphs, "reliability", "Observed share of PNEUMONIA against the predicted probability."
         ),
         "intervals": _interval_rows(metrics),
-        "published": published_section(judged.split, metrics.n, metrics.n_positive),
-        "operating_points": _operating_points(judged),
+        "published": published_section(evaluated.split, metrics.n, metrics.n_positive),
+        "operating_points": _operating_points(evaluated),
         "stress": answers_section(metrics, graphs)
         + sites_section(metrics, graphs)
-        + stress_section(judged, metrics.stress, graphs),
-        "wrong": _wrong_films(judged, metrics),
-        "refused": _refused(judged),
-        "provenance": _provenance(judged, metrics),
+        + stress_section(evaluated, metrics.stress, graphs),
+        "wrong": _wrong_films(evaluated, metrics),
+        "refused": _refused(evaluated),
+        "provenance": _provenance(evaluated, metrics),
     }
     text = template.substitute({key: safe(value) for key, value in parts.items()} | blocks)
     return text.encode("utf-8", "backslashreplace").decode()
@@ -212,12 +212,12 @@ def _readable_name(name: str) -> str:
     return special.get(name, name.replace("_", " "))
 
 
-def _operating_points(judged: JudgedSplit) -> str:
-    if not judged.operating_points:
+def _operating_points(evaluated: EvaluatedSplit) -> str:
+    if not evaluated.operating_points:
         return ""
     rows = []
-    for name, point in judged.operating_points.items():
-        counts = confusion(judged.y_true, judged.y_prob, float(point["threshold"]))
+    for name, point in evaluated.operating_points.items():
+        counts = confusion(evaluated.y_true, evaluated.y_prob, float(point["threshold"]))
         found, passed = counts.tp + counts.fn, counts.tn + counts.fp
         cells = (
             f"{float(point['threshold']):.3f}",
@@ -233,18 +233,18 @@ def _operating_points(judged: JudgedSplit) -> str:
     )
 
 
-def most_wrong(judged: JudgedSplit, threshold: float, limit: int = SHOWN_WRONG) -> list[int]:
+def most_wrong(evaluated: EvaluatedSplit, threshold: float, limit: int = SHOWN_WRONG) -> list[int]:
     """Return the indices of misclassified films, largest error first; each kind of error fills at least a third."""
-    wrong = np.flatnonzero((judged.y_prob >= threshold) != (judged.y_true == 1))
-    ranked = wrong[np.argsort(-np.abs(judged.y_prob[wrong] - judged.y_true[wrong]), kind="stable")]
-    certain = [index for label in (0, 1) for index in ranked[judged.y_true[ranked] == label][: limit // 3]]
+    wrong = np.flatnonzero((evaluated.y_prob >= threshold) != (evaluated.y_true == 1))
+    ranked = wrong[np.argsort(-np.abs(evaluated.y_prob[wrong] - evaluated.y_true[wrong]), kind="stable")]
+    certain = [index for label in (0, 1) for index in ranked[evaluated.y_true[ranked] == label][: limit // 3]]
     fill = [index for index in ranked if index not in certain][: limit - len(certain)]
     kept = {*certain, *fill}
     return [int(index) for index in ranked if index in kept]
 
 
-def _wrong_films(judged: JudgedSplit, metrics: Metrics) -> str:
-    shown = most_wrong(judged, metrics.threshold)
+def _wrong_films(evaluated: EvaluatedSplit, metrics: Metrics) -> str:
+    shown = most_wrong(evaluated, metrics.threshold)
     total = metrics.confusion.fp + metrics.confusion.fn
     if not shown:
         return "<p>Every film was classified correctly at this threshold.</p>"
@@ -253,50 +253,50 @@ def _wrong_films(judged: JudgedSplit, metrics: Metrics) -> str:
         if total > len(shown)
         else ""
     )
-    films = "".join(_film(judged, index) for index in shown)
+    films = "".join(_film(evaluated, index) for index in shown)
     return f'<p>{safe(about)}</p><div class="films">{films}</div>'
 
 
-def _film(judged: JudgedSplit, index: int) -> str:
-    truth = _NAMES[int(judged.y_true[index])]
+def _film(evaluated: EvaluatedSplit, index: int) -> str:
+    truth = _NAMES[int(evaluated.y_true[index])]
     other = "false alarm" if truth == "NORMAL" else "missed"
     return (
-        f'<figure class="film">{_picture(judged, index)}<figcaption><b>{safe(other)}</b>: labelled {truth}, '
-        f"probability {judged.y_prob[index]:.3f}<br><span>{safe(judged.paths[index])}</span></figcaption></figure>"
+        f'<figure class="film">{_picture(evaluated, index)}<figcaption><b>{safe(other)}</b>: labelled {truth}, '
+        f"probability {evaluated.y_prob[index]:.3f}<br><span>{safe(evaluated.paths[index])}</span></figcaption></figure>"
     )
 
 
-def _picture(judged: JudgedSplit, index: int) -> str:
-    if judged.thumbnail is None:
+def _picture(evaluated: EvaluatedSplit, index: int) -> str:
+    if evaluated.thumbnail is None:
         return '<div class="nothing">no picture</div>'
     try:
-        return picture(judged.thumbnail(index), judged.paths[index])
+        return picture(evaluated.thumbnail(index), evaluated.paths[index])
     except (PneumoscanError, OSError):
         return '<div class="nothing">the film can no longer be read</div>'
 
 
-def _refused(judged: JudgedSplit) -> str:
-    if not judged.refused:
+def _refused(evaluated: EvaluatedSplit) -> str:
+    if not evaluated.refused:
         return ""
-    rows = "".join(table_row(path, (code, message)) for path, code, message in judged.refused[:50])
-    more = len(judged.refused) - 50
+    rows = "".join(table_row(path, (code, message)) for path, code, message in evaluated.refused[:50])
+    more = len(evaluated.refused) - 50
     tail = f"<p>{more} more are listed in refused.csv.</p>" if more > 0 else ""
     return (
-        f"<section><h2>Films that could not be read: {len(judged.refused):,}</h2><table class='refused'><thead><tr><th>film</th>"
+        f"<section><h2>Films that could not be read: {len(evaluated.refused):,}</h2><table class='refused'><thead><tr><th>film</th>"
         f"<th>code</th><th>reason</th></tr></thead><tbody>{rows}</tbody></table>{tail}</section>"
     )
 
 
-def _provenance(judged: JudgedSplit, metrics: Metrics) -> str:
+def _provenance(evaluated: EvaluatedSplit, metrics: Metrics) -> str:
     boot = metrics.bootstrap
     facts = {
-        "model": judged.model,
-        **judged.model_facts,
-        "split": judged.split,
-        **judged.data_facts,
+        "model": evaluated.model,
+        **evaluated.model_facts,
+        "split": evaluated.split,
+        **evaluated.data_facts,
         "bootstrap": f"{boot.n_resamples} resamples of {boot.n_patients} patients, {boot.n_used} used, seed {boot.seed}",
         "software": _software(),
-        "command": judged.command,
+        "command": evaluated.command,
     }
     return "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in facts.items() if value)
 

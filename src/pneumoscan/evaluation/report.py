@@ -17,7 +17,7 @@ from pneumoscan.evaluation.displays import (
     ThresholdDisplay,
     save_figure,
 )
-from pneumoscan.evaluation.judged import JudgedSplit
+from pneumoscan.evaluation.evaluated import EvaluatedSplit
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, evaluate_predictions, threshold_table
 from pneumoscan.evaluation.page import build_page
 from pneumoscan.evaluation.site_figures import RiskCoverageDisplay, SiteDisplay
@@ -26,22 +26,22 @@ from pneumoscan.evaluation.stress import FIGURES, StressTable
 from pneumoscan.evaluation.stress_figure import StressDisplay
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
 
-__all__ = ["JudgedSplit", "write_evaluation"]
+__all__ = ["EvaluatedSplit", "write_evaluation"]
 
 _FEW = 200
 PREDICTIONS = ("path", "patient_id", "y_true", "y_prob", "site", "label_given", "warnings", "resembles")
 ANSWERS = ("answered", "accuracy_answered", "warned", "confident_and_wrong")
 
 
-def write_evaluation(out: Path, judged: JudgedSplit) -> Metrics:
+def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
     """Write the evaluation folder: every file of it is new; `metrics.json` comes last, when the rest is there.
 
     Args:
         out: The folder; made if absent. Files of an older evaluation are replaced.
-        judged: The films, their probabilities and the facts.
+        evaluated: The films, their probabilities and the facts.
 
     Raises:
-        UsageError, NothingUsableError: The arrays cannot be judged; see `evaluate_predictions`.
+        UsageError, NothingUsableError: The arrays cannot be evaluated; see `evaluate_predictions`.
         MissingDependencyError: scikit-learn or matplotlib is not installed.
         DiskFullError, NotWritableError: See `files.open_atomic`.
     """
@@ -51,67 +51,69 @@ def write_evaluation(out: Path, judged: JudgedSplit) -> Metrics:
             f"{out} is there and is no folder.", "Choose another folder for the evaluation."
         )
     metrics = evaluate_predictions(
-        judged.y_true,
-        judged.y_prob,
-        patient_ids=judged.patient_ids,
-        threshold=judged.threshold,
-        threshold_source=judged.threshold_source,
-        split=judged.split,
-        seed=judged.seed,
-        n_bootstrap=judged.n_bootstrap,
+        evaluated.y_true,
+        evaluated.y_prob,
+        patient_ids=evaluated.patient_ids,
+        threshold=evaluated.threshold,
+        threshold_source=evaluated.threshold_source,
+        split=evaluated.split,
+        seed=evaluated.seed,
+        n_bootstrap=evaluated.n_bootstrap,
     )
-    metrics = replace(metrics, stress=_stress(judged), answers=_answers(judged), sites=_sites(judged))
-    rows = threshold_table(judged.y_true, judged.y_prob)
-    cautions = (*judged.cautions, *_own_cautions(metrics, len(judged.refused)))
+    metrics = replace(
+        metrics, stress=_stress(evaluated), answers=_answers(evaluated), sites=_sites(evaluated)
+    )
+    rows = threshold_table(evaluated.y_true, evaluated.y_prob)
+    cautions = (*evaluated.cautions, *_own_cautions(metrics, len(evaluated.refused)))
     make_folder(out)
     _remove(out / "metrics.json")
-    _write_tables(out, judged, rows)
+    _write_tables(out, evaluated, rows)
     _write_stress(out, metrics.stress)
     _write_sites(out, metrics.sites)
-    graphs = _write_graphs(out, judged, metrics)
-    write_atomic(out / "report.html", build_page(judged, metrics, rows, graphs, cautions))
-    told = replace(metrics, n_refused=len(judged.refused), cautions=cautions)
-    write_json(out / "metrics.json", {"model": readable(judged.model), **told.to_json()})
+    graphs = _write_graphs(out, evaluated, metrics)
+    write_atomic(out / "report.html", build_page(evaluated, metrics, rows, graphs, cautions))
+    told = replace(metrics, n_refused=len(evaluated.refused), cautions=cautions)
+    write_json(out / "metrics.json", {"model": readable(evaluated.model), **told.to_json()})
     return told
 
 
-def _answers(judged: JudgedSplit) -> Answers | None:
-    if not judged.labels:
+def _answers(evaluated: EvaluatedSplit) -> Answers | None:
+    if not evaluated.labels:
         return None
-    return Answers.from_labels(judged.y_true, judged.labels, _warned(judged))
+    return Answers.from_labels(evaluated.y_true, evaluated.labels, _warned(evaluated))
 
 
-def _sites(judged: JudgedSplit) -> SiteTable | None:
-    if not judged.several_sites:
+def _sites(evaluated: EvaluatedSplit) -> SiteTable | None:
+    if not evaluated.several_sites:
         return None
     return SiteTable.from_predictions(
-        judged.y_true,
-        judged.y_prob,
-        judged.sites,
-        threshold=judged.threshold,
-        patient_ids=judged.patient_ids,
-        labels=judged.labels,
-        warned=_warned(judged),
-        n_bootstrap=judged.n_bootstrap,
-        seed=judged.seed,
+        evaluated.y_true,
+        evaluated.y_prob,
+        evaluated.sites,
+        threshold=evaluated.threshold,
+        patient_ids=evaluated.patient_ids,
+        labels=evaluated.labels,
+        warned=_warned(evaluated),
+        n_bootstrap=evaluated.n_bootstrap,
+        seed=evaluated.seed,
     )
 
 
-def _warned(judged: JudgedSplit) -> list[bool]:
-    return [bool(warnings) for warnings in judged.warnings] or [False] * len(judged.y_true)
+def _warned(evaluated: EvaluatedSplit) -> list[bool]:
+    return [bool(warnings) for warnings in evaluated.warnings] or [False] * len(evaluated.y_true)
 
 
-def _stress(judged: JudgedSplit) -> StressTable | None:
-    if not judged.views:
+def _stress(evaluated: EvaluatedSplit) -> StressTable | None:
+    if not evaluated.views:
         return None
     return StressTable.from_predictions(
-        judged.y_true,
-        judged.y_prob,
-        judged.views,
-        threshold=judged.threshold,
-        patient_ids=judged.patient_ids,
-        n_bootstrap=judged.n_bootstrap,
-        seed=judged.seed,
+        evaluated.y_true,
+        evaluated.y_prob,
+        evaluated.views,
+        threshold=evaluated.threshold,
+        patient_ids=evaluated.patient_ids,
+        n_bootstrap=evaluated.n_bootstrap,
+        seed=evaluated.seed,
     )
 
 
@@ -131,7 +133,7 @@ def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
     return (*found, *metrics.warnings, *(metrics.sites.warnings() if metrics.sites else ()))
 
 
-def _write_tables(out: Path, judged: JudgedSplit, rows: Sequence[ThresholdRow]) -> None:
+def _write_tables(out: Path, evaluated: EvaluatedSplit, rows: Sequence[ThresholdRow]) -> None:
     write_atomic(
         out / "thresholds.csv",
         _csv(
@@ -139,22 +141,22 @@ def _write_tables(out: Path, judged: JudgedSplit, rows: Sequence[ThresholdRow]) 
             ((f"{row.threshold:.2f}", row.precision, row.recall, row.f1, row.accuracy) for row in rows),
         ),
     )
-    write_atomic(out / "predictions.csv", _csv(PREDICTIONS, _prediction_rows(judged)))
-    if judged.refused:
-        write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), judged.refused))
+    write_atomic(out / "predictions.csv", _csv(PREDICTIONS, _prediction_rows(evaluated)))
+    if evaluated.refused:
+        write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), evaluated.refused))
     else:
         _remove(out / "refused.csv")
 
 
-def _prediction_rows(judged: JudgedSplit) -> Iterable[Sequence[object]]:
-    blank = ("",) * len(judged.y_true)
-    warnings = tuple(";".join(words) for words in judged.warnings)
+def _prediction_rows(evaluated: EvaluatedSplit) -> Iterable[Sequence[object]]:
+    blank = ("",) * len(evaluated.y_true)
+    warnings = tuple(";".join(words) for words in evaluated.warnings)
     return zip(
-        judged.paths,
-        judged.patient_ids,
-        judged.y_true.tolist(),
-        judged.y_prob.tolist(),
-        *(column or blank for column in (judged.sites, judged.labels, warnings, judged.resembles)),
+        evaluated.paths,
+        evaluated.patient_ids,
+        evaluated.y_true.tolist(),
+        evaluated.y_prob.tolist(),
+        *(column or blank for column in (evaluated.sites, evaluated.labels, warnings, evaluated.resembles)),
         strict=True,
     )
 
@@ -199,9 +201,9 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return readable(text.getvalue())
 
 
-def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str, bytes]:
+def _write_graphs(out: Path, evaluated: EvaluatedSplit, metrics: Metrics) -> dict[str, bytes]:
     """Draw and save the six graphs, and those of views and sites if there are some; returns their SVG by name."""
-    truth, prob, threshold = judged.y_true, judged.y_prob, metrics.threshold
+    truth, prob, threshold = evaluated.y_true, evaluated.y_prob, metrics.threshold
     figures = {
         "precision_recall": PrecisionRecallDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
         "threshold": ThresholdDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
@@ -210,7 +212,7 @@ def _write_graphs(out: Path, judged: JudgedSplit, metrics: Metrics) -> dict[str,
         "reliability": ReliabilityDisplay.from_predictions(truth, prob).plot(),
     }
     figures["risk_coverage"] = RiskCoverageDisplay.from_predictions(
-        truth, prob, threshold=threshold, sites=judged.sites, answers=metrics.answers
+        truth, prob, threshold=threshold, sites=evaluated.sites, answers=metrics.answers
     ).plot()
     if metrics.sites is not None:
         figures["sites"] = SiteDisplay.from_table(metrics.sites, metrics.roc_auc, metrics.roc_auc_ci95).plot()

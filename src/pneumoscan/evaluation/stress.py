@@ -30,7 +30,7 @@ class StressRow:
 
     Attributes:
         perturbation: Name of the change; `plain` where nothing was changed.
-        n: Films judged.
+        n: Films evaluated.
         roc_auc: Area under the ROC curve.
         roc_auc_ci95: Bootstrap by patient; every view has the same resamples.
         accuracy: Share of films called rightly at the threshold.

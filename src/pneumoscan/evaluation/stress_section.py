@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pneumoscan.errors import PneumoscanError
-from pneumoscan.evaluation.judged import JudgedSplit
+from pneumoscan.evaluation.evaluated import EvaluatedSplit
 from pneumoscan.evaluation.markup import between, graph, picture, safe, score
 from pneumoscan.evaluation.stress import FIGURES, PLAIN, Lowest, StressRow, StressTable, readable_name
 from pneumoscan.imaging.perturbation import PERTURBATIONS, Pixels
@@ -18,8 +18,8 @@ _CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 }
 
 
-def stress_section(judged: JudgedSplit, table: StressTable | None, graphs: Mapping[str, bytes]) -> str:
-    """Return the section as HTML; nothing if the films were judged as they are only."""
+def stress_section(evaluated: EvaluatedSplit, table: StressTable | None, graphs: Mapping[str, bytes]) -> str:
+    """Return the section as HTML; nothing if the films were evaluated as they are only."""
     if table is None:
         return ""
     about = (
@@ -32,41 +32,41 @@ def stress_section(judged: JudgedSplit, table: StressTable | None, graphs: Mappi
         "falls, the order of the films is still right and the threshold no longer fits."
     )
     return (
-        f"<section><h2>The same films seen differently</h2><p>{safe(about)}</p>{_strip(judged)}"
+        f"<section><h2>The same films seen differently</h2><p>{safe(about)}</p>{_strip(evaluated)}"
         f"{graph(graphs, 'stress', caption)}{_table(table)}</section>"
     )
 
 
-def _strip(judged: JudgedSplit) -> str:
+def _strip(evaluated: EvaluatedSplit) -> str:
     """Show one film in every view, with its probability there."""
-    if judged.thumbnail is None:
+    if evaluated.thumbnail is None:
         return ""
-    index, changed = example(judged)
+    index, changed = example(evaluated)
     try:
-        pixels = judged.thumbnail(index)
+        pixels = evaluated.thumbnail(index)
     except (PneumoscanError, OSError):
         return ""
-    probs, shown = {PLAIN: judged.y_prob, **judged.views}, []
+    probs, shown = {PLAIN: evaluated.y_prob, **evaluated.views}, []
     for name, change in _CHANGES.items():
         if name not in probs:
             continue
         prob = probs[name][index]
-        right = (prob >= judged.threshold) == (judged.y_true[index] == 1)
+        right = (prob >= evaluated.threshold) == (evaluated.y_true[index] == 1)
         shown.append(
             f"<figure>{picture(change(pixels), readable_name(name), _SIDE)}<figcaption>{safe(readable_name(name))}"
             f'<br><span class="{"call" if right else "wrong"}">probability {prob:.3f}</span></figcaption></figure>'
         )
-    label = "PNEUMONIA" if judged.y_true[index] == 1 else "NORMAL"
-    told = f"{judged.paths[index]}, labelled {label}: the call changes in {changed} of {len(judged.views)} views."
+    label = "PNEUMONIA" if evaluated.y_true[index] == 1 else "NORMAL"
+    told = f"{evaluated.paths[index]}, labelled {label}: the call changes in {changed} of {len(evaluated.views)} views."
     return f'<div class="views">{"".join(shown)}</div><p class="note">{safe(told)}</p>'
 
 
-def example(judged: JudgedSplit) -> tuple[int, int]:
+def example(evaluated: EvaluatedSplit) -> tuple[int, int]:
     """Return the film to show, and in how many views its call changes: of those called rightly the most changed."""
-    called = judged.y_prob >= judged.threshold
-    views = np.stack([prob >= judged.threshold for prob in judged.views.values()])
+    called = evaluated.y_prob >= evaluated.threshold
+    views = np.stack([prob >= evaluated.threshold for prob in evaluated.views.values()])
     changes = (views != called).sum(axis=0)
-    index = int(np.argmax(np.where(called == (judged.y_true == 1), changes, -1)))
+    index = int(np.argmax(np.where(called == (evaluated.y_true == 1), changes, -1)))
     return index, int(changes[index])
 
 

@@ -1,4 +1,4 @@
-"""The one door for films: a path, bytes, a Pillow image or an array becomes a grey `Film` or a typed error."""
+"""The one reader for films: a path, bytes, a Pillow image or an array becomes a grey `Film` or a typed error."""
 
 import os
 import stat

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import BundleError, SelfCheckError
+from pneumoscan.inference.abstention import DISTANCE_OUTPUT
 from pneumoscan.inference.bundle_files import (
     AGAIN,
     CARD,
@@ -44,7 +45,6 @@ from pneumoscan.inference.spec import (
     self_check_inputs,
     self_check_of,
 )
-from pneumoscan.inference.trust import DISTANCE_OUTPUT
 
 __all__ = [
     "Bundle",

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pneumoscan.errors import FilmError
 from pneumoscan.imaging import Film, FilmSource, preprocess, read
+from pneumoscan.inference.abstention import abstention_of
 from pneumoscan.inference.bundle import Bundle, Outputs
 from pneumoscan.inference.sites import resembled
-from pneumoscan.inference.trust import doubt
 
 COLUMNS = (
     "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "site",
@@ -39,7 +39,7 @@ class PredictionRow:
         status: `ok` or `refused`.
         probability: Of PNEUMONIA, in [0, 1]; None if refused.
         label: `PNEUMONIA` where `probability >= threshold`, else `NORMAL`; `UNSURE` or `NOT_A_CHEST_FILM` where the model
-            should not be trusted (`inference.trust`); empty if refused.
+            should not be trusted (`inference.abstention`); empty if refused.
         threshold: The cut-off in [0, 1] that gave the label.
         warnings: Traits under which the probability deserves less trust: `smaller_than_input`, `unusual_shape`,
             `low_contrast`, `model_of_synthetic_films`, `far_from_training_films`, `near_threshold`.
@@ -149,9 +149,9 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
     outputs = outputs_of_film(bundle, film)
     probability = float(outputs.probability[0])
     distance = None if outputs.distance is None else float(outputs.distance[0])
-    doubts = doubt(bundle.spec, probability, distance, threshold)
-    label = doubts.label or label_of(bundle, probability, threshold)
-    warnings = _warnings(film, bundle) + doubts.warnings
+    abstention = abstention_of(bundle.spec, probability, distance, threshold)
+    label = abstention.label or label_of(bundle, probability, threshold)
+    warnings = _warnings(film, bundle) + abstention.warnings
     row = PredictionRow(
         film.source, "ok", probability, label, threshold, warnings, "", "", model_name(bundle),
         resembled(bundle.spec, None if outputs.site_scores is None else outputs.site_scores[0].tolist()),

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pneumoscan.errors import BundleError, ConfigError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.abstention import DISTANCE_OUTPUT, check_band, check_guard
 from pneumoscan.inference.numbers import is_interval, is_number, is_rate
 from pneumoscan.inference.sites import SITES_OUTPUT, check_sites
-from pneumoscan.inference.trust import DISTANCE_OUTPUT, check_band, check_guard
 
 SCHEMA_VERSION = 2
 KNOWN_VERSIONS = (1, 2)

@@ -13,7 +13,7 @@ class Dropout(nn.Module):
 
     torch's dropout draws from one global stream, so that its masks depend on everything drawn before and on which thread
     came first. Here the training loop seeds `generator` for every micro-batch, and the masks of a step are the same
-    after a resume, on any number of lanes and in any number of processes.
+    after a resume, on any number of worker threads and in any number of processes.
 
     With `whole_maps` it drops channels of (N, C, h, w) as a whole (J. Tompson et al., CVPR 2015, section 3.2).
 
@@ -51,7 +51,7 @@ def seed_dropout(network: nn.Module, seed: int) -> None:
 class BatchNorm(nn.Module):
     """Batch normalisation by the statistics of the micro-batch; those for reading are set once, by `calibrate`.
 
-    torch's layer moves running statistics along with every micro-batch, so that they would depend on which lane came
+    torch's layer moves running statistics along with every micro-batch, so that they would depend on which thread came
     first, and would belong to no one set of weights, least of all to averaged ones. Here training keeps none: `mean`
     and `variance` are what `calibrate` measured with the very weights that are validated and saved. With `frozen` they
     are those that came with pretrained weights, in training and in reading, and `calibrate` leaves them alone.

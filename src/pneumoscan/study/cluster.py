@@ -16,7 +16,7 @@ from pneumoscan.study.worker import error_from
 
 
 class OnRay:
-    """Trials as tasks of Ray, each with as many of its CPUs as the trial has lanes.
+    """Trials as tasks of Ray, each with as many of its CPUs as the trial has worker threads.
 
     Args:
         jobs: How many trials at once, where Ray is started on this machine.
@@ -30,15 +30,15 @@ class OnRay:
         if not tasks:
             return
         ray = _ray()
-        lanes = int(tasks[0].config["loop"]["lanes"])
+        threads = int(tasks[0].config["loop"]["worker_threads"])
         gpus = int(tasks[0].config["loop"]["device"] == "cuda")
-        _start(ray, cpus=self._jobs * lanes)
+        _start(ray, cpus=self._jobs * threads)
         try:
-            remote = ray.remote(max_retries=1)(_perform).options(num_cpus=lanes, num_gpus=gpus)
+            remote = ray.remote(max_retries=1)(_perform).options(num_cpus=threads, num_gpus=gpus)
             left = list(tasks)
             running: dict[Any, Task] = {}
             while left or running:
-                while left and len(running) < _places(ray, lanes, gpus):
+                while left and len(running) < _places(ray, threads, gpus):
                     task = left.pop(0)
                     begun(task.name)
                     running[remote.remote(task.to_text())] = task
@@ -48,10 +48,10 @@ class OnRay:
             ray.shutdown()
 
 
-def _places(ray: Any, lanes: int, gpus: int) -> int:
+def _places(ray: Any, threads: int, gpus: int) -> int:
     """Return how many trials the cluster's machines have room for now; it may grow."""
     there = ray.cluster_resources()
-    return max(1, int(there.get("GPU", 0)) if gpus else int(there.get("CPU", 0) // lanes))
+    return max(1, int(there.get("GPU", 0)) if gpus else int(there.get("CPU", 0) // threads))
 
 
 def _perform(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.evaluation.intervals import Interval, weighted_roc_auc
-from pneumoscan.study.judging import patient_weights
+from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.records import TrialRecord
 
 Floats = npt.NDArray[np.float64]
@@ -29,8 +29,8 @@ COMPARED = {
     "accuracy": "accuracy at 0.5, films as they are",
     "stress_roc_auc": "mean AUC, films seen differently",
 }
-# What the verdicts are on.
-JUDGED = ("roc_auc", "stress_roc_auc")
+# The primary outcomes: those that the verdicts are on.
+PRIMARY = ("roc_auc", "stress_roc_auc")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floa
     Args:
         record: Of the trial.
         y_true: int64 (n,), of the held-out films.
-        weights: float64 (b, n), of `judging.patient_weights`.
+        weights: float64 (b, n), of `evaluation.patient_weights`.
     """
     logits = record.logits.astype(np.float64)
     right = ((logits >= 0) == (y_true == 1)).astype(np.float64)

@@ -63,7 +63,7 @@ def pace_of(planned: Iterable[Planned], records: Iterable[TrialRecord], sizes: S
         if not epochs:
             continue
         # The median: an epoch that was interrupted or disturbed must not count.
-        spent = median(epochs) * 1000 * trial.config.loop.lanes
+        spent = median(epochs) * 1000 * trial.config.loop.worker_threads
         by_key.setdefault(record.key, []).append(spent / (sizes.train * relative_cost(trial)))
     paces = {key: median(values) for key, values in by_key.items()}
     if not paces:
@@ -72,12 +72,12 @@ def pace_of(planned: Iterable[Planned], records: Iterable[TrialRecord], sizes: S
 
 
 def seconds_of(trial: Trial, pace: Pace, sizes: Sizes) -> float:
-    """Return how long a trial takes with the cores that its lanes use."""
+    """Return how long a trial takes with the cores that its worker threads use."""
     core_ms = pace.by_key.get(trial.key, pace.core_ms)
     epochs = trial.config.loop.epochs
     films = epochs * (sizes.train + READING * sizes.held_out)
     films += READING * sizes.held_out * (1 + len(PERTURBATIONS))
-    return relative_cost(trial) * films * core_ms / 1000 / trial.config.loop.lanes
+    return relative_cost(trial) * films * core_ms / 1000 / trial.config.loop.worker_threads
 
 
 def relative_cost(trial: Trial) -> float:

@@ -116,8 +116,8 @@ def machine_of(plan: Plan, jobs: int) -> Machine:
     """Return how trials compute on this machine: each of `jobs` trials has its share of the cores."""
     config = plan.baseline_config()
     loop = resolve(config).loop
-    lanes = config.loop.lanes or (1 if loop.device == "cuda" else max(1, usable_cores() // jobs))
-    return Machine(lanes=lanes, precision=loop.precision, device=loop.device)
+    threads = config.loop.worker_threads or (1 if loop.device == "cuda" else max(1, usable_cores() // jobs))
+    return Machine(worker_threads=threads, precision=loop.precision, device=loop.device)
 
 
 def _begin(
@@ -140,7 +140,7 @@ def _begin(
         )
     if known and machine != machine_of(plan, order.jobs):
         watcher.note(
-            f"trials go on with {machine.lanes} lanes in {machine.precision} on {machine.device}, as the study was begun"
+            f"trials go on with {machine.worker_threads} worker threads in {machine.precision} on {machine.device}, as the study was begun"
         )
     write_atomic(folder.plan, text)
     write_held_out(folder, films)

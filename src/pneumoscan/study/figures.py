@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, PALE, VERMILION, styled
-from pneumoscan.study.compare import COMPARED, JUDGED, Difference
+from pneumoscan.study.compare import COMPARED, PRIMARY, Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -281,9 +281,9 @@ def draw_forest(rows: Sequence[ForestRow]) -> "Figure":
 
     with styled():
         figure = Figure(figsize=(10.6, 1.35 + 0.3 * len(rows)), layout="constrained")
-        axes = figure.subplots(1, len(JUDGED), sharey=True, squeeze=False)[0]
+        axes = figure.subplots(1, len(PRIMARY), sharey=True, squeeze=False)[0]
         places = list(range(len(rows)))
-        for panel, name in zip(axes, JUDGED, strict=True):
+        for panel, name in zip(axes, PRIMARY, strict=True):
             panel.axvline(0, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
             for place, row in enumerate(rows):
                 _draw_difference(panel, place, row.differences.get(name))

@@ -49,7 +49,7 @@ class Processes:
     """Several processes of this machine, each with one trial at a time.
 
     Args:
-        jobs: How many; each trial uses the lanes of its config.
+        jobs: How many; each trial uses the worker threads of its config.
     """
 
     def __init__(self, jobs: int) -> None:

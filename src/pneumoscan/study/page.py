@@ -5,10 +5,10 @@ from importlib.resources import files
 from string import Template
 
 from pneumoscan.evaluation.markup import graph, safe, score
-from pneumoscan.study.compare import COMPARED, JUDGED
+from pneumoscan.study.compare import COMPARED, PRIMARY
 from pneumoscan.study.estimate import in_words
+from pneumoscan.study.evaluation import RESAMPLES
 from pneumoscan.study.findings import Findings, SectionFindings, VariantFindings
-from pneumoscan.study.judging import RESAMPLES
 from pneumoscan.study.page_tables import (
     best_table,
     count,
@@ -44,7 +44,7 @@ def build_page(found: Findings, graphs: Graphs) -> str:
         "rules": _rules(found),
         "baseline": _baseline(found, graphs),
         "sections": "".join(_section(found, section, graphs) for section in found.sections),
-        "making": _making(found),
+        "provenance": _provenance(found),
     }
     text = template.substitute({key: safe(value) for key, value in parts.items()} | blocks)
     return text.encode("utf-8", "backslashreplace").decode()
@@ -97,7 +97,7 @@ def _overview(found: Findings) -> str:
             cells += ["no trial is done", "", "", "", ""]
         else:
             cells += [safe(best.title), str(len(best.done)), score(best.mean(TrialRecord.score))]
-            cells += [difference_cell(best.differences.get(name), best) for name in reversed(JUDGED)]
+            cells += [difference_cell(best.differences.get(name), best) for name in reversed(PRIMARY)]
         counts = [variant.differences.get("stress_roc_auc") for variant in section.variants]
         tally = [each.verdict for each in counts if each is not None]
         words = [f"{tally.count(word)} {word}" for word in dict.fromkeys(tally)]
@@ -115,10 +115,10 @@ def _rules(found: Findings) -> str:
     compared = {
         (variant.trial.key, name)
         for _, variant in found.variants()
-        for name in JUDGED
+        for name in PRIMARY
         if name in variant.differences
     }
-    factors = {COMPARED[name]: found.comparison.seed_factor[name] for name in JUDGED}
+    factors = {COMPARED[name]: found.comparison.seed_factor[name] for name in PRIMARY}
     known = [
         f"{100 * value:.0f}% of the error ({title})" for title, value in factors.items() if value is not None
     ]
@@ -218,7 +218,7 @@ def _about_curves(variants: Sequence[VariantFindings], found: Findings) -> str:
     )
 
 
-def _making(found: Findings) -> str:
+def _provenance(found: Findings) -> str:
     facts = found.facts
     machines, software = set(), set()
     for record in found.records():
@@ -234,7 +234,7 @@ def _making(found: Findings) -> str:
         "preset": found.plan.study.preset,
         "data SHA-256": facts.ground.data_sha256,
         "hold-out SHA-256": facts.ground.held_out_sha256,
-        "a trial computes with": f"{machine.lanes} lanes in {machine.precision} on {machine.device}",
+        "a trial computes with": f"{machine.worker_threads} worker threads in {machine.precision} on {machine.device}",
         "machines": "; ".join(sorted(machines)),
         "software": "; ".join(sorted(software)),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from pneumoscan.evaluation.markup import percent, safe, score, table_row
 from pneumoscan.evaluation.stress import readable_name
-from pneumoscan.study.compare import JUDGED, Comparison, Difference
+from pneumoscan.study.compare import PRIMARY, Comparison, Difference
 from pneumoscan.study.findings import SectionFindings, VariantFindings, films_per_second
 from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.stopping import Stop, peak_of, stop_of
@@ -81,7 +81,7 @@ def _number_row(variant: VariantFindings, base: VariantFindings) -> str:
         _best_f1(variant.done),
         _stress(variant, "roc_auc"),
         _stress(variant, "specificity"),
-        *(difference_cell(variant.differences.get(name), variant) for name in JUDGED),
+        *(difference_cell(variant.differences.get(name), variant) for name in PRIMARY),
     )
     return _row(variant.title, cells, kind)
 
@@ -106,7 +106,7 @@ def best_table(section: SectionFindings, reference: VariantFindings, comparison:
             *_as_they_are(variant),
             _stress(variant, "roc_auc"),
         ]
-        for figure in JUDGED:
+        for figure in PRIMARY:
             difference = comparison.difference(variant.trial.key, reference.trial.key, figure)
             cells.append("–" if variant is reference else difference_cell(difference, variant))
         rows.append(_row(name, cells))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.training.config import TrainingConfig, legal_keys, load_config
+from pneumoscan.training.config import RENAMED, TrainingConfig, legal_keys, load_config
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -20,7 +20,7 @@ FIXED = (
     "data.val_fraction",
     "data.split_seed",
     "loop.seed",
-    "loop.lanes",
+    "loop.worker_threads",
     "loop.device",
     "loop.checkpoint_seconds",
     "preset",
@@ -150,7 +150,7 @@ class Plan(_Part):
         """Return a variant's config, with seed 0."""
         place = f"section {section.name!r}, variant {variant.name!r}"
         for key in (*section.change, *variant.change):
-            if key in FIXED:
+            if RENAMED.get(key, key) in FIXED:
                 raise ConfigError(f"{place}: {key} is the same for the whole study.", "Leave it out.")
         preset = variant.preset or self.study.preset
         return _config(preset, {**self.study.change, **section.change, **variant.change}, place)

@@ -54,7 +54,7 @@ class TrialRecord:
         status: `done`; `diverged`: the loss was no longer a number, which is a result; `failed`: something broke.
         reason: Of the last two, one sentence.
         facts: `parameters`, `epochs`, `kept_epoch`, `stopped_early` as far as they are known.
-        figures: See `judging.Judgement`; empty unless done.
+        figures: See `evaluation.NetworkEvaluation`; empty unless done.
         history: A mapping an epoch: `epoch` and `EPOCH_FIGURES`; None where a figure is not finite.
         logits: float32 (n,), of the held-out films; empty unless done.
         stress_draws: float64 (b,); empty unless done.
@@ -134,14 +134,21 @@ class StudyFacts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON types."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        tree = asdict(self)
+        machine = tree["ground"]["machine"]
+        tree["ground"]["machine"] = {"lanes": machine.pop("worker_threads"), **machine}
+        return {"schema_version": SCHEMA_VERSION, **tree}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "StudyFacts":
         """Return what `to_json` wrote."""
-        ground = tree["ground"]
+        ground, machine = tree["ground"], tree["ground"]["machine"]
         return cls(
-            Ground(Machine(**ground["machine"]), ground["data_sha256"], ground["held_out_sha256"]),
+            Ground(
+                Machine(machine["lanes"], machine["precision"], machine["device"]),
+                ground["data_sha256"],
+                ground["held_out_sha256"],
+            ),
             tree["train"],
             tree["held_out"],
             tree["patients"],

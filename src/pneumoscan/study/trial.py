@@ -26,8 +26,8 @@ from pneumoscan.errors import (
 )
 from pneumoscan.files import locked, make_folder, write_atomic
 from pneumoscan.models.registry import build, count_parameters
+from pneumoscan.study.evaluation import evaluate_network
 from pneumoscan.study.films import StudyFilms, open_films
-from pneumoscan.study.judging import judge_network
 from pneumoscan.study.records import (
     Status,
     StudyFolder,
@@ -127,7 +127,7 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
     try:
         finished = _fit(trial.config, films, checkpoints, observer or Silence())
         started = time.perf_counter()
-        judged = judge_network(trial.config, finished.weights, films)
+        judged = evaluate_network(trial.config, finished.weights, films)
     except EnvironmentProblemError:
         raise
     except TrainingDivergedError as problem:
@@ -259,7 +259,7 @@ def _origin(config: TrainingConfig, history: list[EpochRecord], judging: float) 
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "process": os.getpid(),
         **{key: facts[key] for key in ("pneumoscan", "commit", "python", "packages", "machine")},
-        "lanes": config.loop.lanes,
+        "lanes": config.loop.worker_threads,
         "precision": config.loop.precision,
         "device": config.loop.device,
         "seconds": [row["seconds"] for row in history],

@@ -18,12 +18,12 @@ class Machine:
     """How trials compute; the same for all of a study, for it is part of a result's last bits.
 
     Attributes:
-        lanes: Threads of one trial.
+        worker_threads: Threads of one trial.
         precision: `float32` or `bfloat16`.
         device: `cpu` or `cuda`.
     """
 
-    lanes: int
+    worker_threads: int
     precision: str
     device: str
 
@@ -103,7 +103,11 @@ class Slot:
 
 def settle(config: TrainingConfig, machine: Machine, seed: int) -> TrainingConfig:
     """Return the config with a seed and the study's way of computing."""
-    changes: dict[str, Any] = {"seed": seed, "lanes": machine.lanes, "device": machine.device}
+    changes: dict[str, Any] = {
+        "seed": seed,
+        "worker_threads": machine.worker_threads,
+        "device": machine.device,
+    }
     if config.loop.precision == "auto":
         changes["precision"] = machine.precision
     return config.model_copy(update={"loop": config.loop.model_copy(update=changes)})
@@ -113,8 +117,9 @@ def trial_of(config: TrainingConfig, seed: int, ground: Ground) -> Trial:
     """Return the trial of a config that `load_config` made."""
     settled = settle(config, ground.machine, seed)
     tree = settled.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
+    # Trials from before a setting was renamed or a section was added keep their identity.
+    tree["loop"]["lanes"] = tree["loop"].pop("worker_threads")
     if settled.sampling.is_default:
-        # Trials from before there was this section keep their identity.
         del tree["sampling"]
     text = json.dumps([tree, ground.data_sha256, ground.held_out_sha256], sort_keys=True)
     return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], seed, settled)

@@ -6,6 +6,7 @@ import re
 import tomllib
 import types
 import typing
+import warnings
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,9 @@ from pneumoscan.imaging import Preprocessing
 from pneumoscan.models.baseline import BaselineConfig
 from pneumoscan.models.registry import ModelConfig
 from pneumoscan.training.augmentation import AugmentationConfig
+
+# Earlier names of settings: run folders, bundles, plans and command lines may have them.
+RENAMED = {"loop.lanes": "loop.worker_threads"}
 
 
 class _Section(BaseModel):
@@ -173,7 +177,7 @@ class LoopConfig(_Section):
         precision: `bfloat16` computes convolutions and products in bfloat16 (weights, loss and optimizer stay
             float32); `auto` takes it where the processor has the instructions for it.
         device: `cpu`, `cuda`, `mps` (Apple), or `auto`.
-        lanes: Threads of one process that work on micro-batches side by side; 0: one a core. Part of the result's
+        worker_threads: Threads of one process that work on micro-batches side by side; 0: one a core. Part of the result's
             last bits, so it is written down with the run.
         ema_decay: Averages the weights, w ← d·w + (1-d)·new, each step; the average is validated and saved. 0: off.
         early_stopping: Stop when the validation loss has not improved for so many epochs. 0: off.
@@ -187,7 +191,7 @@ class LoopConfig(_Section):
     seed: int = Field(0, ge=0, lt=2**32)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    lanes: int = Field(0, ge=0, le=256)
+    worker_threads: int = Field(0, ge=0, le=256)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     early_stopping: int = Field(0, ge=0)
     restore_best: bool = True
@@ -232,7 +236,11 @@ def load_config(
     text = (resources.files("pneumoscan.training") / "presets" / f"{preset}.toml").read_text()
     tree: dict[str, Any] = {**tomllib.loads(text), "preset": preset}
     if file is not None:
-        tree = _merged(tree, _read_toml(file))
+        given = _read_toml(file)
+        for key in RENAMED:
+            if _has(given, key):
+                _give_notice(key)
+        tree = _merged(tree, with_current_names(given))
     for assignment in assignments:
         tree = _merged(tree, _parse_assignment(assignment))
     return validate(tree)
@@ -245,7 +253,7 @@ def validate(tree: Mapping[str, Any]) -> TrainingConfig:
         ConfigError: A key is unknown or a value is illegal; the message names it and what would be legal.
     """
     try:
-        return TrainingConfig.model_validate(dict(tree))
+        return TrainingConfig.model_validate(with_current_names(tree))
     except ValidationError as problem:
         first = problem.errors()[0]
         # Below `model`, pydantic also names which of the networks it tried.
@@ -254,6 +262,38 @@ def validate(tree: Mapping[str, Any]) -> TrainingConfig:
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"there is no setting {key!r}.", _nearest(key)) from None
         raise ConfigError(f"{key}: {first['msg']} (it is {first['input']!r}).") from None
+
+
+def with_current_names(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's nested mapping with every setting that has an earlier name under its present one.
+
+    Raises:
+        ConfigError: A setting is there under both names.
+    """
+    result = dict(tree)
+    for old, new in RENAMED.items():
+        if not _has(result, old):
+            continue
+        if _has(result, new):
+            raise ConfigError(
+                f"{old} and {new} are the same setting, and both are given.", f"Leave out {old}."
+            )
+        table, name = old.split(".")
+        values = dict(result[table])
+        result[table] = {**values, new.split(".")[1]: values.pop(name)}
+        del result[table][name]
+    return result
+
+
+def _has(tree: Mapping[str, Any], key: str) -> bool:
+    table, name = key.split(".")
+    return isinstance(tree.get(table), Mapping) and name in tree[table]
+
+
+def _give_notice(key: str) -> None:
+    warnings.warn(
+        f"{key} is now called {RENAMED[key]}; the old name still works.", FutureWarning, stacklevel=2
+    )
 
 
 def legal_keys(model: type[BaseModel] = TrainingConfig, prefix: str = "") -> list[str]:
@@ -303,6 +343,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _parse_assignment(assignment: str) -> dict[str, Any]:
     key, equals, text = assignment.partition("=")
     key = key.strip()
+    if key in RENAMED:
+        _give_notice(key)
+        key = RENAMED[key]
     if not equals or not key:
         raise ConfigError(f"{assignment!r} is not key=value.", "Write for example loop.epochs=24.")
     try:

@@ -23,7 +23,6 @@ from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.distributed import Peers
 from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
 from pneumoscan.training.interrupts import Caught, interrupts
-from pneumoscan.training.lanes import Lanes, has_fast_bfloat16
 from pneumoscan.training.observer import Observer, Silence
 from pneumoscan.training.optimizers import learning_rate, make_optimizer
 from pneumoscan.training.sampling import epoch_order, restricted
@@ -35,6 +34,7 @@ from pneumoscan.training.state import (
     optimizer_tensors,
     restore_optimizer,
 )
+from pneumoscan.training.worker_threads import WorkerThreads, has_fast_bfloat16
 
 VALIDATION_BATCH = 16
 # Films that the statistics of batch normalisation are measured on before every validation.
@@ -67,8 +67,8 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     precision = loop.precision
     if precision == "auto":
         precision = "bfloat16" if has_fast_bfloat16(torch.device(device)) else "float32"
-    lanes = 1 if device != "cpu" else loop.lanes or usable_cores()
-    resolved = loop.model_copy(update={"device": device, "precision": precision, "lanes": lanes})
+    threads = 1 if device != "cpu" else loop.worker_threads or usable_cores()
+    resolved = loop.model_copy(update={"device": device, "precision": precision, "worker_threads": threads})
     return config.model_copy(update={"loop": resolved})
 
 
@@ -102,10 +102,10 @@ def fit(
         network = build_for_training(config.model, config.data.size)
     network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     with (
-        Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes,
+        WorkerThreads(network, count=config.loop.worker_threads, precision=config.loop.precision) as threads,
         interrupts() as caught,
     ):
-        loop = _Loop(config, films, lanes, folder, peers or Peers(), observer or Silence(), caught)
+        loop = _Loop(config, films, threads, folder, peers or Peers(), observer or Silence(), caught)
         loop.restore()
         while not loop.state.finished:
             loop.train_epoch()
@@ -120,15 +120,15 @@ class _Loop:
         self,
         config: TrainingConfig,
         films: TrainingFilms,
-        lanes: Lanes,
+        threads: WorkerThreads,
         folder: Path | None,
         peers: Peers,
         observer: Observer,
         caught: Caught,
     ) -> None:
-        self.config, self.films, self.lanes, self.folder = config, films, lanes, folder
+        self.config, self.films, self.threads, self.folder = config, films, threads, folder
         self.peers, self.observer, self.caught = peers, observer, caught
-        self.network = lanes.network
+        self.network = threads.network
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(config.optimizer, self.trained)
         decay = config.loop.ema_decay
@@ -204,7 +204,7 @@ class _Loop:
         self._load_weights(groups["network"])
         self.best = groups["best"]
         if self.average:
-            self.average.values = {k: v.to(self.lanes.device) for k, v in groups["average"].items()}
+            self.average.values = {k: v.to(self.threads.device) for k, v in groups["average"].items()}
         restore_optimizer(self.optimizer, groups["optimizer"])
         self.state = LoopState.from_json(checkpoint.state)
         self.observer.note(f"going on after epoch {self.state.epoch}, step {self.state.step_in_epoch}")
@@ -220,9 +220,11 @@ class _Loop:
             group["lr"] = rate
         pieces = list(enumerate(micro_batches(rows, config.loop.micro_batch)))[peers.rank :: peers.size]
         seeded = [(self._dropout_seed(k), piece) for k, piece in pieces]
-        logits = self.lanes.gradients(seeded, lambda piece, net: self._loss(piece, net, len(rows)))
+        logits = self.threads.gradients(seeded, lambda piece, net: self._loss(piece, net, len(rows)))
         loss, correct = self._plain_loss([piece for _, piece in pieces], logits)
-        facts = torch.tensor([loss, correct, float(self.caught.number is not None)], device=self.lanes.device)
+        facts = torch.tensor(
+            [loss, correct, float(self.caught.number is not None)], device=self.threads.device
+        )
         peers.sum_([*self._gradients(), facts])
         loss, correct, stop = facts.tolist()
         if not math.isfinite(loss):
@@ -298,7 +300,7 @@ class _Loop:
         """Return the logits of the held-out films, float32 (n,)."""
         pieces = micro_batches(self.films.val, VALIDATION_BATCH)
         mine = pieces[self.peers.rank :: self.peers.size]
-        logits = self.lanes.logits(mine, self.films.plain)
+        logits = self.threads.logits(mine, self.films.plain)
         every = [torch.zeros(len(piece)) for piece in pieces]
         every[self.peers.rank :: self.peers.size] = logits
         self.peers.sum_(every)
@@ -324,15 +326,15 @@ class _Loop:
         ]
         pieces = micro_batches(rows, self.config.loop.micro_batch or self.config.loop.batch_size)
         inputs = (self._augmented(piece, epoch=self.config.loop.epochs) for piece in pieces)
-        with self.lanes.computing():
+        with self.threads.computing():
             calibrate(self.network, inputs)
 
     def _augmented(self, rows: Indices, *, epoch: int) -> torch.Tensor:
         inputs = self.films.augmented(rows, self.config.augmentation, seed=self.config.loop.seed, epoch=epoch)
-        return self.lanes.to_device(inputs)
+        return self.threads.to_device(inputs)
 
     def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        # In place, for the lanes look at the same memory.
+        # In place, for the worker threads look at the same memory.
         self.network.load_state_dict(weights)
 
     def _last_weights(self) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.thresholds import choose_thresholds
 from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.abstention import DISTANCE_OUTPUT
 from pneumoscan.inference.bundle import (
     Bundle,
     BundleSpec,
@@ -26,7 +27,6 @@ from pneumoscan.inference.bundle import (
     write_records,
 )
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.inference.trust import DISTANCE_OUTPUT
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.training.card import model_card
 from pneumoscan.training.combined import Combined

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from pneumoscan.inference.abstention import DISTANCE_OUTPUT
 from pneumoscan.inference.sites import SITES_OUTPUT
 from pneumoscan.inference.spec import MAP_OUTPUT, REQUIRED_OUTPUTS
-from pneumoscan.inference.trust import DISTANCE_OUTPUT
 from pneumoscan.training.combined import Combined
 from pneumoscan.training.guard import Guard
 

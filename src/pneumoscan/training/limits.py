@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.evaluation.calibration import reliability
+from pneumoscan.inference.abstention import log_odds
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.inference.trust import log_odds
 
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.01

@@ -16,9 +16,9 @@ from pneumoscan.evaluation.calibration import reliability
 from pneumoscan.evaluation.intervals import wilson
 from pneumoscan.evaluation.metrics import Metrics, evaluate_predictions
 from pneumoscan.evaluation.operating_curve import operating_curve
+from pneumoscan.inference.abstention import unsure_band
 from pneumoscan.inference.records import SAME_THRESHOLD, check_stress
 from pneumoscan.inference.spec import BundleSpec, probability_of
-from pneumoscan.inference.trust import unsure_band
 from pneumoscan.training.held_out import HeldOut
 
 MOST_CURVE_POINTS = 300

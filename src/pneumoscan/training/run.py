@@ -169,7 +169,7 @@ def origin(config: TrainingConfig) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": {"system": platform.system(), "processor": processor(), "cores": os.cpu_count()},
-        "threads": config.loop.lanes,
+        "threads": config.loop.worker_threads,
         "precision": config.loop.precision,
         "device": config.loop.device,
         "seed": config.loop.seed,

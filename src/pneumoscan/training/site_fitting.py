@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 
 from pneumoscan.evaluation.intervals import bootstrap_by_patient
+from pneumoscan.inference.abstention import log_odds
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.inference.trust import log_odds
 from pneumoscan.training.augmentation import AugmentationConfig
 from pneumoscan.training.combined import Combined
 from pneumoscan.training.films import Indices, TrainingFilms, micro_batches

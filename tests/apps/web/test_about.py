@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_bundle
-from made_records import some_records
+from synthetic_records import some_records
 
 import pneumoscan
 from pneumoscan.apps.web.about import about

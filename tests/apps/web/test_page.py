@@ -12,10 +12,10 @@ from PIL import Image
 
 from pneumoscan.apps.web.about import about
 from pneumoscan.imaging import read
+from pneumoscan.inference.abstention import abstention_of
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import PredictionRow, find_in, predict_one
-from pneumoscan.inference.trust import doubt
 
 GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REFUSED"]
 SIZES = [(1280, 800), (1600, 1000), (1024, 768), (820, 1180)]
@@ -57,10 +57,10 @@ def dropped(lasting_visits, twenty_films, odd_files):
 
 def called(bundle, row, distance, threshold):
     """Call a film at another threshold, by Python; returns its row."""
-    doubts = doubt(bundle.spec, row.probability, distance, threshold)
-    label = doubts.label or bundle.spec.class_names[int(row.probability >= threshold)]
+    abstention = abstention_of(bundle.spec, row.probability, distance, threshold)
+    label = abstention.label or bundle.spec.class_names[int(row.probability >= threshold)]
     own = tuple(word for word in row.warnings if word not in {"far_from_training_films", "near_threshold"})
-    return dataclasses.replace(row, label=label, warnings=own + doubts.warnings, threshold=threshold)
+    return dataclasses.replace(row, label=label, warnings=own + abstention.warnings, threshold=threshold)
 
 
 def in_order(answers):

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from pneumoscan.apps.web.about import about
+from pneumoscan.inference.abstention import abstention_of, unsure_band
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.prevalence import predictive_values
 from pneumoscan.inference.rows import PredictionRow, header
-from pneumoscan.inference.trust import doubt, unsure_band
 
 PAGE = Path(__file__).parents[3] / "src" / "pneumoscan" / "apps" / "web" / "page"
 MODULES = sorted(PAGE.glob("*.js"))
@@ -108,7 +108,7 @@ def test_labels_and_warnings_are_those_of_python(blank, shipped, name):
     )  # fmt: skip
     seen = set()
     for (probability, distance, threshold), (label, warnings, band) in zip(cases, got, strict=True):
-        wanted = doubt(spec, probability, distance, threshold)
+        wanted = abstention_of(spec, probability, distance, threshold)
         expected = unsure_band(spec, threshold)
         assert (band is None) == (expected is None)
         if expected:

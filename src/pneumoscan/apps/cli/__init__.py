@@ -2,9 +2,10 @@
 
 import signal
 import sys
+import warnings
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -14,6 +15,9 @@ from pneumoscan.errors import PneumoscanError, Terminated
 COMMANDS = (
     "adapt", "combine", "demo", "doctor", "evaluate", "export", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
+
+
+_show_warning = warnings.showwarning
 
 
 class Commands(click.Group):
@@ -53,9 +57,25 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def _notice(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print in one line that a name has changed; print any other warning as Python does."""
+    if issubclass(category, FutureWarning) and "pneumoscan" in filename:
+        print(f"notice: {message}", file=sys.stderr)
+    else:
+        _show_warning(message, category, filename, lineno, file, line)
+
+
 def main() -> NoReturn:
     """Run the command line; returns to the shell with the exit codes that the README lists."""
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _notice
     try:
         app()
     except PneumoscanError as error:

@@ -1,4 +1,4 @@
-"""`pneumoscan evaluate`: judge a model on one split."""
+"""`pneumoscan evaluate`: evaluate a model on one split."""
 
 import sys
 from pathlib import Path
@@ -53,8 +53,8 @@ def evaluate(
     import shlex
 
     from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.evaluate import evaluate as evaluate_split
     from pneumoscan.inference.pretrained import pretrained_bundle
-    from pneumoscan.judge import judge
 
     model = model or pretrained_bundle()
     films = [word for source in data for word in ("--data", source)]
@@ -63,7 +63,7 @@ def evaluate(
     words += ["--operating-point", operating_point] if operating_point is not None else []
     words += ["--stress"] if stress else []
     with progress("Reading films in 11 views" if stress else "Reading films") as report:
-        metrics = judge(
+        metrics = evaluate_split(
             model,
             data,
             split=split,

@@ -16,7 +16,7 @@ from pneumoscan.errors import Terminated, UsageError
 if TYPE_CHECKING:
     from pneumoscan.apps.cli.progress import Report
     from pneumoscan.study.execute import Order
-    from pneumoscan.study.foretell import Forecast
+    from pneumoscan.study.forecast import Forecast
     from pneumoscan.study.records import StudyFacts
     from pneumoscan.study.trial import Answer
     from pneumoscan.study.trials import Planned
@@ -74,9 +74,9 @@ def run(
     A study that was stopped or killed goes on with the same command.
     """
     if dry_run:
-        from pneumoscan.study.foretell import foretell
+        from pneumoscan.study.forecast import forecast_of
 
-        _print_forecast(foretell(plan, data=data or None, out=out, jobs=jobs, only=only, seeds=seeds))
+        _print_forecast(forecast_of(plan, data=data or None, out=out, jobs=jobs, only=only, seeds=seeds))
         return
     if not data or out is None:
         raise UsageError("a study needs --data and --out.", "Only --dry-run does without.")
@@ -230,7 +230,7 @@ class Board:
 
     def _count(self) -> None:
         """Estimate the time that is left, by the trials that were measured."""
-        from pneumoscan.study.foretell import seconds_left
+        from pneumoscan.study.forecast import seconds_left
         from pneumoscan.study.records import StudyFolder, read_facts
 
         folder = StudyFolder(self._order.out)

@@ -118,7 +118,7 @@ def _release(version: str) -> tuple[int, ...]:
 def imports() -> list[Finding]:
     """Import what is installed, each in a process of its own, and say what it offers."""
     running = {name: _start(code) for name, code in _PROBES.items() if installed_version(name) is not None}
-    return [_judge(name, *_finish(process)) for name, process in running.items()]
+    return [_finding_of(name, *_finish(process)) for name, process in running.items()]
 
 
 def _start(code: str) -> "subprocess.Popen[str]":
@@ -150,7 +150,7 @@ def _finish(process: "subprocess.Popen[str]") -> tuple[dict[str, Any] | None, st
     return None, (err.strip().splitlines() or [ended])[-1][:200]
 
 
-def _judge(name: str, found: Mapping[str, Any] | None, problem: str) -> Finding:
+def _finding_of(name: str, found: Mapping[str, Any] | None, problem: str) -> Finding:
     title = f"import {name}"
     if found is None:
         return _failed_import(name, title, problem)

@@ -15,10 +15,10 @@ from pneumoscan.data.audit.duplicates import (
     Duplicates,
     find_duplicates,
 )
-from pneumoscan.data.audit.findings import Finding, judge, plural
+from pneumoscan.data.audit.findings import Finding, findings_of, plural
 from pneumoscan.data.audit.scan import Progress, RefusedFilm, scan
 from pneumoscan.data.audit.shortcuts import Shortcuts, find_shortcuts, require_scikit_learn
-from pneumoscan.data.audit.site_findings import judge_sites
+from pneumoscan.data.audit.site_findings import findings_of_sites
 from pneumoscan.data.audit.sites import Sites, compare_sites
 from pneumoscan.data.audit.tables import (
     Patients,
@@ -172,7 +172,9 @@ def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: in
         duplicates=duplicates,
         shortcuts=shortcuts,
         sites=sites,
-        findings=judge(splits, sizes, patients, seen.refused, duplicates, shortcuts, judge_sites(sites)),
+        findings=findings_of(
+            splits, sizes, patients, seen.refused, duplicates, shortcuts, findings_of_sites(sites)
+        ),
         notes=manifest.notes,
         seconds=time.monotonic() - start,
         means=seen.means,

@@ -36,7 +36,7 @@ class Finding:
     advice: str
 
 
-def judge(
+def findings_of(
     splits: tuple[SplitCounts, ...],
     sizes: tuple[Sizes, ...],
     patients: Patients,

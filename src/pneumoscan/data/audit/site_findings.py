@@ -14,7 +14,7 @@ _ADVICE = (
 )
 
 
-def judge_sites(sites: Sites | None) -> tuple[Finding, ...]:
+def findings_of_sites(sites: Sites | None) -> tuple[Finding, ...]:
     """Turn the comparison of sites into findings; none if there is one site only."""
     if sites is None:
         return ()

@@ -43,9 +43,7 @@ class DicomFile:
         return self.header.reader
 
 
-def open_file(
-    data: bytes, source: str, *, max_inflated: int, wanted: Collection[int] = WANTED
-) -> DicomFile:
+def open_file(data: bytes, source: str, *, max_inflated: int, wanted: Collection[int] = WANTED) -> DicomFile:
     """Look at a file that begins with 128 bytes and `DICM`.
 
     Args:

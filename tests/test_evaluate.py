@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from drawn_films import write_film_folder
 from onnx import TensorProto, helper, numpy_helper
+from synthetic_films import write_film_folder
 
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import load_manifest
@@ -27,10 +27,10 @@ from pneumoscan.errors import (
     NotWritableError,
     UsageError,
 )
+from pneumoscan.evaluate import evaluate
 from pneumoscan.imaging import Preprocessing, preprocess, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
-from pneumoscan.judge import judge
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -14.5, 1.25
 
@@ -109,7 +109,7 @@ def predictions_of(out):
 
 
 def test_probabilities_are_those_of_the_films(model, film_folder, tmp_path):
-    metrics = judge(model, film_folder, split="test", out=tmp_path / "out", workers=2)
+    metrics = evaluate(model, film_folder, split="test", out=tmp_path / "out", workers=2)
     rows = predictions_of(tmp_path / "out")
     films = load_manifest(film_folder).of_split("test").films
     assert [row["path"] for row in rows] == [film.path for film in films]
@@ -128,12 +128,12 @@ def test_probabilities_are_those_of_the_films(model, film_folder, tmp_path):
 def test_only_the_asked_split_is_read(model, film_folder, tmp_path):
     for path in (film_folder / "test").rglob("*.jpeg"):
         path.write_bytes(b"must not be opened")
-    assert judge(model, film_folder, split="val", out=tmp_path / "out").n_refused == 0
+    assert evaluate(model, film_folder, split="val", out=tmp_path / "out").n_refused == 0
 
 
 def test_one_worker_and_four_give_the_same_bytes(model, film_folder, tmp_path):
     for workers in (1, 4):
-        judge(model, film_folder, split="test", out=tmp_path / str(workers), workers=workers)
+        evaluate(model, film_folder, split="test", out=tmp_path / str(workers), workers=workers)
     for name in ("predictions.csv", "metrics.json", "report.html"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
 
@@ -145,7 +145,7 @@ def test_a_bad_film_is_set_aside_and_the_rest_judged(model, film_folder, tmp_pat
     (film_folder / films[1].path).mkdir()
     seen = []
     manifest_count = len(load_manifest(film_folder).of_split("test"))
-    metrics = judge(
+    metrics = evaluate(
         model, film_folder, split="test", out=tmp_path / "out", progress=lambda *at: seen.append(at)
     )
     assert metrics.n == len(films) - 2
@@ -159,27 +159,27 @@ def test_films_used_in_training_are_counted_by_their_bytes(film_folder, tmp_path
     films = load_manifest(film_folder).of_split("test").films
     used = [hashlib.sha256((film_folder / film.path).read_bytes()).hexdigest() for film in films[:3]]
     model = write_model(tmp_path / "model", used)
-    cautions = judge(model, film_folder, split="test", out=tmp_path / "out").cautions
+    cautions = evaluate(model, film_folder, split="test", out=tmp_path / "out").cautions
     assert any(f"3 of these {len(films)} films were used to make this model" in text for text in cautions)
 
 
 def test_the_train_split_and_unknown_training_films_are_told(film_folder, tmp_path):
     model = write_model(tmp_path / "model")
-    cautions = judge(model, film_folder, split="train", out=tmp_path / "out").cautions
+    cautions = evaluate(model, film_folder, split="train", out=tmp_path / "out").cautions
     assert any("models are trained on" in text for text in cautions)
     assert any("is not known" in text for text in cautions)
 
 
 def test_synthetic_films_are_told(model, film_folder, tmp_path):
-    before = judge(model, film_folder, split="test", out=tmp_path / "real").cautions
+    before = evaluate(model, film_folder, split="test", out=tmp_path / "real").cautions
     assert not any("synthetic" in text for text in before)
     (film_folder / "SYNTHETIC.txt").write_text("drawn")
-    after = judge(model, film_folder, split="test", out=tmp_path / "drawn").cautions
+    after = evaluate(model, film_folder, split="test", out=tmp_path / "drawn").cautions
     assert any(text.startswith("These films are synthetic") for text in after)
 
 
 def test_the_split_has_the_hash_that_the_cache_gives_it(model, film_folder, tmp_path):
-    judge(model, film_folder, split="test", out=tmp_path / "out")
+    evaluate(model, film_folder, split="test", out=tmp_path / "out")
     cache = open_cache(
         load_manifest(film_folder).of_split("test"), size=32, folder=tmp_path / "cache", workers=1
     )
@@ -187,18 +187,22 @@ def test_the_split_has_the_hash_that_the_cache_gives_it(model, film_folder, tmp_
 
 
 def test_thresholds_by_hand_and_by_name(model, film_folder, tmp_path):
-    by_hand = judge(model, film_folder, split="val", out=tmp_path / "a", threshold=0.33)
+    by_hand = evaluate(model, film_folder, split="val", out=tmp_path / "a", threshold=0.33)
     assert (by_hand.threshold, by_hand.threshold_source) == (0.33, "given by hand for this evaluation")
     assert (
-        judge(model, film_folder, split="val", out=tmp_path / "b", operating_point="sensitivity_98").threshold
+        evaluate(
+            model, film_folder, split="val", out=tmp_path / "b", operating_point="sensitivity_98"
+        ).threshold
         == 0.25
     )
     with pytest.raises(ConfigError, match="best_f1, sensitivity_98"):
-        judge(model, film_folder, split="val", out=tmp_path / "c", operating_point="best")
+        evaluate(model, film_folder, split="val", out=tmp_path / "c", operating_point="best")
     with pytest.raises(UsageError, match="both"):
-        judge(model, film_folder, split="val", out=tmp_path / "c", operating_point="best_f1", threshold=0.5)
+        evaluate(
+            model, film_folder, split="val", out=tmp_path / "c", operating_point="best_f1", threshold=0.5
+        )
     with pytest.raises(UsageError, match=r"\[0, 1\]"):
-        judge(model, film_folder, split="val", out=tmp_path / "c", threshold=1.5)
+        evaluate(model, film_folder, split="val", out=tmp_path / "c", threshold=1.5)
     assert not (tmp_path / "c").exists()
 
 
@@ -207,37 +211,37 @@ def test_a_run_folder_is_judged_by_its_bundle_or_told_to_be_exported(film_folder
     run.mkdir()
     (run / "history.jsonl").write_text("{}\n")
     with pytest.raises(UsageError, match="pneumoscan export"):
-        judge(run, film_folder, split="val", out=tmp_path / "out")
+        evaluate(run, film_folder, split="val", out=tmp_path / "out")
     write_model(run / "bundle", ["ab" * 32])
-    assert judge(run, film_folder, split="val", out=tmp_path / "out").n > 0
+    assert evaluate(run, film_folder, split="val", out=tmp_path / "out").n > 0
 
 
 def test_what_is_missing_is_a_typed_error(model, film_folder, tmp_path):
     with pytest.raises(UsageError, match="no split"):
-        judge(model, film_folder, split="dev", out=tmp_path / "out")
+        evaluate(model, film_folder, split="dev", out=tmp_path / "out")
     with pytest.raises(UsageError, match="no model"):
-        judge(tmp_path / "none", film_folder, split="val", out=tmp_path / "out")
+        evaluate(tmp_path / "none", film_folder, split="val", out=tmp_path / "out")
     with pytest.raises(BundleError):
-        judge(film_folder, film_folder, split="val", out=tmp_path / "out")
+        evaluate(film_folder, film_folder, split="val", out=tmp_path / "out")
     with pytest.raises(LayoutError):
-        judge(model, tmp_path / "none", split="val", out=tmp_path / "out")
+        evaluate(model, tmp_path / "none", split="val", out=tmp_path / "out")
     with pytest.raises(UsageError, match="workers"):
-        judge(model, film_folder, split="val", out=tmp_path / "out", workers=0)
+        evaluate(model, film_folder, split="val", out=tmp_path / "out", workers=0)
     for path in (film_folder / "val").rglob("*.jpeg"):
         path.write_bytes(b"")
     with pytest.raises(NothingUsableError, match="could be read"):
-        judge(model, film_folder, split="val", out=tmp_path / "out")
+        evaluate(model, film_folder, split="val", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_stress_reads_each_film_once_and_changes_its_own_pixels(model, film_folder, tmp_path, monkeypatch):
-    plain = judge(model, film_folder, split="test", out=tmp_path / "plain")
+    plain = evaluate(model, film_folder, split="test", out=tmp_path / "plain")
     reads = []
     read_film = Manifest.read
     monkeypatch.setattr(Manifest, "read", lambda self, film: reads.append(film.path) or read_film(self, film))
-    monkeypatch.setattr("pneumoscan.judge.judging.thumbnails", lambda *_: None)
+    monkeypatch.setattr("pneumoscan.evaluate.split.thumbnails", lambda *_: None)
     seen = []
-    metrics = judge(
+    metrics = evaluate(
         model,
         film_folder,
         split="test",
@@ -273,7 +277,7 @@ def run(film_folder, tmp_path):
 
 @pytest.mark.parametrize("place", [".", "bundle", "bundle/model.json"])
 def test_the_held_out_films_of_a_run_are_judged(place, run, film_folder, tmp_path):
-    metrics = judge(run / place, film_folder, split="held-out", out=tmp_path / "out")
+    metrics = evaluate(run / place, film_folder, split="held-out", out=tmp_path / "out")
     with (run / "split.csv").open(newline="") as file:
         held = [row["path"] for row in csv.DictReader(file) if row["part"] == "val"]
     assert [row["path"] for row in predictions_of(tmp_path / "out")] == held
@@ -286,16 +290,16 @@ def test_the_held_out_films_of_a_run_are_judged(place, run, film_folder, tmp_pat
 def test_held_out_films_that_changed_are_told(run, film_folder, tmp_path):
     for path in (film_folder / "train").rglob("*.jpeg"):
         path.write_bytes(path.read_bytes() + b"\0")
-    cautions = judge(run, film_folder, split="held-out", out=tmp_path / "out").cautions
+    cautions = evaluate(run, film_folder, split="held-out", out=tmp_path / "out").cautions
     assert any("films are none that the model was made with" in text for text in cautions)
 
 
 def test_held_out_needs_the_run_and_its_films(model, run, film_folder, tmp_path):
     with pytest.raises(UsageError, match=r"no run folder with a split\.csv"):
-        judge(model, film_folder, split="held-out", out=tmp_path / "out")
+        evaluate(model, film_folder, split="held-out", out=tmp_path / "out")
     next((film_folder / "train").rglob("*.jpeg")).unlink()
     with pytest.raises(DataDamagedError, match="not among the films"):
-        judge(run, film_folder, split="held-out", out=tmp_path / "out")
+        evaluate(run, film_folder, split="held-out", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -307,7 +311,7 @@ def test_arrays_in_an_npz_are_judged(model, tmp_path, draw_film):
         tmp_path / "films.npz",
         **{f"test_{key}": value for key, value in (("images", images), ("labels", labels))},
     )
-    metrics = judge(model, tmp_path / "films.npz", split="test", out=tmp_path / "out")
+    metrics = evaluate(model, tmp_path / "films.npz", split="test", out=tmp_path / "out")
     assert (metrics.n, metrics.n_positive, metrics.n_refused) == (8, 4, 0)
 
 
@@ -344,7 +348,7 @@ def test_the_command_says_what_is_wrong(model, film_folder, tmp_path):
 def test_two_sites_are_judged_apart_and_rows_are_those_of_predict(model, tmp_path):
     places = [write_film_folder(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
     data = (f"a={places[0]}", f"b={places[1]}")
-    metrics = judge(model, data, split="test", out=tmp_path / "out")
+    metrics = evaluate(model, data, split="test", out=tmp_path / "out")
     values = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(values["sites"]) == {"a", "b"}
     assert sum(site["n"] for site in values["sites"].values()) == metrics.n
@@ -361,7 +365,7 @@ def test_two_sites_are_judged_apart_and_rows_are_those_of_predict(model, tmp_pat
     )
     assert any("smaller_than_input" in row["warnings"] for row in rows) == bool(metrics.answers.warned.count)
     # One site again: nothing of the other evaluation is left.
-    judge(model, places[0], split="test", out=tmp_path / "out")
+    evaluate(model, places[0], split="test", out=tmp_path / "out")
     assert not (tmp_path / "out" / "sites.csv").exists()
     assert "sites" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
 
@@ -371,7 +375,7 @@ def test_a_place_that_cannot_be_written_is_told_before_films_are_read(model, fil
     (tmp_path / "file").write_text("")
     read = []
     with pytest.raises((NotWritableError, UsageError)):
-        judge(
+        evaluate(
             model, film_folder, split="test", out=tmp_path / name, progress=lambda done, _: read.append(done)
         )
     assert read == []

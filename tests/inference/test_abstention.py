@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pneumoscan.errors import BundleError
+from pneumoscan.inference.abstention import abstention_of, log_odds, unsure_band
 from pneumoscan.inference.batch import predict_many
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.classifier import PneumoniaClassifier
 from pneumoscan.inference.spec import BundleSpec
-from pneumoscan.inference.trust import doubt, log_odds, unsure_band
 
 GUARD = {"unusual": 0.5, "not_a_chest_film": 2.0, "source": "chosen by hand"}
 BAND = {"low": 0.4, "high": 0.6, "half_width": log_odds(0.6), "films": 0.05, "errors": 0.5, "source": "hand"}
@@ -115,7 +115,7 @@ def test_a_distance_of_another_shape_is_refused(make_bundle, make_onnx):
 
 def test_the_band_labels_what_is_near(make_spec):
     spec = make_spec(thresholds={"balanced": POINT})
-    told = {p: doubt(spec, p, None, 0.5) for p in (0.0, 0.39, 0.4, 0.5, 0.6, 0.61, 1.0)}
+    told = {p: abstention_of(spec, p, None, 0.5) for p in (0.0, 0.39, 0.4, 0.5, 0.6, 0.61, 1.0)}
     assert [p for p, found in told.items() if found.label == "UNSURE"] == [0.4, 0.5, 0.6]
     assert all(found.warnings == (("near_threshold",) if found.label else ()) for found in told.values())
 
@@ -139,9 +139,9 @@ def test_a_strange_film_near_the_threshold_is_strange(make_spec):
     spec = make_spec(
         thresholds={"balanced": POINT}, guard=GUARD, outputs=("probability", "logit", "distance")
     )
-    assert doubt(spec, 0.5, 3.0, 0.5).label == "NOT_A_CHEST_FILM"
-    assert doubt(spec, 0.5, 3.0, 0.5).warnings == ("far_from_training_films", "near_threshold")
-    assert doubt(spec, 0.9, None, 0.5).label == ""
+    assert abstention_of(spec, 0.5, 3.0, 0.5).label == "NOT_A_CHEST_FILM"
+    assert abstention_of(spec, 0.5, 3.0, 0.5).warnings == ("far_from_training_films", "near_threshold")
+    assert abstention_of(spec, 0.9, None, 0.5).label == ""
 
 
 @pytest.mark.parametrize(

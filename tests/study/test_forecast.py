@@ -13,7 +13,7 @@ from pneumoscan.study.estimate import (
     relative_cost,
     seconds_of,
 )
-from pneumoscan.study.foretell import foretell
+from pneumoscan.study.forecast import forecast_of
 from pneumoscan.study.plan import read_plan
 from pneumoscan.study.records import StudyFolder, read_record
 from pneumoscan.study.trials import Ground, Machine, first_trials, trial_of, unique
@@ -74,21 +74,21 @@ def test_measured_trials_set_the_pace(finished_study) -> None:
 
 
 def test_the_dry_run_counts_and_writes_nothing(plan_file: Path, film_folder: Path, tmp_path: Path) -> None:
-    forecast = foretell(plan_file, data=film_folder, out=tmp_path / "out")
+    forecast = forecast_of(plan_file, data=film_folder, out=tmp_path / "out")
     assert [entry.title for entry in forecast.entries][-1] == "rates / the best of sgd, further seed 1 of 1"
     assert len(forecast.left) == 9
     assert forecast.entries[0].places == ("baseline", "depth")
     assert forecast.sizes.train + forecast.sizes.held_out == 36
     assert not forecast.assumed
     assert not (tmp_path / "out").exists()
-    assert foretell(plan_file, jobs=2).seconds_left == pytest.approx(
-        foretell(plan_file).seconds_left, rel=1.0
+    assert forecast_of(plan_file, jobs=2).seconds_left == pytest.approx(
+        forecast_of(plan_file).seconds_left, rel=1.0
     )
 
 
 def test_the_dry_run_knows_what_is_done(finished_study) -> None:
     out, _, notes = finished_study
-    forecast = foretell(out / "study.toml", out=out)
+    forecast = forecast_of(out / "study.toml", out=out)
     done = [entry for entry in forecast.entries if entry.status]
     assert len(done) == 6
     assert sum(entry.status == "diverged" for entry in done) == 1
@@ -98,7 +98,7 @@ def test_the_dry_run_knows_what_is_done(finished_study) -> None:
 
 def test_the_article_fits_into_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pneumoscan.study.execute.usable_cores", lambda: 2)
-    forecast = foretell(ARTICLE)
+    forecast = forecast_of(ARTICLE)
     assert len(forecast.left) >= 35
     assert forecast.assumed
     assert 3 < forecast.seconds_left / 3600 < 7

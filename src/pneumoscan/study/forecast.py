@@ -58,7 +58,7 @@ class Forecast:
         return sum(entry.seconds for entry in self.left) / self.jobs
 
 
-def foretell(
+def forecast_of(
     plan_file: Path,
     *,
     data: Sources | None = None,

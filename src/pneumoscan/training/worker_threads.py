@@ -1,9 +1,9 @@
-"""Gradients fast on a CPU: micro-batches that stay in cache, on lanes that do not wait for each other.
+"""Gradients fast on a CPU: micro-batches that stay in cache, on worker threads that do not wait for each other.
 
 A batch of 32 films at 200×200 makes 330 MB of activations in float32; they go out to memory and come back several times.
 Sixteen films at a time in bfloat16 stay near the core, and the sum of the micro-batches' gradients is the batch's. Each
-lane is a thread with a view of the same weights and gradients of its own, and works on whole micro-batches alone: the
-cores meet once a step rather than once an operation. The lanes' gradients are added in the order of the lanes, so the
+worker thread has a view of the same weights and gradients of its own, and works on whole micro-batches alone: the
+cores meet once a step rather than once an operation. The threads' gradients are added in the order of the threads, so the
 result depends on their number but never on which was faster.
 """
 
@@ -24,12 +24,12 @@ from pneumoscan.training.films import Indices
 LossOfRows = Callable[[Indices, nn.Module], tuple[torch.Tensor, torch.Tensor]]
 
 
-class Lanes:
-    """A network and its lanes.
+class WorkerThreads:
+    """A network and the threads that compute its gradients.
 
     Args:
-        network: Whose weights all lanes read and whose `.grad` is filled.
-        count: Number of lanes; on a GPU 1.
+        network: Whose weights all threads read and whose `.grad` is filled.
+        count: Number of threads; on a GPU 1.
         precision: `float32` or `bfloat16`.
     """
 
@@ -39,11 +39,11 @@ class Lanes:
         self.autocast = precision == "bfloat16"
         self.replicas = [network] + [_view_of(network) for _ in range(count - 1)]
         self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(count, "lane", initializer=lambda: torch.set_num_threads(1))
+        self._pool = ThreadPoolExecutor(count, "training", initializer=lambda: torch.set_num_threads(1))
 
     def __enter__(self) -> Self:
         if self.count > 1:
-            # Else OpenMP's idle worker of this thread spins, and takes a core from the lanes.
+            # Else OpenMP's idle worker of this thread spins, and takes a core from the others.
             torch.set_num_threads(1)
         return self
 
@@ -59,19 +59,19 @@ class Lanes:
         """Fill the network's `.grad` with the sum over micro-batches.
 
         Args:
-            batches: (seed for dropout, rows) of each micro-batch; the k-th goes to lane k modulo their number.
-            loss_of_rows: Forward pass and summed loss; called in a lane's thread.
+            batches: (seed for dropout, rows) of each micro-batch; the k-th goes to thread k modulo their number.
+            loss_of_rows: Forward pass and summed loss; called in a worker thread.
 
         Returns:
             The logits of each micro-batch, detached, float32, in order.
         """
 
-        def work(lane: int) -> list[torch.Tensor]:
-            replica = self.replicas[lane].train()
+        def work(thread: int) -> list[torch.Tensor]:
+            replica = self.replicas[thread].train()
             replica.zero_grad(set_to_none=True)
             return [
                 self._backward(replica, seed, rows, loss_of_rows)
-                for seed, rows in batches[lane :: self.count]
+                for seed, rows in batches[thread :: self.count]
             ]
 
         logits = self._merged(list(self._pool.map(work, range(self.count))), len(batches))
@@ -88,23 +88,23 @@ class Lanes:
     ) -> list[torch.Tensor]:
         """Return the logits (float32, on the CPU) of each piece of films, without gradients or dropout."""
 
-        def work(lane: int) -> list[torch.Tensor]:
-            replica = self.replicas[lane].eval()
+        def work(thread: int) -> list[torch.Tensor]:
+            replica = self.replicas[thread].eval()
             with torch.no_grad(), self.computing():
                 return [
                     replica(self.to_device(inputs_of_rows(rows))).float().cpu()
-                    for rows in batches[lane :: self.count]
+                    for rows in batches[thread :: self.count]
                 ]
 
         return self._merged(list(self._pool.map(work, range(self.count))), len(batches))
 
     @property
     def count(self) -> int:
-        """Number of lanes."""
+        """Number of threads."""
         return len(self.replicas)
 
     def computing(self) -> torch.autocast:
-        """Return the context in which the network computes in the lanes' precision."""
+        """Return the context in which the network computes in the threads' precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
     def to_device(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -120,8 +120,8 @@ class Lanes:
         loss.backward()  # type: ignore[no-untyped-call]
         return logits.detach().float().cpu()
 
-    def _merged(self, by_lane: list[list[torch.Tensor]], total: int) -> list[torch.Tensor]:
-        return [by_lane[k % self.count][k // self.count] for k in range(total)]
+    def _merged(self, by_thread: list[list[torch.Tensor]], total: int) -> list[torch.Tensor]:
+        return [by_thread[k % self.count][k // self.count] for k in range(total)]
 
 
 def _view_of(network: nn.Module) -> nn.Module:

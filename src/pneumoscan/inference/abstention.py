@@ -1,4 +1,4 @@
-"""When an answer should not be trusted: films unlike those the model knows, and probabilities next to the threshold.
+"""When the model abstains: films unlike those the model knows, and probabilities next to the threshold.
 
 Both limits come with the bundle, chosen on films that were held out of its training. A bundle without them labels every film
 PNEUMONIA or NORMAL.
@@ -26,8 +26,8 @@ _FARTHEST = 40.0
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """What is held against an answer.
+class Abstention:
+    """Whether the class of a film is withheld, and why.
 
     Attributes:
         label: `NOT_A_CHEST_FILM` or `UNSURE` where the class must not be told; empty where it may be.
@@ -38,8 +38,10 @@ class Doubt:
     warnings: tuple[str, ...]
 
 
-def doubt(spec: "BundleSpec", probability: float, distance: float | None, threshold: float) -> Doubt:
-    """Say what is held against the answer about one film.
+def abstention_of(
+    spec: "BundleSpec", probability: float, distance: float | None, threshold: float
+) -> Abstention:
+    """Return whether the model abstains from a class for one film.
 
     Args:
         spec: Of the bundle, with or without `guard` and `unsure_band`.
@@ -49,13 +51,13 @@ def doubt(spec: "BundleSpec", probability: float, distance: float | None, thresh
     """
     guard = spec.guard if distance is not None else None
     far = guard is not None and distance is not None and distance >= guard["unusual"]
-    strange = guard is not None and distance is not None and distance >= guard["not_a_chest_film"]
+    foreign = guard is not None and distance is not None and distance >= guard["not_a_chest_film"]
     band = unsure_band(spec, threshold)
     near = band is not None and band[0] <= probability <= band[1]
     warnings = tuple(name for name, holds in ((FAR, far), (NEAR, near)) if holds)
-    if strange:
-        return Doubt(NOT_A_CHEST_FILM, warnings)
-    return Doubt(UNSURE if warnings else "", warnings)
+    if foreign:
+        return Abstention(NOT_A_CHEST_FILM, warnings)
+    return Abstention(UNSURE if warnings else "", warnings)
 
 
 def unsure_band(spec: "BundleSpec", threshold: float) -> tuple[float, float] | None:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from pneumoscan.data.layouts import Sources, as_words
 from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.evaluate.reading import ReadSplit
 from pneumoscan.imaging.preprocessing import squash
 from pneumoscan.inference.bundle import Bundle
-from pneumoscan.judge.reading import ReadSplit
 
 HELD_OUT = "held-out"
 _THUMBNAIL = 240

@@ -20,7 +20,7 @@ from pneumoscan.study.films import StudyFilms
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.engine import VALIDATION_BATCH
 from pneumoscan.training.films import micro_batches
-from pneumoscan.training.lanes import Lanes
+from pneumoscan.training.worker_threads import WorkerThreads
 
 THRESHOLD = 0.5
 RESAMPLES = 400
@@ -31,7 +31,7 @@ Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class NetworkEvaluation:
     """What a network says of the held-out films, and what that is worth.
 
     Attributes:
@@ -48,10 +48,10 @@ class Judgement:
     stress_draws: Floats
 
 
-def judge_network(
+def evaluate_network(
     config: TrainingConfig, weights: Mapping[str, torch.Tensor], films: StudyFilms
-) -> Judgement:
-    """Judge trained weights as their validation did: in the run's precision, micro-batches and lanes.
+) -> NetworkEvaluation:
+    """Evaluate trained weights as their validation did: in the run's precision, micro-batches and worker threads.
 
     Args:
         config: Of the run, resolved.
@@ -61,12 +61,12 @@ def judge_network(
     network = build(config.model, config.data.size)
     network.load_state_dict(dict(weights))
     network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with Lanes(network, count=config.loop.lanes, precision=config.loop.precision) as lanes:
-        plain = _plain_logits(lanes, films)
-        views = _view_logits(lanes, films)
-        sites = _by_site(lanes, films, plain, config.sampling.left_out)
+    with WorkerThreads(network, count=config.loop.worker_threads, precision=config.loop.precision) as threads:
+        plain = _plain_logits(threads, films)
+        views = _view_logits(threads, films)
+        sites = _by_site(threads, films, plain, config.sampling.left_out)
     y_true = films.held_out_labels
-    return Judgement(
+    return NetworkEvaluation(
         figures=_figures(y_true, plain, views) | sites,
         logits=plain,
         stress_draws=_stress_draws(y_true, views, films.held_out_patients),
@@ -85,7 +85,9 @@ def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Fl
     return np.asarray(counts[:, owners], dtype=np.float64)
 
 
-def _by_site(lanes: Lanes, films: StudyFilms, plain: Logits, left_out: frozenset[str]) -> dict[str, Any]:
+def _by_site(
+    threads: WorkerThreads, films: StudyFilms, plain: Logits, left_out: frozenset[str]
+) -> dict[str, Any]:
     """Return `sites`: what the network is worth at each site; on all films of a site that was left out."""
     told, rows = films.films.sites, films.films.val
     names = [] if told is None else sorted(set(told.tolist()))
@@ -95,7 +97,9 @@ def _by_site(lanes: Lanes, films: StudyFilms, plain: Logits, left_out: frozenset
     for name in names:
         if name in left_out:
             own = np.flatnonzero(told == name)
-            logits = torch.cat(lanes.logits(micro_batches(own, VALIDATION_BATCH), films.films.plain)).numpy()
+            logits = torch.cat(
+                threads.logits(micro_batches(own, VALIDATION_BATCH), films.films.plain)
+            ).numpy()
         else:
             here = told[rows] == name
             own, logits = rows[here], plain[here]
@@ -118,29 +122,29 @@ def _area(films: StudyFilms, rows: npt.NDArray[np.int64], logits: Logits) -> dic
     return {**facts, "roc_auc": area, "roc_auc_ci95": [float(low), float(high)]}
 
 
-def _plain_logits(lanes: Lanes, films: StudyFilms) -> Logits:
+def _plain_logits(threads: WorkerThreads, films: StudyFilms) -> Logits:
     pieces = micro_batches(films.films.val, VALIDATION_BATCH)
-    return torch.cat(lanes.logits(pieces, films.films.plain)).numpy()
+    return torch.cat(threads.logits(pieces, films.films.plain)).numpy()
 
 
-def _view_logits(lanes: Lanes, films: StudyFilms) -> dict[str, Logits]:
+def _view_logits(threads: WorkerThreads, films: StudyFilms) -> dict[str, Logits]:
     images, rows = films.films.images, films.films.val
     found = {}
     for view in PERTURBATIONS:
         parts = [
-            _logits_of(lanes, perturbed(images[rows[start : start + _AT_ONCE]], view), films)
+            _logits_of(threads, perturbed(images[rows[start : start + _AT_ONCE]], view), films)
             for start in range(0, len(rows), _AT_ONCE)
         ]
         found[view.name] = np.concatenate(parts)
     return found
 
 
-def _logits_of(lanes: Lanes, images: npt.NDArray[np.uint8], films: StudyFilms) -> Logits:
+def _logits_of(threads: WorkerThreads, images: npt.NDArray[np.uint8], films: StudyFilms) -> Logits:
     def inputs(rows: npt.NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(normalise(images[rows], films.films.preprocessing)).unsqueeze(1)
 
     pieces = micro_batches(np.arange(len(images), dtype=np.int64), VALIDATION_BATCH)
-    return torch.cat(lanes.logits(pieces, inputs)).numpy()
+    return torch.cat(threads.logits(pieces, inputs)).numpy()
 
 
 def _figures(y_true: npt.NDArray[np.int64], plain: Logits, views: dict[str, Logits]) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.manifest import Manifest, Split
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, NothingUsableError, UsageError
+from pneumoscan.evaluate.facts import HELD_OUT, cautions, data_facts, model_facts, thumbnails
+from pneumoscan.evaluate.reading import Progress, read_split
 from pneumoscan.evaluation.metrics import Metrics, check_threshold
-from pneumoscan.evaluation.report import JudgedSplit, write_evaluation
+from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
 from pneumoscan.files import check_writable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
-from pneumoscan.judge.facts import HELD_OUT, cautions, data_facts, model_facts, thumbnails
-from pneumoscan.judge.reading import Progress, read_split
 
 
-def judge(
+def evaluate(
     model: Path,
     data: Sources,
     *,
@@ -68,7 +68,7 @@ def judge(
     read = read_split(
         bundle, manifest, threshold=cut, perturbations=views, workers=workers, progress=progress
     )
-    judged = JudgedSplit(
+    evaluated = EvaluatedSplit(
         model=bundle.spec.name,
         split=split,
         y_true=np.array([film.label for film in read.films], dtype=np.int64),
@@ -90,7 +90,7 @@ def judge(
         data_facts=data_facts(data, manifest, read),
         command=command,
     )
-    return write_evaluation(out, judged)
+    return write_evaluation(out, evaluated)
 
 
 def _check_model(model: Path) -> None:

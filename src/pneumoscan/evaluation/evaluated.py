@@ -14,7 +14,7 @@ Thumbnail = Callable[[int], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class JudgedSplit:
+class EvaluatedSplit:
     """A model's probabilities for the films of one split.
 
     Attributes:
@@ -24,10 +24,10 @@ class JudgedSplit:
         y_prob: float64 (n,) in [0, 1].
         paths: n names of films, relative to the data.
         patient_ids: n; films of one patient share theirs.
-        threshold: The cut-off the films are judged at, in [0, 1].
+        threshold: The cut-off the films are evaluated at, in [0, 1].
         threshold_source: Where it came from, one sentence.
         views: By name of a change of `imaging.perturbation` float64 (n,), the probabilities of the films changed so;
-            empty if they were judged as they are only.
+            empty if they were evaluated as they are only.
         sites: n names of the places that the films are from, empty where that is not told; none: not told of any.
         labels: n labels that the model gave at `threshold`, `UNSURE` and `NOT_A_CHEST_FILM` among them; none: not known.
         warnings: n lists of the warnings that went with them; none: not known.
