@@ -134,7 +134,7 @@ def command(tmp_path_factory, films):
 
 @asynccontextmanager
 async def opened(model, command=None, workers=1, waiting=100, **limits):
-    options = {} if command is None else {"_command": command}
+    options = {} if command is None else {"command": command}
     pool = FilmPool(model, workers=workers, waiting=waiting, limits=Limits(**limits), **options)
     await pool.start()
     try:
@@ -418,7 +418,7 @@ def test_a_model_that_does_not_load_is_told_at_once(tmp_path, workers):
 def test_workers_that_do_not_start_are_told(tiny, what):
     async def scenario():
         with pytest.raises(EnvironmentProblemError, match="worker"):
-            await FilmPool(tiny, workers=2, waiting=1, _command=what).start()
+            await FilmPool(tiny, workers=2, waiting=1, command=what).start()
 
     asyncio.run(scenario())
 

@@ -315,6 +315,22 @@ def test_nonsense_is_no_reading(head):
         protocol.reading_from(head, b"", 1)
 
 
+def test_what_another_reader_is_told_and_makes_comes_through():
+    reading = protocol.Reading({"label": "NORMAL"}, None, b"picture", (b"one", b"", b"three"))
+    sent = protocol.answer(3, reading)
+    head, tail = protocol.lengths(sent[:8])
+    assert protocol.reading_from(protocol.head_of(sent[8 : 8 + head]), sent[8 + head :], 3) == reading
+    assert len(sent) == 8 + head + tail
+    asked = protocol.question(1, b"film", 0.5, protocol.Want(more={"made_at": None}))
+    assert protocol.head_of(asked[8:])["more"] == {"made_at": None}
+
+
+@pytest.mark.parametrize("files", [3, [-1], ["1"], [5]])
+def test_files_of_another_length_than_is_told_are_nonsense(files):
+    with pytest.raises(ProtocolError):
+        protocol.reading_from({"number": 1, "row": {}, "files": files}, b"1234", 1)
+
+
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 60_000])
 def test_nonsense_is_no_head(text):
     with pytest.raises(ProtocolError):

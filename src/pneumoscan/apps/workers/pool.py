@@ -60,7 +60,7 @@ class FilmPool:
         workers: int,
         waiting: int,
         limits: Limits = Limits(),
-        _command: Sequence[str] = COMMAND,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         """Describe the pool; nothing runs before `start`.
 
@@ -69,6 +69,7 @@ class FilmPool:
             workers: Processes, at least 1.
             waiting: Most films that may wait for a worker, at least 0.
             limits: Of each worker.
+            command: Starts a worker; by default one that reads films for the service (`worker`).
 
         Raises:
             UsageError: A number is too small.
@@ -79,7 +80,7 @@ class FilmPool:
                 "Have at least one worker, a time and memory above 0, and a queue of 0 or more.",
             )
         self.restarts = 0
-        self._model, self._limits, self._command = model.absolute(), limits, tuple(_command)
+        self._model, self._limits, self._command = model.absolute(), limits, tuple(command)
         self._workers, self._most_waiting = workers, waiting
         self._queue: deque[Job] = deque()
         self._idle: list[asyncio.Future[Job | None]] = []

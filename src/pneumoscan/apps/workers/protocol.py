@@ -2,18 +2,19 @@
 
     8 bytes   length of the head and of the tail, big-endian
     head      a JSON object
-    tail      a film on the way there; heatmap and picture, one after the other, on the way back
+    tail      a film on the way there; heatmap, picture and further files, one after the other, on the way back
 
 Every question has a number and its answer has the same, so that no answer can go to another film. Heads there are
-`{"number", "threshold", "heatmap", "picture"}`; heads back are `{"number", "row", "heatmap", "picture"}` with the lengths of the
-two pictures (null where there is none), or `{"number", "code", "message", "remedy"}` for an error of `pneumoscan.errors`.
+`{"number", "threshold", "heatmap", "picture", "more"}`; heads back are `{"number", "row", "heatmap", "picture", "files"}` with the
+lengths of the two pictures (null where there is none) and of further files, or `{"number", "code", "message", "remedy"}` for an error of `pneumoscan.errors`.
 A worker that has loaded its model says so with a row under the number 0.
 """
 
 import json
 import socket
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pneumoscan.errors import PneumoscanError
@@ -37,10 +38,12 @@ class Want:
         heatmap: Its evidence as PNG, RGBA, clear where nothing speaks for PNEUMONIA; in the film's shape, longer side 512.
         picture: The film itself as PNG: 8-bit grey, upright, windowed, as the network's door saw it; its longer side is at
             most 2048.
+        more: What a reader of another app is told besides, in the types of JSON.
     """
 
     heatmap: bool = False
     picture: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,13 @@ class Reading:
             measures none), `width`, `height`, `format`.
         heatmap: PNG, where it was wanted and the model has a map.
         picture: PNG, where it was wanted.
+        files: What a reader of another app makes besides.
     """
 
     row: dict[str, Any]
     heatmap: bytes | None = None
     picture: bytes | None = None
+    files: tuple[bytes, ...] = ()
 
 
 def frame(head: dict[str, Any], tail_bytes: int = 0) -> bytes:
@@ -98,8 +103,13 @@ def head_of(text: bytes | bytearray) -> dict[str, Any]:
 
 def question(number: int, film: bytes, threshold: float, want: Want) -> bytes:
     """Return what is sent to a worker before the film."""
-    head = {"number": number, "threshold": threshold, "heatmap": want.heatmap, "picture": want.picture}
-    return frame(head, len(film))
+    asked = {
+        "threshold": threshold,
+        "heatmap": want.heatmap,
+        "picture": want.picture,
+        "more": dict(want.more),
+    }
+    return frame({"number": number, **asked}, len(film))
 
 
 def answer(number: int, reading: Reading) -> bytes:
@@ -107,7 +117,8 @@ def answer(number: int, reading: Reading) -> bytes:
     pictures = (reading.heatmap, reading.picture)
     sizes = [None if picture is None else len(picture) for picture in pictures]
     head = {"number": number, "row": reading.row, "heatmap": sizes[0], "picture": sizes[1]}
-    tail = b"".join(picture for picture in pictures if picture)
+    head["files"] = [len(file) for file in reading.files]
+    tail = b"".join(part for part in (*pictures, *reading.files) if part)
     return frame(head, len(tail)) + tail
 
 
@@ -128,16 +139,24 @@ def reading_from(head: dict[str, Any], tail: bytes, number: int) -> Reading:
         raise ProtocolError("answered another question")
     if "code" in head:
         raise _error_from(head)
-    sizes = [head.get("heatmap"), head.get("picture")]
-    row = head.get("row")
-    legal = all(size is None or (type(size) is int and size >= 0) for size in sizes)
-    if not isinstance(row, dict) or not legal or sum(size or 0 for size in sizes) != len(tail):
+    row, files = head.get("row"), head.get("files", [])
+    if not isinstance(row, dict) or not isinstance(files, list):
         raise ProtocolError("answered with something else than a reading")
-    cut = sizes[0] or 0
-    return Reading(
-        row,
-        *(None if size is None else part for size, part in zip(sizes, (tail[:cut], tail[cut:]), strict=True)),
-    )
+    heatmap, picture, *made = _cut([head.get("heatmap"), head.get("picture"), *files], tail)
+    return Reading(row, heatmap, picture, tuple(part or b"" for part in made))
+
+
+def _cut(sizes: list[Any], tail: bytes) -> list[bytes | None]:
+    """Cut a tail into pieces of these sizes; None where there is none."""
+    legal = all(size is None or (type(size) is int and size >= 0) for size in sizes)
+    if not legal or sum(size or 0 for size in sizes) != len(tail):
+        raise ProtocolError("answered with something else than a reading")
+    parts: list[bytes | None] = []
+    at = 0
+    for size in sizes:
+        parts.append(None if size is None else tail[at : at + size])
+        at += size or 0
+    return parts
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], bytes | None] | None:

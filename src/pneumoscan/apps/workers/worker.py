@@ -30,15 +30,20 @@ _MAX_OPEN_FILES = 32
 Read = Callable[[bytes, float, protocol.Want], protocol.Reading]
 
 
-def main(arguments: list[str]) -> int:
-    """Load the model, say so, and read films until the socket ends; returns the exit code."""
+def main(arguments: list[str], load: Callable[[Path], Read] | None = None) -> int:
+    """Load the model, say so, and read films until the socket ends; returns the exit code.
+
+    Args:
+        arguments: See the module.
+        load: Returns what reads a film with the model in a folder; by default `reading.read_film` does.
+    """
     descriptor, model, memory_mb, parent = arguments
     sock = socket.socket(fileno=int(descriptor))
     end_with_parent()
     if os.getppid() != int(parent):  # it ended before we could ask to end with it
         return 0
     try:
-        read = _reader(Path(model))
+        read = (load or _reader)(Path(model))
         confine(memory=int(memory_mb) << 20, open_files=_MAX_OPEN_FILES)
     except PneumoscanError as problem:
         sock.sendall(protocol.refusal(0, problem))
@@ -72,7 +77,7 @@ def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
     if film is None:
         return protocol.refusal(number, too_large())
     try:
-        want = protocol.Want(heatmap=head["heatmap"], picture=head["picture"])
+        want = protocol.Want(heatmap=head["heatmap"], picture=head["picture"], more=head.get("more", {}))
         return protocol.answer(number, read(film, head["threshold"], want))
     except PneumoscanError as problem:
         return protocol.refusal(number, problem)
