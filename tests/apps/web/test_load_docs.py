@@ -99,9 +99,9 @@ def test_the_limits_are_those_of_the_code():
     settings, limits = Settings(), Limits()
     assert f"{settings.film_bytes // MIB} MiB (`--max-film-mb`), 64 megapixels, {limits.seconds:g} s" in TEXT
     assert f"| films waiting | {settings.queue} " in TEXT
-    assert f"| all bodies and answers together | {settings.memory_bytes // MIB} MiB" in TEXT
-    assert f"no pause of {settings.idle_seconds:g} s, whole within {settings.body_seconds:g} s" in TEXT
-    assert f"{connection.HEADER_BYTES >> 10} KiB, whole within {connection.HEADER_SECONDS:g} s" in TEXT
+    assert f"| all request and response bodies together | {settings.memory_bytes // MIB} MiB" in TEXT
+    assert f"no pause of {settings.idle_seconds:g} s, complete within {settings.body_seconds:g} s" in TEXT
+    assert f"{connection.HEADER_BYTES >> 10} KiB, complete within {connection.HEADER_SECONDS:g} s" in TEXT
     assert (
         f"{connection.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {connection.KEEP_ALIVE_SECONDS} s"
         in TEXT
