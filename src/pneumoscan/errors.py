@@ -19,6 +19,7 @@
     │   ├── FilmNoPictureError            3  film.no_picture
     │   ├── FilmViewError                 3  film.view
     │   ├── FilmBodyPartError             3  film.body_part
+    │   ├── FilmIdentityError             3  film.identity
     │   ├── FilmCrashError                3  film.crash
     │   └── FilmTimeoutError              3  film.timeout
     ├── NothingUsableError                4  nothing_usable
@@ -176,6 +177,12 @@ class FilmBodyPartError(FilmError):
     """A DICOM header says that the film shows another part of the body than the chest."""
 
     code = "film.body_part"
+
+
+class FilmIdentityError(FilmError):
+    """A DICOM header lacks the UIDs by which a result is put beside its film, or they are none."""
+
+    code = "film.identity"
 
 
 class FilmCrashError(FilmError):

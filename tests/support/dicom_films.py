@@ -131,7 +131,7 @@ def element(tag, vr, value=b"", length=None):
     """An element, explicit little endian."""
     length = len(value) if length is None else length
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
-    if vr in {b"OB", b"OW", b"SQ", b"UN", b"UT"}:
+    if vr in {b"OB", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"}:
         return head + struct.pack("<HI", 0, length) + value
     return head + struct.pack("<H", length) + value
 

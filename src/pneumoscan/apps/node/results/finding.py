@@ -1,0 +1,137 @@
+"""What goes into a result, and what comes out: plain values, without a DICOM library."""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumoscan.errors import UsageError
+from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
+from pneumoscan.inference.heatmap import FULL_SCALE
+from pneumoscan.inference.spec import CLASS_NAMES
+
+LABELS = (*CLASS_NAMES, UNSURE, NOT_A_CHEST_FILM)
+# Comprehensive 3D SR and Secondary Capture Image Storage (PS3.4, B.5).
+REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
+PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+# With a hyphen: each DICOM character set has it, and so has the font of the picture.
+NOTICE = "RESEARCH - not for diagnosis"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_LONG_STRING = 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a worker found about one film.
+
+    Attributes:
+        label: `PNEUMONIA`, `NORMAL`, `UNSURE` or `NOT_A_CHEST_FILM`.
+        probability: Of PNEUMONIA, float64 in [0, 1]; a result of NOT_A_CHEST_FILM does not tell it.
+        threshold: Cut-off in [0, 1] that gave the label.
+        operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
+        warnings: Those of the prediction row.
+        site: Which of the model's sites the film resembles, `none`, or empty if the model knows no sites.
+        heatmap: float32 (h, w), logits after the temperature over the whole film (`inference.heatmap.evidence_of`); None if
+            the model gives no map.
+        full_scale: The logit that gets the last colour of the map.
+
+    Raises:
+        UsageError: The label is not one of the four, or a number is not in [0, 1].
+    """
+
+    label: str
+    probability: float
+    threshold: float
+    operating_point: str
+    warnings: tuple[str, ...]
+    site: str
+    heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    full_scale: float = FULL_SCALE
+
+    def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            raise UsageError(f"a finding has the label {self.label!r}.", f"It must be one of {LABELS}.")
+        if not (0 <= self.probability <= 1 and 0 <= self.threshold <= 1):
+            raise UsageError("a finding has a probability or threshold outside [0, 1].")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What made a result: the model, how it is used, and the software around it.
+
+    Attributes:
+        model_name: As `model.json` names it.
+        model_json_sha256: Of the bytes of `model.json`, 64 hexadecimal digits.
+        onnx_sha256: Of the bytes of `model.onnx`.
+        pneumoscan_version: Of this package.
+        operating_point: Name; empty for a threshold of one's own.
+        threshold: Cut-off in [0, 1].
+        manufacturer: Who answers for the node: what stands as Manufacturer in each result.
+
+    Raises:
+        UsageError: A SHA-256 is none, or a name is empty or longer than a DICOM long string (64 characters).
+    """
+
+    model_name: str
+    model_json_sha256: str
+    onnx_sha256: str
+    pneumoscan_version: str
+    operating_point: str
+    threshold: float
+    manufacturer: str
+
+    def __post_init__(self) -> None:
+        if not all(map(_SHA256.fullmatch, (self.model_json_sha256, self.onnx_sha256))):
+            raise UsageError("a writer's SHA-256 does not have 64 hexadecimal digits.")
+        for name in (self.model_name, self.pneumoscan_version, self.manufacturer):
+            if not 0 < len(plain(name)) <= _LONG_STRING:
+                raise UsageError(f"{name!r} cannot stand in a DICOM header.", "Use 1 to 64 characters.")
+
+
+@dataclass(frozen=True)
+class ResultUids:
+    """The UIDs of the results for one film by one writer, each `2.25.` and 128 bits as a decimal number.
+
+    Attributes:
+        report: SOP Instance UID of the structured report.
+        report_series: Series Instance UID of the report.
+        picture: SOP Instance UID of the picture.
+        picture_series: Series Instance UID of the picture.
+        tracking: Of the finding itself (PS3.16, TID 1501, Tracking Unique Identifier).
+        device: Of the writer as an observer (TID 1004, Device Observer UID); the same for all films.
+    """
+
+    report: str
+    report_series: str
+    picture: str
+    picture_series: str
+    tracking: str
+    device: str
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """A DICOM object to be stored beside the film.
+
+    Attributes:
+        kind: `report` or `picture`.
+        sop_class_uid: Of the object.
+        sop_instance_uid: Of the object.
+        series_instance_uid: Of its series, which holds nothing else.
+        content: The bytes of a DICOM file (PS3.10), explicit little endian or JPEG baseline.
+    """
+
+    kind: Literal["report", "picture"]
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    content: bytes = field(repr=False)
+
+
+def plain(text: str) -> str:
+    """Return a text in printable ASCII without backslashes: what every DICOM character set can hold."""
+    letters = unicodedata.normalize("NFKD", text.replace("–", "-")).encode("ascii", "ignore").decode()
+    return "".join(c if c.isprintable() and c != "\\" else " " for c in letters).strip()

@@ -1,0 +1,141 @@
+"""The structured report: Comprehensive 3D SR with a Measurement Report (PS3.16, TID 1500), made by highdicom."""
+
+import logging
+from decimal import Decimal
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    Comprehensive3DSR,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    SourceImageForMeasurementGroup,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from pneumoscan.apps.node.results import codes
+from pneumoscan.apps.node.results.finding import NOTICE, Finding, ResultUids, Writer, plain
+from pneumoscan.apps.node.results.own import MODEL_NAME, REPORT_SERIES
+from pneumoscan.apps.node.results.source import Source
+
+_SERIES_NUMBER = 9701
+# highdicom names the film's UID in its log.
+logging.getLogger("highdicom").setLevel(logging.CRITICAL)
+
+
+def make_report(source: Source, finding: Finding, writer: Writer, uids: ResultUids) -> Dataset:
+    """Return the report, still without the patient, the study and the times.
+
+    PNEUMONIA, NORMAL and UNSURE have a finding with its presence (present, absent, undetermined) and its certainty in per
+    cent. NOT_A_CHEST_FILM has the quality assessment "unusable", no finding and no number.
+    """
+    content = MeasurementReport(
+        observation_context=_observer(writer, uids),
+        procedure_reported=codes.concept(codes.PROCEDURE),
+        imaging_measurements=[_group(source, finding, writer, uids)],
+        title=codes.concept(codes.TITLE),
+    )
+    return Comprehensive3DSR(
+        evidence=[_evidence(source)],
+        content=content[0],
+        series_instance_uid=uids.report_series,
+        series_number=_SERIES_NUMBER,
+        sop_instance_uid=uids.report,
+        instance_number=1,
+        manufacturer=plain(writer.manufacturer),
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=REPORT_SERIES,
+        manufacturer_model_name=MODEL_NAME,
+        coding_schemes=[codes.scheme_item()],
+    )
+
+
+def percent_of(probability: float) -> float:
+    """Return a probability in per cent, without the error of a multiplication in binary: 0.07 becomes 7.0."""
+    return float(Decimal(repr(float(probability))).scaleb(2))
+
+
+def _observer(writer: Writer, uids: ResultUids) -> ObservationContext:
+    device = DeviceObserverIdentifyingAttributes(
+        uid=uids.device,
+        name=MODEL_NAME,
+        manufacturer_name=plain(writer.manufacturer),
+        model_name=plain(writer.model_name),
+    )
+    return ObservationContext(observer_device_context=ObserverContext(codes.concept(codes.DEVICE), device))
+
+
+def _group(
+    source: Source, finding: Finding, writer: Writer, uids: ResultUids
+) -> MeasurementsAndQualitativeEvaluations:
+    presence = codes.presence_of(finding.label)
+    judged = presence is not None
+    certainty = Measurement(
+        name=codes.concept(codes.CERTAINTY),
+        value=percent_of(finding.probability),
+        unit=codes.concept(codes.PERCENT),
+    )
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=uids.tracking, identifier="Pneumonia on this film"),
+        finding_type=codes.concept(codes.PNEUMONIA) if judged else None,
+        finding_sites=[FindingSite(codes.concept(codes.LUNG))] if judged else None,
+        algorithm_id=_algorithm(writer),
+        measurements=[certainty] if judged else None,
+        qualitative_evaluations=_evaluations(finding, presence),
+        source_images=[SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)],
+    )
+
+
+def _evaluations(finding: Finding, presence: Code | None) -> list[QualitativeEvaluation]:
+    pairs = [(codes.PRESENCE, presence)] if presence is not None else [(codes.QUALITY, codes.UNUSABLE)]
+    pairs += [(codes.WARNING, codes.warning_code(name)) for name in finding.warnings]
+    if finding.site and presence is not None:
+        pairs.append((codes.RESEMBLES, codes.site_code(finding.site)))
+    return [QualitativeEvaluation(codes.concept(name), codes.concept(value)) for name, value in pairs]
+
+
+def _algorithm(writer: Writer) -> AlgorithmIdentification:
+    """Return what the answer rests on (TID 4019)."""
+    return AlgorithmIdentification(
+        name=plain(writer.model_name),
+        version=plain(writer.pneumoscan_version),
+        manufacturer=plain(writer.manufacturer),
+        family=codes.concept(codes.FAMILY),
+        parameters=[
+            f"model: {plain(writer.model_name)}",
+            f"SHA-256 of model.json: {writer.model_json_sha256}",
+            f"SHA-256 of model.onnx: {writer.onnx_sha256}",
+            f"operating point: {plain(writer.operating_point) or 'given by hand'}",
+            f"threshold: {float(writer.threshold)!r}",
+            NOTICE,
+        ],
+    )
+
+
+def _evidence(source: Source) -> Dataset:
+    """Return the film as highdicom is shown it: with its UIDs, and with nobody's name for it to check or to log."""
+    evidence = Dataset()
+    evidence.SOPClassUID = source.sop_class_uid
+    evidence.SOPInstanceUID = source.sop_instance_uid
+    evidence.SeriesInstanceUID = source.series_instance_uid
+    evidence.StudyInstanceUID = source.study_instance_uid
+    for keyword in (
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "AccessionNumber",
+        "StudyID",
+    ):
+        setattr(evidence, keyword, "")
+    evidence.StudyDate = evidence.StudyTime = None
+    return evidence

@@ -1,0 +1,205 @@
+"""What a result takes from its film: whose it is, of which study, and what its pixels are. Everything else stays behind.
+
+The values are bytes and stay bytes. A name in Japanese, in a character set that the header does not declare, or in none at
+all is never decoded, so it can be neither changed nor shown in an error or a log.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import IntEnum
+
+from pneumoscan.errors import FilmFormatError, FilmIdentityError, FilmNoPictureError, FilmTooLargeError
+from pneumoscan.imaging.dicom.elements import Tag, fragments
+from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, open_file, sop_class
+from pneumoscan.imaging.film import MAX_INFLATED
+
+# What most software takes for granted where nothing is declared.
+UNDECLARED = "ISO_IR 100"
+_MAGIC_AT, _MAGIC = 128, b"DICM"
+_MOST_BYTES = 4096
+# Components that begin with a zero are not legal, but in use.
+_UID = re.compile(r"[0-2](\.\d+)+")
+_OFFSET = re.compile(rb"([+-])(\d\d)(\d\d)")
+# PS3.3, C.12.1.1.2: the defined terms, and the empty first value that stands for ISO IR 6.
+_CHARACTER_SETS = re.compile(rb"(ISO_IR \d{1,3}|ISO 2022 IR \d{1,3}|GB18030|GBK|)(\\(ISO 2022 IR \d{1,3}|))*")
+
+
+class Identity(IntEnum):
+    """The elements of the Patient and General Study modules that a result carries (PS3.3, C.7.1.1 and C.7.2.1)."""
+
+    STUDY_DATE = 0x0008_0020
+    STUDY_TIME = 0x0008_0030
+    ACCESSION_NUMBER = 0x0008_0050
+    REFERRING_PHYSICIAN = 0x0008_0090
+    PATIENT_NAME = 0x0010_0010
+    PATIENT_ID = 0x0010_0020
+    ISSUER_OF_PATIENT_ID = 0x0010_0021
+    BIRTH_DATE = 0x0010_0030
+    SEX = 0x0010_0040
+    STUDY_UID = 0x0020_000D
+    STUDY_ID = 0x0020_0010
+
+
+CHARACTER_SET = 0x0008_0005
+TIMEZONE_OFFSET = 0x0008_0201
+_SOP_INSTANCE_UID = 0x0008_0018
+_SERIES_UID = 0x0020_000E
+_BURNED_IN = 0x0028_0301
+_REPRESENTATIONS = {
+    Identity.STUDY_DATE: b"DA",
+    Identity.STUDY_TIME: b"TM",
+    Identity.ACCESSION_NUMBER: b"SH",
+    Identity.REFERRING_PHYSICIAN: b"PN",
+    Identity.PATIENT_NAME: b"PN",
+    Identity.PATIENT_ID: b"LO",
+    Identity.ISSUER_OF_PATIENT_ID: b"LO",
+    Identity.BIRTH_DATE: b"DA",
+    Identity.SEX: b"CS",
+    Identity.STUDY_UID: b"UI",
+    Identity.STUDY_ID: b"SH",
+    CHARACTER_SET: b"CS",
+    TIMEZONE_OFFSET: b"SH",
+}
+# Type 3: it is left out where the film has none, all others stand there empty.
+_OPTIONAL = {Identity.ISSUER_OF_PATIENT_ID, CHARACTER_SET, TIMEZONE_OFFSET}
+_WANTED = frozenset((*_REPRESENTATIONS, *Tag, _SOP_INSTANCE_UID, _SERIES_UID, _BURNED_IN))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film as a result refers to it.
+
+    Attributes:
+        sop_class_uid: Of the film.
+        sop_instance_uid: Of the film.
+        series_instance_uid: Of its series.
+        study_instance_uid: Of its study, to which the results belong as well.
+        identity: By tag, the value representation and the value of each element that a result carries, byte for byte as
+            they stand in the film; padded to an even length.
+        offset: From UTC, of every time in the film's header, where the header tells it.
+        burned_in: Whether the header says that the pixels name the patient: `YES`, `NO`, or empty where it does not say.
+        pixels_sha256: Of the pixel data as they are stored, 64 hexadecimal digits.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    identity: Mapping[int, tuple[bytes, bytes]]
+    offset: timezone | None
+    burned_in: str
+    pixels_sha256: str
+
+    def local(self, moment: datetime) -> datetime:
+        """Return a moment as the film's header would write it; in its own time zone where the header tells none."""
+        return moment.astimezone(self.offset) if self.offset is not None else moment
+
+
+def read_source(data: bytes, *, undeclared: str = UNDECLARED) -> Source:
+    """Read the header of a DICOM film.
+
+    Args:
+        data: All bytes of the file.
+        undeclared: The character set of films that declare none and whose names are neither ASCII nor UTF-8.
+
+    Raises:
+        FilmFormatError: It is no DICOM file, or in a transfer syntax that is not read.
+        FilmIdentityError: It has no SOP class or no instance, series or study UID.
+        FilmNoPictureError: It has no pixel data.
+        FilmError: It is not whole or not sane.
+    """
+    if data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
+        raise FilmFormatError("the film is not a DICOM file.", "Results are made of DICOM films alone.")
+    file = open_file(data, "the film", max_inflated=MAX_INFLATED, wanted=_WANTED)
+    offset = file.header.raw(TIMEZONE_OFFSET).strip(b" \0")
+    burned_in = file.header.raw(_BURNED_IN).strip(b" \0").decode("latin-1")
+    return Source(
+        sop_class_uid=_checked("SOP class", sop_class(file)),
+        sop_instance_uid=_uid(file, _SOP_INSTANCE_UID, "SOP instance"),
+        series_instance_uid=_uid(file, _SERIES_UID, "series"),
+        study_instance_uid=_uid(file, Identity.STUDY_UID, "study"),
+        identity=_identity(file, undeclared.encode("ascii")),
+        offset=_zone(offset),
+        burned_in=burned_in if burned_in in {"YES", "NO"} else "",
+        pixels_sha256=_pixels_sha256(file),
+    )
+
+
+def pixels_sha256_of(data: bytes) -> str:
+    """Return the SHA-256 of a DICOM film's pixel data as they are stored, 64 hexadecimal digits; raises as `read_source`.
+
+    Of compressed pixels the fragments are hashed, without the table of offsets and however they were cut.
+    """
+    return read_source(data).pixels_sha256
+
+
+def _identity(file: DicomFile, undeclared: bytes) -> dict[int, tuple[bytes, bytes]]:
+    found: dict[int, tuple[bytes, bytes]] = {}
+    for tag, representation in _REPRESENTATIONS.items():
+        value = file.header.raw(tag)
+        if len(value) > _MOST_BYTES:
+            raise FilmTooLargeError(
+                "the film's header has a name or number of more than 4,096 bytes.", "Correct the header."
+            )
+        if value or tag not in _OPTIONAL:
+            found[tag] = representation, _even(value, b"\0" if representation == b"UI" else b" ")
+    if _zone(file.header.raw(TIMEZONE_OFFSET).strip(b" \0")) is None:
+        found.pop(TIMEZONE_OFFSET, None)
+    declared = file.header.raw(CHARACTER_SET).strip(b" \0")
+    if not declared or not _CHARACTER_SETS.fullmatch(declared):
+        found.pop(CHARACTER_SET, None)
+        declared = _character_set_of(b"".join(value for _, value in found.values()), undeclared)
+        if declared:
+            found[CHARACTER_SET] = b"CS", _even(declared, b" ")
+    return found
+
+
+def _character_set_of(values: bytes, undeclared: bytes) -> bytes:
+    """Return what to declare where a film declares nothing: a result must not be as illegal as its film."""
+    if values.isascii():
+        return b""
+    try:
+        values.decode()
+    except UnicodeDecodeError:
+        return undeclared
+    return b"ISO_IR 192"
+
+
+def _even(value: bytes, padding: bytes) -> bytes:
+    return value + padding * (len(value) % 2)
+
+
+def _uid(file: DicomFile, tag: int, what: str) -> str:
+    return _checked(what, file.header.raw(tag).decode("latin-1"))
+
+
+def _checked(what: str, value: str) -> str:
+    uid = value.strip(" \0")
+    if len(uid) > 64 or not _UID.fullmatch(uid):
+        raise FilmIdentityError(f"the film's header has no legal {what} UID.", "Have the header corrected.")
+    return uid
+
+
+def _zone(value: bytes) -> timezone | None:
+    found = _OFFSET.fullmatch(value)
+    if found is None:
+        return None
+    away = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return timezone(-away if found[1] == b"-" else away) if away < timedelta(hours=15) else None
+
+
+def _pixels_sha256(file: DicomFile) -> str:
+    element = file.header.elements.get(Tag.PIXELS)
+    if element is None:
+        raise FilmNoPictureError("the film has no pixel data.", "Send the image itself.")
+    digest = hashlib.sha256()
+    pieces = [(element.start, element.end)]
+    if file.syntax not in NATIVE and element.undefined:
+        pieces = fragments(file.reader, element.start)
+    with memoryview(file.reader.data) as view:
+        for start, end in pieces:
+            digest.update(view[start:end])
+    return digest.hexdigest()
