@@ -120,7 +120,7 @@ def test_the_most_suspicious_film_stands_first_and_what_is_no_film_apart(dropped
 
 
 def test_a_film_that_came_twice_is_read_and_shown_once(dropped):
-    assert "1 file holds a film that is here already" in dropped.page.inner_text("#list-note")
+    assert "1 file is a copy of a film in the list" in dropped.page.inner_text("#list-note")
     note = dropped.page.locator(".film", has_text="film 03.jpeg").locator(".note")
     assert note.inner_text() == "same film: copy of 03.jpeg"
     assert dropped.asked() == READ + 2
@@ -140,11 +140,11 @@ def test_every_film_has_its_thumbnail(dropped):
 
 def test_a_refusal_is_told_in_words(dropped):
     dropped.page.click(".film:has-text('letter.txt')")
-    text = dropped.page.inner_text("#answer")
+    text = dropped.page.inner_text("#result")
     for words in ("NOT READ", "film.format", "unknown format"):
         assert words in text
     assert "<bytes>" not in text
-    assert dropped.page.inner_text("#stage-word").startswith("This file was not read")
+    assert dropped.page.inner_text("#no-film").startswith("This file was not read")
 
 
 def test_the_answer_tells_scale_warnings_and_facts(dropped, rows):
@@ -157,9 +157,30 @@ def test_the_answer_tells_scale_warnings_and_facts(dropped, rows):
     )
     scale = page.get_attribute(".side .scale", "aria-label")
     assert f"probability {row.probability:.4f}, operating point {row.threshold:.4f}" in scale
-    page.click("#answer summary")
-    assert row.model in page.inner_text("#answer")
-    assert "do not prove a cause" in page.inner_text("#answer")
+    page.click("#result summary")
+    assert row.model in page.inner_text("#result")
+    assert "do not prove a cause" in page.inner_text("#result")
+
+
+def test_the_page_says_for_whom_the_model_works_and_whose_films_a_film_resembles(
+    dropped, visits, bundle, rows
+):
+    groups = [facts["whom"] for facts in bundle.spec.sites.values()]
+    welcome = visits.open()
+    welcome.page.wait_for_selector("#for-whom:not(:empty)")
+    assert all(group in welcome.page.inner_text("#for-whom") for group in groups)
+    for name, (row, _) in rows.items():
+        if row.status != "ok":
+            continue
+        dropped.page.click(f".film:has-text('{name}')")
+        dropped.page.wait_for_selector(f"#film-name:has-text('{name}')")
+        line = dropped.page.locator("#site")
+        if row.label == "NOT_A_CHEST_FILM":
+            assert not line.count()
+        elif row.site == "none":
+            assert "resembles none" in line.inner_text()
+        else:
+            assert f"resembles those of {bundle.spec.sites[row.site]['whom']}," in line.inner_text()
 
 
 # The operating point
@@ -219,7 +240,7 @@ def test_the_prevalence_is_turned_into_numbers_of_films(dropped, bundle):
     assert f"{point['recall'] * 20:.1f}" in dropped.page.inner_text("[data-kind=found]")
     called_films = point["recall"] * 20 + (1 - point["specificity"]) * 980
     assert f"{called_films:.1f}" in dropped.page.inner_text("[data-kind=called]")
-    assert "films from elsewhere give other rates" in text.lower()
+    assert "on films from another hospital the rates differ" in text.lower()
     dropped.page.fill("#prevalence", "10")
 
 
@@ -416,7 +437,7 @@ def test_the_tab_tells_the_records_and_marks_the_threshold(dropped, bundle):
     page, model = dropped.page, about(bundle)
     page.focus("#tab-films")
     page.keyboard.press("ArrowRight")
-    text = page.inner_text("#panel-good")
+    text = page.inner_text("#panel-performance")
     for name in ("accuracy", "sensitivity", "specificity", "roc_auc"):
         assert f"{model['records']['held_out'][name]:.3f}" in text
     for caution in model["records"]["cautions"]:
@@ -428,7 +449,7 @@ def test_the_tab_tells_the_records_and_marks_the_threshold(dropped, bundle):
     for point in ("sensitivity_98", "balanced"):
         page.click("#tab-films")
         choose(dropped, f"own-{point}")
-        page.click("#tab-good")
+        page.click("#tab-performance")
         label = page.get_attribute("#curve svg", "aria-label")
         assert f"threshold {bundle.spec.threshold(point):.4f}" in label
         marks.add(page.get_attribute("#curve circle", "cx"))
@@ -442,14 +463,14 @@ def test_the_tab_tells_the_records_and_marks_the_threshold(dropped, bundle):
 def test_a_model_without_records_is_told_so(visits, bundle, twenty_films):
     bare = {**about(bundle), "records": None, "guard": None, "has_heatmap": False}
     visit = visits.open(routes={"**/v1/model": lambda route: route.fulfill(json=bare)})
-    visit.page.click("#tab-good")
-    assert "brings no records" in visit.page.inner_text("#panel-good")
+    visit.page.click("#tab-performance")
+    assert "has no records" in visit.page.inner_text("#panel-performance")
     visit.drop({"a.jpeg": twenty_films["film 01.jpeg"]})
     visit.settled(1)
     assert visit.page.locator("input[name=point]").count() == len(bundle.spec.thresholds)
     visit.page.fill("#threshold", "0.77")
     visit.page.press("#threshold", "Enter")
-    visit.page.wait_for_selector("#meaning:has-text('is not known')")
+    visit.page.wait_for_selector("#meaning:has-text('not at this threshold')")
     assert visit.page.is_disabled("#heat")
 
 
@@ -573,7 +594,7 @@ def test_a_reload_starts_clean_and_says_so_beforehand(visits, twenty_films):
     visit = visits.open()
     said = []
     visit.page.on("dialog", lambda dialog: (said.append(dialog.type), dialog.accept()))
-    assert "a reload starts clean" in visit.page.inner_text("#welcome")
+    assert "a reload removes all films" in visit.page.inner_text("#welcome")
     visit.page.click(".target")
     visit.page.reload()
     assert said == []
@@ -587,7 +608,7 @@ def test_a_reload_starts_clean_and_says_so_beforehand(visits, twenty_films):
     visit.drop({"a.jpeg": twenty_films["film 01.jpeg"]})
     visit.settled(1)
     visit.page.click("#clear")
-    visit.page.click("#sure-yes")
+    visit.page.click("#clear-yes")
     visit.page.wait_for_selector("#welcome", state="visible")
 
 
@@ -606,7 +627,7 @@ def test_everything_is_in_sight_at_every_size(dropped, size, tmp_path):
     assert page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     ) == list(size)
-    for part in ("#film", "#worklist", "#answer", "#heat", "#clear", ".notice", "#help-open"):
+    for part in ("#film", "#worklist", "#result", "#heat", "#clear", ".notice", "#help-open"):
         box = page.locator(part).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= size[0] + 1, part
@@ -620,7 +641,7 @@ def test_everything_is_in_sight_at_every_size(dropped, size, tmp_path):
 
 def test_nothing_jumps_while_the_page_comes_up(visits):
     visit = visits.open()
-    visit.page.wait_for_selector("#operating input", state="attached")
+    visit.page.wait_for_selector("#operating-point input", state="attached")
     shift, paint = visit.page.evaluate(
         """() => new Promise((done) => new PerformanceObserver((list) => done([
             list.getEntries().reduce((sum, entry) => sum + entry.value, 0),
@@ -637,10 +658,10 @@ STATES = {
     "empty": "",
     "loaded": "",
     "heatmap": "document.getElementById('heat').click(); document.querySelectorAll('details').forEach((one) => { one.open = true; })",
-    "second tab": "document.getElementById('tab-good').click()",
+    "second tab": "document.getElementById('tab-performance').click()",
     "help": "document.getElementById('help').showModal()",
     "token": "document.getElementById('token').showModal()",
-    "clear": "document.getElementById('sure').showModal()",
+    "clear": "document.getElementById('clear-dialog').showModal()",
 }
 
 
@@ -650,7 +671,7 @@ def test_nothing_stands_in_the_way_of_people_who_see_or_point_badly(visits, twen
     )
     axe, found = axe_module.Axe(), {}
     visit = visits.open(bypass_csp=True)
-    visit.page.wait_for_selector("#operating input", state="attached")
+    visit.page.wait_for_selector("#operating-point input", state="attached")
     for state, act in STATES.items():
         if state == "loaded":
             visit.drop({**dict(list(twenty_films.items())[:8]), "letter.txt": odd_files["letter.txt"]})

@@ -20,7 +20,7 @@ from pneumoscan.inference.prevalence import predictive_values
 from pneumoscan.inference.rows import PredictionRow, header
 
 PAGE = Path(__file__).parents[3] / "src" / "pneumoscan" / "apps" / "web" / "page"
-MODULES = sorted(PAGE.glob("*.js"))
+MODULES = sorted(PAGE.rglob("*.js"))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_labels_and_warnings_are_those_of_python(blank, shipped, name):
     model = about(dataclasses.replace(shipped, spec=spec)) if name == "shipped" else about_of(shipped, spec)
     cases = cases_of(spec, np.random.default_rng(5))
     got = run(
-        blank, "labels.js",
+        blank, "state/labels.js",
         """return v.cases.map(([probability, distance, threshold]) => {
              const call = m.callOf(v.model, { probability, distance, warnings: ["low_contrast", m.NEAR] }, threshold);
              return [call.label, call.warnings, m.unsureBand(v.model, threshold)]; })""",
@@ -141,7 +141,7 @@ def test_predictive_values_are_those_of_python(blank):
         [1.0, 0.0, 0.5],
         [0.97, 0.9, 1e-6],
     ]
-    got = run(blank, "labels.js", "return v.map((rates) => m.predictiveValues(...rates));", rates)
+    got = run(blank, "state/labels.js", "return v.map((rates) => m.predictiveValues(...rates));", rates)
     for one, values in zip(rates, got, strict=True):
         wanted = predictive_values(*one)
         assert [values[key] for key in ("ppv", "npv", "called", "found", "missed")] == [
@@ -154,7 +154,10 @@ def test_numbers_are_written_as_the_command_line_writes_them(blank):
     values = [0.0, 1.0, 0.5, 0.1, 5e-324, 1e-7, 1.5e-300, 0.9999999999999999, 123456789.125]
     values += rng.random(2000).tolist() + (10.0 ** rng.uniform(-30, 3, 1000)).tolist()
     got = run(
-        blank, "labels.js", "return v.map((value) => [m.decimals(value, 6), m.decimals(value, 2)]);", values
+        blank,
+        "state/labels.js",
+        "return v.map((value) => [m.decimals(value, 6), m.decimals(value, 2)]);",
+        values,
     )
     for value, texts in zip(values, got, strict=True):
         assert texts == [np.format_float_positional(value, unique=True, min_digits=least) for least in (6, 2)]
@@ -163,7 +166,7 @@ def test_numbers_are_written_as_the_command_line_writes_them(blank):
 def test_choices_are_the_furthest_points_that_keep_the_promise(blank, shipped):
     model = about(shipped)
     points = [point for point in model["records"]["operating_curve"]["points"] if 0 < point["threshold"] < 1]
-    got = run(blank, "curve.js", "return m.choicesOf(v);", model)
+    got = run(blank, "state/operating-curve.js", "return m.choicesOf(v);", model)
     missing = {c["text"]: c["threshold"] for c in got if c["group"] == "miss"}
     alarms = {c["text"]: c["threshold"] for c in got if c["group"] == "alarm"}
     assert {"10", "20", "50", "100"} <= set(missing)
@@ -175,7 +178,7 @@ def test_choices_are_the_furthest_points_that_keep_the_promise(blank, shipped):
         assert threshold == min(kept)
     own = {c["id"]: c["threshold"] for c in got if c["group"] == "own"}
     assert own == {f"own-{name}": point["threshold"] for name, point in model["operating_points"].items()}
-    alone = run(blank, "curve.js", "return m.choicesOf(v);", {**model, "records": None})
+    alone = run(blank, "state/operating-curve.js", "return m.choicesOf(v);", {**model, "records": None})
     assert {c["group"] for c in alone} == {"own"}
 
 
@@ -185,7 +188,9 @@ def test_consequences_are_numbers_of_films_with_their_intervals(blank):
         "unsure_films": 0.05, "unsure_pneumonia": 0.02, "unsure_normal": 0.1,
     }  # fmt: skip
     for prevalence, films in ((0.1, 100), (0.02, 1000), (0.001, 10_000), (0.5, 100)):
-        got = run(blank, "curve.js", "return m.consequences(v[0], v[1]);", [rates, prevalence])
+        got = run(
+            blank, "state/operating-curve.js", "return m.consequences(v[0], v[1]);", [rates, prevalence]
+        )
         middle = predictive_values(0.95, 0.9, prevalence)
         assert got["films"] == films
         assert got["called"]["value"] == pytest.approx(middle.called * films)
@@ -206,13 +211,21 @@ def test_rates_between_two_points_lie_between_them(blank, shipped):
     points = model["records"]["operating_curve"]["points"]
     for low, high in zip(points[:-1:17], points[1::17], strict=False):
         at = (low["threshold"] + high["threshold"]) / 2
-        got = run(blank, "curve.js", "return m.ratesAt(v[0], v[1]);", [model, at])
+        got = run(blank, "state/operating-curve.js", "return m.ratesAt(v[0], v[1]);", [model, at])
         assert low["recall"] >= got["recall"] >= high["recall"]
         assert low["specificity"] <= got["specificity"] <= high["specificity"]
     named = model["operating_points"]["balanced"]
-    got = run(blank, "curve.js", "return m.ratesAt(v[0], v[1]);", [model, named["threshold"]])
+    got = run(blank, "state/operating-curve.js", "return m.ratesAt(v[0], v[1]);", [model, named["threshold"]])
     assert (got["recall"], got["specificity"]) == (named["recall"], named["specificity"])
-    assert run(blank, "curve.js", "return m.ratesAt(v[0], v[1]);", [{**model, "records": None}, 0.77]) is None
+    assert (
+        run(
+            blank,
+            "state/operating-curve.js",
+            "return m.ratesAt(v[0], v[1]);",
+            [{**model, "records": None}, 0.77],
+        )
+        is None
+    )
 
 
 def test_the_worklist_is_sorted_anew_at_each_operating_point(blank, shipped):
@@ -224,17 +237,19 @@ def test_the_worklist_is_sorted_anew_at_each_operating_point(blank, shipped):
         ("strange", 0.99, 2.0),
         ("top", 0.95, 0.0),
     ]
-    body = """const room = new m.Room(); room.changed = () => {}; room.begin(v.model);
+    body = """const store = new m.Store(); store.changed = () => {}; store.begin(v.model);
         for (const [name, probability, distance] of v.films) {
-          const [film] = room.add([{ file: { name }, path: name }]);
-          room.read(film, { row: { probability, distance, warnings: [], sha256: name }, heatmap: null, picture: null });
+          const [film] = store.add([{ file: { name }, path: name }]);
+          store.read(film, { row: { probability, distance, warnings: [], sha256: name }, heatmap: null, picture: null });
         }
-        return v.thresholds.map((threshold) => { room.choose("", threshold);
-          return room.worklist().map(([group, films]) => [group, films.map((film) => film.name)]); });"""
+        return v.thresholds.map((threshold) => { store.choose("", threshold);
+          return store.worklist().map(([group, films]) => [group, films.map((film) => film.name)]); });"""
     model = about_of(
         shipped, dataclasses.replace(shipped.spec, thresholds=specs_of(shipped)["no band"].thresholds)
     )
-    got = run(blank, "room.js", body, {"model": model, "films": films, "thresholds": [0.9, 0.35, 0.1, 1.0]})
+    got = run(
+        blank, "state/store.js", body, {"model": model, "films": films, "thresholds": [0.9, 0.35, 0.1, 1.0]}
+    )
     apart = ["NOT_A_CHEST_FILM", ["strange"]]
     assert got == [
         [["PNEUMONIA", ["top"]], ["UNSURE", ["far"]], ["NORMAL", ["high", "low"]], apart],
@@ -269,7 +284,7 @@ def exported(page, names, problem=None):
         for i, name in enumerate(names)
     ]  # fmt: skip
     body = "return m.csvOf({ ordered: () => v, point: { threshold: 0.2 }, model: { model: 'm@0' } });"
-    return run(page, "export.js", body, films)
+    return run(page, "output/export.js", body, films)
 
 
 def test_csv_is_that_of_the_command_line(blank):
@@ -328,7 +343,7 @@ fenced
 
 def test_the_card_becomes_elements_and_never_markup(blank):
     got = run(
-        blank, "card.js",
+        blank, "panels/markdown.js",
         "const box = document.createElement('div'); box.append(...m.cardOf(v)); return box.outerHTML;",
         CARD,
     )  # fmt: skip
@@ -358,8 +373,19 @@ def test_the_card_becomes_elements_and_never_markup(blank):
     assert "indented &lt;i&gt;" in got
 
 
+def test_the_site_is_told_in_words(blank):
+    model = {"sites": {"a": "children", "b": "adults"}}
+    body = "return [m.forWhom(v[0]), ...v[1].map((site) => m.siteInWords(site, v[0]))];"
+    got = run(blank, "state/text.js", body, [model, ["b", "none", ""]])
+    assert got[0].startswith("Shown to work for children and for adults.")
+    assert got[1].startswith("The film resembles those of adults,")
+    assert got[2].startswith("The film resembles none")
+    assert got[3] == run(blank, "state/text.js", body, [{}, []])[0]
+    assert got[3] == "This model does not say for whom it is shown to work."
+
+
 def test_the_files_hold_nothing_that_runs_text_or_calls_elsewhere():
-    for path in [*MODULES, *PAGE.glob("*.html"), *PAGE.glob("*.css")]:
+    for path in [*MODULES, *PAGE.rglob("*.html"), *PAGE.rglob("*.css")]:
         text = path.read_text()
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", text
@@ -378,14 +404,15 @@ def test_the_files_hold_nothing_that_runs_text_or_calls_elsewhere():
 
 def test_every_module_is_told_to_the_browser_beforehand():
     index = (PAGE / "index.html").read_text()
-    told = set(re.findall(r'rel="modulepreload" href="page/([\w.]+)"', index)) | {"main.js"}
-    assert told == {path.name for path in MODULES}
+    told = set(re.findall(r'rel="modulepreload" href="page/([\w./-]+)"', index)) | {"main.js"}
+    assert told == {path.relative_to(PAGE).as_posix() for path in MODULES}
     for path in MODULES:
-        imported = set(re.findall(r'from "\./([\w.]+)"', path.read_text()))
-        assert imported <= told, path
-    linked = set(re.findall(r'(?:href|src)="page/([\w.]+)"', index))
-    assert {path.name for path in PAGE.iterdir() if path.is_file()} == linked | {"index.html"}
+        imported = re.findall(r'from "(\.[\w./-]+)"', path.read_text())
+        assert {(path.parent / name).resolve() for name in imported} <= set(MODULES), path
+    linked = set(re.findall(r'(?:href|src)="page/([\w./-]+)"', index))
+    there = {path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*") if path.is_file()}
+    assert there == linked | {"index.html"}
 
 
 def test_the_page_is_small():
-    assert sum(path.stat().st_size for path in PAGE.iterdir()) < 250_000
+    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) < 250_000

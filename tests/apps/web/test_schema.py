@@ -38,7 +38,11 @@ def test_all_references_lead_somewhere() -> None:
 
 def test_every_route_is_told_with_its_methods() -> None:
     app = make_app(service.Settings(), service.StandIn(), service.ABOUT)  # type: ignore[arg-type]
-    routes = {route.path: {method.lower() for method in route.methods} - {"head"} for route in app.routes}
+    # `:path` takes the slashes of a name in as well; OpenAPI has no word for it.
+    routes = {
+        route.path.replace(":path}", "}"): {method.lower() for method in route.methods} - {"head"}
+        for route in app.routes
+    }
     assert {path: set(item) for path, item in DOCUMENT["paths"].items()} == routes
 
 

@@ -206,19 +206,16 @@ def test_the_page_is_a_table_of_files(live: Any) -> None:
     assert "default-src 'none'" in index.headers["content-security-policy"]
     again = ask(live.port, "GET", "/", None, {"If-None-Match": f'"x", W/{index.headers["etag"]}'})
     assert (again.status, again.body) == (304, b"")
-    for path in PAGE.iterdir():
-        if path.suffix == ".js":
-            assert (
-                ask(live.port, "GET", f"/page/{path.name}")
-                .headers["content-type"]
-                .startswith("text/javascript")
-            )
+    for path in PAGE.rglob("*.js"):
+        answer = ask(live.port, "GET", f"/page/{path.relative_to(PAGE).as_posix()}")
+        assert answer.headers["content-type"].startswith("text/javascript")
+        assert answer.body == path.read_bytes()
 
 
 @pytest.mark.parametrize(
     "target",
     ["/page/../app.py", "/page/%2e%2e%2fapp.py", "/page/..%5capp.py", "/page/", "/page/x/y", "/v1", "/v1/classify/", "//",
-     "/page/%00", "http://127.0.0.1/healthz"],
+     "/page/%00", "/page/panels", "/page/panels/../main.js", "/page/panels/%2e%2e/index.html", "http://127.0.0.1/healthz"],
 )  # fmt: skip
 def test_no_path_reaches_the_files(live: Any, target: str) -> None:
     answer = ask(live.port, "GET", target)

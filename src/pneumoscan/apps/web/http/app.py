@@ -38,7 +38,7 @@ def make_app(settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None
     app = Starlette(
         routes=[
             Route("/", views.index),
-            Route("/page/{name}", views.page),
+            Route("/page/{name:path}", views.page),
             Route("/favicon.ico", views.icon),
             Route("/healthz", views.healthz),
             Route("/readyz", views.readyz),

@@ -34,9 +34,12 @@ class PageFile:
 
 
 def page_files(folder: Path = PAGE) -> dict[str, PageFile]:
-    """Read the files of the page; those of an unknown kind are left out."""
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.name: _file(path) for path in paths if path.suffix in _TYPES and path.is_file()}
+    """Read the files of the page by their paths below its folder; those of an unknown kind are left out."""
+    return {
+        path.relative_to(folder).as_posix(): _file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _TYPES and path.is_file()
+    }
 
 
 def _file(path: Path) -> PageFile:

@@ -39,10 +39,10 @@ const SIGNS = {
   WAITING: ["M3 8h.01M8 8h.01M13 8h.01", false],
 };
 
-/** Draw the shape that goes with an answer: each has one of its own, so that colour is never needed. */
+/** Draw the shape that goes with a label: each has one of its own, so that colour is never needed. */
 export function sign(label) {
   const [path, full] = SIGNS[label] ?? SIGNS.WAITING;
-  const node = svg("svg", { viewBox: "0 0 16 16", class: "answer-sign", "aria-hidden": "true", "data-label": label });
+  const node = svg("svg", { viewBox: "0 0 16 16", class: "label-sign", "aria-hidden": "true", "data-label": label });
   node.append(svg("path", { d: path, class: full ? "full" : "line" }));
   return node;
 }

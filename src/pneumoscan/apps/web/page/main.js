@@ -1,48 +1,45 @@
 /**
  * The web viewer.
  *
- *     drop.js ──files──▶ room.js ◀──answers── reader.js ──▶ service.js ──HTTP──▶ the program
- *                          │ "change", once a frame
- *          worklist.js · answer.js · operating.js · figures.js      (each draws its part anew where it differs)
- *          viewer.js ◀── picture.js                                 (the film large)
+ *     input/files ──files──▶ state/store ◀──rows── service/queue ──▶ service/client ──HTTP──▶ the service
+ *                               │ "change", once a frame
+ *          panels/: worklist · result · operating-point · performance · progress   (each redraws its part where it differs)
+ *          viewport/: one film, drawn from viewport/pictures
+ *          output/: what is exported or printed
  *
- * labels.js and curve.js hold the rules, words.js what is said; none of the three touches the page.
+ * state/labels and state/operating-curve hold the rules, state/text the words; none of the three touches the page.
  */
 
-import { renderAnswer } from "./answer.js";
-import { askClear, askToken, beginDialogs, showHelp } from "./dialogs.js";
-import { byId, el, setText, svg } from "./dom.js";
-import { listenForFiles } from "./drop.js";
-import { csvOf, jsonOf, save } from "./export.js";
-import { beginFigures, renderFigures } from "./figures.js";
-import { beginTabs, listenForKeys } from "./keys.js";
-import { callOf } from "./labels.js";
-import { Operating } from "./operating.js";
-import { clearPaper, layShown, print } from "./paper.js";
-import { forgetPictures, pictureOf } from "./picture.js";
-import { Reader } from "./reader.js";
-import { Room } from "./room.js";
-import { describeModel } from "./service.js";
-import { Viewer } from "./viewer.js";
-import { films, LABELS, short } from "./words.js";
-import { Worklist } from "./worklist.js";
+import { byId, setText } from "./dom.js";
+import { listenForFiles } from "./input/files.js";
+import { beginTabs, listenForKeys } from "./input/keyboard.js";
+import { csvOf, jsonOf, save } from "./output/export.js";
+import { clearSheets, layOutShown, print } from "./output/print.js";
+import { askClear, askToken, beginDialogs, showHelp } from "./panels/dialogs.js";
+import { announce, showBanner } from "./panels/messages.js";
+import { OperatingPoint } from "./panels/operating-point.js";
+import { beginPerformance, renderPerformance } from "./panels/performance.js";
+import { renderProgress } from "./panels/progress.js";
+import { renderResult } from "./panels/result.js";
+import { beginToolbar } from "./panels/toolbar.js";
+import { Worklist } from "./panels/worklist.js";
+import { describeModel } from "./service/client.js";
+import { ReadQueue } from "./service/queue.js";
+import { callOf } from "./state/labels.js";
+import { Store } from "./state/store.js";
+import { films, forWhom, LABELS } from "./state/text.js";
+import { forgetPictures, pictureOf } from "./viewport/pictures.js";
+import { Viewport } from "./viewport/viewport.js";
 
-const BANNERS = {
-  unreachable: "The pneumoscan program does not answer. Films wait here and are read as soon as it is back.",
-  stopping: "The pneumoscan program is stopping. Films wait here; start it again to go on.",
-  token: "The program asks for a token. Films wait here until you give one.",
-  model: "Another model answers now than the one this page began with. Export what you need, then reload.",
-};
-const LIVE_PAUSE = 4000;
 const RETRY_MODEL = 1500;
 
-const room = new Room();
-const reader = new Reader(room);
-const viewer = new Viewer(byId("film"));
-const worklist = new Worklist(room);
-const operating = new Operating(byId("operating"), room);
+const store = new Store();
+const queue = new ReadQueue(store);
+const viewport = new Viewport(byId("film"));
+const worklist = new Worklist(store);
+const operatingPoint = new OperatingPoint(byId("operating-point"), store);
+const toolbar = beginToolbar(viewport, store);
 let tokenRefused = false;
-let saidAt = 0;
 let tab = "tab-films";
 
 beginDialogs();
@@ -50,9 +47,10 @@ beginTabs((id) => {
   tab = id;
 });
 listenForFiles(take);
-listenForKeys({ keys: keysOf(), pan: (dx, dy) => viewer.pan(dx, dy) }, keysAreOn);
+listenForKeys({ keys: keysOf(), pan: (dx, dy) => viewport.pan(dx, dy) }, keysAreOn);
 listenForButtons();
-listenForRoom();
+listenForMenu();
+listenForEvents();
 begin();
 
 /** Ask for the model until it is told. */
@@ -60,12 +58,13 @@ async function begin() {
   try {
     const model = await describeModel();
     tokenRefused = false;
-    room.begin(model);
+    store.begin(model);
     setText(byId("model"), model.model);
-    legend(model);
-    operating.begin();
-    beginFigures(room);
-    reader.go();
+    setText(byId("for-whom"), forWhom(model));
+    toolbar.begin(model);
+    operatingPoint.begin();
+    beginPerformance(store);
+    queue.go();
     showBanner("");
   } catch (problem) {
     await beginLater(problem);
@@ -87,32 +86,30 @@ async function beginLater(problem) {
 
 function take(files) {
   if (!files.length) return;
-  room.add(files);
+  store.add(files);
   if (tab !== "tab-films") byId("tab-films").click();
-  say(`${films(files.length)} added.`, true);
-  reader.pump();
+  announce(`${films(files.length)} added.`, true);
+  queue.pump();
 }
 
-function listenForRoom() {
-  room.addEventListener("change", render);
-  reader.addEventListener("read", ({ detail: film }) => checkAnswer(film));
-  reader.addEventListener("state", ({ detail: why }) => onState(why));
-  reader.addEventListener("idle", onIdle);
-  viewer.addEventListener("view", renderTools);
-  viewer.addEventListener("shown", renderTools);
+function listenForEvents() {
+  store.addEventListener("change", render);
+  queue.addEventListener("read", ({ detail: film }) => checkRow(film));
+  queue.addEventListener("state", ({ detail: why }) => onState(why));
+  queue.addEventListener("idle", onIdle);
   addEventListener("beforeunload", (event) => {
-    if (room.films.length) event.preventDefault();
+    if (store.films.length) event.preventDefault();
   });
-  addEventListener("beforeprint", () => layShown(viewer, room));
-  addEventListener("afterprint", clearPaper);
+  addEventListener("beforeprint", () => layOutShown(viewport, store));
+  addEventListener("afterprint", clearSheets);
 }
 
-/** The page's rules must give the program's own label at the program's own threshold. */
-function checkAnswer(film) {
+/** The page's rules must give the service's own label at the service's own threshold. */
+function checkRow(film) {
   const { row } = film;
   tokenRefused = false;
-  film.disagrees = callOf(room.model, row, row.threshold).label !== row.label;
-  if (row.model !== room.model.model) showBanner("model");
+  film.disagrees = callOf(store.model, row, row.threshold).label !== row.label;
+  if (row.model !== store.model.model) showBanner("model");
 }
 
 async function onState(why) {
@@ -120,119 +117,50 @@ async function onState(why) {
   if (why !== "token") return;
   if (await askToken(tokenRefused)) {
     tokenRefused = true;
-    reader.go();
+    queue.go();
   }
 }
 
 function onIdle() {
-  const { all, read, refused } = room.counts();
-  if (!all || room.saidDone === read + refused) return;
-  room.saidDone = read + refused;
+  const { all, read, refused } = store.counts();
+  if (!all || store.saidDone === read + refused) return;
+  store.saidDone = read + refused;
   // Whoever has chosen a film keeps it; for others the most suspicious one is shown.
-  if (!room.touched) room.select(room.ordered()[0], false);
-  say(`Done: ${films(read)} read, ${refused} not read. ${room.worklist().map(([name, list]) => `${LABELS[name]} ${list.length}`).join(", ")}.`, true);
+  if (!store.touched) store.select(store.ordered()[0], false);
+  announce(`Done: ${films(read)} read, ${refused} not read. ${store.worklist().map(([name, list]) => `${LABELS[name]} ${list.length}`).join(", ")}.`, true);
 }
 
 function render() {
-  const empty = room.films.length === 0;
+  const empty = store.films.length === 0;
   byId("welcome").hidden = !empty;
-  byId("desk").hidden = empty;
+  byId("workspace").hidden = empty;
   worklist.render();
-  renderProgress();
+  renderProgress(store);
   renderFilm();
-  operating.render();
-  if (room.model) {
-    renderAnswer(byId("answer"), room, { again: (film) => reader.again(film), copy });
-    renderFigures(room);
+  operatingPoint.render();
+  if (store.model) {
+    renderResult(byId("result"), store, { again: (film) => queue.again(film), copy });
+    renderPerformance(store);
   }
 }
 
-function renderProgress() {
-  const { all, read, refused, stopped, waiting, reading } = room.counts();
-  const left = waiting + reading;
-  const bar = byId("progress-bar");
-  bar.max = Math.max(1, all);
-  bar.value = read + refused;
-  const parts = [left ? `Read ${read} of ${all}` : `${films(read)} read`];
-  if (refused) parts.push(`${refused} not read`);
-  if (stopped) parts.push(`${stopped} left out`);
-  setText(byId("progress-text"), `${parts.join(" · ")}${left ? "" : "."}`);
-  byId("progress").classList.toggle("busy", left > 0);
-  byId("cancel").hidden = !left;
-  byId("resume").hidden = left > 0 || !stopped;
-  for (const id of ["export-csv", "export-json"]) byId(id).disabled = read + refused === 0;
-  byId("print-one").disabled = room.selected?.state !== "read";
-  byId("print-all").disabled = read === 0;
-  const twice = room.films.reduce((sum, film) => sum + film.copies.length, 0);
-  byId("list-note").hidden = twice === 0;
-  setText(byId("list-note"), twice === 1 ? "1 file holds a film that is here already: shown once." : `${twice} files hold films that are here already: shown once.`);
-  if (left) say(`${read + refused} of ${all} films read.`, false);
-}
-
 function renderFilm() {
-  const film = room.selected;
-  const ordered = room.ordered();
+  const film = store.selected;
+  const ordered = store.ordered();
   const at = ordered.indexOf(film);
   setText(byId("film-name"), film ? film.path : "No film chosen");
   byId("film-name").title = film?.path ?? "";
   setText(byId("film-place"), film ? `${at + 1} of ${ordered.length}` : "");
   byId("previous").disabled = at <= 0;
   byId("next").disabled = at < 0 || at === ordered.length - 1;
-  viewer.show(film?.state === "read" ? film : null).then(() => prefetch(ordered, at));
-  renderTools();
+  viewport.show(film?.state === "read" ? film : null).then(() => prefetch(ordered, at));
+  toolbar.render();
 }
 
 /** Have the neighbours' pictures ready, once nothing else is to be done. */
 function prefetch(ordered, at) {
-  if (reader.running.size || ordered[at] !== room.selected) return;
-  for (const film of [ordered[at - 1], ordered[at + 1]]) if (film?.state === "read" && viewer.picture) pictureOf(film);
-}
-
-function renderTools() {
-  const film = viewer.film;
-  const has = Boolean(viewer.picture);
-  setText(byId("zoom"), has ? `${Math.round(viewer.zoomShare * 100)}%` : "");
-  press("invert", viewer.invert);
-  press("heat", viewer.heat);
-  press("tool-window", viewer.dragWindows);
-  byId("heat").disabled = !room.model?.has_heatmap;
-  byId("strength").disabled = !room.model?.has_heatmap;
-  byId("window").value = String(viewer.window);
-  byId("level").value = String(viewer.level);
-  byId("legend").hidden = !(viewer.heat && viewer.heatmap);
-  byId("film").classList.toggle("windows", viewer.dragWindows);
-  const changed = has && (viewer.window !== 255 || viewer.level !== 127.5);
-  setText(byId("readout"), changed ? `W ${Math.round(viewer.window)}  L ${Math.round(viewer.level)}` : "");
-  byId("film").setAttribute("aria-label", labelOf(film));
-  byId("film").dataset.shown = has ? String(film.id) : "";
-  renderStageWord();
-}
-
-function labelOf(film) {
-  if (!film?.call) return "No film shown";
-  const on = viewer.heat && viewer.heatmap ? ", heatmap on" : "";
-  return `Film ${film.name}: ${LABELS[film.call.label]}, probability ${short(film.row.probability)}${viewer.invert ? ", inverted" : ""}${on}`;
-}
-
-function renderStageWord() {
-  const film = room.selected;
-  const words = !film || film.state === "read" ? "" : film.state === "refused" ? "This file was not read, so there is no film to show." : "This film has not been read yet.";
-  byId("stage-word").hidden = !words;
-  setText(byId("stage-word"), words);
-}
-
-function press(id, on) {
-  byId(id).setAttribute("aria-pressed", String(on));
-}
-
-function legend(model) {
-  if (!model.has_heatmap) return;
-  const stops = model.heatmap_scale.anchors.map(([place, colour]) => svg("stop", { offset: place, "stop-color": `rgb(${colour.join(" ")})`, "stop-opacity": Math.max(0.12, place ** 0.8) }));
-  byId("legend").replaceChildren(
-    el("span", {}, "little"),
-    svg("svg", { viewBox: "0 0 120 10", "aria-hidden": "true" }, svg("defs", {}, svg("linearGradient", { id: "legend-colours" }, stops)), svg("rect", { width: 120, height: 10, rx: 2, fill: "url(#legend-colours)" })),
-    el("span", {}, "much evidence for pneumonia"),
-  );
+  if (queue.running.size || ordered[at] !== store.selected) return;
+  for (const film of [ordered[at - 1], ordered[at + 1]]) if (film?.state === "read" && viewport.picture) pictureOf(film);
 }
 
 function keysOf() {
@@ -248,84 +176,73 @@ function keysOf() {
     End: step(Infinity),
     PageDown: step(8),
     PageUp: step(-8),
-    "+": () => viewer.zoom(1),
-    "=": () => viewer.zoom(1),
-    "-": () => viewer.zoom(-1),
-    0: () => viewer.fit(),
-    h: () => viewer.setHeat(!viewer.heat && Boolean(room.model?.has_heatmap)),
-    i: () => viewer.setInvert(!viewer.invert),
-    r: () => viewer.reset(),
+    "+": () => viewport.zoom(1),
+    "=": () => viewport.zoom(1),
+    "-": () => viewport.zoom(-1),
+    0: () => viewport.fit(),
+    h: () => viewport.setHeat(!viewport.heat && Boolean(store.model?.has_heatmap)),
+    i: () => viewport.setInvert(!viewport.invert),
+    r: () => viewport.reset(),
     "?": showHelp,
   };
 }
 
 function keysAreOn(key) {
   if (key.length === 1 && !byId("keys-on").checked) return false;
-  return key === "?" || (tab === "tab-films" && room.films.length > 0);
+  return key === "?" || (tab === "tab-films" && store.films.length > 0);
 }
 
 function listenForButtons() {
   const clicks = {
     previous: () => worklist.step(-1),
     next: () => worklist.step(1),
-    "zoom-in": () => viewer.zoom(1),
-    "zoom-out": () => viewer.zoom(-1),
-    fit: () => viewer.fit(),
-    actual: () => viewer.actual(),
-    invert: () => viewer.setInvert(!viewer.invert),
-    reset: () => viewer.reset(),
-    heat: () => viewer.setHeat(!viewer.heat),
-    "tool-window": toggleDrag,
-    cancel: () => reader.cancel(),
-    resume: () => reader.resume(),
+    cancel: () => queue.cancel(),
+    resume: () => queue.resume(),
     clear,
-    "export-csv": () => closing(() => save(csvOf(room), "pneumoscan.csv", "text/csv;charset=utf-8")),
-    "export-json": () => closing(() => save(jsonOf(room), "pneumoscan.json", "application/json")),
-    "print-one": () => closing(() => print([room.selected], room, viewer.strength)),
-    "print-all": () => closing(() => print(room.ordered(), room, viewer.strength)),
     "banner-retry": retry,
   };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
-  byId("window").addEventListener("input", (event) => viewer.setWindow(Number(event.target.value), viewer.level));
-  byId("level").addEventListener("input", (event) => viewer.setWindow(viewer.window, Number(event.target.value)));
-  byId("strength").addEventListener("input", (event) => {
-    viewer.setStrength(Number(event.target.value) / 100);
-    if (!viewer.heat) viewer.setHeat(true);
-  });
+}
+
+/** The menu of exports closes with what is chosen in it, with a click elsewhere, and with Escape. */
+function listenForMenu() {
+  const menu = byId("export");
+  const clicks = {
+    "export-csv": () => save(csvOf(store), "pneumoscan.csv", "text/csv;charset=utf-8"),
+    "export-json": () => save(jsonOf(store), "pneumoscan.json", "application/json"),
+    "print-one": () => print([store.selected], store, viewport.strength),
+    "print-all": () => print(store.ordered(), store, viewport.strength),
+  };
+  for (const [id, act] of Object.entries(clicks)) {
+    byId(id).addEventListener("click", () => {
+      menu.open = false;
+      act();
+    });
+  }
   addEventListener("click", (event) => {
-    if (!event.target.closest("#export")) byId("export").open = false;
+    if (!event.target.closest("#export")) menu.open = false;
   });
-  byId("export").addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !byId("export").open) return;
-    byId("export").open = false;
-    byId("export").querySelector("summary").focus();
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
   });
-}
-
-function closing(act) {
-  byId("export").open = false;
-  return act();
-}
-
-function toggleDrag() {
-  viewer.dragWindows = !viewer.dragWindows;
-  renderTools();
 }
 
 async function clear() {
-  if (!(await askClear(`${films(room.films.length)} and the answers go from this page's memory. What you did not export is gone.`))) return;
-  reader.forget();
+  if (!(await askClear(`${films(store.films.length)} and their results will be removed from this page's memory. What you did not export is lost.`))) return;
+  queue.forget();
   forgetPictures();
-  room.clear();
-  room.saidDone = undefined;
-  viewer.show(null);
-  say("The worklist is empty.", true);
+  store.clear();
+  store.saidDone = undefined;
+  viewport.show(null);
+  announce("The worklist is empty.", true);
 }
 
 function retry() {
-  if (!room.model) begin();
-  else if (reader.paused === "token") onState("token");
-  else if (reader.paused) reader.knockNow();
+  if (!store.model) begin();
+  else if (queue.paused === "token") onState("token");
+  else if (queue.paused) queue.knockNow();
   else location.reload();
 }
 
@@ -336,18 +253,4 @@ async function copy(text) {
   } catch {
     return false;
   }
-}
-
-function showBanner(why) {
-  byId("banner").hidden = !why;
-  setText(byId("banner-text"), BANNERS[why] ?? "");
-  setText(byId("banner-retry"), why === "token" ? "Give the token" : why === "model" ? "Reload" : "Try again now");
-}
-
-/** Tell screen readers; what is not `urgent` at most every few seconds. */
-function say(words, urgent) {
-  const now = performance.now();
-  if (!urgent && now - saidAt < LIVE_PAUSE) return;
-  saidAt = now;
-  setText(byId("live"), words);
 }

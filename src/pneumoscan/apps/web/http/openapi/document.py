@@ -18,7 +18,7 @@ from pneumoscan.errors import (
     UsageError,
 )
 
-_FILE_NAME: Table = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,30}[.][a-z]{2,4}$"}
+_FILE_NAME: Table = {"type": "string", "pattern": "^([a-z]{1,20}/)?[a-z][a-z0-9_-]{0,30}[.][a-z]{2,4}$"}
 _HTML, _TEXT = "text/html", "text/plain"
 _EVERYWHERE = (400, 405, 421, 431, 503)
 _GUARDED = (*_EVERYWHERE, 401, 403, 415)

@@ -1,6 +1,6 @@
 /** Films as grey pixels, and as thumbnails. Large pictures are kept for the film that is shown and its neighbours only. */
 
-import { pictureFromService } from "./reader.js";
+import { pictureFromService } from "../service/queue.js";
 
 const MOST_SIDE = 4096;
 const KEPT = 3;
@@ -28,6 +28,15 @@ export function pictureOf(film) {
 /** Forget all pictures. */
 export function forgetPictures() {
   kept.clear();
+}
+
+/** Return the heatmap as a bitmap; null where the model has none. */
+export async function heatmapOf(film) {
+  try {
+    return film.heatmap ? await createImageBitmap(film.heatmap) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Draw a film's thumbnail, one after the other; returns a small canvas or null. */
@@ -62,7 +71,7 @@ function greyOf(bitmap) {
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
   const grey = new Uint8ClampedArray(width * height);
-  // The ITU-R 601-2 luma in whole numbers, as the program's own door makes colour grey.
+  // The ITU-R 601-2 luma in whole numbers, as the program itself makes colour grey.
   for (let i = 0, at = 0; i < grey.length; i += 1, at += 4) {
     grey[i] = (data[at] * 19595 + data[at + 1] * 38470 + data[at + 2] * 7471 + 0x8000) >> 16;
   }

@@ -1,6 +1,6 @@
 /** Films go to the program, a few at once; what could not be asked waits and is asked again. */
 
-import { classify, formatOf, isReady, NoAnswer, Refusal } from "./service.js";
+import { classify, formatOf, isReady, NoAnswer, Refusal } from "./client.js";
 
 const AT_ONCE = 4;
 // More than the program takes in any setting; such a file is not even brought into memory.
@@ -12,10 +12,10 @@ const LONGEST_PAUSE = 8000;
  * The queue. Events: `state` when it pauses or goes on (`detail`: "", "token", "unreachable", "stopping"), `read` after
  * each film, `idle` when nothing is left to do.
  */
-export class Reader extends EventTarget {
-  constructor(room) {
+export class ReadQueue extends EventTarget {
+  constructor(store) {
     super();
-    this.room = room;
+    this.store = store;
     this.running = new Map();
     this.notBefore = 0;
     this.paused = "";
@@ -24,14 +24,14 @@ export class Reader extends EventTarget {
 
   /** Begin as many films as may be read at once. */
   pump() {
-    if (this.paused || !this.room.model) return;
+    if (this.paused || !this.store.model) return;
     const wait = this.notBefore - performance.now();
     if (wait > 0) {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.pump(), wait);
       return;
     }
-    for (const film of this.room.films) {
+    for (const film of this.store.films) {
       if (this.running.size >= AT_ONCE) break;
       if (film.state === "waiting") this.#begin(film);
     }
@@ -40,9 +40,9 @@ export class Reader extends EventTarget {
 
   /** Stop: films not yet answered stay unread until `resume`. */
   cancel() {
-    for (const film of this.room.films) if (film.state === "waiting" || film.state === "reading") film.state = "stopped";
+    for (const film of this.store.films) if (film.state === "waiting" || film.state === "reading") film.state = "stopped";
     this.forget();
-    this.room.changed();
+    this.store.changed();
   }
 
   /** Abort what is under way. */
@@ -55,8 +55,8 @@ export class Reader extends EventTarget {
 
   /** Read on with the films that were stopped. */
   resume() {
-    for (const film of this.room.films) if (film.state === "stopped") film.state = "waiting";
-    this.room.changed();
+    for (const film of this.store.films) if (film.state === "stopped") film.state = "waiting";
+    this.store.changed();
     this.pump();
   }
 
@@ -64,7 +64,7 @@ export class Reader extends EventTarget {
   again(film) {
     film.state = "waiting";
     film.problem = null;
-    this.room.changed();
+    this.store.changed();
     this.pump();
   }
 
@@ -111,7 +111,7 @@ export class Reader extends EventTarget {
       this.#failed(film, problem, controller.signal);
     } finally {
       if (this.running.get(film) === controller) this.running.delete(film);
-      this.room.changed();
+      this.store.changed();
       this.pump();
     }
   }
@@ -119,12 +119,12 @@ export class Reader extends EventTarget {
   async #read(film, signal) {
     const bytes = await bytesOf(film);
     const hash = await sha256(bytes);
-    if (signal.aborted || (hash && !this.room.isNew(film, hash))) return;
+    if (signal.aborted || (hash && !this.store.isNew(film, hash))) return;
     film.format = formatOf(bytes);
     const include = film.format === "DICOM" ? ["heatmap", "picture"] : ["heatmap"];
     const answer = await classify(bytes, include, signal);
-    if (signal.aborted || !this.room.isNew(film, answer.row.sha256)) return;
-    this.room.read(film, answer);
+    if (signal.aborted || !this.store.isNew(film, answer.row.sha256)) return;
+    this.store.read(film, answer);
   }
 
   #failed(film, problem, signal) {
@@ -136,7 +136,7 @@ export class Reader extends EventTarget {
       return;
     }
     const told = problem instanceof Refusal ? problem.problem : { code: "internal", message: String(problem), remedy: "" };
-    this.room.refuse(film, told);
+    this.store.refuse(film, told);
   }
 }
 

@@ -1,26 +1,26 @@
-/** The operating point in the clinic's language, the prevalence, and what both mean in numbers of films. */
+/** The operating point in clinical terms, the prevalence, and what both mean in numbers of films. */
 
-import { el } from "./dom.js";
-import { choicesOf, consequences, curveOf, ratesAt } from "./curve.js";
-import { ENDS, logOdds, shareOf, unsureBand } from "./labels.js";
-import { count, full, percent, short, whole, withInterval } from "./words.js";
+import { el } from "../dom.js";
+import { choicesOf, consequences, curveOf, ratesAt } from "../state/operating-curve.js";
+import { ENDS, logOdds, shareOf, unsureBand } from "../state/labels.js";
+import { count, full, percent, short, whole, withInterval } from "../state/text.js";
 
 const GROUPS = {
-  miss: "Miss at most 1 film with pneumonia in",
-  alarm: "Call wrongly at most 1 film without it in",
+  miss: "Miss at most 1 pneumonia in",
+  alarm: "At most 1 false alarm in … films without pneumonia",
   own: "The model's own points",
 };
 
-/** Builds the controls once the model is known; draws the consequences whenever the room changes. */
-export class Operating {
-  constructor(node, room) {
+/** Builds the controls once the model is known; draws the consequences whenever the store changes. */
+export class OperatingPoint {
+  constructor(node, store) {
     this.node = node;
-    this.room = room;
+    this.store = store;
   }
 
-  /** Build the controls for the room's model. */
+  /** Build the controls for the store's model. */
   begin() {
-    const choices = choicesOf(this.room.model);
+    const choices = choicesOf(this.store.model);
     this.chips = new Map();
     this.slider = el("input", {
       type: "range", id: "threshold-slider", min: -ENDS, max: ENDS, step: "0.05", "aria-label": "Threshold", title: "Even in log-odds, as the scale above",
@@ -30,11 +30,11 @@ export class Operating {
       type: "number", id: "threshold", min: "0", max: "1", step: "any", inputmode: "decimal", onchange: () => this.#own(this.exact.value),
     });
     this.share = el("input", {
-      type: "number", id: "prevalence", min: "0.01", max: "99.99", step: "any", inputmode: "decimal", title: "How many of the films you take: an assumption of yours", value: whole(this.room.prevalence * 100), oninput: () => this.#prevalence(),
+      type: "number", id: "prevalence", min: "0.01", max: "99.99", step: "any", inputmode: "decimal", title: "How many of the films you take: an assumption of yours", value: whole(this.store.prevalence * 100), oninput: () => this.#prevalence(),
     });
     this.meaning = el("div", { class: "meaning", id: "meaning", role: "region", "aria-label": "What it means" });
     this.node.replaceChildren(
-      el("h2", { id: "operating-title" }, "Operating point"),
+      el("h2", { id: "operating-point-title" }, "Operating point"),
       ...Object.entries(GROUPS).map(([group, words]) => this.#chips(group, words, choices)).filter(Boolean),
       el("div", { class: "own" }, el("label", { for: "threshold" }, "Threshold"), this.exact, this.slider),
       el("p", { class: "prevalence" }, el("label", { for: "prevalence" }, "Of 100 films"), this.share, el("span", {}, "show pneumonia")),
@@ -46,16 +46,16 @@ export class Operating {
   /** Draw what follows from the point and the prevalence. */
   render() {
     if (!this.chips) return;
-    const { id, threshold } = this.room.point;
+    const { id, threshold } = this.store.point;
     for (const [name, input] of this.chips) input.checked = name === id;
     if (document.activeElement !== this.exact) this.exact.value = String(Number(threshold.toFixed(4)));
     this.exact.title = full(threshold);
     if (document.activeElement !== this.slider) this.slider.value = String(logOdds(threshold));
     this.slider.setAttribute("aria-valuetext", short(threshold));
-    const key = `${threshold} ${this.room.prevalence}`;
+    const key = `${threshold} ${this.store.prevalence}`;
     if (this.drawn === key) return;
     this.drawn = key;
-    this.meaning.replaceChildren(...meaningOf(this.room));
+    this.meaning.replaceChildren(...meaningOf(this.store));
   }
 
   #chips(group, words, choices) {
@@ -66,7 +66,7 @@ export class Operating {
 
   #chip(choice) {
     const input = el("input", {
-      type: "radio", name: "point", value: choice.id, onchange: () => this.room.choose(choice.id, choice.threshold),
+      type: "radio", name: "point", value: choice.id, onchange: () => this.store.choose(choice.id, choice.threshold),
     });
     this.chips.set(choice.id, input);
     return el("label", { class: "chip", title: choice.hint }, input, el("span", {}, choice.text));
@@ -77,8 +77,8 @@ export class Operating {
     const legal = text.trim() !== "" && value >= 0 && value <= 1;
     this.exact.setAttribute("aria-invalid", String(!legal));
     if (!legal) return;
-    const near = Number(this.room.point.threshold.toFixed(4)) === value;
-    if (!near) this.room.choose("threshold", value);
+    const near = Number(this.store.point.threshold.toFixed(4)) === value;
+    if (!near) this.store.choose("threshold", value);
   }
 
   #prevalence() {
@@ -86,16 +86,16 @@ export class Operating {
     const legal = value > 0 && value < 1;
     this.share.setAttribute("aria-invalid", String(!legal));
     if (!legal) return;
-    this.room.prevalence = value;
-    this.room.changed();
+    this.store.prevalence = value;
+    this.store.changed();
   }
 }
 
-function meaningOf(room) {
-  const { model, prevalence } = room;
-  const { threshold } = room.point;
+function meaningOf(store) {
+  const { model, prevalence } = store;
+  const { threshold } = store.point;
   const band = unsureBand(model, threshold);
-  const unsure = band ? `UNSURE from ${short(band[0])} to ${short(band[1])}.` : "No film is UNSURE by its probability: the model knows no band here.";
+  const unsure = band ? `UNSURE from ${short(band[0])} to ${short(band[1])}.` : "No film is UNSURE by its probability: the model has no band here.";
   const head = el("p", { class: "soft" }, unsure);
   const rates = ratesAt(model, threshold);
   if (!rates) return [head, el("p", {}, noRates(model))];
@@ -104,8 +104,8 @@ function meaningOf(room) {
 
 function noRates(model) {
   return curveOf(model).length
-    ? "The model's records do not reach to this threshold."
-    : "The model tells its rates at its own points only: what this threshold means is not known.";
+    ? "The model's records do not include this threshold."
+    : "The model's rates are known at its own points only, not at this threshold.";
 }
 
 function tableOf(result) {
@@ -121,11 +121,11 @@ function tableOf(result) {
     el(
       "tbody",
       {},
-      line("called PNEUMONIA", result.called, "called"),
-      line("… rightly", result.found, "found"),
+      line("labelled PNEUMONIA", result.called, "called"),
+      line("… correctly", result.found, "found"),
       line("… wrongly", result.alarms, "alarms"),
-      line("missed", result.missed, "missed"),
-      result.unsure !== null && line("of all, UNSURE", { value: result.unsure, low: null, high: null }, "unsure"),
+      line("pneumonia missed", result.missed, "missed"),
+      result.unsure !== null && line("UNSURE, of all films", { value: result.unsure, low: null, high: null }, "unsure"),
     ),
   );
 }
@@ -134,23 +134,23 @@ function sentencesOf(rates, result) {
   const sure = (part) => withInterval(part.value, part.low, part.high, (value) => percent(value));
   const films = rates.n ? ` (${whole(rates.n)} films, ${whole(rates.n_positive)} with pneumonia)` : "";
   return [
-    el("p", { id: "worth" }, `Of those called PNEUMONIA ${sure(result.ppv)} have it; of those called NORMAL ${sure(result.npv)} do not.`),
-    el("p", { class: "soft" }, "Counted as if every film were called; UNSURE films are among them."),
+    el("p", { id: "worth" }, `Of films labelled PNEUMONIA, ${sure(result.ppv)} show it; of films labelled NORMAL, ${sure(result.npv)} do not.`),
+    el("p", { class: "soft" }, "Counted as if no film were UNSURE."),
     el(
       "details",
       { class: "more" },
       el("summary", {}, "Where these rates come from"),
       el("p", {}, `Sensitivity ${percent(rates.recall)}, specificity ${percent(rates.specificity)}: ${rates.source}${films}.`),
     ),
-    el("p", { class: "caution" }, "Films from elsewhere give other rates. Probabilities are not changed by the prevalence."),
+    el("p", { class: "caution" }, "On films from another hospital the rates differ. The prevalence does not change the probabilities."),
   ];
 }
 
 /** Name the chosen point in words, for paper and exports. */
-export function pointInWords(room) {
-  const { id, threshold } = room.point;
-  const choice = choicesOf(room.model).find((one) => one.id === id);
-  const names = { miss: "misses at most 1 film with pneumonia in", alarm: "calls wrongly at most 1 film without it in", own: "the model's own:" };
+export function pointInWords(store) {
+  const { id, threshold } = store.point;
+  const choice = choicesOf(store.model).find((one) => one.id === id);
+  const names = { miss: "misses at most 1 pneumonia in", alarm: "at most 1 false alarm in", own: "the model's own:" };
   return choice ? `${names[choice.group]} ${choice.text} (threshold ${short(threshold)})` : `threshold ${short(threshold)}, set by hand`;
 }
 

@@ -1,8 +1,8 @@
 /** The dialogs: help, token, and the question before the list is cleared. */
 
-import { byId, el, setText, sign } from "./dom.js";
-import { useToken } from "./service.js";
-import { LABELS, MEANINGS, whereFilmsGo } from "./words.js";
+import { byId, el, setText, sign } from "../dom.js";
+import { useToken } from "../service/client.js";
+import { LABELS, MEANINGS, whereFilmsGo } from "../state/text.js";
 
 /** Make the dialogs' own buttons work; fill the help. */
 export function beginDialogs() {
@@ -10,12 +10,12 @@ export function beginDialogs() {
     button.addEventListener("click", () => button.closest("dialog").close());
   }
   byId("help-open").addEventListener("click", showHelp);
-  byId("help-answers").append(
+  byId("help-labels").append(
     ...Object.entries(MEANINGS).flatMap(([label, words]) => [el("dt", {}, sign(label), ` ${LABELS[label]}`), el("dd", {}, words)]),
   );
   const where = whereFilmsGo(location.hostname);
   setText(byId("promise-where"), where);
-  setText(byId("help-where"), `${where} Nothing is written to disk unless you export it; a reload starts clean.`);
+  setText(byId("help-where"), `${where} Nothing is written to disk unless you export it; a reload removes all films.`);
 }
 
 /** Show the help. */
@@ -47,12 +47,12 @@ export function askToken(wrong) {
 
 /** Ask whether so many films are to be cleared. */
 export function askClear(words) {
-  const dialog = byId("sure");
-  setText(byId("sure-text"), words);
+  const dialog = byId("clear-dialog");
+  setText(byId("clear-text"), words);
   dialog.showModal();
   return new Promise((answer) => {
     let yes = false;
-    byId("sure-yes").onclick = () => {
+    byId("clear-yes").onclick = () => {
       yes = true;
       dialog.close();
     };

@@ -17,7 +17,7 @@ export const GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REF
  *   copies    names of files with the same bytes
  *   thumb     a small canvas, or null
  */
-export class Room extends EventTarget {
+export class Store extends EventTarget {
   constructor() {
     super();
     this.films = [];

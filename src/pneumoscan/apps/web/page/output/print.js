@@ -1,34 +1,34 @@
-/** A printed page per film: the film, the film with its heatmap, the answer, the operating point, model, time and notice. */
+/** A printed page per film: the film, the film with its heatmap, the result, the operating point, model, time and notice. */
 
-import { scaleOf } from "./answer.js";
-import { byId, el, sign } from "./dom.js";
-import { unsureBand } from "./labels.js";
-import { pointInWords } from "./operating.js";
-import { pictureOf } from "./picture.js";
-import { heatmapOf, paint, plain } from "./viewer.js";
-import { full, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, short, warningInWords } from "./words.js";
+import { scaleOf } from "../panels/scale.js";
+import { byId, el, sign } from "../dom.js";
+import { unsureBand } from "../state/labels.js";
+import { pointInWords } from "../panels/operating-point.js";
+import { paint, plain } from "../viewport/greyscale.js";
+import { heatmapOf, pictureOf } from "../viewport/pictures.js";
+import { full, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, short, siteInWords, warningInWords } from "../state/text.js";
 
 const SIDE = 1000;
 
 /** Print a page for each of these films that was read. */
-export async function print(films, room, strength) {
+export async function print(films, store, strength) {
   const sheets = [];
   for (const film of films.filter((one) => one.state === "read")) {
     const [picture, heatmap] = [await pictureOf(film), await heatmapOf(film)];
-    const made = sheet(film, room, picture && plain(picture), heatmap, strength);
+    const made = sheet(film, store, picture && plain(picture), heatmap, strength);
     heatmap?.close();
     for (const canvas of made.querySelectorAll("canvas")) await compress(canvas);
     sheets.push(made);
   }
-  lay(sheets);
+  layOut(sheets);
   window.print();
 }
 
-/** Lay out what the viewer shows, at once: for the browser's own print command. */
-export function layShown(viewer, room) {
-  const film = viewer.film;
-  if (byId("paper").childElementCount || film?.state !== "read" || !viewer.picture) return;
-  lay([sheet(film, room, plain(viewer.picture), viewer.heatmap, viewer.strength)]);
+/** Lay out what the viewport shows, at once: for the browser's own print command. */
+export function layOutShown(viewport, store) {
+  const film = viewport.film;
+  if (byId("sheets").childElementCount || film?.state !== "read" || !viewport.picture) return;
+  layOut([sheet(film, store, plain(viewport.picture), viewport.heatmap, viewport.strength)]);
 }
 
 /** Put a compressed picture in a canvas's place: a hundred sheets of canvases would take a gigabyte. */
@@ -40,25 +40,25 @@ async function compress(canvas) {
 }
 
 /** Take the sheets away again. */
-export function clearPaper() {
-  for (const image of byId("paper").querySelectorAll("img")) URL.revokeObjectURL(image.src);
-  byId("paper").replaceChildren();
+export function clearSheets() {
+  for (const image of byId("sheets").querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  byId("sheets").replaceChildren();
 }
 
-function lay(sheets) {
-  byId("paper").replaceChildren(...sheets);
+function layOut(sheets) {
+  byId("sheets").replaceChildren(...sheets);
 }
 
-function sheet(film, room, grey, heatmap, strength) {
+function sheet(film, store, grey, heatmap, strength) {
   const { row, call } = film;
-  const { threshold } = room.point;
-  const band = unsureBand(room.model, threshold);
+  const { threshold } = store.point;
+  const band = unsureBand(store.model, threshold);
   const facts = [
-    ["Operating point", pointInWords(room)],
+    ["Operating point", pointInWords(store)],
     ["Unsure band", band ? `${short(band[0])} to ${short(band[1])}` : "none"],
     ["Film", `${row.format}, ${row.width} × ${row.height} pixels`],
     ["SHA-256 of the file", row.sha256],
-    ["Model", `${row.model}, pneumoscan ${room.model.version}`],
+    ["Model", `${row.model}, pneumoscan ${store.model.version}`],
     ["Printed", new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" })],
   ];
   return el(
@@ -70,6 +70,7 @@ function sheet(film, room, grey, heatmap, strength) {
     el("p", { class: "sheet-verdict" }, sign(call.label), el("strong", {}, LABELS[call.label]), el("span", {}, ` probability of pneumonia ${short(row.probability)} (${full(row.probability)})`)),
     scaleOf(row.probability, threshold, band, call.label),
     el("p", {}, reasonOf(call, row.probability, threshold)),
+    call.label !== "NOT_A_CHEST_FILM" && el("p", {}, siteInWords(row.site, store.model)),
     call.warnings.length > 0 && el("ul", {}, call.warnings.map((word) => el("li", {}, warningInWords(word)))),
     heatmap && el("p", { class: "sheet-small" }, `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT}`),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),

@@ -1,15 +1,15 @@
 /** Films come in: dropped anywhere, pasted, or chosen; folders are walked. */
 
-import { byId } from "./dom.js";
+import { byId } from "../dom.js";
 
 /** Call `take` with `[{file, path}, …]` whenever files come in. */
 export function listenForFiles(take) {
-  const [veil, chooser] = [byId("veil"), byId("chooser")];
+  const [overlay, chooser] = [byId("drop-overlay"), byId("chooser")];
   const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   let depth = 0;
   const lift = (change) => {
     depth = change === 0 ? 0 : Math.max(0, depth + change);
-    veil.hidden = depth === 0;
+    overlay.hidden = depth === 0;
   };
   addEventListener("dragenter", (event) => carries(event) && lift(1));
   addEventListener("dragleave", (event) => carries(event) && lift(-1));

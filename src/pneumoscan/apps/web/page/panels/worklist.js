@@ -1,23 +1,23 @@
 /** The worklist: a listbox of films in groups, most suspicious first. */
 
-import { byId, el, setText, sign } from "./dom.js";
-import { groupOf } from "./room.js";
-import { thumbnailOf } from "./picture.js";
-import { full, LABELS, short } from "./words.js";
+import { byId, el, setText, sign } from "../dom.js";
+import { groupOf } from "../state/store.js";
+import { thumbnailOf } from "../viewport/pictures.js";
+import { full, LABELS, short } from "../state/text.js";
 
 const HEADINGS = {
-  PNEUMONIA: "Called PNEUMONIA",
-  UNSURE: "UNSURE: look yourself",
-  NORMAL: "Called NORMAL",
+  PNEUMONIA: "PNEUMONIA",
+  UNSURE: "UNSURE: a person must decide",
+  NORMAL: "NORMAL",
   NOT_A_CHEST_FILM: "NOT A CHEST FILM",
   REFUSED: "Not read",
-  WAITING: "Still to be read",
+  WAITING: "Not read yet",
 };
 
-/** Keep the list like the room. */
+/** Keep the list like the store. */
 export class Worklist {
-  constructor(room) {
-    this.room = room;
+  constructor(store) {
+    this.store = store;
     this.list = byId("worklist");
     this.entries = new Map();
     this.groups = new Map();
@@ -30,28 +30,28 @@ export class Worklist {
 
   /** Draw what changed. */
   render() {
-    const worklist = this.room.worklist();
+    const worklist = this.store.worklist();
     const groups = worklist.map(([name, films]) => this.#group(name, films));
     follow(this.list, groups);
-    const there = new Set(this.room.films);
+    const there = new Set(this.store.films);
     for (const film of this.entries.keys()) if (!there.has(film)) this.entries.delete(film);
-    const selected = this.room.selected;
+    const selected = this.store.selected;
     if (selected) this.list.setAttribute("aria-activedescendant", `film-${selected.id}`);
     else this.list.removeAttribute("aria-activedescendant");
   }
 
   /** Bring the selected film into sight. */
   reveal() {
-    this.entries.get(this.room.selected)?.node.scrollIntoView({ block: "nearest" });
+    this.entries.get(this.store.selected)?.node.scrollIntoView({ block: "nearest" });
   }
 
   /** Select the film so many places on; beyond the ends nothing happens. */
   step(places) {
-    const films = this.room.ordered();
+    const films = this.store.ordered();
     if (!films.length) return;
-    const at = films.indexOf(this.room.selected);
+    const at = films.indexOf(this.store.selected);
     const next = films[Math.min(films.length - 1, Math.max(0, at < 0 ? 0 : at + places))];
-    this.room.select(next);
+    this.store.select(next);
     this.render();
     this.reveal();
   }
@@ -75,7 +75,7 @@ export class Worklist {
       entry = makeEntry(film);
       this.entries.set(film, entry);
     }
-    fillEntry(entry, film, film === this.room.selected);
+    fillEntry(entry, film, film === this.store.selected);
     if (film.state === "read" && !entry.asked) {
       entry.asked = true;
       thumbnailOf(film).then((canvas) => canvas && entry.thumb.replaceChildren(canvas));
@@ -85,8 +85,8 @@ export class Worklist {
 
   #clicked(event) {
     const id = event.target.closest(".film")?.id;
-    const film = this.room.films.find((one) => `film-${one.id}` === id);
-    if (film) this.room.select(film);
+    const film = this.store.films.find((one) => `film-${one.id}` === id);
+    if (film) this.store.select(film);
   }
 }
 

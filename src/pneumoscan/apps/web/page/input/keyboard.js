@@ -1,6 +1,6 @@
 /** The keyboard: single keys where nobody types, and tabs as tabs are used. */
 
-import { byId } from "./dom.js";
+import { byId } from "../dom.js";
 
 const TYPED = new Set(["text", "number", "password", "search"]);
 
@@ -33,12 +33,12 @@ function isTyping(target) {
 function usesArrows(event) {
   const moves = event.key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(event.key);
   const zooms = ["+", "-"].includes(event.key) && event.target.matches?.('input[type="range"]');
-  return zooms || (moves && event.target.matches?.('input[type="range"], input[type="radio"], [role="tab"], .wide, pre, #panel-good'));
+  return zooms || (moves && event.target.matches?.('input[type="range"], input[type="radio"], [role="tab"], .wide, pre, #panel-performance'));
 }
 
 /** Make the tabs work; `shown` is told the id of the tab. */
 export function beginTabs(shown) {
-  const tabs = [byId("tab-films"), byId("tab-good")];
+  const tabs = [...document.querySelectorAll('[role="tab"]')];
   const choose = (tab, focus) => {
     for (const one of tabs) {
       one.setAttribute("aria-selected", String(one === tab));

@@ -1,4 +1,4 @@
-/** Operating points in the clinic's language, and what they mean in numbers of films. Nothing here touches the page. */
+/** Operating points in clinical terms, and what they mean in numbers of films. Nothing here touches the page. */
 
 import { predictiveValues } from "./labels.js";
 
@@ -22,7 +22,7 @@ function missChoices(model) {
   const points = curveOf(model).filter((point) => point.threshold > 0);
   return MISSES.map((films) => {
     const found = points.findLast((point) => point.recall >= 1 - 1 / films - 1e-12);
-    return found && choice("miss", films, found, `misses at most 1 pneumonia film in ${films}`);
+    return found && choice("miss", films, found, `misses at most 1 pneumonia in ${films}`);
   }).filter(Boolean);
 }
 
@@ -30,7 +30,7 @@ function alarmChoices(model) {
   const points = curveOf(model).filter((point) => point.threshold < 1);
   return ALARMS.map((films) => {
     const found = points.find((point) => point.specificity >= 1 - 1 / films - 1e-12);
-    return found && choice("alarm", films, found, `calls at most 1 film in ${films} without pneumonia wrongly`);
+    return found && choice("alarm", films, found, `gives at most 1 false alarm in ${films} films without pneumonia`);
   }).filter(Boolean);
 }
 

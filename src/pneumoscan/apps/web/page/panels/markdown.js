@@ -1,6 +1,6 @@
 /** The model card's Markdown as elements: headings, paragraphs, lists, tables, code. Links become text; nothing else is read. */
 
-import { el } from "./dom.js";
+import { el } from "../dom.js";
 
 /** Return the elements of a card; its headings begin at `level`. */
 export function cardOf(text, level = 3) {

@@ -1,6 +1,6 @@
 /** Two graphs, drawn as SVG. */
 
-import { svg } from "./dom.js";
+import { svg } from "../dom.js";
 
 const BOX = { left: 56, top: 16, right: 16, bottom: 46, width: 560, height: 380 };
 const INNER = { width: BOX.width - BOX.left - BOX.right, height: BOX.height - BOX.top - BOX.bottom };
@@ -23,10 +23,10 @@ export function precisionRecall(curve, mark, share) {
   return svg(
     "svg",
     { class: "chart", viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: "img", "aria-label": words },
-    axes(x, y, ticks(0, 1, 0.2), ticks(from, 1, from >= 0.7 ? 0.05 : 0.1), "recall: share of pneumonia films that are found", "precision: share of calls that are right"),
+    axes(x, y, ticks(0, 1, 0.2), ticks(from, 1, from >= 0.7 ? 0.05 : 0.1), "recall: share of films with pneumonia that are found", "precision: share of PNEUMONIA labels that are right"),
     share && [
       svg("line", { class: "chart-base", x1: x(0), x2: x(1), y1: y(share), y2: y(share) }),
-      svg("text", { class: "chart-word", x: x(0.01), y: y(share) - 6 }, `every film called: ${share.toFixed(3)}`),
+      svg("text", { class: "chart-word", x: x(0.01), y: y(share) - 6 }, `every film labelled PNEUMONIA: ${share.toFixed(3)}`),
     ],
     svg("path", { class: "chart-line", d: line }),
     mark && marked(x(mark.recall), y(mark.precision), mark.words),
@@ -45,7 +45,7 @@ function marked(x, y, words) {
   ];
 }
 
-/** Share of PNEUMONIA among films by the probability that was told, with intervals; the diagonal is perfect. */
+/** Share of PNEUMONIA among films by the probability given by the model, with intervals; the diagonal is perfect. */
 export function reliability(bins) {
   const x = scale(0, 1, BOX.left, BOX.left + INNER.width);
   const y = scale(0, 1, BOX.top + INNER.height, BOX.top);
@@ -53,9 +53,9 @@ export function reliability(bins) {
   return svg(
     "svg",
     { class: "chart", viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: "img", "aria-label": `Share of pneumonia by probability. ${words}.` },
-    axes(x, y, ticks(0, 1, 0.2), ticks(0, 1, 0.2), "probability that the model tells (mean of the bin)", "share of these films with pneumonia"),
+    axes(x, y, ticks(0, 1, 0.2), ticks(0, 1, 0.2), "probability given by the model (mean of the bin)", "share of these films with pneumonia"),
     svg("line", { class: "chart-base", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }),
-    svg("text", { class: "chart-word", x: x(0.63), y: y(0.42) }, "dashed: as often as told"),
+    svg("text", { class: "chart-word", x: x(0.63), y: y(0.42) }, "dashed: perfect calibration"),
     bins.map((bin) => {
       const cx = x(bin.mean_probability);
       return svg(

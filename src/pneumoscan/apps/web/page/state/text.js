@@ -1,4 +1,4 @@
-/** What is said in words. Nothing here touches the page. */
+/** Everything that is said in words, and how numbers are written. Nothing here touches the page. */
 
 import { decimals } from "./labels.js";
 
@@ -13,19 +13,19 @@ export const LABELS = {
 
 export const MEANINGS = {
   PNEUMONIA: "The probability reaches the operating point.",
-  UNSURE: "Too near the operating point, or a film unlike those the model knows: a person must decide.",
+  UNSURE: "The probability is too near the operating point, or the film is unlike those the model knows: a person must decide.",
   NORMAL: "The probability is below the operating point. Other disease is not looked for.",
   NOT_A_CHEST_FILM: "The picture does not look like a frontal chest film; its probability means nothing.",
-  REFUSED: "The file could not be read; the reason is told.",
+  REFUSED: "The file could not be read; the page says why.",
 };
 
 const WARNINGS = {
-  smaller_than_input: "The film has fewer pixels than the network looks at: fine detail is missing.",
-  unusual_shape: "The film is far longer than wide, or wider than long: the chest is distorted for the network.",
+  smaller_than_input: "The film has fewer pixels than the network uses: fine detail is missing.",
+  unusual_shape: "The film is much longer than wide, or much wider than long: the network sees a distorted chest.",
   low_contrast: "The film has hardly any contrast.",
-  model_of_synthetic_films: "This model was trained on synthetic films, not on patients: its answers are for trying out only.",
-  far_from_training_films: "The film looks unlike the films the model was trained on: its probability deserves little trust.",
-  near_threshold: "The probability is so near the operating point that the model is often wrong there.",
+  model_of_synthetic_films: "This model was trained on synthetic films, not on patients: use its results for trying the program only.",
+  far_from_training_films: "The film looks unlike the films the model was trained on: do not rely on its probability.",
+  near_threshold: "The probability is near the operating point, where the model is often wrong.",
 };
 
 /** Say a warning in a sentence. */
@@ -43,15 +43,27 @@ export function reasonOf(call, probability, threshold) {
   if (call.label === "NOT_A_CHEST_FILM") {
     return "The picture does not look like a frontal chest film, upright and not inverted. The probability means nothing here.";
   }
-  return probability >= threshold
-    ? `By its number it would be PNEUMONIA, but that number should not be relied on.`
-    : `By its number it would be NORMAL, but that number should not be relied on.`;
+  return `The probability alone would mean ${probability >= threshold ? "PNEUMONIA" : "NORMAL"}, but it should not be relied on here.`;
+}
+
+/** Say in one line for whom the model is shown to work. */
+export function forWhom(model) {
+  const groups = Object.values(model.sites ?? {});
+  if (!groups.length) return "This model does not say for whom it is shown to work.";
+  return `Shown to work for ${groups.join(" and for ")}. Films that do not resemble theirs are labelled UNSURE.`;
+}
+
+/** Say whose films a film resembles: `site` as in its row, a name, "none" or "". */
+export function siteInWords(site, model) {
+  if (!site) return forWhom({ sites: null });
+  if (site !== "none") return `The film resembles those of ${model.sites?.[site] ?? site}, for whom the model is shown to work.`;
+  return `The film resembles none that the model is shown to work for (${Object.values(model.sites ?? {}).join("; ")}).`;
 }
 
 export const HEATMAP_MEANS =
-  "The colours show which places of the film raised the model's probability. They mean the same on every film.";
+  "The colours show which parts of the film raised the probability. They mean the same on every film.";
 export const HEATMAP_MEANS_NOT =
-  "They are coarse, do not outline a lesion or its extent, and do not prove a cause. A film without colour is not a film without disease.";
+  "They are coarse: they do not outline a lesion and do not prove a cause. A film without colour may still show disease.";
 
 /** Write a probability or threshold with 4 decimals; the ends of the scale only where it is exactly there. */
 export function short(value) {

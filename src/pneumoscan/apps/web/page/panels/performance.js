@@ -1,41 +1,41 @@
 /** The tab "How good is it?": the model's own records, with the chosen operating point in them. */
 
-import { byId, el } from "./dom.js";
-import { cardOf } from "./card.js";
+import { byId, el } from "../dom.js";
+import { cardOf } from "./markdown.js";
 import { precisionRecall, reliability } from "./charts.js";
-import { nameInWords } from "./curve.js";
-import { short, whole } from "./words.js";
+import { nameInWords } from "../state/operating-curve.js";
+import { forWhom, short, whole } from "../state/text.js";
 
 const VIEWS = { roc_auc: "area under ROC", accuracy: "accuracy", sensitivity: "sensitivity", specificity: "specificity" };
 
 /** Build the tab once the model is known. */
-export function beginFigures(room) {
-  const { model } = room;
+export function beginPerformance(store) {
+  const { model } = store;
   const { records } = model;
-  byId("figures").replaceChildren(
+  byId("performance").replaceChildren(
     el("header", {}, el("h2", {}, "How good is it?"), el("p", { class: "lead" }, leadOf(model))),
+    el("p", { class: "shown-to-work" }, model.shown_to_work ?? forWhom(model)),
     ...(records ? recorded(records, model.stress_views ?? {}) : [withoutRecords()]),
     pointsOf(model),
-    el("p", { class: "for-whom" }, model.shown_to_work ?? ""),
     el("section", { class: "card", "aria-labelledby": "card-title" }, el("h2", { id: "card-title" }, "The model card"), el("div", { class: "card-text" }, cardOf(model.card ?? ""))),
   );
-  renderFigures(room);
+  renderPerformance(store);
 }
 
 /** Draw what goes with the operating point. */
-export function renderFigures(room) {
+export function renderPerformance(store) {
   const node = byId("curve");
-  if (!node || node.dataset.threshold === String(room.point.threshold)) return;
-  node.dataset.threshold = String(room.point.threshold);
-  const { records } = room.model;
+  if (!node || node.dataset.threshold === String(store.point.threshold)) return;
+  node.dataset.threshold = String(store.point.threshold);
+  const { records } = store.model;
   const share = records.held_out.n_positive / records.held_out.n;
-  node.replaceChildren(precisionRecall(records.precision_recall, markAt(room), share));
+  node.replaceChildren(precisionRecall(records.precision_recall, markAt(store), share));
 }
 
 /** Return the point of the precision-recall curve that a threshold has: that of the next threshold at or above it. */
-function markAt(room) {
-  const { threshold, recall, precision } = room.model.records.precision_recall;
-  const cut = room.point.threshold;
+function markAt(store) {
+  const { threshold, recall, precision } = store.model.records.precision_recall;
+  const cut = store.point.threshold;
   const at = threshold.findIndex((value) => value >= cut);
   if (at < 0) return null;
   const words = `threshold ${short(cut)}; recall ${recall[at].toFixed(3)}; precision ${precision[at].toFixed(3)}`;
@@ -44,9 +44,9 @@ function markAt(room) {
 
 function leadOf(model) {
   const { training } = model;
-  const learnt = training.n_films ? `It learnt from ${whole(training.n_films)} films${training.n_patients ? ` of ${whole(training.n_patients)} patients` : ""}. ` : "";
-  const drawn = training.synthetic ? "They were drawn, not taken from patients. " : "";
-  return `${model.name}, ${whole(model.parameters)} parameters. ${learnt}${drawn}Figures of films from the same place flatter a model: on films from elsewhere expect less, and measure it before you rely on anything.`;
+  const learnt = training.n_films ? `It was trained on ${whole(training.n_films)} films${training.n_patients ? ` of ${whole(training.n_patients)} patients` : ""}. ` : "";
+  const drawn = training.synthetic ? "These films are synthetic, not of patients. " : "";
+  return `${model.name}, ${whole(model.parameters)} parameters. ${learnt}${drawn}On films from another hospital expect worse figures, and measure them before you rely on the model.`;
 }
 
 function withoutRecords() {
@@ -54,8 +54,8 @@ function withoutRecords() {
     "section",
     { class: "no-records" },
     el("h2", {}, "No records"),
-    el("p", {}, "This model brings no records of how it was judged, so there are no graphs and no stress table, and operating points are its own only."),
-    el("p", {}, "A model exported with this release brings them; to judge this one on films of your own, run:"),
+    el("p", {}, "This model has no records of its evaluation: there are no graphs, no stress table, and no operating points but its own."),
+    el("p", {}, "A model exported with this release has them. To evaluate this one on films of your own, run:"),
     el("pre", {}, el("code", {}, "pneumoscan evaluate BUNDLE --data DIR --split test --out OUT")),
   );
 }
@@ -65,19 +65,19 @@ function recorded(records, views) {
   const patients = held.n_patients ? ` of ${whole(held.n_patients)} patients` : "";
   return [
     records.cautions.length &&
-      el("section", { class: "cautions", "aria-labelledby": "cautions-title" }, el("h2", { id: "cautions-title" }, "Before you believe any of this"), el("ul", {}, records.cautions.map((text) => el("li", {}, text)))),
+      el("section", { class: "cautions", "aria-labelledby": "cautions-title" }, el("h2", { id: "cautions-title" }, "Before you rely on these figures"), el("ul", {}, records.cautions.map((text) => el("li", {}, text)))),
     el(
       "section",
       { "aria-labelledby": "held-title" },
-      el("h2", { id: "held-title" }, "On films it had not seen"),
-      el("p", { class: "soft" }, `${held.source}: ${whole(held.n)} films${patients}, ${whole(held.n_positive)} with pneumonia, called at ${short(held.threshold)}. Below each figure its 95% interval.`),
+      el("h2", { id: "held-title" }, "On held-out films"),
+      el("p", { class: "soft" }, `${held.source}: ${whole(held.n)} films${patients}, ${whole(held.n_positive)} with pneumonia, at the threshold ${short(held.threshold)}. The 95% interval stands below each figure.`),
       el("div", { class: "cards" }, cardsOf(held)),
     ),
     el(
       "div",
       { class: "graphs" },
-      el("figure", { class: "graph" }, el("figcaption", {}, el("h2", {}, "Precision and recall"), el("p", { class: "soft" }, "The mark is the operating point now chosen, and moves with it.")), el("div", { id: "curve" })),
-      el("figure", { class: "graph" }, el("figcaption", {}, el("h2", {}, "Reliability"), el("p", { class: "soft" }, "Of the films told “0.8”, do 8 in 10 have pneumonia? Bars are 95% intervals.")), reliability(records.reliability.bins)),
+      el("figure", { class: "graph" }, el("figcaption", {}, el("h2", {}, "Precision and recall"), el("p", { class: "soft" }, "The mark shows the chosen operating point.")), el("div", { id: "curve" })),
+      el("figure", { class: "graph" }, el("figcaption", {}, el("h2", {}, "Reliability"), el("p", { class: "soft" }, "Do 8 in 10 films with a probability of 0.8 have pneumonia? Bars are 95% intervals.")), reliability(records.reliability.bins)),
     ),
     records.stress ? stressOf(records.stress, views) : el("p", { class: "soft" }, "No stress test is recorded for this model."),
   ].filter(Boolean);
@@ -86,11 +86,11 @@ function recorded(records, views) {
 function cardsOf(held) {
   const { tp, fp, fn, tn } = held.confusion;
   const cards = [
-    ["Area under ROC", held.roc_auc, held.roc_auc_ci95, "how well ill and healthy are ranked"],
-    ["Accuracy", held.accuracy, held.accuracy_ci95, `${whole(tp + tn)} of ${whole(held.n)} films called rightly`],
-    ["Sensitivity", held.sensitivity, held.sensitivity_ci95, `${whole(tp)} of ${whole(tp + fn)} pneumonia films found, ${whole(fn)} missed`],
-    ["Specificity", held.specificity, held.specificity_ci95, `${whole(tn)} of ${whole(tn + fp)} others passed, ${whole(fp)} called wrongly`],
-    ["Precision", held.precision, held.precision_ci95, "at the share of ill among these films"],
+    ["Area under ROC", held.roc_auc, held.roc_auc_ci95, "how well films with pneumonia are ranked above others"],
+    ["Accuracy", held.accuracy, held.accuracy_ci95, `${whole(tp + tn)} of ${whole(held.n)} films labelled correctly`],
+    ["Sensitivity", held.sensitivity, held.sensitivity_ci95, `${whole(tp)} of ${whole(tp + fn)} films with pneumonia found, ${whole(fn)} missed`],
+    ["Specificity", held.specificity, held.specificity_ci95, `${whole(tn)} of ${whole(tn + fp)} other films labelled NORMAL, ${whole(fp)} wrongly PNEUMONIA`],
+    ["Precision", held.precision, held.precision_ci95, "at the share of pneumonia among these films"],
     ["Calibration error", held.expected_calibration_error, null, `Brier score ${held.brier_score.toFixed(3)}`],
   ];
   return cards.map(([name, value, sure, note]) =>
@@ -114,7 +114,7 @@ function stressOf(stress, views) {
     "section",
     { "aria-labelledby": "stress-title" },
     el("h2", { id: "stress-title" }, "Under stress"),
-    el("p", { class: "soft" }, `The same films, spoilt as films are spoilt in practice, called at ${short(stress.threshold)}.`),
+    el("p", { class: "soft" }, `The same films with the defects that films have in practice, at the threshold ${short(stress.threshold)}.`),
     el(
       "div",
       { class: "wide", role: "region", tabindex: "0", "aria-label": "Stress table" },
@@ -127,7 +127,7 @@ function stressOf(stress, views) {
           {},
           row("as they are", stress.plain, "plain"),
           stress.table.map((part) => row(named(part.perturbation), part, "")),
-          row("mean of the spoilt", stress.mean, "sum"),
+          row("mean over the defects", stress.mean, "sum"),
           el("tr", { class: "sum" }, el("th", { scope: "row" }, "worst in each column"), Object.keys(VIEWS).map((key) => el("td", {}, worst(stress.worst[key])))),
         ),
       ),
@@ -142,7 +142,7 @@ function cell(value, sure) {
 
 function pointsOf(model) {
   const names = Object.keys(model.operating_points);
-  const told = (value, sure) => (typeof value === "number" ? cell(value, sure) : "not told");
+  const told = (value, sure) => (typeof value === "number" ? cell(value, sure) : "not known");
   return el(
     "section",
     { "aria-labelledby": "points-title" },
@@ -170,6 +170,6 @@ function pointsOf(model) {
         ),
       ),
     ),
-    el("p", { class: "soft" }, model.guard ? `A film at a distance of ${model.guard.unusual.toFixed(3)} or more from the training films is UNSURE, from ${model.guard.not_a_chest_film.toFixed(3)} on NOT A CHEST FILM.` : "This model does not measure how far a film is from its training films."),
+    el("p", { class: "soft" }, model.guard ? `A film is UNSURE at a distance of ${model.guard.unusual.toFixed(3)} or more from the training films, and NOT A CHEST FILM from ${model.guard.not_a_chest_film.toFixed(3)} on.` : "This model does not measure how far a film is from its training films."),
   );
 }

@@ -1,6 +1,6 @@
 /** What can be taken away: CSV and JSON with the very rows of the command line, called at the operating point now chosen. */
 
-import { decimals, unsureBand } from "./labels.js";
+import { decimals, unsureBand } from "../state/labels.js";
 
 export const COLUMNS = ["path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "site"];
 const EXTRA = ["sha256", "logit", "distance", "width", "height", "format"];
@@ -8,9 +8,9 @@ const EXTRA = ["sha256", "logit", "distance", "width", "height", "format"];
 const FORMULA = /^\s*[=+\-@\t\r]/;
 
 /** Return a film's row, ten columns in their order, as JSON types; null for one that was not read. */
-export function rowOf(film, room) {
-  const { threshold } = room.point;
-  const { model } = room.model;
+export function rowOf(film, store) {
+  const { threshold } = store.point;
+  const { model } = store.model;
   if (film.state === "read") {
     const { row, call } = film;
     return { path: film.path, status: "ok", probability: row.probability, label: call.label, threshold, warnings: call.warnings, error_code: "", error: "", model: row.model, site: row.site };
@@ -22,8 +22,8 @@ export function rowOf(film, room) {
 }
 
 /** Return all films that have an answer as CSV. */
-export function csvOf(room) {
-  const rows = room.ordered().map((film) => rowOf(film, room)).filter(Boolean);
+export function csvOf(store) {
+  const rows = store.ordered().map((film) => rowOf(film, store)).filter(Boolean);
   return [COLUMNS.join(","), ...rows.map(lineOf)].map((line) => `${line}\n`).join("");
 }
 
@@ -44,17 +44,17 @@ function field(text) {
 }
 
 /** Return the same as JSON, with the facts of each film and of the operating point. */
-export function jsonOf(room, now = new Date()) {
-  const { threshold, id } = room.point;
-  const band = unsureBand(room.model, threshold);
-  const rows = room.ordered().map((film) => {
-    const row = rowOf(film, room);
+export function jsonOf(store, now = new Date()) {
+  const { threshold, id } = store.point;
+  const band = unsureBand(store.model, threshold);
+  const rows = store.ordered().map((film) => {
+    const row = rowOf(film, store);
     return row && { ...row, ...Object.fromEntries(EXTRA.map((name) => [name, film.row?.[name] ?? null])), same_film: film.copies };
   });
   const all = {
     notice: "Research use only, not a medical device.",
-    model: room.model.model,
-    version: room.model.version,
+    model: store.model.model,
+    version: store.model.version,
     exported: now.toISOString(),
     operating_point: { chosen: id, threshold, unsure_band: band && { low: band[0], high: band[1] } },
     rows: rows.filter(Boolean),
