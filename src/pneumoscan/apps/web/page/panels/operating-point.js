@@ -7,7 +7,7 @@ import { count, full, percent, short, whole, withInterval } from "../state/text.
 
 const GROUPS = {
   miss: "Miss at most 1 pneumonia in",
-  alarm: "At most 1 false alarm in … films without pneumonia",
+  alarm: "At most 1 false alarm in … without it",
   own: "The model's own points",
 };
 

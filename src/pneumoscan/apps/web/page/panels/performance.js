@@ -70,7 +70,7 @@ function recorded(records, views) {
       "section",
       { "aria-labelledby": "held-title" },
       el("h2", { id: "held-title" }, "On held-out films"),
-      el("p", { class: "soft" }, `${held.source}: ${whole(held.n)} films${patients}, ${whole(held.n_positive)} with pneumonia, at the threshold ${short(held.threshold)}. The 95% interval stands below each figure.`),
+      el("p", { class: "soft" }, `${held.source[0].toUpperCase()}${held.source.slice(1)}: ${whole(held.n)} films${patients}, ${whole(held.n_positive)} with pneumonia, at the threshold ${short(held.threshold)}. The 95% interval stands below each figure.`),
       el("div", { class: "cards" }, cardsOf(held)),
     ),
     el(

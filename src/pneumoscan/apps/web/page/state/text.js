@@ -50,14 +50,14 @@ export function reasonOf(call, probability, threshold) {
 export function forWhom(model) {
   const groups = Object.values(model.sites ?? {});
   if (!groups.length) return "This model does not say for whom it is shown to work.";
-  return `Shown to work for ${groups.join(" and for ")}. Films that do not resemble theirs are labelled UNSURE.`;
+  return `Shown to work for ${groups.join(" and for ")}. Films unlike theirs are labelled UNSURE.`;
 }
 
 /** Say whose films a film resembles: `site` as in its row, a name, "none" or "". */
 export function siteInWords(site, model) {
   if (!site) return forWhom({ sites: null });
-  if (site !== "none") return `The film resembles those of ${model.sites?.[site] ?? site}, for whom the model is shown to work.`;
-  return `The film resembles none that the model is shown to work for (${Object.values(model.sites ?? {}).join("; ")}).`;
+  if (site !== "none") return `Resembles the films of ${model.sites?.[site] ?? site}.`;
+  return `Resembles none of the films that the model is shown to work for: those of ${Object.values(model.sites ?? {}).join(" and of ")}.`;
 }
 
 export const HEATMAP_MEANS =
