@@ -1,5 +1,5 @@
 /**
- * The answers, by the very rules of the Python package: `inference/trust.py`, `inference/rows.py`, `inference/prevalence.py`.
+ * The labels, by the rules of the Python package: `inference/abstention.py`, `inference/rows.py`, `inference/prevalence.py`.
  * Nothing here touches the page. A test holds every function to Python's over thousands of values.
  */
 
@@ -42,8 +42,8 @@ export function placeOf(probability) {
   return (Math.min(ENDS, Math.max(-ENDS, logOdds(probability))) + ENDS) / (2 * ENDS);
 }
 
-/** Say what is held against an answer: a label that takes the class's place ("" if none does) and warnings. */
-export function doubt(model, probability, distance, threshold) {
+/** Return why the model abstains: a label that takes the class's place ("" if none does) and warnings. */
+export function abstention(model, probability, distance, threshold) {
   const guard = distance === null || distance === undefined ? null : model.guard;
   const band = unsureBand(model, threshold);
   const warnings = [];
@@ -55,10 +55,10 @@ export function doubt(model, probability, distance, threshold) {
 
 /** Call a film that was read, at a threshold: its label and all its warnings in their order. */
 export function callOf(model, row, threshold) {
-  const doubts = doubt(model, row.probability, row.distance, threshold);
+  const held = abstention(model, row.probability, row.distance, threshold);
   const called = model.class_names[Number(row.probability >= threshold)];
   const own = row.warnings.filter((word) => word !== FAR && word !== NEAR);
-  return { label: doubts.label || called, warnings: [...own, ...doubts.warnings] };
+  return { label: held.label || called, warnings: [...own, ...held.warnings] };
 }
 
 /** Return the predictive values by Bayes' theorem, as shares of all films; `ppv`, `npv` are null where undefined. */
