@@ -287,7 +287,7 @@ def test_a_film_that_no_worker_has_seen_goes_to_another(tiny, films, monkeypatch
 
     async def scenario():
         async with opened(tiny, workers=2) as pool:
-            await until(lambda: len(pool._idle) == 2)
+            await until(lambda: pool._jobs.idle == 2)
             readings = await asyncio.gather(*(pool.read(film, threshold=0.5) for film in films[:5]))
             assert [columns(reading) for reading in readings] == [told(bundle, film) for film in films[:5]]
             assert pool.busy == 0
@@ -316,9 +316,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(tiny, command, films):
 def test_without_a_queue_an_idle_worker_still_takes_films(tiny, films):
     async def scenario():
         async with opened(tiny, waiting=0) as pool:
-            await until(lambda: pool._idle)
+            await until(lambda: pool._jobs.idle)
             await pool.read(films[0], threshold=0.5)
-            await until(lambda: pool._idle)
+            await until(lambda: pool._jobs.idle)
             results = await asyncio.gather(
                 *(pool.read(film, threshold=0.5) for film in films[:3]), return_exceptions=True
             )
@@ -344,7 +344,7 @@ def test_a_reader_that_goes_leaves_the_pool_in_order(tiny, command, films):
             assert (pool.busy, pool.waiting) == (1, 0)
             reading = await pool.read(films[4], threshold=0.5)
             assert columns(reading) == told(bundle, films[4])
-            await until(lambda: pool._idle)
+            await until(lambda: pool._jobs.idle)
             # Handed over, and gone before the worker's task had its turn.
             handed = asyncio.create_task(pool.read(b"crash", threshold=0.5))
             await asyncio.sleep(0)

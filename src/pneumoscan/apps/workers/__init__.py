@@ -11,8 +11,8 @@
 `Want(heatmap=True, picture=True)` asks for two PNG pictures beside the row. A film that crashes, hangs or overfills its worker costs
 that film alone: it gets a typed error, and the worker is replaced.
 
-    pool.py       the queue and the workers' lives; jobs.py: a film on its way through
+    pool.py       the pool: starts workers, gives them films, replaces them; jobs.py: the films and their queue
     process.py    one worker, seen from outside: started, asked, ended
     protocol.py   what the two processes say to each other on their socket
-    worker.py     the process itself, under its limits; reading.py: bytes → row and pictures
+    worker.py     the process itself, under its limits; reading.py: bytes → row and pictures; another app may bring its own reader
 """

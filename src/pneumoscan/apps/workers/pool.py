@@ -11,12 +11,11 @@ Nothing here needs a lock: between two `await`s nobody else runs.
 import asyncio
 import contextlib
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.apps.workers.jobs import Job, PoolFullError, PoolStoppedError, crashed, too_slow
+from pneumoscan.apps.workers.jobs import Job, JobQueue, PoolFullError, PoolStoppedError, crashed, too_slow
 from pneumoscan.apps.workers.process import COMMAND, WorkerProcess
 from pneumoscan.apps.workers.protocol import ProtocolError, Reading, Want
 from pneumoscan.errors import EnvironmentProblemError, PneumoscanError, UsageError
@@ -81,10 +80,7 @@ class FilmPool:
             )
         self.restarts = 0
         self._model, self._limits, self._command = model.absolute(), limits, tuple(command)
-        self._workers, self._most_waiting = workers, waiting
-        self._queue: deque[Job] = deque()
-        self._idle: list[asyncio.Future[Job | None]] = []
-        self._busy: set[Job] = set()
+        self._workers, self._jobs = workers, JobQueue(waiting)
         self._keepers: list[asyncio.Task[None]] = []
         self._live = self._starting = 0
         self._broken: PneumoscanError | None = None
@@ -100,12 +96,12 @@ class FilmPool:
     @property
     def busy(self) -> int:
         """How many films workers have."""
-        return len(self._busy)
+        return len(self._jobs.busy)
 
     @property
     def waiting(self) -> int:
         """How many films wait for a worker."""
-        return len(self._queue)
+        return self._jobs.waiting
 
     async def start(self) -> None:
         """Begin all workers and wait for the first that is ready.
@@ -150,12 +146,12 @@ class FilmPool:
             raise _again(self._broken)
         job = Job(film, threshold, want, asyncio.get_running_loop().create_future())
         del film
-        self._enter(job)
+        if not self._jobs.put(job):
+            raise PoolFullError(self._seconds_until_room())
         try:
             return await job.answer
         finally:
-            if job in self._queue:
-                self._queue.remove(job)
+            self._jobs.withdraw(job)
             # The traceback of an error holds this frame: with the job in it, whose answer is the error, the film would
             # stay in memory until cycles are looked for.
             del job
@@ -169,35 +165,20 @@ class FilmPool:
         self._known.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while any(not job.settled for job in (*self._busy, *self._queue)):
+                while self._jobs.unsettled:
                     await asyncio.sleep(0.005)
-        left = [*self._busy, *self._queue]
+        left = [*self._jobs.busy, *self._jobs.take_waiting()]
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for job in left:
             job.fail(PoolStoppedError("the pool was stopped before this film was read"))
-        self._queue.clear()
-        self._busy.clear()
+        self._jobs.busy.clear()
 
-    def _enter(self, job: Job) -> None:
-        """Give the film to an idle worker, or let it wait."""
-        if self._idle:
-            self._busy.add(job)
-            self._idle.pop().set_result(job)
-        elif len(self._queue) >= self._most_waiting:
-            seconds = self._seconds_a_film * (len(self._queue) + 1) / self._workers
-            raise PoolFullError(min(max(1, math.ceil(seconds)), _LONGEST_RETRY))
-        else:
-            self._queue.append(job)
-
-    def _give_back(self, job: Job) -> None:
-        """Give a film that no worker has looked at to another one, before those that came later."""
-        if self._idle:
-            self._busy.add(job)
-            self._idle.pop().set_result(job)
-        else:
-            self._queue.appendleft(job)
+    def _seconds_until_room(self) -> int:
+        """Return in how many seconds there is likely to be room in the full queue again."""
+        seconds = self._seconds_a_film * (self._jobs.waiting + 1) / self._workers
+        return min(max(1, math.ceil(seconds)), _LONGEST_RETRY)
 
     async def _keep(self, place: int) -> None:
         """Keep one worker alive, for ever."""
@@ -244,51 +225,29 @@ class FilmPool:
             return
         self._broken = problem
         self._known.set()
-        while self._queue:
-            self._queue.popleft().fail(_again(problem))
+        for job in self._jobs.take_waiting():
+            job.fail(_again(problem))
 
     async def _employ(self, worker: WorkerProcess) -> bool:
         """Give a worker films until it has to be replaced; tell whether it was of any use."""
         loop = asyncio.get_running_loop()
         until, used = loop.time() + _YOUNG_SECONDS, False
         try:
-            while (job := await self._next(worker)) is not None:
+            while (job := await self._jobs.next(worker)) is not None:
                 used = True
                 try:
                     goes_on = job.settled or await self._read(worker, job)
                 finally:
-                    self._busy.discard(job)
+                    self._jobs.busy.discard(job)
                 if not goes_on:
                     if not job.settled:
-                        self._give_back(job)
+                        self._jobs.put_back(job)
                     break
                 job.film = b""  # the name stays while the next film is waited for
         finally:
             self._live -= 1
             await worker.end()
         return used or loop.time() > until
-
-    async def _next(self, worker: WorkerProcess) -> Job | None:
-        """Wait for a film; None if the worker ends, or speaks unasked, while it has none."""
-        if self._queue:
-            job = self._queue.popleft()
-            self._busy.add(job)
-            return job
-        turn: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
-
-        def lost() -> None:
-            if not turn.done():
-                self._idle.remove(turn)
-                turn.set_result(None)
-
-        self._idle.append(turn)
-        worker.watch(lost)
-        try:
-            return await turn
-        finally:
-            worker.unwatch()
-            if turn in self._idle:
-                self._idle.remove(turn)
 
     async def _read(self, worker: WorkerProcess, job: Job) -> bool:
         """Have one film read and settle its job; tell whether the worker can go on."""

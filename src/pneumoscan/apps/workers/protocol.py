@@ -6,7 +6,8 @@
 
 Every question has a number and its answer has the same, so that no answer can go to another film. Heads there are
 `{"number", "threshold", "heatmap", "picture", "more"}`; heads back are `{"number", "row", "heatmap", "picture", "files"}` with the
-lengths of the two pictures (null where there is none) and of further files, or `{"number", "code", "message", "remedy"}` for an error of `pneumoscan.errors`.
+lengths of the two pictures (null where there is none) and of further files, or `{"number", "code", "message", "remedy"}` for an error
+of `pneumoscan.errors`.
 A worker that has loaded its model says so with a row under the number 0.
 """
 
@@ -36,8 +37,7 @@ class Want:
 
     Attributes:
         heatmap: Its evidence as PNG, RGBA, clear where nothing speaks for PNEUMONIA; in the film's shape, longer side 512.
-        picture: The film itself as PNG: 8-bit grey, upright, windowed, as the network's door saw it; its longer side is at
-            most 2048.
+        picture: The film itself as PNG: 8-bit grey, upright, windowed, as `imaging.read` returns it; its longer side is at most 2048.
         more: What a reader of another app is told besides, in the types of JSON.
     """
 
