@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from not_chest import DRAWN, TURNED, drawn
 from PIL import Image, ImageDraw, ImageFont
 
-from not_chest import DRAWN, TURNED, drawn
 from pneumoscan.data.phantom import draw_film
 from pneumoscan.errors import FilmError
 from pneumoscan.evaluation.stress import readable_name
@@ -23,8 +23,8 @@ from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE, abstention_of
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import FULL_SCALE, evidence_of, grey_of, overlay
+from pneumoscan.inference.outputs import MAP_OUTPUT
 from pneumoscan.inference.rows import label_of, model_name, outputs_of_film
-from pneumoscan.inference.spec import MAP_OUTPUT
 
 Pixels = npt.NDArray[np.uint8]
 SET_SEED = 2026

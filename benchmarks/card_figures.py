@@ -6,6 +6,7 @@ from typing import Any
 
 from card_records import Records
 from card_words import interval, not_measured, own, percent, source, table, three
+
 from pneumoscan.evaluation.stress import FIGURES, readable_name
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from card_records import OFFICIAL, Records, read_json
 from card_words import interval, listed, minutes, not_measured, own, percent, settings, source, table, three
+
 from pneumoscan.inference.rows import model_name
 from pneumoscan.inference.sites import shown_to_work
 

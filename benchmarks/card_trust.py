@@ -7,6 +7,7 @@ from typing import Any
 from card_failures import ANSWERS, GROUPS, told
 from card_records import PICTURE, Records
 from card_words import not_measured, percent, source, table, three
+
 from pneumoscan.evaluation.stress import readable_name
 
 CAUGHT = 0.95

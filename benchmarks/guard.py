@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from not_chest import DRAWN, TURNED, drawn
+
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import Manifest
 from pneumoscan.data.splits import read_split_csv

@@ -16,6 +16,7 @@ import card_text as text
 import card_trust as trust
 from card_failures import search
 from card_records import FAILURES, FOLDER, LOG, PICTURE, ROOT, RecordError, Records, read_records
+
 from pneumoscan.errors import PneumoscanError
 from pneumoscan.files import write_atomic, write_json
 from pneumoscan.inference.bundle import load_bundle

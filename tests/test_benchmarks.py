@@ -9,26 +9,25 @@ from types import ModuleType
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+ROOT = Path(__file__).resolve().parent.parent
 
-pytestmark = pytest.mark.skipif(not SCRIPTS, reason="the benchmarks are not part of this distribution")
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "benchmarks").is_dir(), reason="the benchmarks are not part of this distribution"
+)
 
 
 @pytest.fixture
 def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.syspath_prepend(str(ROOT))
 
-    def load_script(name: str) -> ModuleType:
-        return importlib.import_module(name)
+    def load_module(name: str) -> ModuleType:
+        return importlib.import_module(f"benchmarks.{name}")
 
-    yield load_script
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
+    return load_module
 
 
 def test_multiply_adds_of_a_tiny_network_by_hand(load):
-    work = load("training_speed").multiply_adds((2,), (3,), 4)
+    work = load("speed.training_speed").multiply_adds((2,), (3,), 4)
     # conv 4·4·9·1·2 = 288; pooled to 2·2·2 = 8 values; dense 8·3 = 24; logit 3
     assert work["forward"] == 288 + 24 + 3
     assert work["backward"] == 2 * work["forward"] - 288
@@ -39,12 +38,12 @@ def test_multiply_adds_agree_with_torch_on_the_baseline(load):
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
-    network, counter = load("step_worker").plain_network(), FlopCounterMode(display=False)
+    network, counter = load("speed.step_worker").plain_network(), FlopCounterMode(display=False)
     with counter:
         network(torch.zeros(1, 1, 200, 200)).sum().backward()
     assert (
         counter.get_total_flops()
-        == 2 * load("training_speed").multiply_adds((32,) * 4, (128,), 200)["training"]
+        == 2 * load("speed.training_speed").multiply_adds((32,) * 4, (128,), 200)["training"]
     )
 
 
@@ -52,7 +51,7 @@ def test_the_study_is_timed_once_for_each_network_and_step(load):
     pytest.importorskip("torch")
     from pneumoscan.study.plan import read_plan
 
-    script = load("study_speed")
+    script = load("speed.study_speed")
     found = script.variants(read_plan(script.PLAN)[0])
     # Another rate or more epochs take no other step; another optimizer, size or network does.
     assert {"baseline", "widths / doubled", "input-size / 100", "optimizers / sgd-0.01"} <= set(found)
@@ -61,7 +60,7 @@ def test_the_study_is_timed_once_for_each_network_and_step(load):
 
 def test_the_timer_leaves_the_warm_up_out_and_ends_the_run(load, monkeypatch):
     pytest.importorskip("torch")
-    script, clock = load("study_speed"), iter([10.0, 14.0])
+    script, clock = load("speed.study_speed"), iter([10.0, 14.0])
     monkeypatch.setattr(script.time, "perf_counter", lambda: next(clock))
     timer = script.Timer(2)
     for number in range(script.WARM_UP + 1):
@@ -72,26 +71,26 @@ def test_the_timer_leaves_the_warm_up_out_and_ends_the_run(load, monkeypatch):
 
 
 def test_bound_and_steady_rate(load):
-    batch = load("batch_predict")
+    batch = load("speed.batch_predict")
     assert batch.bound(2, decode=3.0, network=5.0) == 250.0
     # One second of start-up and 10 ms a film.
     assert batch.steady_rate(100, 2.0, 500, 6.0) == 100.0
 
 
 def test_memory_slope_is_in_megabytes_a_thousand_rows(load):
-    memory = load("predict_memory")
+    memory = load("speed.predict_memory")
     assert memory.slope([1000, 2000, 3000], [100.0, 102.0, 104.0]) == pytest.approx(2.0)
     assert memory.slope([1000, 2000, 3000], [100.0, 100.0, 100.0]) == 0
 
 
 def test_resident_memory_of_this_process(load):
-    memory = load("predict_memory")
+    memory = load("speed.predict_memory")
     assert 1 < memory.resident_megabytes(os.getpid()) <= memory.resident_megabytes(os.getpid(), "VmHWM")
 
 
 def test_contenders_take_turns(load):
     order = []
-    found = load("measure").in_turn(
+    found = load("timing").in_turn(
         {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, pause=0
     )
     assert order == ["a", "b"] * 3
@@ -99,7 +98,7 @@ def test_contenders_take_turns(load):
 
 
 def test_a_bar_is_passed_missed_or_not_measured(load):
-    bar = load("measure").Bar
+    bar = load("record").Bar
     assert bar("x", 2.0, 2).passed is True
     assert bar("x", 1.99, 2).passed is False
     assert bar("x", 0.4, 0.4, "<").passed is False
@@ -113,7 +112,7 @@ def test_a_bar_is_passed_missed_or_not_measured(load):
 
 
 def test_a_record_is_json_and_names_machine_versions_and_command(load, tmp_path, capsys):
-    measure = load("measure")
+    measure = load("record")
     options = measure.Options("", None, tmp_path, tmp_path / "out", 0, quick=True)
     bars = [measure.Bar("speed", 3.0, 2), measure.Bar("peer", None, 2, note="not measured: absent")]
     measure.finish("mine", lambda _: measure.Record("mine", bars=bars, raw={"s": [1.0, 2.0]}), options)
@@ -136,7 +135,7 @@ def test_a_record_is_json_and_names_machine_versions_and_command(load, tmp_path,
 
 
 def test_the_summary_does_not_call_an_unmeasured_bar_passed(load, tmp_path):
-    measure, run = load("measure"), load("run")
+    measure, run = load("record"), load("speed.run")
     bars = [measure.Bar("speed", 3.0, 2), measure.Bar("peer", None, 2)]
     for kept, passed in ((bars, False), (bars[:1], True)):
         body = {
@@ -152,7 +151,7 @@ def test_the_summary_does_not_call_an_unmeasured_bar_passed(load, tmp_path):
 
 
 def test_without_keras_its_columns_are_left_out(load):
-    measure, speed = load("measure"), load("training_speed")
+    measure, speed = load("record"), load("speed.training_speed")
     without = measure.Options("", None, Path(), Path(), 0, quick=True)
     assert list(speed.commands(without, 4)) == ["ours", "plain PyTorch", "peak"]
     with_keras = measure.Options("/k/python", None, Path(), Path(), 0, quick=True)
@@ -160,16 +159,18 @@ def test_without_keras_its_columns_are_left_out(load):
 
 
 def test_a_worker_answers_and_one_that_dies_says_why(load):
-    measure = load("measure")
-    path = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); from measure import Wire; wire = Wire()\n"
+    workers = load("workers")
+    path = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from benchmarks.workers import Wire; wire = Wire()\n"
+    )
     echo = (
         path + "print('noise')\nwire.send(ready=True)\nfor r in wire.requests(): wire.send(twice=2 * r['n'])"
     )
-    with measure.Worker([sys.executable, "-c", echo]) as worker:
+    with workers.Worker([sys.executable, "-c", echo]) as worker:
         assert worker.facts == {"ready": True}
         assert worker.ask(n=21) == {"twice": 42}
     with pytest.raises(RuntimeError, match="no such thing"):
-        measure.Worker([sys.executable, "-c", "raise SystemExit('no such thing')"])
+        workers.Worker([sys.executable, "-c", "raise SystemExit('no such thing')"])
 
 
 def test_an_enlarged_film_is_a_grey_jpeg_of_the_size_that_is_promised(load, film_folder):
@@ -177,7 +178,7 @@ def test_an_enlarged_film_is_a_grey_jpeg_of_the_size_that_is_promised(load, film
 
     from PIL import Image
 
-    material = load("material")
+    material = load("speed.material")
     source = material.film_files(film_folder)[0]
     picture = Image.open(BytesIO(material.enlarged(source, mirror=True)))
     assert (picture.size, picture.mode, picture.format) == ((1300, 1000), "L", "JPEG")

@@ -1,7 +1,7 @@
 """Temperature, offset and thresholds from a few labelled films, and what they give on films that had no say in them.
 
 With fifty films the highest sensitivity + specificity *that was seen* is a matter of one or two films. The distributions of
-the logits are smoothed first, and temperature and offset are fitted with a penalty; `benchmarks/adaptation.py` measures this beside
+the logits are smoothed first, and temperature and offset are fitted with a penalty; `benchmarks/simulation/adaptation.py` measures this beside
 the alternatives.
 """
 

@@ -1,9 +1,8 @@
-"""The service under load and attack, in small; `benchmarks/web_*.py` do the same in full."""
+"""The service under load and attack, in small; `benchmarks/service` does the same in full."""
 
 import importlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,27 +12,26 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+ROOT = Path(__file__).resolve().parents[3]
 Load = Callable[[str], ModuleType]
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
-pytestmark = pytest.mark.skipif(not SCRIPTS, reason="the benchmarks are not part of this distribution")
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "benchmarks").is_dir(), reason="the benchmarks are not part of this distribution"
+)
 
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[Load]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield importlib.import_module
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
+        patch.syspath_prepend(str(ROOT))
+        yield lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture(scope="module")
 def service(load):
-    with load("web_client").Service() as service:
+    with load("service.client").Service() as service:
         service.wait_until_ready()
         yield service
         code, seconds = service.stop()
@@ -45,14 +43,14 @@ def service(load):
 
 def test_percentiles_are_by_nearest_rank(load):
     thousand = [number / 1000 for number in range(1000, 0, -1)]
-    assert load("web_client").quantiles(thousand) == {"p50": 500, "p95": 950, "p99": 990, "longest": 1000}
-    assert load("web_client").quantiles([0.002])["p99"] == 2
+    assert load("service.client").quantiles(thousand) == {"p50": 500, "p95": 950, "p99": 990, "longest": 1000}
+    assert load("service.client").quantiles([0.002])["p99"] == 2
 
 
 @pytest.fixture(scope="module", autouse=True)
 def slow_ones(load, service):
     """Attacks that wait for a time limit of ten seconds: begun before the first test, looked at by the last."""
-    soak = load("web_soak").Soak(service, films=1)
+    soak = load("service.soak").Soak(service, films=1)
     for attack in soak.attacks:
         if attack.slow:
             soak.in_the_background(attack)
@@ -61,7 +59,7 @@ def slow_ones(load, service):
 
 
 def test_four_hundred_requests_one_in_ten_bad(load, service):
-    soak_module = load("web_soak")
+    soak_module = load("service.soak")
     soak = soak_module.Soak(service, films=32)
     soak.attacks = [attack for attack in soak.attacks if not attack.slow]
     with soak_module.Watch(service, soak.tally):
@@ -73,7 +71,7 @@ def test_four_hundred_requests_one_in_ten_bad(load, service):
 
 
 def test_every_attack_gets_an_answer_that_is_foreseen(load, service):
-    attacks, films = load("web_attacks"), load("web_films")
+    attacks, films = load("service.attacks"), load("service.films")
     film = films.small_films(1)[0].data
     found = {
         attack.name: (result, sorted(attack.allowed))
@@ -85,8 +83,8 @@ def test_every_attack_gets_an_answer_that_is_foreseen(load, service):
 
 
 def test_damaged_films_get_the_answers_of_the_command_line(load, service):
-    mutations = load("web_mutations")
-    films = load("web_films").damaged_films(150, seed=3)
+    mutations = load("service.mutations")
+    films = load("service.films").damaged_films(150, seed=3)
     rows = mutations.rows_of_the_command(films)
     assert None not in rows, "the command line crashed"
     tally, seconds = mutations.read_all(service, films, rows)
@@ -96,7 +94,7 @@ def test_damaged_films_get_the_answers_of_the_command_line(load, service):
 
 
 def test_two_hundred_clients_at_once(load, service):
-    stampede, films = load("web_stampede"), load("web_films").small_films(16)
+    stampede, films = load("service.stampede"), load("service.films").small_films(16)
     usual = max(stampede.quiet_seconds(service, films[0], 10))
     callers = stampede.stampede(service.port, films, 200)
     results = {caller.result for caller in callers}
@@ -106,12 +104,12 @@ def test_two_hundred_clients_at_once(load, service):
 
 
 def test_silent_connections_do_not_shut_others_out(load, service):
-    stampede, films = load("web_stampede"), load("web_films").small_films(1)
+    stampede, films = load("service.stampede"), load("service.films").small_films(1)
     assert stampede.among_idlers(service, films[0], 100) == {"200": 20}
 
 
 def test_memory_is_flat_over_hundreds_of_films(load, service):
-    soak = load("web_soak").Soak(service, seed=1, films=16)
+    soak = load("service.soak").Soak(service, seed=1, films=16)
     soak.attacks = [attack for attack in soak.attacks if not attack.slow]
     soak.block(100)
     before = service.megabytes()["all"]
@@ -122,7 +120,7 @@ def test_memory_is_flat_over_hundreds_of_films(load, service):
 
 
 def test_an_answered_film_is_not_kept(load, service):
-    client, films = load("web_client"), load("web_films")
+    client, films = load("service.client"), load("service.films")
     noise = np.random.default_rng(0).integers(0, 256, (3000, 4000), dtype=np.uint8)
     read, refused = films.encoded(noise, "PNG"), b"A" * (20 << 20)
     for film in (read, refused, read, refused):
@@ -137,7 +135,7 @@ def test_an_answered_film_is_not_kept(load, service):
 
 @pytest.mark.parametrize("value", [b"[],", b"1,", b"{},", b'"",'])
 def test_a_line_of_much_json_neither_swells_nor_stops_the_service(load, service, value):
-    client, soak = load("web_client"), load("web_soak")
+    client, soak = load("service.client"), load("service.soak")
     line = b'{"id": [' + value * (20_000_000 // len(value)) + b'1], "film": ""}\n'
     kind = {"Content-Type": "application/x-ndjson", "Content-Length": len(line)}
     tally, before, most = soak.Tally(), service.megabytes()["server"], []
@@ -159,7 +157,7 @@ def test_a_line_of_much_json_neither_swells_nor_stops_the_service(load, service,
 
 
 def test_workers_that_are_killed_cost_a_film_each(load, service):
-    soak = load("web_soak").Soak(service, seed=2, films=16)
+    soak = load("service.soak").Soak(service, seed=2, films=16)
     soak.attacks = [attack for attack in soak.attacks if not attack.slow]
     ended, killed, before = threading.Event(), [], len(service.processes())
 
@@ -185,8 +183,8 @@ def test_workers_that_are_killed_cost_a_film_each(load, service):
 
 
 def test_it_stops_soon_whatever_clients_do(load):
-    client, film = load("web_client"), load("web_films").small_films(1)[0]
-    attacks = load("web_attacks")
+    client, film = load("service.client"), load("service.films").small_films(1)[0]
+    attacks = load("service.attacks")
     with client.Service() as service:
         service.wait_until_ready()
         # Idle, half a head, half a body, a whole film whose answer nobody reads.

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from material import bundle, large_films, pneumoscan
-from measure import Bar, Options, Record, run_one
+from benchmarks.record import Bar, Options, Record, run_one
+from benchmarks.speed.material import bundle, large_films, pneumoscan
 
 NAME = "predict_memory"
 

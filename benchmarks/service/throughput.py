@@ -1,6 +1,6 @@
 """Films a second and milliseconds of a service with eight clients, beside the batch command on the same films, in turn.
 
-python benchmarks/web_throughput.py
+python -m benchmarks.service.throughput
 """
 
 import sys
@@ -12,9 +12,11 @@ from itertools import cycle, islice
 from statistics import median
 from typing import Any
 
-from measure import HERE, Bar, Options, Record, Worker, in_turn, run_one
-from web_client import Connection, Service, put, quantiles
-from web_films import large_films, model
+from benchmarks.record import Bar, Options, Record, run_one
+from benchmarks.service.client import Connection, Service, put, quantiles
+from benchmarks.service.films import large_films, model
+from benchmarks.timing import in_turn
+from benchmarks.workers import Worker
 
 NAME = "web_throughput"
 CLIENTS, FILMS = 8, 40
@@ -74,7 +76,7 @@ def measure(options: Options) -> Record:
     right = [row.probability for row in _rows(films)]
     count = 80 if options.quick else 480
     paths = [str(options.work / "web-1300x1000" / f"film-{number:03d}.jpeg") for number in range(FILMS)]
-    batch = [sys.executable, str(HERE / "web_batch_worker.py"), *paths]
+    batch = [sys.executable, "-m", "benchmarks.service.batch_worker", *paths]
     with Service() as service, Worker(batch) as worker:
         service.wait_until_ready()
         crowd, alone = Crowd(service, films, right, CLIENTS), Crowd(service, films, right, 1)

@@ -12,7 +12,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from measure import HERE, NO_KERAS, Bar, Options, Record, Worker, finish, in_turn, options_of, parser, ratio
+from benchmarks.record import NO_KERAS, Bar, Options, Record, finish, options_of, parser
+from benchmarks.timing import in_turn, ratio
+from benchmarks.workers import Worker
 
 NAME = "training_speed"
 BATCH, SIZE = 32, 200
@@ -43,11 +45,11 @@ def multiply_adds(
 
 def commands(options: Options, steps: int, also: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return the command of each contender's worker, in the order in which they take turns."""
-    worker = [sys.executable, str(HERE / "step_worker.py")]
+    worker = [sys.executable, "-m", "benchmarks.speed.step_worker"]
     found = {"ours": [*worker, "ours", str(steps)], "plain PyTorch": [*worker, "plain", str(steps)]}
     found |= {f"ours {text}": [*worker, "ours", str(steps), *text.split()] for text in also}
     if options.keras_python:
-        peer = [options.keras_python, str(HERE / "peer_keras.py"), "train", str(steps)]
+        peer = [options.keras_python, "-m", "benchmarks.speed.peer_keras", "train", str(steps)]
         found |= {f"Keras {variant}": [*peer, variant] for variant in KERAS}
     return {**found, "peak": [*worker, "peak", str(steps)]}
 

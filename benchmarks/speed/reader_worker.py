@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from measure import Wire
+from benchmarks.workers import Wire
 from pneumoscan.inference.bundle import load_bundle
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from measure import Options, Record, finish, in_turn, medians_of, options_of, parser
+from benchmarks.record import Options, Record, finish, options_of, parser
+from benchmarks.timing import ROOT, in_turn, medians_of
 from pneumoscan.study.plan import BASELINE, Plan, read_plan
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.engine import fit, resolve
@@ -22,7 +23,7 @@ from pneumoscan.training.films import TrainingFilms
 from pneumoscan.training.observer import Silence
 
 NAME = "study_speed"
-PLAN = Path(__file__).resolve().parent.parent / "studies" / "article.toml"
+PLAN = ROOT / "studies" / "article.toml"
 WARM_UP = 3
 # What changes neither a network nor a step of its training.
 NO_MATTER = {

@@ -1,6 +1,6 @@
 """Which rule for threshold and temperature does best on a few labelled films: simulated logits, 200 simulations a size.
 
-    python benchmarks/adaptation.py          # about a minute on one core; no model, no films
+    python -m benchmarks.simulation.adaptation          # about a minute on one core; no model, no films
 
 Each simulation draws what a model says of the films of some hospital (the shapes, spreads, shift, scale and share of
 PNEUMONIA are drawn too), patients of one to three films, and then films without end from the same hospital to judge on.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from measure import Bar, Options, Record, run_one
+from benchmarks.record import Bar, Options, Record, run_one
 from pneumoscan.adapt.fit import fit_probability, log_losses, sigmoid, smoothed_cuts
 from pneumoscan.evaluation.arrays import Floats, Labels
 from pneumoscan.evaluation.calibration import fit_temperature

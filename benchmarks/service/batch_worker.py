@@ -4,7 +4,7 @@ import sys
 import time
 from itertools import cycle, islice
 
-from measure import Wire
+from benchmarks.workers import Wire
 from pneumoscan.inference.batch import default_workers, predict_many
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle

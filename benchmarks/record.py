@@ -1,30 +1,21 @@
-"""What every benchmark shares: options, facts of the machine, persistent workers, rounds in turn, bars and records.
-
-Only the standard library is imported here, for the competitor's interpreter imports this module too.
-"""
+"""What every benchmark shares: its options, the facts of the machine, bars and the record that is written."""
 
 import argparse
-import json
 import os
 import platform
 import re
-import resource
 import shlex
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from statistics import median
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "benchmarks"
+from benchmarks.timing import ROOT
+
+RESULTS = ROOT / "results" / "benchmarks"
 SCHEMA_VERSION = 1
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "amx_bf16")
 PACKAGES = ("pneumoscan", "torch", "onnxruntime", "numpy", "pillow", "click")
@@ -225,163 +216,3 @@ def print_bars(bars: Sequence[Bar]) -> None:
 def shown(value: object) -> str:
     """Return a number with four digits, anything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
-
-
-def ratio(upper: float | None, lower: float | None) -> float | None:
-    """Return upper / lower; None if one of them was not measured."""
-    return None if upper is None or not lower else upper / lower
-
-
-def in_turn(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int, *, pause: float = 0.1
-) -> dict[str, list[Any]]:
-    """Measure A B C A B C …, so that whatever else the machine does meets all alike.
-
-    Args:
-        contenders: What to call, by name; each call is one measurement.
-        rounds: How many of each.
-        pause: Seconds before each call, in which the threads of the one before fall asleep.
-
-    Returns:
-        What the calls returned, by name.
-    """
-    results: dict[str, list[Any]] = {name: [] for name in contenders}
-    for number in range(1, rounds + 1):
-        for name, call in contenders.items():
-            time.sleep(pause)
-            results[name].append(call())
-        print(f"  round {number} of {rounds}", file=sys.stderr, flush=True)
-    return results
-
-
-def medians_of(results: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Return the median by name."""
-    return {name: float(median(values)) for name, values in results.items()}
-
-
-def seconds_of(command: Sequence[str], *, stdin: bytes | None = None) -> float:
-    """Return the wall time of a whole process that must succeed; its output goes nowhere."""
-    started = time.perf_counter()
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False, env=quiet_environment())
-    elapsed = time.perf_counter() - started
-    if done.returncode:
-        raise RuntimeError(
-            f"{shlex.join(command)} ended with {done.returncode}: {done.stderr.decode()[-800:]}"
-        )
-    return elapsed
-
-
-def quiet_environment() -> dict[str, str]:
-    """Return the environment of a measured process."""
-    return {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-
-
-class Closing:
-    """What a `with` block closes at its end."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back what is held."""
-        raise NotImplementedError
-
-
-class Worker(Closing):
-    """A process that is started once, warms up, and then measures when it is asked; else it sleeps on its stdin."""
-
-    def __init__(self, command: Sequence[str], *, core: int | None = None) -> None:
-        # A name in the file system is not needed; the text is only read when the worker dies.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        before = os.sched_getaffinity(0)
-        if core is not None:
-            os.sched_setaffinity(0, {core})  # the child inherits it
-        try:
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=quiet_environment(),
-            )
-        finally:
-            os.sched_setaffinity(0, before)
-        try:
-            self.facts = self._receive()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Let the worker end, by force if it does not."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write((json.dumps(request) + "\n").encode())
-        self._process.stdin.flush()
-        return self._receive()
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            code = self._process.wait()
-            self._errors.seek(0)
-            raise RuntimeError(f"a worker ended with {code}: {self._errors.read().decode()[-800:].strip()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
-class Wire:
-    """The worker's end: requests come in on stdin, answers go out on what stdout was at the start."""
-
-    def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)  # whatever a library prints must not stand between the answers
-
-    def send(self, **answer: Any) -> None:
-        """Send an answer; the first one says that the worker is warm."""
-        self._out.write(json.dumps(answer) + "\n")
-        self._out.flush()
-
-    def requests(self) -> Iterator[dict[str, Any]]:
-        """Yield the requests until the other end closes."""
-        while line := sys.stdin.readline():
-            yield json.loads(line)
-
-
-class Stopwatch:
-    """Wall and processor seconds, and pages that the kernel had to hand out, since it was made."""
-
-    def __init__(self) -> None:
-        self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        """Return `seconds` (wall), `cpu_seconds` and `page_faults` (of all threads of this process)."""
-        return {
-            "seconds": time.perf_counter() - self._wall,
-            "cpu_seconds": time.process_time() - self._cpu,
-            "page_faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self._faults,
-        }

@@ -1,6 +1,6 @@
 """Two thousand damaged films through a running service: no crash, no hang, every error typed, the command line's very answers.
 
-python benchmarks/web_mutations.py
+python -m benchmarks.service.mutations
 """
 
 import argparse
@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from material import pneumoscan
-from measure import Bar, Options, Record, finish, options_of, parser
-from web_attacks import outcome
-from web_client import BrokenError, Service, put, quantiles
-from web_films import damaged_films, small_films
-from web_soak import STATUS_OF, Client, Tally, check_row
+from benchmarks.record import Bar, Options, Record, finish, options_of, parser
+from benchmarks.service.attacks import outcome
+from benchmarks.service.client import BrokenError, Service, put, quantiles
+from benchmarks.service.films import damaged_films, small_films
+from benchmarks.service.soak import STATUS_OF, Client, Tally, check_row
+from benchmarks.speed.material import pneumoscan
 
 NAME = "web_mutations"
 CLIENTS = 4

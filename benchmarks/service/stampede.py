@@ -1,6 +1,6 @@
 """A thousand clients at once: only 200, 429 and 503, no broken connection, and soon all is as before.
 
-python benchmarks/web_stampede.py
+python -m benchmarks.service.stampede
 """
 
 import selectors
@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from measure import Bar, Options, Record, run_one
-from web_attacks import outcome
-from web_client import Answer, BrokenError, Service, head, put, quantiles
-from web_films import GoodFilm, small_films
-from web_soak import check_row
+from benchmarks.record import Bar, Options, Record, run_one
+from benchmarks.service.attacks import outcome
+from benchmarks.service.client import Answer, BrokenError, Service, head, put, quantiles
+from benchmarks.service.films import GoodFilm, small_films
+from benchmarks.service.soak import check_row
 
 NAME = "web_stampede"
 CLIENTS, PATIENCE = 1000, 60.0

@@ -14,12 +14,13 @@ import numpy as np
 from PIL import Image
 from pydicom import uid
 
+from benchmarks.timing import ROOT
 from pneumoscan.data.phantom import draw_film
 from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
 
-TESTS = Path(__file__).resolve().parent.parent / "tests" / "support"
+TESTS = ROOT / "tests" / "support"
 FILM_SIZE = (1000, 1300)
 GRAIN = 3.0
 RAW_BYTES = "application/octet-stream"
@@ -44,7 +45,7 @@ class GoodFilm:
 
 
 @cache
-def making(name: str) -> ModuleType:
+def load_support(name: str) -> ModuleType:
     """Load a module of the tests that makes films by hand: `dicom_films` or `bad_films`."""
     path = TESTS / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"pneumoscan_load_{name}", path)
@@ -143,7 +144,7 @@ def _upside_down() -> Image.Exif:
 
 def dicom_of(syntax: str, pixels: np.ndarray) -> bytes:
     """Return a DICOM film of 8 bits in one of the transfer syntaxes of the tests, or `JPEG`."""
-    dicom = making("dicom_films")
+    dicom = load_support("dicom_films")
     if syntax == "JPEG":
         data: bytes = dicom.encapsulated(dicom.jpeg(pixels), pixels, uid.JPEGBaseline8Bit)
     else:
@@ -153,11 +154,11 @@ def dicom_of(syntax: str, pixels: np.ndarray) -> bytes:
 
 def bad_films() -> dict[str, bytes]:
     """Return films that must be refused, by name: truncated, bombs, and nearly fifty others."""
-    dicom = making("dicom_films")
+    dicom = load_support("dicom_films")
     pixels = draw_film(1, 0, label=1, size=(200, 220))
     native, deflated = dicom_of("explicit little", pixels), uid.DeflatedExplicitVRLittleEndian
     whole = dicom.header() + dicom.pixels_of(b"", 500 << 20)
-    named = {name: data for name, (data, _error) in making("bad_films").bad_films().items()}
+    named = {name: data for name, (data, _error) in load_support("bad_films").bad_films().items()}
     jpeg = encoded(pixels)
     return named | {
         "dicom: cut": native[: len(native) // 2],

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from measure import Stopwatch, Wire
+from benchmarks.timing import Stopwatch
+from benchmarks.workers import Wire
 
 SIZE, BATCH = 200, 32
 

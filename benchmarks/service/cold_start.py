@@ -1,6 +1,6 @@
 """Seconds from the start of the service's process to its page, to its first answer, and to the first paint in a browser.
 
-python benchmarks/web_cold_start.py
+python -m benchmarks.service.cold_start
 """
 
 import signal
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from material import pneumoscan
-from measure import Bar, Options, Record, in_turn, medians_of, run_one
-from web_client import Answer, BrokenError, Connection, Service, get, put
-from web_films import large_films
+from benchmarks.record import Bar, Options, Record, run_one
+from benchmarks.service.client import Answer, BrokenError, Connection, Service, get, put
+from benchmarks.service.films import large_films
+from benchmarks.speed.material import pneumoscan
+from benchmarks.timing import in_turn, medians_of
 
 NAME = "web_cold_start"
 PAGE, ANSWER, PAINT = (

@@ -1,6 +1,6 @@
 """Milliseconds of one film on one core with the model in the box: the network with all its outputs, and each step before it.
 
-python benchmarks/latency.py --out results/flagship-2
+python -m benchmarks.speed.shipped_latency --out results/flagship-2
 """
 
 import os
@@ -11,7 +11,7 @@ from statistics import median
 
 from PIL import Image
 
-from measure import Bar, Options, Record, run_one
+from benchmarks.record import Bar, Options, Record, run_one
 from pneumoscan.data.phantom.film import draw_film
 from pneumoscan.imaging import preprocess, read
 from pneumoscan.inference.bundle import load_bundle

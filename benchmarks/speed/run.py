@@ -1,6 +1,6 @@
 """Run the benchmarks one after the other and leave their records and a summary.
 
-python benchmarks/run.py --keras-python /path/to/venv/bin/python --films /path/to/chest_xray
+python -m benchmarks.speed.run --keras-python /path/to/venv/bin/python --films /path/to/chest_xray
 """
 
 import argparse
@@ -10,12 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import batch_predict
-import cold_predict
-import network_latency
-import predict_memory
-import training_speed
-from measure import Options, Record, finish, machine_facts, options_of, parser, print_bars, write
+from benchmarks.record import Options, Record, finish, machine_facts, options_of, parser, print_bars, write
+from benchmarks.speed import batch_predict, cold_predict, network_latency, predict_memory, training_speed
 
 BENCHMARKS: dict[str, Callable[[Options], Record]] = {
     training_speed.NAME: training_speed.measure,

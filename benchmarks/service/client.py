@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import Closing
+from benchmarks.workers import Closing
 
 BOUNDARY = b"--------pneumoscan-load"
 _TIMEOUT = 60.0

@@ -6,8 +6,10 @@ from contextlib import ExitStack
 from functools import partial
 from statistics import median
 
-from material import bundle, keras_file
-from measure import HERE, NO_KERAS, Bar, Options, Record, Worker, in_turn, medians_of, ratio, run_one
+from benchmarks.record import NO_KERAS, Bar, Options, Record, run_one
+from benchmarks.speed.material import bundle, keras_file
+from benchmarks.timing import in_turn, medians_of, ratio
+from benchmarks.workers import Worker
 
 NAME = "network_latency"
 
@@ -17,12 +19,18 @@ def measure(options: Options) -> Record:
     record, films = Record(NAME), 20 if options.quick else 200
     core = max(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        ours = [sys.executable, str(HERE / "reader_worker.py"), str(bundle(options))]
+        ours = [sys.executable, "-m", "benchmarks.speed.reader_worker", str(bundle(options))]
         calls = {
             "ours": partial(stack.enter_context(Worker(ours, core=core)).ask, what="network", films=films)
         }
         if options.keras_python:
-            peer = [options.keras_python, str(HERE / "peer_keras.py"), "latency", str(keras_file(options))]
+            peer = [
+                options.keras_python,
+                "-m",
+                "benchmarks.speed.peer_keras",
+                "latency",
+                str(keras_file(options)),
+            ]
             worker = stack.enter_context(Worker(peer, core=core))
             record.versions = worker.facts
             calls["Keras model.predict"] = partial(worker.ask, way="predict", films=films // 4)

@@ -1,6 +1,6 @@
 """Ten thousand requests, one in ten bad: is every answer right, every error typed, memory flat, the service alive throughout?
 
-python benchmarks/web_soak.py
+python -m benchmarks.service.soak
 """
 
 import argparse
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from measure import Bar, Options, Record, finish, options_of, parser
+from benchmarks.record import Bar, Options, Record, finish, options_of, parser
+from benchmarks.service.attacks import Attack, attacks, batch_of, dripping, outcome
+from benchmarks.service.client import Answer, BrokenError, Connection, Service, form, get, put, quantiles
+from benchmarks.service.films import GoodFilm, bad_films, model, small_films
 from pneumoscan.inference.rows import COLUMNS, predict_one
-from web_attacks import Attack, attacks, batch_of, dripping, outcome
-from web_client import Answer, BrokenError, Connection, Service, form, get, put, quantiles
-from web_films import GoodFilm, bad_films, model, small_films
 
 NAME = "web_soak"
 CLIENTS, BLOCK, WARM = 12, 500, 3000

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from measure import HERE, Options, quiet_environment
+from benchmarks.record import Options
+from benchmarks.timing import quiet_environment
 
 FILM_WIDTH, FILM_HEIGHT = 1300, 1000
 GRAIN = 3.0
@@ -48,7 +49,7 @@ def keras_file(options: Options) -> Path:
     path = options.work / "baseline.keras"
     if not path.exists():
         options.work.mkdir(parents=True, exist_ok=True)
-        command = [options.keras_python, str(HERE / "peer_keras.py"), "save", str(path)]
+        command = [options.keras_python, "-m", "benchmarks.speed.peer_keras", "save", str(path)]
         subprocess.run(command, check=True, capture_output=True, env=quiet_environment())
     return path
 

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from material import bundle, keras_file, large_films, pneumoscan
-from measure import HERE, NO_KERAS, Bar, Options, Record, in_turn, medians_of, ratio, run_one, seconds_of
+from benchmarks.record import NO_KERAS, Bar, Options, Record, run_one
+from benchmarks.speed.material import bundle, keras_file, large_films, pneumoscan
+from benchmarks.timing import in_turn, medians_of, ratio, seconds_of
 
 NAME = "cold_predict"
 FLOOR = "import numpy, PIL.Image, onnxruntime, click"
@@ -22,7 +23,7 @@ def measure(options: Options) -> Record:
         "interpreter alone": [sys.executable, "-c", "pass"],
     }
     if options.keras_python:
-        script = [options.keras_python, str(HERE / "peer_keras.py"), "predict"]
+        script = [options.keras_python, "-m", "benchmarks.speed.peer_keras", "predict"]
         processes["Keras script"] = [*script, str(keras_file(options)), str(film)]
     calls: dict[str, Callable[[], float]] = {
         name: partial(seconds_of, command) for name, command in processes.items()

@@ -45,7 +45,8 @@ def train(steps: int, variant: str) -> None:
     import keras
     import numpy as np
 
-    from measure import Stopwatch, Wire
+    from benchmarks.timing import Stopwatch
+    from benchmarks.workers import Wire
 
     wire = Wire()
     if variant == "bfloat16":
@@ -72,7 +73,7 @@ def latency(path: str) -> None:
     import keras
     import numpy as np
 
-    from measure import Wire
+    from benchmarks.workers import Wire
 
     wire = Wire()
     model = keras.saving.load_model(path)

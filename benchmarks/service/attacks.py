@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from web_client import BOUNDARY, Answer, BrokenError, Connection, Service, form, get, head, put
+from benchmarks.service.client import BOUNDARY, Answer, BrokenError, Connection, Service, form, get, head, put
 
 RAW = "application/octet-stream"
 CLASSIFY = "/v1/classify"

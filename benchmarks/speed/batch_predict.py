@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
-from material import bundle, large_films, pneumoscan
-from measure import HERE, Bar, Options, Record, Worker, in_turn, ratio, run_one, seconds_of
+from benchmarks.record import Bar, Options, Record, run_one
+from benchmarks.speed.material import bundle, large_films, pneumoscan
+from benchmarks.timing import in_turn, ratio, seconds_of
+from benchmarks.workers import Worker
 
 NAME = "batch_predict"
 
@@ -30,7 +32,8 @@ def measure(options: Options) -> Record:
     films = sorted(folder.glob("*.jpeg"))
     reader = [
         sys.executable,
-        str(HERE / "reader_worker.py"),
+        "-m",
+        "benchmarks.speed.reader_worker",
         str(model),
         *map(str, films[:: max(1, many // 100)]),
     ]

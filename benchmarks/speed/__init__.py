@@ -1,0 +1,1 @@
+"""Speed beside Keras and plain PyTorch."""

@@ -1,0 +1,89 @@
+"""How contenders are timed: in turn, whole processes, and the clocks of one process.
+
+Only the standard library is imported here, for the competitor's interpreter imports this module too.
+"""
+
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def ratio(upper: float | None, lower: float | None) -> float | None:
+    """Return upper / lower; None if one of them was not measured."""
+    return None if upper is None or not lower else upper / lower
+
+
+def in_turn(
+    contenders: Mapping[str, Callable[[], Any]], rounds: int, *, pause: float = 0.1
+) -> dict[str, list[Any]]:
+    """Measure A B C A B C …, so that whatever else the machine does meets all alike.
+
+    Args:
+        contenders: What to call, by name; each call is one measurement.
+        rounds: How many of each.
+        pause: Seconds before each call, in which the threads of the one before fall asleep.
+
+    Returns:
+        What the calls returned, by name.
+    """
+    results: dict[str, list[Any]] = {name: [] for name in contenders}
+    for number in range(1, rounds + 1):
+        for name, call in contenders.items():
+            time.sleep(pause)
+            results[name].append(call())
+        print(f"  round {number} of {rounds}", file=sys.stderr, flush=True)
+    return results
+
+
+def medians_of(results: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the median by name."""
+    return {name: float(median(values)) for name, values in results.items()}
+
+
+def seconds_of(command: Sequence[str], *, stdin: bytes | None = None) -> float:
+    """Return the wall time of a whole process that must succeed; its output goes nowhere."""
+    started = time.perf_counter()
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False, env=quiet_environment())
+    elapsed = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(
+            f"{shlex.join(command)} ended with {done.returncode}: {done.stderr.decode()[-800:]}"
+        )
+    return elapsed
+
+
+def quiet_environment() -> dict[str, str]:
+    """Return the environment of a measured process; it finds this package wherever it runs."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+
+
+class Stopwatch:
+    """Wall and processor seconds, and pages that the kernel had to hand out, since it was made."""
+
+    def __init__(self) -> None:
+        self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Return `seconds` (wall), `cpu_seconds` and `page_faults` (of all threads of this process)."""
+        return {
+            "seconds": time.perf_counter() - self._wall,
+            "cpu_seconds": time.process_time() - self._cpu,
+            "page_faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self._faults,
+        }
