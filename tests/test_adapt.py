@@ -40,14 +40,8 @@ from pneumoscan.errors import (
 from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.calibration import reliability
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.inference.bundle import (
-    BundleSpec,
-    load_bundle,
-    self_check_inputs,
-    self_check_of,
-    write_bundle,
-    write_records,
-)
+from pneumoscan.inference.bundle import BundleSpec, load_bundle, self_check_inputs, self_check_of
+from pneumoscan.inference.bundle_writing import write_bundle, write_records
 from pneumoscan.inference.heatmap import evidence_of
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -15.0, 0.3

@@ -30,7 +30,8 @@ from pneumoscan.errors import (
 from pneumoscan.evaluate import evaluate
 from pneumoscan.imaging import Preprocessing, preprocess, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
+from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of
+from pneumoscan.inference.bundle_writing import write_bundle
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -14.5, 1.25
 

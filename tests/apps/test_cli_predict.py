@@ -20,7 +20,7 @@ from PIL import Image
 from pneumoscan.apps.cli import app
 from pneumoscan.errors import BundleError, ConfigError, NothingUsableError, SelfCheckError, UsageError
 from pneumoscan.inference import pretrained
-from pneumoscan.inference.bundle import write_bundle
+from pneumoscan.inference.bundle_writing import write_bundle
 from pneumoscan.inference.classifier import PneumoniaClassifier
 
 COMMAND = [sys.executable, "-m", "pneumoscan", "predict"]

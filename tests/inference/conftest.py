@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import tiny_bundle
 
-from pneumoscan.inference.bundle import BundleSpec, write_bundle
+from pneumoscan.inference.bundle import BundleSpec
+from pneumoscan.inference.bundle_writing import write_bundle
 
 MakeBundle = Callable[..., Path]
 

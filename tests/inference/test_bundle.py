@@ -15,8 +15,9 @@ from onnx import helper
 from pneumoscan.errors import BundleError, ConfigError, NotWritableError, SelfCheckError, UsageError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.inference import bundle_writing
-from pneumoscan.inference.bundle import BundleSpec, find_bundle, load_bundle, self_check_inputs, write_bundle
+from pneumoscan.inference.bundle import BundleSpec, find_bundle, load_bundle, self_check_inputs
 from pneumoscan.inference.bundle_files import checksum
+from pneumoscan.inference.bundle_writing import write_bundle
 from pneumoscan.inference.spec import probability_of
 
 

@@ -11,8 +11,9 @@ import pytest
 from synthetic_records import some_records, stress
 
 from pneumoscan.errors import BundleError
-from pneumoscan.inference.bundle import load_bundle, write_bundle, write_records
+from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.bundle_files import checksum
+from pneumoscan.inference.bundle_writing import write_bundle, write_records
 
 
 @pytest.fixture

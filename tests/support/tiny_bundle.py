@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of, write_bundle
+from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of
+from pneumoscan.inference.bundle_writing import write_bundle
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 12.0, -5.0, 1.5
 

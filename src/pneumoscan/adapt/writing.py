@@ -18,14 +18,8 @@ from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.arrays import Floats
 from pneumoscan.evaluation.thresholds import OperatingPoint
 from pneumoscan.inference.abstention import log_odds
-from pneumoscan.inference.bundle import (
-    Bundle,
-    BundleSpec,
-    load_bundle,
-    self_check_inputs,
-    self_check_of,
-    write_bundle,
-)
+from pneumoscan.inference.bundle import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
+from pneumoscan.inference.bundle_writing import write_bundle
 from pneumoscan.inference.spec import probability_of
 
 SAME = 1e-4

@@ -5,22 +5,14 @@ PNEUMONIA or NORMAL.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from pneumoscan.errors import BundleError
-from pneumoscan.inference.numbers import is_number
-
-if TYPE_CHECKING:
-    from pneumoscan.inference.spec import BundleSpec
+from pneumoscan.inference.spec import BundleSpec
 
 UNSURE = "UNSURE"
 NOT_A_CHEST_FILM = "NOT_A_CHEST_FILM"
 FAR = "far_from_training_films"
 NEAR = "near_threshold"
-DISTANCE_OUTPUT = "distance"
-_AGAIN = "Export the model again, or copy the bundle again from where it came."
 # A float64 that is neither 0 nor 1 has log-odds within ±37; those of 0 and 1 are put beyond.
 _FARTHEST = 40.0
 
@@ -39,7 +31,7 @@ class Abstention:
 
 
 def abstention_of(
-    spec: "BundleSpec", probability: float, distance: float | None, threshold: float
+    spec: BundleSpec, probability: float, distance: float | None, threshold: float
 ) -> Abstention:
     """Return whether the model abstains from a class for one film.
 
@@ -60,7 +52,7 @@ def abstention_of(
     return Abstention(UNSURE if warnings else "", warnings)
 
 
-def unsure_band(spec: "BundleSpec", threshold: float) -> tuple[float, float] | None:
+def unsure_band(spec: BundleSpec, threshold: float) -> tuple[float, float] | None:
     """Return the probabilities between which films are UNSURE; None if the bundle knows no band.
 
     The band of an operating point goes with its threshold. Another threshold gets the band of the default operating
@@ -83,39 +75,6 @@ def log_odds(probability: float) -> float:
     if probability in {0.0, 1.0}:
         return _FARTHEST if probability else -_FARTHEST
     return math.log(probability) - math.log1p(-probability)
-
-
-def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
-    """Raise BundleError unless `guard` is None, or two rising cut-offs of a model that measures the distance."""
-    if guard is None:
-        return
-    values: Mapping[str, Any] = guard if isinstance(guard, Mapping) else {}
-    cuts: list[Any] = [values.get(name) for name in ("unusual", "not_a_chest_film")]
-    if (
-        not all(map(is_number, cuts))
-        or not 0 < cuts[0] <= cuts[1]
-        or not isinstance(values.get("source"), str)
-    ):
-        raise BundleError(
-            "model.json: guard needs unusual and not_a_chest_film, above 0 and rising, and their source.",
-            _AGAIN,
-        )
-    if DISTANCE_OUTPUT not in outputs:
-        raise BundleError("model.json has a guard, but the model gives no distance.", _AGAIN)
-
-
-def check_band(name: str, point: Mapping[str, Any]) -> None:
-    """Raise BundleError unless an operating point has no `unsure_band`, or one around its threshold."""
-    if point.get("unsure_band") is None:
-        return
-    band: Mapping[str, Any] = point["unsure_band"] if isinstance(point["unsure_band"], Mapping) else {}
-    low, high, half = (band.get(key, math.nan) for key in ("low", "high", "half_width"))
-    numbers = all(map(is_number, (low, high, half)))
-    if not numbers or not 0 <= low <= point["threshold"] <= high <= 1 or half < 0:
-        raise BundleError(
-            f"model.json: thresholds.{name}.unsure_band needs low ≤ threshold ≤ high in [0, 1] and half_width.",
-            _AGAIN,
-        )
 
 
 def _share(value: float) -> float:

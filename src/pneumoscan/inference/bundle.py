@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import BundleError, SelfCheckError
-from pneumoscan.inference.abstention import DISTANCE_OUTPUT
 from pneumoscan.inference.bundle_files import (
     AGAIN,
     CARD,
@@ -33,18 +32,9 @@ from pneumoscan.inference.bundle_files import (
     read_spec,
     verified,
 )
-from pneumoscan.inference.bundle_writing import write_bundle, write_records
+from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, OPTIONAL_OUTPUTS, SITES_OUTPUT
 from pneumoscan.inference.records import check_records
-from pneumoscan.inference.sites import SITES_OUTPUT
-from pneumoscan.inference.spec import (
-    MAP_OUTPUT,
-    OPTIONAL_OUTPUTS,
-    BundleSpec,
-    SelfCheck,
-    probability_of,
-    self_check_inputs,
-    self_check_of,
-)
+from pneumoscan.inference.spec import BundleSpec, SelfCheck, probability_of, self_check_inputs, self_check_of
 
 __all__ = [
     "Bundle",
@@ -55,8 +45,6 @@ __all__ = [
     "load_bundle",
     "self_check_inputs",
     "self_check_of",
-    "write_bundle",
-    "write_records",
 ]
 
 

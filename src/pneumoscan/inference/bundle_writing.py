@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pneumoscan.errors import BundleError, NotWritableError
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
+from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.bundle_files import (
     CARD,
     MODEL,
@@ -26,9 +27,6 @@ from pneumoscan.inference.bundle_files import (
 from pneumoscan.inference.records import records_text
 from pneumoscan.inference.spec import SCHEMA_VERSION, BundleSpec
 from pneumoscan.system import sync_folder
-
-if TYPE_CHECKING:
-    from pneumoscan.inference.bundle import Bundle
 
 
 def write_bundle(
@@ -66,7 +64,7 @@ def write_bundle(
     _write(out, contents, spec)
 
 
-def write_records(bundle: "Bundle", records: Mapping[str, Any]) -> None:
+def write_records(bundle: Bundle, records: Mapping[str, Any]) -> None:
     """Give a bundle that is there other records; its network, card and list of films stay byte for byte.
 
     Args:

@@ -16,8 +16,8 @@ from PIL import Image, ImageChops
 from pneumoscan.errors import UsageError
 from pneumoscan.imaging import Film
 from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.outputs import MAP_OUTPUT
 from pneumoscan.inference.rows import outputs_of_film
-from pneumoscan.inference.spec import MAP_OUTPUT
 
 FULL_SCALE = 12.0
 LEAST_SIDE, MOST_SIDE = 512, 1600

@@ -1,6 +1,6 @@
 """What a bundle's `model.json` says, and the checks that it says it rightly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -10,20 +10,22 @@ import numpy.typing as npt
 from pneumoscan.errors import BundleError, ConfigError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.inference.abstention import DISTANCE_OUTPUT, check_band, check_guard
-from pneumoscan.inference.numbers import is_interval, is_number, is_rate
-from pneumoscan.inference.sites import SITES_OUTPUT, check_sites
+from pneumoscan.inference.numbers import is_number
+from pneumoscan.inference.outputs import OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS
+from pneumoscan.inference.spec_checks import (
+    check_guard,
+    check_keys,
+    check_sites,
+    check_thresholds,
+    mapping_of,
+    row_of,
+)
 
 SCHEMA_VERSION = 2
 KNOWN_VERSIONS = (1, 2)
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
-REQUIRED_OUTPUTS = ("probability", "logit")
-MAP_OUTPUT = "activation_map"
-OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT)
-_POINT_RATES = ("recall", "specificity", "precision", "f1")
-_POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
 _LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites"})
 """A `model.json` may do without them."""
 
@@ -58,7 +60,7 @@ class BundleSpec:
         temperature: Above 0; probability = sigmoid(logit / temperature).
         thresholds: Operating points by name: `threshold` in [0, 1], `source` (where it was chosen), `n`,
             `n_positive`, and where known `recall`, `specificity`, `precision`, `f1`, `recall_ci95`, `specificity_ci95`
-            (low, high) and `unsure_band` (`low`, `high`, `half_width`, `films`, `errors`, `source`; see `trust`).
+            (low, high) and `unsure_band` (`low`, `high`, `half_width`, `films`, `errors`, `source`; see `abstention`).
         default_operating_point: The name of the one that labels films unless another is asked for.
         training: Where the weights come from: `data_sha256`, `n_films`, `n_patients`, `seed`, `val_fraction`, ...
         commit: Of the source code; empty if unknown.
@@ -104,7 +106,7 @@ class BundleSpec:
     def __post_init__(self) -> None:
         _check_words(self)
         _check_numbers(self)
-        _check_thresholds(self)
+        check_thresholds(self.thresholds, self.default_operating_point)
         _check_self_check(self.self_check)
         check_guard(self.guard, tuple(self.outputs))
         check_sites(self.sites, tuple(self.outputs))
@@ -140,7 +142,7 @@ class BundleSpec:
         Raises:
             BundleError: A key is missing, unknown or of an illegal value, or the schema is of another version.
         """
-        values = _mapping(value, "model.json")
+        values = mapping_of(value, "model.json")
         version = values.get("schema_version")
         if version not in KNOWN_VERSIONS:
             raise BundleError(
@@ -148,20 +150,24 @@ class BundleSpec:
                 _NEWER,
             )
         values = {**dict.fromkeys(_LATER_KEYS), **values}
-        _check_keys(values, {entry.name for entry in fields(cls)}, "model.json")
+        check_keys(values, {entry.name for entry in fields(cls)}, "model.json")
         try:
-            preprocessing = Preprocessing(**_mapping(values["preprocessing"], "preprocessing"))
+            preprocessing = Preprocessing(**mapping_of(values["preprocessing"], "preprocessing"))
         except (ConfigError, TypeError) as problem:
             raise BundleError(f"model.json: {problem}", _NEWER) from None
-        known = _mapping(values["self_check"], "self_check")
-        _check_keys(known, {entry.name for entry in fields(SelfCheck)}, "self_check")
+        known = mapping_of(values["self_check"], "self_check")
+        check_keys(known, {entry.name for entry in fields(SelfCheck)}, "self_check")
         typed = {
             "preprocessing": preprocessing,
             "self_check": SelfCheck(
-                **{**known, "logits": _row(known["logits"]), "probabilities": _row(known["probabilities"])}
+                **{
+                    **known,
+                    "logits": row_of(known["logits"]),
+                    "probabilities": row_of(known["probabilities"]),
+                }
             ),
-            "outputs": _row(values["outputs"]),
-            "class_names": _row(values["class_names"]),
+            "outputs": row_of(values["outputs"]),
+            "class_names": row_of(values["class_names"]),
         }
         return cls(**{**values, **typed})
 
@@ -211,12 +217,12 @@ def _check_words(spec: BundleSpec) -> None:
         raise BundleError(
             f"model.json: name {spec.name!r} or outputs {list(spec.outputs)!r} are not legal.", _AGAIN
         )
-    _mapping(spec.training, "training")
+    mapping_of(spec.training, "training")
     for key in ("calibration", "adaptation"):
         if getattr(spec, key) is not None:
-            _mapping(getattr(spec, key), key)
+            mapping_of(getattr(spec, key), key)
     for key in ("licence", "files"):
-        if not all(isinstance(text, str) for text in _mapping(getattr(spec, key), key).values()):
+        if not all(isinstance(text, str) for text in mapping_of(getattr(spec, key), key).values()):
             raise BundleError(f"model.json: {key} holds something that is not text.", _AGAIN)
 
 
@@ -227,33 +233,6 @@ def _check_numbers(spec: BundleSpec) -> None:
         raise BundleError(
             f"model.json: parameters is {spec.parameters!r}; it must be a whole number.", _AGAIN
         )
-
-
-def _check_thresholds(spec: BundleSpec) -> None:
-    points = _mapping(spec.thresholds, "thresholds")
-    if spec.default_operating_point not in points:
-        raise BundleError(
-            f"model.json: default_operating_point {spec.default_operating_point!r} is not among the thresholds.",
-            _AGAIN,
-        )
-    for name, value in points.items():
-        point = _mapping(value, f"thresholds.{name}")
-        if not is_rate(point.get("threshold")) or not isinstance(point.get("source"), str):
-            raise BundleError(
-                f"model.json: thresholds.{name} needs a threshold from 0 to 1 and the source it was chosen on.",
-                _AGAIN,
-            )
-        for key in _POINT_RATES:
-            if point.get(key) is not None and not is_rate(point[key]):
-                raise BundleError(
-                    f"model.json: thresholds.{name}.{key} is {point[key]!r}, not 0 to 1.", _AGAIN
-                )
-        for key in _POINT_INTERVALS:
-            if point.get(key) is not None and not is_interval(point[key]):
-                raise BundleError(
-                    f"model.json: thresholds.{name}.{key} is {point[key]!r}, not two rates that rise.", _AGAIN
-                )
-        check_band(name, point)
 
 
 def _check_self_check(known: SelfCheck) -> None:
@@ -268,26 +247,3 @@ def _check_self_check(known: SelfCheck) -> None:
         raise BundleError(
             f"model.json: self_check tolerance {known.tolerance!r} is not in (0, {TOLERANCE}].", _AGAIN
         )
-
-
-def _check_keys(values: Mapping[str, Any], names: set[str], where: str) -> None:
-    missing, unknown = names - set(values), set(values) - names
-    if missing or unknown:
-        parts = [
-            f"{word} {', '.join(sorted(keys))}"
-            for word, keys in (("no", missing), ("unknown", unknown))
-            if keys
-        ]
-        raise BundleError(f"{where} has {' and '.join(parts)}.", _AGAIN)
-
-
-def _mapping(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise BundleError(f"{where} is not a table of named values.", _AGAIN)
-    return value
-
-
-def _row(value: object) -> tuple[Any, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise BundleError(f"model.json: {value!r} is not a list.", _AGAIN)
-    return tuple(value)

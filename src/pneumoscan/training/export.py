@@ -16,16 +16,9 @@ from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.thresholds import choose_thresholds
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.inference.abstention import DISTANCE_OUTPUT
-from pneumoscan.inference.bundle import (
-    Bundle,
-    BundleSpec,
-    load_bundle,
-    self_check_inputs,
-    self_check_of,
-    write_bundle,
-    write_records,
-)
+from pneumoscan.inference.bundle import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
+from pneumoscan.inference.bundle_writing import write_bundle, write_records
+from pneumoscan.inference.outputs import DISTANCE_OUTPUT
 from pneumoscan.inference.spec import probability_of
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.training.card import model_card

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pneumoscan.inference.abstention import DISTANCE_OUTPUT
-from pneumoscan.inference.sites import SITES_OUTPUT
-from pneumoscan.inference.spec import MAP_OUTPUT, REQUIRED_OUTPUTS
+from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS, SITES_OUTPUT
 from pneumoscan.training.combined import Combined
 from pneumoscan.training.guard import Guard
 

@@ -11,7 +11,8 @@ from synthetic_records import some_records
 import pneumoscan
 from pneumoscan.apps.web.about import about
 from pneumoscan.errors import BundleError
-from pneumoscan.inference.bundle import load_bundle, write_bundle
+from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.inference.bundle_writing import write_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
 

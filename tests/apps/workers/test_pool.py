@@ -28,7 +28,8 @@ from pneumoscan.errors import (
     FilmTooLargeError,
     UsageError,
 )
-from pneumoscan.inference.bundle import load_bundle, write_bundle
+from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.inference.bundle_writing import write_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
 

@@ -9,9 +9,9 @@ import pneumoscan
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import ANCHORS, evidence_of
+from pneumoscan.inference.outputs import MAP_OUTPUT
 from pneumoscan.inference.rows import model_name
 from pneumoscan.inference.sites import shown_to_work
-from pneumoscan.inference.spec import MAP_OUTPUT
 
 _POINT = (
     "recall",

@@ -3,8 +3,6 @@
 import ipaddress
 from dataclasses import dataclass, field
 
-from pneumoscan.apps.web.http.bodies import BodyLimits
-
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_TOKEN = 16
 MIB = 1 << 20
@@ -37,11 +35,6 @@ class Settings:
     idle_seconds: float = 10.0
     body_seconds: float = 120.0
     ready_seconds: float = 5.0
-
-    @property
-    def body_limits(self) -> BodyLimits:
-        """Return those of a body."""
-        return BodyLimits(self.film_bytes, self.idle_seconds, self.body_seconds)
 
     def knows(self, host: str) -> bool:
         """Tell whether a `Host` header names this service: by a name that it has, whatever the port."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pneumoscan import __version__
+from pneumoscan.data.audit.audit import Audit
 from pneumoscan.data.audit.duplicates import MAX_BITS, MIN_CORRELATION, DuplicateGroup
 from pneumoscan.data.audit.findings import Finding, plural
 from pneumoscan.data.audit.markup import breakable, figure, path, spread, table
@@ -24,9 +24,6 @@ from pneumoscan.data.audit.tables import Range, Sizes, SplitCounts
 from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
 from pneumoscan.errors import FilmError
 
-if TYPE_CHECKING:
-    from pneumoscan.data.audit.audit import Audit
-
 SAMPLES = 8
 MAX_GROUPS = 30
 MAX_FILMS_IN_GROUP = 6
@@ -36,7 +33,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-ur
 _KINDS = {"same_file": "same file", "same_pixels": "same pixels, other file", "near_copy": "near copy"}
 
 
-def render(audit: "Audit", manifest: Manifest) -> str:
+def render(audit: Audit, manifest: Manifest) -> str:
     """Return the page of an audit; whatever comes from files, names above all, is escaped.
 
     Args:
@@ -54,7 +51,7 @@ def render(audit: "Audit", manifest: Manifest) -> str:
     )
 
 
-def _sections(audit: "Audit", manifest: Manifest) -> Iterator[str]:
+def _sections(audit: Audit, manifest: Manifest) -> Iterator[str]:
     yield _header(audit)
     yield _splits(audit)
     yield sites_section(audit.sites) if audit.sites else ""
@@ -68,7 +65,7 @@ def _sections(audit: "Audit", manifest: Manifest) -> Iterator[str]:
     yield _footer(audit)
 
 
-def _header(audit: "Audit") -> str:
+def _header(audit: Audit) -> str:
     high = sum(finding.severity == "high" for finding in audit.findings)
     verdict = (
         f"{plural(high, 'thing')} can make every result wrong."
@@ -92,7 +89,7 @@ def _finding(finding: Finding) -> str:
     )
 
 
-def _splits(audit: "Audit") -> str:
+def _splits(audit: Audit) -> str:
     rows = [_split_row(split) for split in audit.splits]
     head = ["Split", "Films", *CLASS_NAMES, "Share of PNEUMONIA", "Patients", "Unreadable", "Cause"]
     return f"<h2>Splits and classes</h2>{class_shares(audit.splits)}{table(head, rows, (0, 7))}"
@@ -110,7 +107,7 @@ def _split_row(split: SplitCounts) -> list[str]:
     ]
 
 
-def _shortcuts(audit: "Audit") -> str:
+def _shortcuts(audit: Audit) -> str:
     found = audit.shortcuts
     title = "<h2>What the label can be guessed from without looking at the lungs</h2>"
     if not found.probes:
@@ -133,7 +130,7 @@ def _folds(aucs: tuple[float, ...]) -> str:
     return f"{min(aucs):.3f} to {max(aucs):.3f}" if aucs else "same for all films"
 
 
-def _means(audit: "Audit") -> str:
+def _means(audit: Audit) -> str:
     split = audit.shortcuts.split or audit.splits[0].split
     figures = [_mean_figure(audit, of, name) for of, name in audit.means if of == split]
     normal, pneumonia = (audit.means.get((split, name)) for name in CLASS_NAMES)
@@ -155,12 +152,12 @@ def _means(audit: "Audit") -> str:
     )
 
 
-def _mean_figure(audit: "Audit", split: str, name: str) -> str:
+def _mean_figure(audit: Audit, split: str, name: str) -> str:
     uri = png_uri(np.rint(audit.means[split, name]).astype(np.uint8))
     return figure(uri, f"Mean {name} film of {split}", f"{name}, {split}")
 
 
-def _n_films(audit: "Audit", split: str, name: str) -> int:
+def _n_films(audit: Audit, split: str, name: str) -> int:
     return next(counts.films[name] for counts in audit.splits if counts.split == split)
 
 
@@ -173,7 +170,7 @@ def _film_figure(manifest: Manifest, record: FilmRecord, longest: int, caption: 
     return figure(uri, f"{CLASS_NAMES[record.label]} film {record.path}", caption)
 
 
-def _duplicates(audit: "Audit", manifest: Manifest) -> str:
+def _duplicates(audit: Audit, manifest: Manifest) -> str:
     found = audit.duplicates
     counts = ", ".join(f"{plural(len(found.of_kind(k)), 'group')} “{t}”" for k, t in _KINDS.items())  # type: ignore[arg-type]
     below = (
@@ -211,7 +208,7 @@ def _group(group: DuplicateGroup, manifest: Manifest) -> str:
     return f'<div class="group{bad}"><h4>{escape(" · ".join(said))}</h4><div class="row">{films}</div>{more}</div>'
 
 
-def _patients(audit: "Audit") -> str:
+def _patients(audit: Audit) -> str:
     found = audit.patients
     few = found.films_per_patient
     rows = [[escape(bin_.replace("-", " to ")), f"{count:,}"] for bin_, count in found.histogram.items()]
@@ -264,7 +261,7 @@ def _sizes(sizes: tuple[Sizes, ...]) -> str:
     )
 
 
-def _refused(audit: "Audit") -> str:
+def _refused(audit: Audit) -> str:
     if not audit.refused and not audit.notes:
         return ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in audit.notes)
@@ -292,7 +289,7 @@ def _draw(films: Sequence[FilmRecord]) -> list[FilmRecord]:
     return sorted((firsts[i] for i in chosen), key=lambda film: film.path)
 
 
-def _footer(audit: "Audit") -> str:
+def _footer(audit: Audit) -> str:
     return (
         f"<footer>pneumoscan {escape(__version__)} · {audit.seconds:.0f} s · layout “{escape(audit.layout)}” · "
         "1 is PNEUMONIA, 0 is NORMAL · everything here is in inspect.json too · research use only</footer>"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from pneumoscan.apps.web.http.bodies import Receive, read_lines
+from pneumoscan.apps.web.http.bodies import BodyLimits, Receive, read_lines
 from pneumoscan.apps.web.http.classify import Service, read_film, row_of
 from pneumoscan.apps.web.http.gate import Note
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
@@ -63,7 +63,7 @@ class Batch:
         """Yield the rows in order; some films are read ahead, so that all workers have work."""
         ahead: deque[asyncio.Task[dict[str, Any]]] = deque()
         with self._service.budget.share() as share:
-            lines = read_lines(receive, self._service.settings.body_limits, self._most(), share)
+            lines = read_lines(receive, BodyLimits.of(self._service.settings), self._most(), share)
             coming: asyncio.Task[bytes | Refused | None] = asyncio.ensure_future(_next(lines))
             problem: Refused | None = None
             try:
@@ -107,7 +107,7 @@ class Batch:
                 del line
                 name = given.name
                 if len(given.film) > self._service.settings.film_bytes:
-                    raise self._service.settings.body_limits.too_large()
+                    raise BodyLimits.of(self._service.settings).too_large()
                 share.hold(len(given.film))
                 return {"id": name, **await self._read(given.film, ask)}
         except Refused as problem:

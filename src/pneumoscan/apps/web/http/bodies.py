@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
+from pneumoscan.apps.web.settings import Settings
 from pneumoscan.errors import FilmTooLargeError
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,6 +32,11 @@ class BodyLimits:
     film_bytes: int
     idle_seconds: float = 10.0
     body_seconds: float = 120.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "BodyLimits":
+        """Return what a service's settings say of a body."""
+        return cls(settings.film_bytes, settings.idle_seconds, settings.body_seconds)
 
     def too_large(self) -> Refused:
         """Return the refusal of a body that has more bytes than a film may have."""

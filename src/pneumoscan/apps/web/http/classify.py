@@ -8,7 +8,15 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.apps.web.http.bodies import Budget, ClientGoneError, Door, Receive, Share, read_body
+from pneumoscan.apps.web.http.bodies import (
+    BodyLimits,
+    Budget,
+    ClientGoneError,
+    Door,
+    Receive,
+    Share,
+    read_body,
+)
 from pneumoscan.apps.web.http.forms import FORM_OVERHEAD, read_form
 from pneumoscan.apps.web.http.gate import NOTE, Note, State
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
@@ -96,7 +104,7 @@ class Classify:
         form = scope["method"] == "POST"
         allowed = ("multipart/form-data",) if form else FILM_TYPES
         _, parameters = media_type_of(scope["headers"], allowed)
-        limits = self._service.settings.body_limits
+        limits = BodyLimits.of(self._service.settings)
         most = limits.film_bytes + (FORM_OVERHEAD if form else 0)
         check_length(scope["headers"], most, limits.too_large())
         leave = self._service.enter()

@@ -1,0 +1,57 @@
+"""The summary of an inspection for a terminal."""
+
+from pneumoscan.data.audit.audit import Audit
+from pneumoscan.data.audit.findings import plural
+from pneumoscan.data.audit.shortcuts import Shortcuts
+from pneumoscan.data.audit.sites import Sites
+from pneumoscan.data.audit.tables import SplitCounts
+
+
+def summary_lines(audit: Audit) -> list[str]:
+    """Return the audit for a terminal: plain lines of at most 100 columns."""
+    lines = [
+        f"{plural(audit.n_films, 'film')}, {audit.n_readable:,} readable, "
+        f"{plural(audit.patients.n_patients, 'patient')} ({audit.layout})",
+        "",
+        f"{'split':<8}{'films':>8}{'NORMAL':>9}{'PNEUMONIA':>11}{'share':>8}{'patients':>10}",
+        *(_split_line(split) for split in audit.splits),
+        "",
+        *(_site_lines(audit.sites) if audit.sites else ()),
+        *_shortcut_lines(audit.shortcuts),
+        "",
+        "What to know before training on this:",
+        *(f"  {finding.severity:<7} {finding.title}" for finding in audit.findings),
+    ]
+    if not audit.findings:
+        lines.append("  nothing stands out")
+    return [line if len(line) <= 100 else line[:97] + "..." for line in lines]
+
+
+def _split_line(split: SplitCounts) -> str:
+    counts = f"{split.films['NORMAL']:>9,}{split.films['PNEUMONIA']:>11,}"
+    return f"{split.split:<8}{split.n_films:>8,}{counts}{split.pneumonia_share:>8.1%}{split.n_patients:>10,}"
+
+
+def _site_lines(sites: Sites) -> list[str]:
+    told, best = sites.label_probe, sites.best_seen
+    lines = [f"{'site':<24}{'films':>8}{'PNEUMONIA':>11}{'patients':>10}{'width':>8}{'mean grey':>11}"]
+    for facts in sites.sites:
+        width, grey = (f"{found.median:,.0f}" if found else "-" for found in (facts.width, facts.brightness))
+        lines.append(
+            f"{facts.site[:23]:<24}{facts.n_films:>8,}{facts.pneumonia_share:>11.1%}{facts.n_patients:>10,}"
+            f"{width:>8}{grey:>11}"
+        )
+    seen = [f"a thumbnail tells {best.title[:30]} with AUC {best.roc_auc:.3f}"] if best else []
+    label = [f"the site tells the label with AUC {told.roc_auc:.3f}"] if told else []
+    return [*lines, *(["; ".join([*seen, *label])] if seen or label else []), ""]
+
+
+def _shortcut_lines(shortcuts: Shortcuts) -> list[str]:
+    if not shortcuts.probes:
+        return [f"Shortcuts were not measured: {shortcuts.note}."]
+    folds = f"{shortcuts.n_films:,} films of {shortcuts.split}, {shortcuts.n_folds} folds by patient"
+    return [
+        "The label guessed without looking at the lungs, AUC (0.5 is guessing;",
+        f"{folds}):",
+        *(f"  {probe.title:<24} {probe.roc_auc:.3f}" for probe in shortcuts.probes),
+    ]

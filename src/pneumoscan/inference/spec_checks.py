@@ -1,0 +1,125 @@
+"""The checks of what a bundle's `model.json` says, part by part."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pneumoscan.errors import BundleError
+from pneumoscan.inference.numbers import is_interval, is_number, is_rate
+from pneumoscan.inference.outputs import DISTANCE_OUTPUT, SITES_OUTPUT
+
+_POINT_RATES = ("recall", "specificity", "precision", "f1")
+_POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
+_AGAIN = "Export the model again, or copy the bundle again from where it came."
+
+
+def check_thresholds(thresholds: object, default: str) -> None:
+    """Raise BundleError unless `thresholds` are operating points by name, and `default` is one of them."""
+    points = mapping_of(thresholds, "thresholds")
+    if default not in points:
+        raise BundleError(
+            f"model.json: default_operating_point {default!r} is not among the thresholds.",
+            _AGAIN,
+        )
+    for name, value in points.items():
+        point = mapping_of(value, f"thresholds.{name}")
+        if not is_rate(point.get("threshold")) or not isinstance(point.get("source"), str):
+            raise BundleError(
+                f"model.json: thresholds.{name} needs a threshold from 0 to 1 and the source it was chosen on.",
+                _AGAIN,
+            )
+        for key in _POINT_RATES:
+            if point.get(key) is not None and not is_rate(point[key]):
+                raise BundleError(
+                    f"model.json: thresholds.{name}.{key} is {point[key]!r}, not 0 to 1.", _AGAIN
+                )
+        for key in _POINT_INTERVALS:
+            if point.get(key) is not None and not is_interval(point[key]):
+                raise BundleError(
+                    f"model.json: thresholds.{name}.{key} is {point[key]!r}, not two rates that rise.", _AGAIN
+                )
+        _check_band(name, point)
+
+
+def _check_band(name: str, point: Mapping[str, Any]) -> None:
+    """Raise BundleError unless an operating point has no `unsure_band`, or one around its threshold."""
+    if point.get("unsure_band") is None:
+        return
+    band: Mapping[str, Any] = point["unsure_band"] if isinstance(point["unsure_band"], Mapping) else {}
+    low, high, half = (band.get(key, math.nan) for key in ("low", "high", "half_width"))
+    numbers = all(map(is_number, (low, high, half)))
+    if not numbers or not 0 <= low <= point["threshold"] <= high <= 1 or half < 0:
+        raise BundleError(
+            f"model.json: thresholds.{name}.unsure_band needs low ≤ threshold ≤ high in [0, 1] and half_width.",
+            _AGAIN,
+        )
+
+
+def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
+    """Raise BundleError unless `guard` is None, or two rising cut-offs of a model that measures the distance."""
+    if guard is None:
+        return
+    values: Mapping[str, Any] = guard if isinstance(guard, Mapping) else {}
+    cuts: list[Any] = [values.get(name) for name in ("unusual", "not_a_chest_film")]
+    if (
+        not all(map(is_number, cuts))
+        or not 0 < cuts[0] <= cuts[1]
+        or not isinstance(values.get("source"), str)
+    ):
+        raise BundleError(
+            "model.json: guard needs unusual and not_a_chest_film, above 0 and rising, and their source.",
+            _AGAIN,
+        )
+    if DISTANCE_OUTPUT not in outputs:
+        raise BundleError("model.json has a guard, but the model gives no distance.", _AGAIN)
+
+
+def check_sites(sites: object, outputs: tuple[str, ...]) -> None:
+    """Raise BundleError unless `sites` is None, or tells of each site that the model gives scores for."""
+    if sites is None:
+        if SITES_OUTPUT in outputs:
+            raise BundleError("model.json tells of no sites, but the model gives site_scores.", _AGAIN)
+        return
+    if not isinstance(sites, Mapping) or not sites or SITES_OUTPUT not in outputs:
+        raise BundleError("model.json: sites is no table, or the model gives no site_scores.", _AGAIN)
+    for name, facts in sites.items():
+        if not isinstance(name, str) or not _is_told(facts):
+            raise BundleError(
+                f"model.json: sites.{name} needs whom, source, films, roc_auc and roc_auc_ci95.", _AGAIN
+            )
+
+
+def _is_told(facts: Any) -> bool:
+    return (
+        isinstance(facts, Mapping)
+        and all(isinstance(facts.get(key), str) for key in ("whom", "source"))
+        and isinstance(facts.get("films"), int)
+        and is_rate(facts.get("roc_auc"))
+        and (facts.get("roc_auc_ci95") is None or is_interval(facts["roc_auc_ci95"]))
+    )
+
+
+def check_keys(values: Mapping[str, Any], names: set[str], where: str) -> None:
+    """Raise BundleError unless a table has exactly these names."""
+    missing, unknown = names - set(values), set(values) - names
+    if missing or unknown:
+        parts = [
+            f"{word} {', '.join(sorted(keys))}"
+            for word, keys in (("no", missing), ("unknown", unknown))
+            if keys
+        ]
+        raise BundleError(f"{where} has {' and '.join(parts)}.", _AGAIN)
+
+
+def mapping_of(value: object, where: str) -> Mapping[str, Any]:
+    """Return a table of named values as it is; raises BundleError for anything else."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise BundleError(f"{where} is not a table of named values.", _AGAIN)
+    return value
+
+
+def row_of(value: object) -> tuple[Any, ...]:
+    """Return a list as a tuple; raises BundleError for anything else."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise BundleError(f"model.json: {value!r} is not a list.", _AGAIN)
+    return tuple(value)
