@@ -12,7 +12,7 @@ from hospital_films import FILM, MADE_AT, SERIES, STUDY, finding, hospital_film,
 from pydicom.dataset import Dataset
 
 from pneumoscan.apps.node.results import Finding, make_results
-from pneumoscan.apps.node.results.report import percent_of
+from pneumoscan.apps.node.results.finding import percent_of
 from pneumoscan.errors import (
     FilmIdentityError,
     FilmNoPictureError,

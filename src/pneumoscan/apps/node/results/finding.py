@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 import numpy as np
@@ -11,9 +12,13 @@ import numpy.typing as npt
 from pneumoscan.errors import UsageError
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.inference.heatmap import FULL_SCALE
-from pneumoscan.inference.spec import CLASS_NAMES
 
-LABELS = (*CLASS_NAMES, UNSURE, NOT_A_CHEST_FILM)
+VERDICTS = {
+    "PNEUMONIA": "Pneumonia: present",
+    "NORMAL": "Pneumonia: absent",
+    UNSURE: "Pneumonia: undetermined",
+    NOT_A_CHEST_FILM: "Not judged: not a frontal chest film",
+}
 # Comprehensive 3D SR and Secondary Capture Image Storage (PS3.4, B.5).
 REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
@@ -52,8 +57,10 @@ class Finding:
     full_scale: float = FULL_SCALE
 
     def __post_init__(self) -> None:
-        if self.label not in LABELS:
-            raise UsageError(f"a finding has the label {self.label!r}.", f"It must be one of {LABELS}.")
+        if self.label not in VERDICTS:
+            raise UsageError(
+                f"a finding has the label {self.label!r}.", f"It must be one of {', '.join(VERDICTS)}."
+            )
         if not (0 <= self.probability <= 1 and 0 <= self.threshold <= 1):
             raise UsageError("a finding has a probability or threshold outside [0, 1].")
 
@@ -129,6 +136,11 @@ class ResultObject:
     sop_instance_uid: str
     series_instance_uid: str
     content: bytes = field(repr=False)
+
+
+def percent_of(probability: float) -> float:
+    """Return a probability in per cent, without the error of a multiplication in binary: 0.07 becomes 7.0."""
+    return float(Decimal(repr(float(probability))).scaleb(2))
 
 
 def plain(text: str) -> str:

@@ -1,13 +1,13 @@
 """The picture for people: the film, the film with the evidence in colour, and the answer in words."""
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pneumoscan.apps.node.results.codes import MEANINGS
-from pneumoscan.apps.node.results.finding import NOTICE, Finding, Writer, plain
+from pneumoscan.apps.node.results.finding import NOTICE, VERDICTS, Finding, Writer, plain
 from pneumoscan.imaging import Film
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.inference.heatmap import Evidence, coloured, grey_of, levels
@@ -23,16 +23,11 @@ _PAPER, _WELL, _RULE = (14, 15, 18), (26, 28, 33), (92, 96, 106)
 _INK, _FAINT, _ALARM = (240, 240, 242), (168, 172, 182), (255, 138, 128)
 
 
-class _Verdict(NamedTuple):
-    words: str
-    ink: tuple[int, int, int]
-
-
-_VERDICTS = {
-    "PNEUMONIA": _Verdict("Pneumonia: present", (255, 183, 77)),
-    "NORMAL": _Verdict("Pneumonia: absent", (128, 203, 196)),
-    UNSURE: _Verdict("Pneumonia: undetermined", (206, 190, 255)),
-    NOT_A_CHEST_FILM: _Verdict("Not judged: not a frontal chest film", (200, 203, 210)),
+_VERDICT_INKS = {
+    "PNEUMONIA": (255, 183, 77),
+    "NORMAL": (128, 203, 196),
+    UNSURE: (206, 190, 255),
+    NOT_A_CHEST_FILM: (200, 203, 210),
 }
 
 
@@ -66,9 +61,9 @@ def _shown_size(film: Film) -> tuple[int, int]:
 
 
 def _draw_head(pen: ImageDraw.ImageDraw, finding: Finding) -> None:
-    verdict = _VERDICTS[finding.label]
-    pen.rectangle((0, 0, 11, _TOP - 36), fill=verdict.ink)
-    _write(pen, (_MARGIN, 28), verdict.words, _LARGE, verdict.ink)
+    ink = _VERDICT_INKS[finding.label]
+    pen.rectangle((0, 0, 11, _TOP - 36), fill=ink)
+    _write(pen, (_MARGIN, 28), VERDICTS[finding.label], _LARGE, ink)
     _draw_notice(pen)
     if finding.label == NOT_A_CHEST_FILM:
         _write(
@@ -84,7 +79,7 @@ def _draw_head(pen: ImageDraw.ImageDraw, finding: Finding) -> None:
     )
     threshold = f"threshold {100 * finding.threshold:.1f} % ({point})"
     _write(pen, (_WIDTH - _MARGIN, 116), threshold, _MIDDLE, _FAINT, anchor="ra")
-    _draw_bar(pen, finding, verdict)
+    _draw_bar(pen, finding, ink)
 
 
 def _percent(probability: float) -> str:
@@ -101,12 +96,12 @@ def _draw_notice(pen: ImageDraw.ImageDraw) -> None:
     _write(pen, (_WIDTH - _MARGIN - 18, 62), NOTICE, _MIDDLE, _ALARM, anchor="rm")
 
 
-def _draw_bar(pen: ImageDraw.ImageDraw, finding: Finding, verdict: _Verdict) -> None:
+def _draw_bar(pen: ImageDraw.ImageDraw, finding: Finding, ink: tuple[int, int, int]) -> None:
     """Draw the probability on a line from 0 to 1, and the threshold as a tick across it."""
     left, right, top, bottom = _MARGIN, _WIDTH - _MARGIN, 166, 184
     pen.rounded_rectangle((left, top, right, bottom), 9, fill=_WELL)
     end = left + round((right - left) * finding.probability)
-    pen.rounded_rectangle((left, top, max(end, left + 18), bottom), 9, fill=verdict.ink)
+    pen.rounded_rectangle((left, top, max(end, left + 18), bottom), 9, fill=ink)
     tick = left + round((right - left) * finding.threshold)
     pen.rectangle((tick - 2, top - 9, tick + 2, bottom + 9), fill=_INK)
 

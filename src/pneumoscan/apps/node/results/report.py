@@ -1,7 +1,6 @@
 """The structured report: Comprehensive 3D SR with a Measurement Report (PS3.16, TID 1500), made by highdicom."""
 
 import logging
-from decimal import Decimal
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -21,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from pneumoscan.apps.node.results import codes
-from pneumoscan.apps.node.results.finding import NOTICE, Finding, ResultUids, Writer, plain
+from pneumoscan.apps.node.results.finding import NOTICE, Finding, ResultUids, Writer, percent_of, plain
 from pneumoscan.apps.node.results.own import MODEL_NAME, REPORT_SERIES
 from pneumoscan.apps.node.results.source import Source
 
@@ -57,11 +56,6 @@ def make_report(source: Source, finding: Finding, writer: Writer, uids: ResultUi
         manufacturer_model_name=MODEL_NAME,
         coding_schemes=[codes.scheme_item()],
     )
-
-
-def percent_of(probability: float) -> float:
-    """Return a probability in per cent, without the error of a multiplication in binary: 0.07 becomes 7.0."""
-    return float(Decimal(repr(float(probability))).scaleb(2))
 
 
 def _observer(writer: Writer, uids: ResultUids) -> ObservationContext:
