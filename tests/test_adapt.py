@@ -388,7 +388,7 @@ def test_a_shift_is_repaired(model, shifted, tmp_path):
     assert before.balanced_accuracy < 0.6
     assert after.balanced_accuracy > 0.9
     assert after.brier_score < 0.1 < before.brier_score
-    assert not any("used to make" in caution for caution in after.cautions)
+    assert not any("used to train" in caution for caution in after.cautions)
 
 
 def test_the_new_bundle_is_the_same_network_with_its_record(model, shifted, tmp_path):
@@ -440,7 +440,7 @@ def test_films_of_the_adaptation_are_known_afterwards(model, shifted, tmp_path):
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in shifted.rglob("*.png")}
     assert load_bundle(tmp_path / "new").training_films() == hashes | {"ab" * 32}
     cautions = evaluate(tmp_path / "new", shifted, split="train", out=tmp_path / "out").cautions
-    assert any("60 of these 60 films were used to make this model" in caution for caution in cautions)
+    assert any("60 of these 60 films were used to train this model" in caution for caution in cautions)
 
 
 def test_a_model_that_fits_is_kept_as_it_is(model, tmp_path):

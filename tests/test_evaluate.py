@@ -161,14 +161,16 @@ def test_films_used_in_training_are_counted_by_their_bytes(film_folder, tmp_path
     used = [hashlib.sha256((film_folder / film.path).read_bytes()).hexdigest() for film in films[:3]]
     model = write_model(tmp_path / "model", used)
     cautions = evaluate(model, film_folder, split="test", out=tmp_path / "out").cautions
-    assert any(f"3 of these {len(films)} films were used to make this model" in text for text in cautions)
+    assert any(
+        f"3 of these {len(films)} films were used to train or select this model" in text for text in cautions
+    )
 
 
 def test_the_train_split_and_unknown_training_films_are_told(film_folder, tmp_path):
     model = write_model(tmp_path / "model")
     cautions = evaluate(model, film_folder, split="train", out=tmp_path / "out").cautions
     assert any("models are trained on" in text for text in cautions)
-    assert any("is not known" in text for text in cautions)
+    assert any("it is unknown" in text for text in cautions)
 
 
 def test_synthetic_films_are_told(model, film_folder, tmp_path):
@@ -284,19 +286,23 @@ def test_the_held_out_films_of_a_run_are_judged(place, run, film_folder, tmp_pat
     assert [row["path"] for row in predictions_of(tmp_path / "out")] == held
     assert (metrics.split, metrics.n) == ("held-out", len(held))
     assert any("held these films out" in text for text in metrics.cautions)
-    assert not any("used to make this model" in text for text in metrics.cautions)
-    assert not any("none that the model was made with" in text for text in metrics.cautions)
+    assert not any("used to train or select this model" in text for text in metrics.cautions)
+    assert not any(
+        "not among the films that the model was trained or selected on" in text for text in metrics.cautions
+    )
 
 
 def test_held_out_films_that_changed_are_told(run, film_folder, tmp_path):
     for path in (film_folder / "train").rglob("*.jpeg"):
         path.write_bytes(path.read_bytes() + b"\0")
     cautions = evaluate(run, film_folder, split="held-out", out=tmp_path / "out").cautions
-    assert any("films are none that the model was made with" in text for text in cautions)
+    assert any(
+        "films are not among the films that the model was trained or selected on" in text for text in cautions
+    )
 
 
 def test_held_out_needs_the_run_and_its_films(model, run, film_folder, tmp_path):
-    with pytest.raises(UsageError, match=r"no run folder with a split\.csv"):
+    with pytest.raises(UsageError, match=r"not in a run folder with a split\.csv"):
         evaluate(model, film_folder, split="held-out", out=tmp_path / "out")
     next((film_folder / "train").rglob("*.jpeg")).unlink()
     with pytest.raises(DataDamagedError, match="not among the films"):

@@ -1,7 +1,8 @@
-"""Find pneumonia in chest X-rays: train a network, judge it in the open, read new films with it.
+"""Find pneumonia in chest X-rays: train a network, evaluate it, and classify new films.
 
-The way of the data is the list of the folders: films enter by `imaging`, become a table in `data`, train a network
-of `models` in `training`, are judged by `evaluation`, and new ones are read by `inference`.
+A film is one chest radiograph. Films pass through the packages in this order: `imaging` reads them, `data` collects them
+in a table, `training` trains a network of `models` on them, and `evaluation` computes the figures. `inference` classifies
+new films with the exported model.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ __all__ = ["PneumoniaClassifier", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the classifier when it is first asked for, so that `import pneumoscan` stays cheap (PEP 562)."""
+    """Import the classifier on first use, so that `import pneumoscan` is fast (PEP 562)."""
     if name == "PneumoniaClassifier":
         from pneumoscan.inference.classifier import PneumoniaClassifier
 

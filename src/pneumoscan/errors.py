@@ -1,4 +1,4 @@
-"""Every error that pneumoscan raises on purpose.
+"""All errors that pneumoscan raises deliberately.
 
     PneumoscanError                    exit  code
     ├── UsageError                        2  usage
@@ -42,19 +42,19 @@
         ├── NoNetworkError                6  environment.network
         └── LockedError                   6  environment.locked
 
-A message says what is wrong and where; `remedy` says what to do about it. `code` is stable and goes into prediction
-rows and HTTP answers; `exit_code` is what the command line returns when the error ends it.
+The message says what is wrong and where, and `remedy` says what to do. `code` does not change between releases; it appears
+in prediction rows and HTTP responses. `exit_code` is the exit code of the command line if the error ends it.
 """
 
 from typing import ClassVar
 
 
 class PneumoscanError(Exception):
-    """Root of the tree.
+    """Base class of all errors.
 
     Args:
         message: What is wrong, and where (a path, a key, a value).
-        remedy: What the user can do about it; may be empty.
+        remedy: What the user can do; may be empty.
     """
 
     code: ClassVar[str] = "internal"
@@ -70,7 +70,7 @@ class PneumoscanError(Exception):
 
 
 class UsageError(PneumoscanError):
-    """The command or call was not meant like this."""
+    """The command or function was called in a wrong way."""
 
     code = "usage"
     exit_code = 2
@@ -83,20 +83,20 @@ class ConfigError(UsageError):
 
 
 class FilmError(PneumoscanError):
-    """One film cannot be used; the others can."""
+    """One film cannot be used. A batch continues with the others."""
 
     code = "film"
     exit_code = 3
 
 
 class FilmNotFoundError(FilmError):
-    """There is no such file."""
+    """The file does not exist."""
 
     code = "film.not_found"
 
 
 class FilmUnreadableError(FilmError):
-    """The file is there but cannot be opened: permissions, a folder, a device."""
+    """The file exists but cannot be opened: missing permission, a folder, a device."""
 
     code = "film.unreadable"
 
@@ -108,73 +108,73 @@ class FilmEmptyError(FilmError):
 
 
 class FilmFormatError(FilmError):
-    """The bytes are not of a format that pneumoscan reads."""
+    """The file has no format that pneumoscan reads."""
 
     code = "film.format"
 
 
 class FilmDamagedError(FilmError):
-    """The format is right but the bytes do not decode."""
+    """The format is supported, but the file cannot be decoded."""
 
     code = "film.damaged"
 
 
 class FilmTruncatedError(FilmError):
-    """The file ends before its picture does."""
+    """The file ends before the image is complete."""
 
     code = "film.truncated"
 
 
 class FilmAnimatedError(FilmError):
-    """The file holds more than one picture, or a DICOM file says that it holds none."""
+    """The file contains more than one image, or is a DICOM file that declares no frame."""
 
     code = "film.animated"
 
 
 class FilmUniformError(FilmError):
-    """Every pixel has the same value."""
+    """All pixels have the same value."""
 
     code = "film.uniform"
 
 
 class FilmTooSmallError(FilmError):
-    """The shorter side is below the least size that can show a chest."""
+    """The shorter side is below the minimum size of a film."""
 
     code = "film.too_small"
 
 
 class FilmTooLargeError(FilmError):
-    """The header claims more pixels, or the file has more bytes, than is sane for a film."""
+    """The header declares too many pixels, or the file has too many bytes."""
 
     code = "film.too_large"
 
 
 class FilmValueError(FilmError):
-    """An array, or a DICOM header's window, slope or table, has values that no film has."""
+    """An array, or the window, slope or look-up table of a DICOM header, has invalid values."""
 
     code = "film.values"
 
 
 class FilmKindError(FilmError):
-    """A DICOM file that is no radiograph for viewing: another modality, a report, a document, raw data."""
+    """A DICOM file is not a radiograph for viewing: another modality, a report, a document, raw data."""
 
     code = "film.kind"
 
 
 class FilmNoPictureError(FilmError):
-    """A DICOM file without pixel data."""
+    """A DICOM file has no pixel data."""
 
     code = "film.no_picture"
 
 
 class FilmViewError(FilmError):
-    """A DICOM header says that the film is lateral, oblique or decubitus."""
+    """The DICOM header declares a lateral, oblique or decubitus view."""
 
     code = "film.view"
 
 
 class FilmBodyPartError(FilmError):
-    """A DICOM header says that the film shows another part of the body than the chest."""
+    """The DICOM header declares another body part than the chest."""
 
     code = "film.body_part"
 
@@ -186,63 +186,63 @@ class FilmIdentityError(FilmError):
 
 
 class FilmCrashError(FilmError):
-    """The process that read the film ended before it had an answer; films have a process of their own in the service."""
+    """The process that read the film ended without a result. Only the service reads films in separate processes."""
 
     code = "film.crash"
 
 
 class FilmTimeoutError(FilmError):
-    """Reading the film took longer than is allowed for one."""
+    """Reading the film took longer than allowed."""
 
     code = "film.timeout"
 
 
 class NothingUsableError(PneumoscanError):
-    """After refusals nothing is left to work on."""
+    """No usable film is left."""
 
     code = "nothing_usable"
     exit_code = 4
 
 
 class LayoutError(NothingUsableError):
-    """A folder or table of films has no layout that is known."""
+    """A folder or table of films has no known layout."""
 
     code = "data.layout"
 
 
 class DamagedError(PneumoscanError):
-    """A file that pneumoscan wrote, or was given as its own, is damaged."""
+    """A file in a format of pneumoscan is damaged."""
 
     code = "damaged"
     exit_code = 5
 
 
 class DataDamagedError(DamagedError):
-    """A cache or table does not match its own hash or counts."""
+    """A cache or table does not match its hash or its counts."""
 
     code = "data.damaged"
 
 
 class ArchiveError(DamagedError):
-    """An archive is damaged or would do harm when unpacked."""
+    """An archive is damaged, or unpacking it would be dangerous."""
 
     code = "data.archive"
 
 
 class BundleError(DamagedError):
-    """A model bundle is incomplete, altered or of an unknown version."""
+    """A model bundle is incomplete, was changed, or has an unknown version."""
 
     code = "model.bundle"
 
 
 class SelfCheckError(BundleError):
-    """A bundle gives other answers than those it was exported with."""
+    """A bundle gives other outputs than at its export."""
 
     code = "model.self_check"
 
 
 class CheckpointError(DamagedError):
-    """No whole checkpoint is left to go on from."""
+    """No complete checkpoint is left to resume from."""
 
     code = "run.checkpoint"
 
@@ -254,20 +254,20 @@ class TrainingDivergedError(DamagedError):
 
 
 class PacsError(PneumoscanError):
-    """The picture archive (PACS) does not do what it was asked."""
+    """A request to the picture archive (PACS) failed."""
 
     code = "pacs"
     exit_code = 6
 
 
 class PacsAnswerError(PacsError):
-    """The PACS answers, but with a refusal or with something that cannot be understood."""
+    """The PACS refuses a request, or its response cannot be understood."""
 
     code = "pacs.answer"
 
 
 class PacsAwayError(PacsError):
-    """The PACS does not answer, is overloaded, or lets nobody in: worth another try later, whatever was asked."""
+    """The PACS does not respond, is overloaded, or does not accept the login. The request can be repeated later."""
 
     code = "pacs.away"
     exit_code = 75
@@ -287,16 +287,16 @@ class MissingDependencyError(EnvironmentProblemError):
 
 
 class CodecMissingError(MissingDependencyError, FilmError):
-    """A film is compressed in a way for which no codec is installed.
+    """No codec is installed for the compression of a film.
 
-    A film's error as well, so that a batch goes on with the others.
+    It is also a `FilmError`, so a batch continues with the other films.
     """
 
     code = "environment.codec"
 
 
 class DiskFullError(EnvironmentProblemError):
-    """No space is left for a file; what was there before is intact."""
+    """No space is left for a file. Files that existed before are intact."""
 
     code = "environment.disk_full"
 
@@ -308,16 +308,16 @@ class NotWritableError(EnvironmentProblemError):
 
 
 class NoNetworkError(EnvironmentProblemError):
-    """A download was asked for and nothing answers."""
+    """A download failed because no server responded."""
 
     code = "environment.network"
 
 
 class LockedError(EnvironmentProblemError):
-    """Another process works on the same folder."""
+    """Another process uses the same folder."""
 
     code = "environment.locked"
 
 
 class Terminated(BaseException):
-    """SIGTERM as an exception, beside KeyboardInterrupt: `finally` blocks get their turn, the exit code is 143."""
+    """SIGTERM as an exception, like KeyboardInterrupt: `finally` blocks run, and the exit code is 143."""

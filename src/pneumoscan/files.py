@@ -1,7 +1,7 @@
-"""A file is whole or not there: atomic writes, hashes and locks.
+"""Atomic writes, hashes and locks: a file is either complete or absent.
 
-A write goes to a new file beside the target, is flushed to the disk, takes the target's name in one step, and the
-folder is flushed too; whoever reads sees the old file or the new one, also after a power cut.
+Data are written to a new file beside the target and flushed to the disk. Then the file is renamed to the target in one
+step, and the folder is flushed. Readers see either the old or the new file, also after a power failure.
 """
 
 import errno
@@ -31,11 +31,11 @@ _NOT_WRITABLE = {
 
 @contextmanager
 def write_problems(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write `path` into typed errors.
+    """Convert errors of the operating system while `path` is written into errors of pneumoscan.
 
     Raises:
-        DiskFullError: No space or quota is left.
-        NotWritableError: Permissions, a read-only file system, or a file where a folder should be.
+        DiskFullError: The disk or the quota is full.
+        NotWritableError: Missing permission, a read-only file system, or a file in place of a folder.
     """
     try:
         yield
@@ -53,10 +53,10 @@ def write_problems(path: Path) -> Iterator[None]:
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for binary writing; it gets its name when the block ends without an exception.
+    """Open `path` for binary writing. The file appears when the block ends without an exception.
 
     Raises:
-        DiskFullError, NotWritableError: See `write_problems`; an older file of that name is intact.
+        DiskFullError, NotWritableError: See `write_problems`. An older file of that name is intact.
     """
     with write_problems(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,26 +77,28 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write bytes, or text as UTF-8, to `path` in one step; raises as `open_atomic`."""
+    """Write bytes, or text as UTF-8, to `path` in one step. Raises the errors of `open_atomic`."""
     with open_atomic(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON in one step; NaN and infinity are refused with ValueError."""
+    """Write `value` as indented JSON in one step. NaN and infinity raise a ValueError."""
     write_atomic(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def check_writable(path: Path) -> None:
-    """Raise NotWritableError where a file or folder at `path` could not be made; nothing is made."""
+    """Raise NotWritableError if no file or folder can be created at `path`. Nothing is created."""
     if "\0" in str(path):
-        raise NotWritableError(f"{str(path)!r} is no name of a file.", "Choose another name.")
+        raise NotWritableError(f"{str(path)!r} is not a valid file name.", "Choose another name.")
     with write_problems(path):
         place = path.absolute()
         while not _is_there(place):
             place = place.parent
         if place != path.absolute() and not place.is_dir():
-            raise NotWritableError(f"{place} is a file, so {path} cannot be made.", "Choose another place.")
+            raise NotWritableError(
+                f"{place} is a file, so {path} cannot be created.", "Choose another folder."
+            )
     if not os.access(place, os.W_OK):
         raise NotWritableError(f"{place} is read-only.", "Choose another place.")
 
@@ -110,26 +112,26 @@ def _is_there(path: Path) -> bool:
 
 
 def make_folder(path: Path) -> Path:
-    """Make `path` and its parents and return it; raises as `write_problems`."""
+    """Create the folder `path` with its parents and return it. Raises the errors of `write_problems`."""
     with write_problems(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on the file `path` (made if absent); the kernel drops it when the process ends.
+    """Hold an exclusive lock on the file `path`, which is created if absent. The lock ends with the process.
 
     Args:
-        path: The lock file; it stays behind, empty.
-        wait: Wait for the other process instead of being refused.
-        what: What is locked, for the message.
+        path: The lock file. It remains, empty.
+        wait: Wait for the other process instead of raising an error.
+        what: Name of the locked object in the message.
 
     Raises:
         LockedError: Another process holds it and `wait` is False.

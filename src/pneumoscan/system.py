@@ -1,6 +1,7 @@
-"""What differs between operating systems: cores, locks, flushes, limits of processes, signals. Nothing else in the package asks.
+"""Everything that depends on the operating system: cores, locks, flushes, process limits, signals.
 
-Every function works everywhere; where a system lacks something, the docstring says what happens instead.
+No other module depends on it. Every function works on every system. If a system lacks something, the docstring says what
+happens instead.
 """
 
 import ctypes
@@ -19,14 +20,14 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/pr
 _LOCK_PAUSE = 0.1
 _BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 
-# Absent, or without these names, on some systems: `Any`, so that the types hold on all of them.
+# On some systems these modules or their attributes are missing. `Any` lets the types hold everywhere.
 _OS: Any = os
 _SIGNAL: Any = signal
 _SUBPROCESS: Any = subprocess
 
 
 def _module(name: str) -> Any:
-    """Return a module of the standard library that not every system has; None if this one has not."""
+    """Return a module of the standard library, or None if this system does not have it."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -39,14 +40,14 @@ _fcntl, _resource, _msvcrt = _module("fcntl"), _module("resource"), _module("msv
 
 
 def allowed_cores() -> int:
-    """Return how many cores this process may use: its affinity where the system knows one, else all there are."""
+    """Return how many cores this process may use: its affinity if the system has one, else all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(_OS.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: `allowed_cores`, and on Linux a container's quota."""
+    """Return how many cores this process may use: `allowed_cores`, limited on Linux by the quota of the container."""
     cores = allowed_cores()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -56,7 +57,7 @@ def usable_cores() -> int:
 
 
 def cpu_info() -> str:
-    """Return what Linux tells of the processors in `/proc/cpuinfo`; empty elsewhere."""
+    """Return the content of `/proc/cpuinfo` on Linux, and an empty string elsewhere."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -67,12 +68,12 @@ def cpu_info() -> str:
 
 
 def read_flags() -> int:
-    """Return the flags to open a film with: a FIFO among the films must not hold the batch, no byte is translated."""
+    """Return the flags for opening a film: a FIFO does not block the batch, and no byte is translated."""
     return os.O_RDONLY | _flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 
 
 def lock_flags() -> int:
-    """Return the flags to open a lock file with."""
+    """Return the flags for opening a lock file."""
     return os.O_RDWR | os.O_CREAT | _flags("O_CLOEXEC", "O_BINARY")
 
 
@@ -84,9 +85,9 @@ def _flags(*names: str) -> int:
 
 
 def lock(descriptor: int, *, wait: bool) -> None:
-    """Take an exclusive lock on an open file; the system drops it when the process ends.
+    """Take an exclusive lock on an open file. The lock ends with the process.
 
-    By flock, or on Windows on the file's first byte. Where there is neither, nothing is locked.
+    It uses flock, or on Windows a lock on the first byte of the file. If there is neither, nothing is locked.
 
     Raises:
         BlockingIOError: Another process holds it and `wait` is False.
@@ -108,7 +109,7 @@ def lock(descriptor: int, *, wait: bool) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, so that a rename in it survives a power cut; Windows knows no such thing."""
+    """Flush the entries of a folder to the disk, so that a rename survives a power failure. Does nothing on Windows."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | _OS.O_DIRECTORY)
@@ -119,7 +120,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_disks() -> None:
-    """Flush everything that was written to the disks, where the system can be asked to."""
+    """Flush all written data to the disks, if the system offers this."""
     if hasattr(os, "sync"):
         _OS.sync()
 
@@ -128,24 +129,23 @@ def sync_disks() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep large freed blocks for the next array instead of giving them back to the kernel.
+    """Let the C library keep large freed blocks for the next array instead of returning them to the kernel.
 
-    By default every array of some megabytes is mapped anew and the kernel clears each of its pages on first touch, which
-    costs up to 40% of a training step. Threads share one heap, for the heaps of their own that the C library would give
-    them are unmapped whenever they empty. The process keeps its peak memory until it ends. It holds for the whole
-    process and for threads begun afterwards, so the training loop asks for it, and no import does. Reading films gains
-    nothing from it.
+    By default every array of some megabytes is mapped again, and the kernel clears each of its pages on first access. This
+    costs up to 40% of a training step. Threads share one heap, because separate heaps are unmapped whenever they become
+    empty. The process keeps its peak memory until it ends. The setting applies to the whole process and to threads that start
+    later. Therefore the training loop calls this function, and no import does. Prediction does not become faster by it.
 
     Returns:
-        Whether it took; False where the C library is not glibc, and nothing else changes there.
+        Whether the setting was accepted; False, without any effect, if the C library is not glibc.
     """
     return _set_malloc({M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: (1 << 31) - 1, M_ARENA_MAX: 1})
 
 
 def give_freed_memory_back(least: int) -> bool:
-    """Tell the C library to give freed blocks of `least` bytes or more back to the kernel; returns whether it took.
+    """Let the C library return freed blocks of `least` bytes or more to the kernel; returns whether it was accepted.
 
-    Glibc would raise its bound with the first large film.
+    Otherwise glibc raises its threshold with the first large film.
     """
     return _set_malloc({M_MMAP_THRESHOLD: least, M_TRIM_THRESHOLD: least})
 
@@ -162,15 +162,15 @@ def _set_malloc(settings: dict[int, int]) -> bool:
 
 
 def has_process_limits() -> bool:
-    """Say whether a process can be held to limits of memory, files and processes; Windows cannot."""
+    """Return whether a process can have limits of memory, files and processes. Windows has none."""
     return _resource is not None
 
 
 def open_file_limit(wanted: int) -> int | None:
-    """Raise the number of files that may be open at once to `wanted`, as far as is allowed.
+    """Raise the limit of open files to `wanted`, as far as the system allows.
 
     Returns:
-        The limit now; None where there is none.
+        The new limit; None if there is none.
     """
     if _resource is None:
         return None
@@ -183,9 +183,9 @@ def open_file_limit(wanted: int) -> int | None:
 
 
 def end_with_parent() -> None:
-    """Have this process end with its parent and by no signal of a terminal, gain no privilege, and dump no core.
+    """Let this process end with its parent, ignore signals of the terminal, gain no privileges, and write no core dump.
 
-    The end with the parent and the ban on privileges are of Linux alone.
+    Ending with the parent and the ban on privileges exist on Linux only.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -193,16 +193,16 @@ def end_with_parent() -> None:
     if hasattr(signal, "SIGKILL"):
         _prctl(_PR_SET_PDEATHSIG, int(_SIGNAL.SIGKILL))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    # Where cores go to a program, RLIMIT_CORE does not hold them back.
+    # If core dumps are piped to a program, RLIMIT_CORE does not prevent them.
     _prctl(_PR_SET_DUMPABLE, 0)
     if _resource is not None:
         _resource.setrlimit(_resource.RLIMIT_CORE, (0, 0))
 
 
 def confine(*, memory: int, open_files: int) -> None:
-    """Hold this process to `memory` more bytes than it has, to `open_files`, to no written file and no child.
+    """Limit this process to `memory` more bytes than it uses now, to `open_files`, to no written file and no child process.
 
-    On Linux all four; on macOS the last three (memory in use is not told there); on Windows none.
+    Linux has all four limits, macOS the last three (it does not report the memory in use), Windows none.
     """
     if _resource is None:
         return
@@ -234,7 +234,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def spawn_options(*handles: int) -> dict[str, Any]:
-    """Return the options of `subprocess.Popen` for a child that inherits handles of sockets and no Ctrl-C of the terminal."""
+    """Return the options of `subprocess.Popen` for a child that inherits socket handles and does not receive Ctrl-C."""
     if hasattr(os, "set_handle_inheritable"):
         for handle in handles:
             _OS.set_handle_inheritable(handle, True)
@@ -243,7 +243,7 @@ def spawn_options(*handles: int) -> dict[str, Any]:
 
 
 def ask_self_to_end() -> None:
-    """Send SIGTERM to this process, so that its handler runs; on Windows `os.kill` would end it without one."""
+    """Send SIGTERM to this process so that its handler runs. On Windows, `os.kill` would end it without the handler."""
     if _msvcrt is not None:
         signal.raise_signal(signal.SIGTERM)
     else:

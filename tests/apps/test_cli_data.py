@@ -76,7 +76,7 @@ def test_inspect_of_nothing(tmp_path):
 def test_phantom(tmp_path):
     ended = _run("phantom", tmp_path / "out", "--patients", "24", "--side", "64", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
-    assert "phantom films in" in ended.stdout
+    assert "synthetic films in" in ended.stdout
     assert list((tmp_path / "out").rglob("*/NORMAL/*"))
 
 

@@ -47,5 +47,5 @@ def test_the_model_is_named_by_word_environment_or_package_in_this_order(evaluat
 
 def test_without_any_model_it_says_what_to_name(evaluated, monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
-    with pytest.raises(BundleError, match="brings no model"):
+    with pytest.raises(BundleError, match="contains no model"):
         evaluated()

@@ -263,7 +263,7 @@ def test_thread_settings_are_weighed(setting, status):
 @pytest.mark.parametrize(
     ("cpuinfo", "status", "words"),
     [
-        ("processor: 0\nflags\t\t: fpu sse2 avx2 fma\n", "ok", "stay with float32"),
+        ("processor: 0\nflags\t\t: fpu sse2 avx2 fma\n", "ok", "use float32"),
         ("flags\t: avx2 avx512f avx512_bf16 amx_bf16 amx_tile\n", "ok", "bfloat16 in hardware"),
         ("flags\t: fpu sse2\n", "warn", "none known"),
         ("Features\t: fp asimd bf16\n", "ok", "bfloat16 in hardware"),

@@ -139,7 +139,7 @@ def test_patients_in_more_than_one_split(distinct: Manifest) -> None:
         ("person1", {"train": 1, "test": 1})
     ]
     finding = next(f for f in found.findings if f.key == "patients_across_splits")
-    assert "no proof" in finding.text
+    assert "does not prove" in finding.text
     assert not inspect(distinct).patients.across_splits
 
 

@@ -219,7 +219,7 @@ def test_other_folders_are_never_mixed_with_a_set(tmp_path: Path) -> None:
         write_phantom_set(tmp_path / "mine", **SMALL)
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     write_new_films(tmp_path / "new", count=1, side=64)
-    with pytest.raises(UsageError, match="another phantom set"):
+    with pytest.raises(UsageError, match="another synthetic set"):
         write_phantom_set(tmp_path / "new", **SMALL)
 
 

@@ -211,7 +211,7 @@ def test_the_table_is_written_and_told(evaluated, tmp_path):
     assert values["stress"] == json.loads(json.dumps(table.to_json()))
     assert values["stress"]["plain"]["roc_auc"] == values["roc_auc"] == metrics.roc_auc
     page = (tmp_path / "report.html").read_text()
-    assert "The same films seen differently" in page
+    assert "Stress test: the same films in altered views" in page
     assert page.count("<figcaption>gamma 0.6<br>") == 1
     strip = page.split('<div class="views">')[1].split("</div>")[0]
     assert strip.count("data:image/jpeg") == 11
@@ -244,7 +244,7 @@ def test_a_film_that_is_gone_leaves_its_strip_out(evaluated, tmp_path):
     for thumbnail in (gone, None):
         write_evaluation(tmp_path, replace(evaluated, thumbnail=thumbnail))
         page = (tmp_path / "report.html").read_text()
-        assert "The same films seen differently" in page
+        assert "Stress test: the same films in altered views" in page
         assert 'class="views"' not in page
 
 
@@ -267,7 +267,7 @@ def test_names_for_people():
 
 def test_the_documents_tell_every_view_and_key(outcome, views):
     text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    told = text.split("## The same films seen differently")[1].split("\n## ")[0]
+    told = text.split("## Stress test: the same films in altered views")[1].split("\n## ")[0]
     for view in PERTURBATIONS:
         assert f"| `{view.name}` |" in told
     values = StressTable.from_predictions(*outcome, views, threshold=0.5, n_bootstrap=0).to_json()

@@ -164,8 +164,8 @@ def test_transfer_syntaxes_that_are_not_read_are_refused(dicom):
 def test_what_only_looks_like_dicom_is_refused(dicom):
     whole = dicom.film(dicom.picture(8))
     for data, words in (
-        (whole[132:], "without the preamble"),
-        (whole[whole.index(b"\x08\x00\x16\x00") :], "without the preamble"),
+        (whole[132:], "without the file preamble"),
+        (whole[whole.index(b"\x08\x00\x16\x00") :], "without the file preamble"),
         (b"<!DOCTYPE html><html>" + bytes(200), "HTML"),
         (bytes(128) + b"DICN" + whole[132:], "unknown format"),
     ):

@@ -16,7 +16,7 @@ def test_the_classifier_takes_it_where_no_model_is_named(bundle_folder, monkeypa
 
 def test_an_installation_without_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
-    with pytest.raises(BundleError, match="brings no model") as caught:
+    with pytest.raises(BundleError, match="contains no model") as caught:
         PneumoniaClassifier.from_pretrained()
     assert "--model" in caught.value.remedy
 

@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process(
     while not list((tmp_path / "out/work").rglob("*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    assert "go on with the same command" in process.communicate(timeout=60)[1]
+    assert "the same command continues the study" in process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert not list((tmp_path / "out").glob("trials/*/trial.json"))
     workers = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

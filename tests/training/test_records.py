@@ -137,8 +137,8 @@ def test_cautions_say_what_the_figures_cannot_show(records):
     told = records_of(described(few, training=training), few)
     assert "epoch, temperature and thresholds" in told["cautions"][0]
     assert any("Only 60 films" in caution for caution in told["cautions"])
-    assert any("Whose films they are is not known" in caution for caution in told["cautions"])
-    assert any(caution.startswith("By the probabilities") for caution in told["cautions"]) == (
+    assert any("The patients are unknown" in caution for caution in told["cautions"])
+    assert any(caution.startswith("The probabilities predict") for caution in told["cautions"]) == (
         abs(probability_of(few.logits[0], described(few).temperature).sum() - few.labels.sum()) > 0.02 * 60
     )
     assert told["held_out"]["n_patients"] is None
@@ -273,7 +273,7 @@ def test_records_of_another_network_are_refused(run, film_folder, tmp_path, smal
     with pytest.raises(BundleError, match="another run"):
         record_run(tmp_path / "other", film_folder, run / "bundle")
     train(small_config("loop.epochs=1", "data.size=64"), film_folder, tmp_path / "larger")
-    with pytest.raises(BundleError, match="another way"):
+    with pytest.raises(BundleError, match="another preprocessing"):
         record_run(tmp_path / "larger", film_folder, run / "bundle")
     (film_folder / "train/NORMAL/IM-0100-0001.jpeg").unlink()
     with pytest.raises(DataDamagedError):
@@ -293,4 +293,7 @@ def test_a_model_that_expects_too_few_is_said_to():
     training = {"synthetic": False, "config": {"loss": {"class_weights": "balanced"}}}
     said = records_of(described(low, training=training), low)["cautions"]
     expected = probability_of(low.logits[0], described(low).temperature).sum()
-    assert any(f"{expected:.0f} of these 60 films" in text and "weighed the same" in text for text in said)
+    assert any(
+        f"{expected:.0f} films with pneumonia among these 60" in text and "the same weight" in text
+        for text in said
+    )

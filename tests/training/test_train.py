@@ -136,11 +136,11 @@ def test_films_that_cannot_be_read_are_left_out_and_told(film_folder: Path, tmp_
 
 def test_wrong_uses_are_refused_and_harm_nothing(film_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="contains no run"):
         train(None, film_folder, out, resume=True)
     train(small(), film_folder, out)
     before = (out / "model.safetensors").read_bytes()
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already contains a run"):
         train(small(), film_folder, out)
     with pytest.raises(ConfigError, match="another config"):
         train(small("loop.seed=5"), film_folder, out, resume=True)

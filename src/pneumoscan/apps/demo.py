@@ -1,4 +1,4 @@
-"""The main job with no data at all: draw films, audit, train, evaluate, export, read new ones, and say how it went."""
+"""The whole workflow without data: create synthetic films, inspect, train, export, evaluate, classify new films."""
 
 import shutil
 import time
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo made: the report and its summary, ten lines at most."""
+    """Result of a demo: the report and a summary of at most ten lines."""
 
     report: Path
     summary: tuple[str, ...]
@@ -46,26 +46,26 @@ def run_demo(
     observer: Observer,
     progress: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> Demo:
-    """Do the whole way on synthetic films in `folder`.
+    """Run the whole workflow on synthetic films in `folder`.
 
     Args:
-        folder: Where everything goes; what an earlier demo left there is made anew, but for its films.
-        patients: Synthetic patients to draw.
-        seed: Of the films and the training.
-        say: Told the name of each stage.
-        observer: Told how the training goes.
-        progress: Given the name of a longer piece of work, opens what is called with (done, total).
+        folder: Folder for all files. Files of an earlier demo are replaced, except its films.
+        patients: Number of synthetic patients.
+        seed: Seed of the films and of the training.
+        say: Called with the name of each stage.
+        observer: Receives the progress of the training.
+        progress: Given the name of a longer task, opens a function that is called with (done, total).
 
     Raises:
-        UsageError: `folder` holds something else.
+        UsageError: `folder` contains other files.
     """
     started = time.monotonic()
     _clear(folder)
     films, run = folder / "films", folder / "run"
-    say("1/6 drawing synthetic films (no patient, no hospital)")
+    say("1/6 creating synthetic films (no patient, no hospital)")
     with progress("Drawing") as report:
         count = write_phantom_set(films, patients=patients, seed=seed, progress=report)
-    say(f"2/6 auditing {count} films")
+    say(f"2/6 inspecting {count} films")
     manifest = load_manifest(films)
     with progress("Reading") as report:
         audit = inspect(manifest, progress=report)
@@ -77,12 +77,12 @@ def run_demo(
     exported = export_run(run, films)
     say("5/6 evaluating on the test films")
     metrics = evaluate(run, films, split="test", out=folder / "evaluation")
-    say("6/6 reading new films")
+    say("6/6 classifying new films")
     new = write_new_films(folder / "new-films", seed=seed + 1)
     model = PneumoniaClassifier.from_pretrained(run)
     facts = (
-        "SYNTHETIC films: these figures say that the program works, nothing about any patient.",
-        f"films      {count} drawn: {len(manifest.of_split('train'))} train, {len(manifest.of_split('test'))} test; "
+        "SYNTHETIC films: these figures show that the program works. They say nothing about patients.",
+        f"films      {count} synthetic: {len(manifest.of_split('train'))} train, {len(manifest.of_split('test'))} test; "
         f"audit: {audit_page}",
         *_about_training(trained, exported),
         *_about_test(metrics),
@@ -118,8 +118,8 @@ def _answers(model: PneumoniaClassifier, films: list[Path]) -> str:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier demo left, and nothing that is not a demo's."""
+    """Remove the files of an earlier demo, and no others."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "films" / SYNTHETIC_NOTICE).exists():
-        raise UsageError(f"{folder} holds something else than a demo.", "Name another folder.")
+        raise UsageError(f"{folder} contains files that are not of a demo.", "Choose another folder.")
     for part in ("run", "evaluation", "inspect", "new-films"):
         shutil.rmtree(folder / part, ignore_errors=True)

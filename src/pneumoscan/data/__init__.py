@@ -1,4 +1,4 @@
-"""A table of films (`manifest`, `layouts`), its parts (`splits`) and its pixels (`cache`)."""
+"""Sets of films: the table (`manifest`, `layouts`), its parts (`splits`) and its pixels (`cache`)."""
 
 from pneumoscan.data.cache import FilmCache, RefusedFilm, open_cache
 from pneumoscan.data.layouts import load_manifest, load_sites

@@ -1,8 +1,8 @@
-"""Films decoded once: grey, squashed to N×N, in one memory-mapped file that is found again by its content.
+"""The film cache: decoded films, grey and resized to N×N, in one memory-mapped file that is identified by its content.
 
-A cache is two files: `KEY.u8`, the rows of uint8 pixels, and `KEY.json`, which is written last and holds the SHA-256
-of the first. KEY hashes the content of every film, the size and the version of the preprocessing: another film gives
-another key, a folder that moved the same one. A pair that does not match its hash is built anew.
+A cache consists of two files: `KEY.u8`, the rows of uint8 pixels, and `KEY.json`, which is written last and contains the
+SHA-256 of the first. KEY is a hash of the content of every film, the size and the version of the preprocessing. A changed
+film gives another key, and a moved folder the same key. A pair that does not match its hash is built again.
 """
 
 import hashlib
@@ -34,12 +34,12 @@ from pneumoscan.imaging.preprocessing import VERSION, squash
 from pneumoscan.system import allowed_cores
 
 FORMAT = 1
-"""Of the two files; another number is another key."""
+"""Version of the format of the two files; another version gives another key."""
 
 MAX_WORKERS = 16
 
 _NAME = "<this film>"
-"""Stands for the path in stored messages, for the folder may have another name when the cache is opened again."""
+"""Placeholder of the path in stored messages, because the folder may have another name later."""
 
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
@@ -48,12 +48,12 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class RefusedFilm:
-    """A film that the reader refused.
+    """A film that cannot be used.
 
     Attributes:
-        path: As in the table.
-        code: Of the error, as `film.truncated`.
-        message: What is wrong with it, and what to do.
+        path: Path in the table.
+        code: Code of the error, such as `film.truncated`.
+        message: What is wrong, and what to do.
     """
 
     path: str
@@ -63,13 +63,13 @@ class RefusedFilm:
 
 @dataclass(frozen=True)
 class FilmCache:
-    """The readable films of a table, squashed.
+    """The readable films of a table, resized.
 
     Attributes:
         images: uint8 memory map (n, size, size), read-only; 0 is black. Rows in the order of the table.
-        index: int64 (n,): row → index into the table's films.
+        index: int64 (n,): row → index into the films of the table.
         refused: The films that have no row.
-        content_sha256: By path, the SHA-256 of the film's bytes; only files that could be opened are in it.
+        content_sha256: SHA-256 of the bytes of each film by path; only of files that could be opened.
         data_sha256: Identifies the data set: SHA-256 over the sorted (path, label, content hash) of all films.
     """
 
@@ -81,11 +81,11 @@ class FilmCache:
 
 
 def cache_folder() -> Path:
-    """Return where caches lie: `$PNEUMOSCAN_CACHE`, else `$XDG_CACHE_HOME/pneumoscan`, else `~/.cache/pneumoscan`."""
+    """Return the folder of caches: `$PNEUMOSCAN_CACHE`, else `$XDG_CACHE_HOME/pneumoscan`, else `~/.cache/pneumoscan`."""
     if given := os.environ.get("PNEUMOSCAN_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # According to the XDG specification, relative paths are ignored.
     return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "pneumoscan"
 
 
@@ -97,23 +97,23 @@ def open_cache(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> FilmCache:
-    """Return the table's films squashed to `size`, from the cache or by decoding them now.
+    """Return the films of a table, resized to `size`, from the cache or by decoding them.
 
-    Every film is hashed on each call, so that a changed film is seen; only missing caches are decoded. Several
-    processes may call at once: one builds, the others wait for it.
+    Every film is hashed on each call, so a changed film is noticed. Films are decoded only if there is no cache. If several
+    processes call at the same time, one builds the cache and the others wait.
 
     Args:
         manifest: The table.
         size: Side of the square in pixels, 16 to 1024.
-        folder: Where the cache lies; by default `cache_folder()`.
-        workers: Threads that read and decode (Pillow works outside Python's lock); by default the cores there are.
-        progress: Called with (films done, films in all) while decoding.
+        folder: Folder of the cache; by default `cache_folder()`.
+        workers: Threads that read and decode; by default the number of cores.
+        progress: Called with (films done, all films) while decoding.
 
     Raises:
-        ConfigError: `size` or `workers` is out of range.
-        NothingUsableError: Not one film is readable.
+        ConfigError: `size` or `workers` is outside its range.
+        NothingUsableError: No film is readable.
         DataDamagedError: A film changed while it was read.
-        DiskFullError: No space for the cache; nothing half is left.
+        DiskFullError: The disk has no space for the cache; no incomplete file remains.
         NotWritableError: The folder cannot be written to.
     """
     if not 16 <= size <= 1024:
@@ -127,7 +127,7 @@ def open_cache(
     stored = pair.load()
     if stored is None:
         with only_builder(pair):
-            # Another process may have built it while this one waited.
+            # Another process may have built the cache while this one waited.
             stored = pair.load() or _build(pair, manifest, hashes, workers, progress)
     return _as_cache(manifest, hashes, stored)
 
@@ -138,7 +138,7 @@ def _key(hashes: list[str], size: int) -> str:
 
 
 def _hash_all(manifest: Manifest, workers: int) -> list[str]:
-    """Return the content hash of every film; for one that cannot be opened its error's code."""
+    """Return the content hash of every film, or the code of the error if it cannot be opened."""
 
     def hash_one(record: FilmRecord) -> str:
         try:
@@ -153,7 +153,7 @@ def _hash_all(manifest: Manifest, workers: int) -> list[str]:
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], ahead: int
 ) -> Iterator[_Result]:
-    """Map like `pool.map`, with at most `ahead` results waiting, so that memory stays bounded."""
+    """Map like `pool.map`, with at most `ahead` waiting results, which limits the memory."""
     waiting: deque[Future[_Result]] = deque()
     try:
         for item in items:
@@ -199,12 +199,12 @@ def _build(
 def _decode_all(
     manifest: Manifest, hashes: list[str], size: int, workers: int
 ) -> Iterator[bytes | FilmError]:
-    """Yield every film's size×size bytes, or why it is refused, in the order of the table."""
+    """Yield the size×size bytes of every film, or its error, in the order of the table."""
 
     def decode(item: tuple[FilmRecord, str]) -> bytes | FilmError:
         return _decode(manifest, *item, size)
 
-    # The reader silences Pillow's warnings film by film, and threads would leave the filters in each other's state.
+    # The reader silences Pillow's warnings for each film, and threads would disturb each other's filters.
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         yield from _in_order(pool, decode, zip(manifest.films, hashes, strict=True), workers * 8)
 
@@ -217,7 +217,7 @@ def _decode(manifest: Manifest, record: FilmRecord, expected: str, size: int) ->
         data = read_bytes(source)
         if hashlib.sha256(data).hexdigest() != expected:
             raise DataDamagedError(
-                f"{source} changed while it was read.", "Run again when the copying is done."
+                f"{source} changed while it was read.", "Run again when copying is finished."
             )
         return squash(read(data, name=_NAME), size).tobytes()
     except FilmError as refusal:

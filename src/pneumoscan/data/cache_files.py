@@ -1,6 +1,6 @@
-"""The two files of a film cache on the disk: whole or rebuilt, one builder at a time, nothing left behind.
+"""The two files of a film cache on the disk. They are complete or built again, by one process at a time.
 
-`KEY.u8` holds the rows of uint8 pixels; `KEY.json`, written last, what the rows are and the SHA-256 of the first.
+`KEY.u8` contains the rows of uint8 pixels. `KEY.json`, written last, describes the rows and contains the SHA-256 of the first.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pneumoscan.files import locked, make_folder, sha256_of, write_atomic
 
 @dataclass(frozen=True)
 class Stored:
-    """What a pair of files holds: the pixels, their rows in the table, and (row, code, message) of the refused."""
+    """Content of the two files: the pixels, their rows in the table, and (row, code, message) of unreadable films."""
 
     images: npt.NDArray[np.uint8]
     index: list[int]
@@ -30,7 +30,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class CacheFiles:
-    """The two files of one cache: `n` films of the table, squashed to `size`, under the name `key`."""
+    """The two files of a cache: `n` films of the table, resized to `size`, with the name `key`."""
 
     folder: Path
     key: str
@@ -44,7 +44,7 @@ class CacheFiles:
 
     @property
     def sidecar(self) -> Path:
-        """The file that tells what the rows are."""
+        """The file that describes the rows."""
         return self.folder / f"{self.key}.json"
 
     @property
@@ -53,7 +53,7 @@ class CacheFiles:
         return self.folder / f"{self.key}.lock"
 
     def load(self) -> Stored | None:
-        """Return what is there if it is whole by its own hashes, else None."""
+        """Return the content if it matches its hashes, else None."""
         try:
             told = json.loads(self.sidecar.read_bytes())
             body = told["body"]
@@ -76,9 +76,9 @@ class CacheFiles:
     def write_sidecar(
         self, stored_sha256: str, index: list[int], refused: list[tuple[int, str, str]]
     ) -> None:
-        """Write the second file, which makes the pair whole."""
+        """Write the second file, which completes the pair."""
         body = {"pixels_sha256": stored_sha256, "size": self.size, "index": index, "refused": refused}
-        # Names on a disk need not be UTF-8, hence ASCII with escapes.
+        # File names need not be UTF-8, hence ASCII with escapes.
         write_atomic(self.sidecar, json.dumps({"body_sha256": _json_sha256(body), "body": body}))
 
 
@@ -88,7 +88,7 @@ def _json_sha256(value: Any) -> str:
 
 @contextmanager
 def only_builder(pair: CacheFiles) -> Iterator[None]:
-    """Hold the pair's lock, and remove what builders that were killed left behind."""
+    """Hold the lock of the pair, and remove files of builders that were killed."""
     with ExitStack() as stack:
         try:
             make_folder(pair.folder)
@@ -100,7 +100,7 @@ def only_builder(pair: CacheFiles) -> Iterator[None]:
 
 
 def not_writable(folder: Path) -> NotWritableError:
-    """Return the error for a cache folder that refuses to be written to."""
+    """Return the error for a cache folder that is not writable."""
     return NotWritableError(
         f"the film cache cannot be written in {folder}.",
         "Set PNEUMOSCAN_CACHE to a folder that you may write to.",
@@ -108,7 +108,7 @@ def not_writable(folder: Path) -> NotWritableError:
 
 
 def _sweep(pair: CacheFiles) -> None:
-    """Remove temporary files whose builder is gone: those of this key, and those whose lock is free."""
+    """Remove temporary files without a builder: those of this key, and those whose lock is free."""
     for leftover in pair.folder.glob(".*.tmp"):
         key = leftover.name[1:].split(".", 1)[0]
         with suppress(LockedError, OSError, NotWritableError):
@@ -120,7 +120,7 @@ def _sweep(pair: CacheFiles) -> None:
 
 
 def check_space(pair: CacheFiles) -> None:
-    """Refuse to begin where the disk has less room than the pixels need; raises DiskFullError."""
+    """Raise DiskFullError if the disk has less space than the pixels need."""
     needed, free = pair.n * pair.size**2, shutil.disk_usage(pair.folder).free
     if needed > free:
         raise DiskFullError(

@@ -1,4 +1,4 @@
-"""The table of films: which there are, what they show, whose they are, and which split they belong to."""
+"""The table of films with their labels, patients, sites and splits."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,14 +24,14 @@ class FilmRecord:
     """One row of the table.
 
     Attributes:
-        path: Relative to the manifest's root, with `/`; for a film inside an archive of arrays `FILE.npz#train/12`.
+        path: Path relative to the root of the manifest, with `/`; `FILE.npz#train/12` for a film in an archive of arrays.
         label: 1 is PNEUMONIA, 0 is NORMAL.
         split: `train`, `val` or `test`.
-        patient_id: Films of one patient share it; never empty.
-        cause: `bacteria` or `virus` where the file name tells, else None.
-        site: Where the film comes from, a hospital or a published set; empty if that is not told.
-        view: `PA` or `AP` where told, else None.
-        age: Of the patient in years where told, else None.
+        patient_id: The patient; never empty.
+        cause: `bacteria` or `virus` if the file name contains it, else None.
+        site: Hospital or published set of the film; empty if unknown.
+        view: `PA` or `AP`; None if unknown.
+        age: Age of the patient in years; None if unknown.
     """
 
     path: str
@@ -46,16 +46,16 @@ class FilmRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A table of films and where it came from.
+    """A table of films and its origin.
 
     Attributes:
-        root: Folder that the paths are relative to; of several places the folder that holds them all.
+        root: Folder of the relative paths; with several sites the common folder.
         layout: `folder`, `csv`, `npz`, the name of a published set (see `data.layouts.known`), or `sites` for several
-            places (see `data.sites.combine`).
-        films: The rows, in a fixed order (split, class, path).
-        notes: What was passed over while reading (hidden files, other endings), one sentence each.
-        arrays: For `npz`: by split the uint8 films (n, H, W) or (n, H, W, 3); empty otherwise.
-        parts: For `sites`: by site the table that its films, whose paths begin with `SITE/`, came from; empty otherwise.
+            sites (see `data.sites.combine`).
+        films: The rows in a fixed order (split, class, path).
+        notes: Sentences about what was ignored while reading (hidden files, other extensions).
+        arrays: For `npz`: the uint8 films (n, H, W) or (n, H, W, 3) by split; otherwise empty.
+        parts: For `sites`: the original table of each site, whose paths begin with `SITE/` here; otherwise empty.
     """
 
     root: Path
@@ -80,17 +80,17 @@ class Manifest:
 
     @property
     def sites(self) -> npt.NDArray[np.str_]:
-        """Array of str (n,); empty where the site is not told."""
+        """Array of str (n,); empty strings for unknown sites."""
         return np.array([film.site for film in self.films], dtype=np.str_)
 
     @property
     def site_names(self) -> tuple[str, ...]:
-        """The distinct sites in alphabetical order; the empty name is one of them if some films tell no site."""
+        """The distinct sites in alphabetical order, including the empty name if the site of some films is unknown."""
         return tuple(sorted({film.site for film in self.films}))
 
     @property
     def synthetic(self) -> bool:
-        """Whether the folder, or one of several, says by a file `SYNTHETIC.txt` that its films show no patient."""
+        """Whether the folder, or one of several, contains `SYNTHETIC.txt`, which marks synthetic films."""
         if self.parts:
             return any(part.synthetic for part in self.parts.values())
         return (self.root / SYNTHETIC_NOTICE).is_file()
@@ -113,7 +113,7 @@ class Manifest:
         return replace(self, films=tuple(order))
 
     def source(self, record: FilmRecord) -> Path | npt.NDArray[np.uint8]:
-        """Return what `imaging.read` takes for a row: the path of its file, or its array."""
+        """Return the argument of `imaging.read` for a row: the path of its file, or its array."""
         if self.parts:
             site, path = record.path.split("/", 1)
             return self.parts[site].source(replace(record, path=path))
@@ -124,7 +124,7 @@ class Manifest:
         return self.root / record.path
 
     def bytes_of(self, record: FilmRecord) -> bytes:
-        """Return what a row's content hash is taken of: the bytes of its file; of an array its shape and its pixels.
+        """Return the content that is hashed for a row: the bytes of its file, or shape and pixels of its array.
 
         Raises:
             FilmError: The file cannot be read.
@@ -135,10 +135,10 @@ class Manifest:
         return read_bytes(source)
 
     def read(self, record: FilmRecord) -> Film:
-        """Read a row's film; films of an `npz` may be smaller than `MIN_SIDE`.
+        """Read the film of a row. Films of an `npz` may be smaller than `MIN_SIDE`.
 
         Raises:
-            FilmError: It cannot be used.
+            FilmError: The film cannot be used.
         """
         source = self.source(record)
         min_side = 1 if isinstance(source, np.ndarray) else MIN_SIDE

@@ -1,4 +1,4 @@
-"""What the file names of the Kaggle and Mendeley sets tell: whose film it is, and what caused the pneumonia."""
+"""Patient and cause of the pneumonia from the file names of the Kaggle and Mendeley sets."""
 
 import re
 from pathlib import PurePosixPath
@@ -10,16 +10,16 @@ from pneumoscan.data.manifest import Split
 _PERSON = re.compile(r"(person\d+)_(bacteria|virus)_\d", re.IGNORECASE)
 # IM-0115-0001, NORMAL2-IM-1427-0001, IM-0429-0001-0002
 _NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)-\d", re.IGNORECASE)
-# BACTERIA-1008087-0001, VIRUS-1980593-0002, NORMAL-1003233-0001: one numbering of patients for the three
+# BACTERIA-1008087-0001, VIRUS-1980593-0002, NORMAL-1003233-0001: the three share one numbering of patients
 _MENDELEY = re.compile(r"(NORMAL|BACTERIA|BAC|VIRUS)-(\d+)-\d+$", re.IGNORECASE)
 
 
 class NameFacts(NamedTuple):
-    """What a film's file name tells.
+    """Information from the file name of a film.
 
     Attributes:
-        patient_id: The patient part of the name; the whole stem where the name follows no known rule.
-        cause: `bacteria`, `virus`, or None where the name does not tell.
+        patient_id: The patient part of the name; the whole stem if the name follows no known rule.
+        cause: `bacteria`, `virus`, or None if unknown.
     """
 
     patient_id: str
@@ -30,15 +30,15 @@ _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
 
 def split_named(name: str) -> Split | None:
-    """Return the split that a folder or a cell names, in whatever case; None if it names none."""
+    """Return the split with a name, in upper or lower case; None if there is none."""
     return _SPLITS.get(name.strip().lower())
 
 
 def facts_of(path: str) -> NameFacts:
-    """Read the patient and the cause from a film's path (with `/`); only the last part is looked at.
+    """Return patient and cause from the last part of a path (with `/`).
 
-    Numbers may start anew in the `test` folder of the Kaggle set, so the same `patient_id` in `train` and `test` is
-    a hint, not a proof, of the same patient.
+    Numbers may start again in the `test` folder of the Kaggle set. The same `patient_id` in `train` and `test` is therefore
+    an indication, not a proof, of the same patient.
     """
     stem = PurePosixPath(path).stem or path
     if match := _PERSON.match(stem):

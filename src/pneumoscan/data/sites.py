@@ -1,4 +1,4 @@
-"""Films of several places in one table: no path and no patient of one place meets another's."""
+"""Films of several sites in one table, with distinct paths and patients."""
 
 import os
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from pneumoscan.errors import UsageError
 
 
 def with_site(manifest: Manifest, name: str) -> Manifest:
-    """Give `name` to the films whose own table tells no site; paths and patients stay."""
+    """Set the site of films without one to `name`. Paths and patients do not change."""
     return replace(manifest, films=tuple(replace(film, site=film.site or name) for film in manifest.films))
 
 
 def combine(manifests: Mapping[str, Manifest]) -> Manifest:
-    """Join the tables of several places into one.
+    """Combine the tables of several sites.
 
-    Paths become `SITE/path` and patients `SITE/patient`; a film's site is the name, unless its own table tells one.
+    Paths become `SITE/path` and patients `SITE/patient`. The site of a film is the name, unless its own table gives one.
 
     Args:
-        manifests: By name, of letters, digits, `-` and `_`.
+        manifests: Tables by name; names consist of letters, digits, `-` and `_`.
 
     Raises:
         UsageError: There are no tables, or a name has a slash or is empty.
     """
     if not manifests:
-        raise UsageError("there are no tables to join.", "Name at least one.")
+        raise UsageError("there are no tables to combine.", "Give at least one.")
     for name in manifests:
         if not name or "/" in name:
-            raise UsageError(f"{name!r} is no name of a site.", "Use letters, digits, - and _.")
+            raise UsageError(f"{name!r} is not a valid name of a site.", "Use letters, digits, - and _.")
     films = [_placed(film, name) for name, part in manifests.items() for film in part.films]
     notes = tuple(f"{name}: {note}" for name, part in manifests.items() for note in part.notes)
     root = _folder_of_all([part.root for part in manifests.values()])
@@ -49,5 +49,5 @@ def _folder_of_all(roots: list[Path]) -> Path:
     try:
         return Path(os.path.commonpath([root.absolute() for root in roots]))
     except ValueError:
-        # Places on two drives of Windows have no folder in common.
+        # Folders on two drives of Windows have no common folder.
         return roots[0]

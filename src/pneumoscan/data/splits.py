@@ -1,4 +1,4 @@
-"""The hold-out of train: by patient and exact copy, alike in label, cause and site, the same from the same seed."""
+"""The hold-out of the split `train`: by patient and exact copy, stratified by label, cause and site, reproducible."""
 
 import csv
 import hashlib
@@ -20,13 +20,13 @@ Stratum = tuple[int, str | None, str]
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Two parts of a table that share no patient and no exact copy.
+    """Two parts of a table without common patients or exact copies.
 
     Attributes:
-        train: Indices into the table's films, ascending.
-        val: The held-out ones, ascending.
-        seed: What they were drawn with; -1 if they were read from a file.
-        fraction: The share of `val` that was asked for; the share it has if they were read from a file.
+        train: Indices of the training films, ascending.
+        val: Indices of the held-out films, ascending.
+        seed: Seed of the hold-out; -1 if it was read from a file.
+        fraction: The requested share of `val`; the actual share if it was read from a file.
     """
 
     train: tuple[int, ...]
@@ -37,7 +37,7 @@ class HoldOut:
 
 @dataclass(frozen=True)
 class _Group:
-    """Films that stay together: their indices, how many of each stratum, and a random number from seed and name."""
+    """Films that stay together: their indices, their number in each stratum, and a random number from seed and name."""
 
     members: tuple[int, ...]
     counts: Counter[Stratum]
@@ -54,16 +54,17 @@ class _Group:
 def hold_out(
     manifest: Manifest, *, fraction: float = 0.15, seed: int = 0, duplicates: Mapping[str, str] | None = None
 ) -> HoldOut:
-    """Draw a hold-out from a table: whole patients, in the table's proportion of labels, causes and sites.
+    """Hold out whole patients of a table, with the same proportions of labels, causes and sites.
 
-    Groups are walked through in random order; one goes to `val` if that brings the numbers of its strata (label, cause
-    and site) nearer to their targets. Every site of two patients or more is in both parts. The result depends on the rows and the seed, not on the order of the rows.
+    Groups are visited in random order. A group goes to `val` if this brings the numbers of its strata (label, cause and site)
+    closer to their targets. Every site with two or more patients is in both parts. The result depends on the rows and the
+    seed, not on the order of the rows.
 
     Args:
         manifest: The table; usually `of_split("train")`.
         fraction: Share of the films to hold out, above 0 and below 1.
-        seed: Another seed draws other patients.
-        duplicates: Content hash by path; films of the same hash stay together.
+        seed: A different seed gives other patients.
+        duplicates: Content hash by path; films with the same hash stay together.
 
     Raises:
         ConfigError: `fraction` is not between 0 and 1.
@@ -83,7 +84,7 @@ def hold_out(
 
 
 def _groups(manifest: Manifest, seed: int, duplicates: Mapping[str, str]) -> list[_Group]:
-    """Join films that share a patient or a hash, also over several steps (union-find)."""
+    """Join films that share a patient or a hash, directly or indirectly (union-find)."""
     parent = list(range(len(manifest)))
 
     def find(index: int) -> int:
@@ -123,11 +124,11 @@ def _check_enough(groups: list[_Group]) -> None:
 
 
 def _draw(groups: list[_Group], fraction: float) -> list[bool]:
-    """Say for every group whether it goes to val.
+    """Return for every group whether it goes to `val`.
 
-    A pass moves each group in turn, in or out, if that shrinks the sum over the strata of the squared distance from
-    the target; the first pass fills val, later ones mend what groups of several strata have pushed off. It ends, for
-    every move shrinks a sum that has a least value.
+    A pass moves each group in turn, in or out, if this reduces the sum over the strata of the squared distance from the
+    target. The first pass fills `val`; later ones correct the effect of groups with several strata. It terminates, because
+    every move reduces a sum that has a minimum.
     """
     total = sum((group.counts for group in groups), Counter[Stratum]())
     missing = {stratum: fraction * count for stratum, count in total.items()}
@@ -139,7 +140,7 @@ def _draw(groups: list[_Group], fraction: float) -> list[bool]:
             gain = sum(
                 count * (2 * way * missing[stratum] - count) for stratum, count in group.counts.items()
             )
-            # Above the rounding of the sums, or a move could be undone and done for ever.
+            # Above the rounding of the sums; otherwise a move could be repeated for ever.
             if gain > 1e-6:
                 chosen[index], moved = not chosen[index], True
                 missing = {stratum: left - way * group.counts[stratum] for stratum, left in missing.items()}
@@ -206,7 +207,7 @@ def read_split_csv(path: Path, manifest: Manifest) -> HoldOut:
             raise _mismatch(path, line, f"{row['path']!r} is not among the films")
         film = manifest.films[index]
         if index in parts or row["part"] not in {"train", "val"}:
-            raise _mismatch(path, line, f"{row['path']!r} is named twice or its part is {row['part']!r}")
+            raise _mismatch(path, line, f"{row['path']!r} is listed twice or its part is {row['part']!r}")
         if (row["label"], row["patient_id"]) != (str(film.label), film.patient_id):
             raise _mismatch(path, line, f"{row['path']!r} has another label or patient now")
         if sides.setdefault(film.patient_id, row["part"]) != row["part"]:

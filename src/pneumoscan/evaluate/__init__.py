@@ -1,4 +1,4 @@
-"""Read one split of a data set through a model bundle and have it evaluated."""
+"""Classify one split of a data set with a model bundle and evaluate the result."""
 
 from pneumoscan.evaluate.facts import HELD_OUT
 from pneumoscan.evaluate.reading import ReadSplit, read_split

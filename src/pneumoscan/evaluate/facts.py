@@ -1,4 +1,4 @@
-"""What a reader must know of an evaluation: cautions, and the facts of model and films."""
+"""Cautions of an evaluation, and the facts about its model and films."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,19 +17,19 @@ _THUMBNAIL = 240
 
 
 def cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) -> tuple[str, ...]:
-    """Say what the figures cannot show: films of no patient, and films that the model has seen before."""
+    """Return cautions about synthetic films, films that the model has seen, and copies."""
     found = []
     if synthetic:
         found.append(
-            "These films are synthetic: the figures say that the program works, nothing about any patient."
+            "These films are synthetic: the figures show that the program works. They say nothing about patients."
         )
     elif bundle.spec.training.get("synthetic"):
-        found.append("The model was trained on synthetic films: it is no judge of real ones.")
+        found.append("The model was trained on synthetic films. It says nothing about real ones.")
     found += _seen_before(bundle, read, split)
     copies = len(read.sha256) - len(set(read.sha256))
     if copies:
         films = "1 film is an exact copy" if copies == 1 else f"{copies:,} films are exact copies"
-        found.append(f"{films} of another film of this split; each counts as a film of its own.")
+        found.append(f"{films} of another film of this split; each counts as a separate film.")
     return tuple(found)
 
 
@@ -40,29 +40,29 @@ def _seen_before(bundle: Bundle, read: ReadSplit, split: str) -> list[str]:
     if split == HELD_OUT:
         found.append(
             "The run held these films out of its training and chose epoch, temperature and thresholds on them: the "
-            "figures flatter the model somewhat."
+            "figures are somewhat too good."
         )
         if used and seen < len(read.films):
             films = "1 film is" if len(read.films) - seen == 1 else f"{len(read.films) - seen:,} films are"
             found.append(
-                f"{films} none that the model was made with: they, or the run beside it, were changed."
+                f"{films} not among the films that the model was trained or selected on: films or run have changed."
             )
     elif seen:
         films = "1 of these films was" if seen == 1 else f"{seen:,} of these {len(read.films):,} films were"
-        found.append(f"{films} used to make this model (trained or chosen on): the figures flatter it.")
+        found.append(f"{films} used to train or select this model: the figures are too good.")
     elif split == "train":
         found.append(
-            "This is the split that models are trained on: its figures flatter a model trained on it."
+            "This is the split that models are trained on: the figures of a model trained on it are too good."
         )
     if not used:
         found.append(
-            "The model does not list the films it was trained on: whether it has seen these is not known."
+            "The model does not list its training films: it is unknown whether it has seen these films."
         )
     return found
 
 
 def thumbnails(manifest: Manifest, films: tuple[FilmRecord, ...]) -> Callable[[int], npt.NDArray[np.uint8]]:
-    """Return the function that gives the uint8 picture (h, w) of the film at an index."""
+    """Return a function that gives the uint8 image (h, w) of the film at an index."""
 
     def picture(index: int) -> npt.NDArray[np.uint8]:
         film = manifest.read(films[index])
@@ -72,7 +72,7 @@ def thumbnails(manifest: Manifest, films: tuple[FilmRecord, ...]) -> Callable[[i
 
 
 def model_facts(bundle: Bundle) -> dict[str, str]:
-    """Return what the report says of the model, in order."""
+    """Return the facts about the model for the report, in order."""
     spec = bundle.spec
     trained = {f"trained with: {key}": _fact(value) for key, value in spec.training.items()}
     return {
@@ -89,7 +89,7 @@ def model_facts(bundle: Bundle) -> dict[str, str]:
 
 
 def data_facts(data: Sources, manifest: Manifest, read: ReadSplit) -> dict[str, str]:
-    """Return what the report says of the films, in order."""
+    """Return the facts about the films for the report, in order."""
     return {
         "data": as_words(data),
         "layout": manifest.layout,

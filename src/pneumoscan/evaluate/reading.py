@@ -1,4 +1,4 @@
-"""Read every film of a manifest through a model: probability, label, warnings, and the same in other views."""
+"""Classify every film of a manifest: probability, label and warnings, and the probabilities in the stress test."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ReadSplit:
-    """The films of one split and what the model says of them.
+    """The films of one split and the predictions of the model.
 
     Attributes:
-        films: Those that could be read, in the manifest's order.
+        films: The films that could be read, in the order of the manifest.
         y_prob: float64 (n,), probability of PNEUMONIA in [0, 1].
-        sha256: n hashes of the films' bytes, as `data.cache` takes them.
-        refused: Those that could not be read: path, error code, message.
-        data_sha256: Identifies the split as `data.cache` does: over (path, label, content hash) of all its films.
-        rows: n rows as `predict` gives them, of the films as they are.
-        views: By name of the perturbation float64 (n,), the probabilities of the films changed so.
+        sha256: n hashes of the bytes of the films, as in `data.cache`.
+        refused: The films that could not be read: path, error code, message.
+        data_sha256: Identifies the split, as in `data.cache`: over (path, label, content hash) of all its films.
+        rows: n prediction rows of the unchanged films.
+        views: float64 (n,) by name of the perturbation, the probabilities of the altered films.
     """
 
     films: tuple[FilmRecord, ...]
@@ -44,7 +44,7 @@ class ReadSplit:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What became of one film: its row as it is and its probability in each view, or the error that refused it."""
+    """The result for one film: its row and its probability in each view, or its error."""
 
     film: FilmRecord
     sha256: str
@@ -62,20 +62,20 @@ def read_split(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ReadSplit:
-    """Read every film of a manifest through a model; a film that cannot be read is set aside.
+    """Classify every film of a manifest. Films that cannot be read are listed separately.
 
     Args:
         bundle: The model, loaded with one thread.
         manifest: The films, all of one split.
-        threshold: The cut-off of the labels in [0, 1]; by default the model's own.
-        perturbations: Read each film changed so as well; it is decoded once.
+        threshold: Threshold of the labels in [0, 1]; by default the model's own.
+        perturbations: Also classify each film with these perturbations. It is decoded once.
         workers: Threads that decode and run the network; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
 
     Raises:
         UsageError: `workers` is below 1.
-        NothingUsableError: Not one film could be read.
-        BundleError: The network does not run.
+        NothingUsableError: No film could be read.
+        BundleError: The network fails.
     """
     cut = bundle.spec.threshold() if threshold is None else threshold
     work = partial(_read_one, bundle, manifest, cut, perturbations)

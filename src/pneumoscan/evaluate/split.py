@@ -1,4 +1,4 @@
-"""Choose model, threshold and split, have the films read, and write the evaluation folder."""
+"""Evaluate a model on one split: choose threshold and films, classify them, and write the results."""
 
 from pathlib import Path
 
@@ -30,30 +30,30 @@ def evaluate(
     progress: Progress | None = None,
     command: str = "",
 ) -> Metrics:
-    """Judge a model on one split and write the evaluation folder.
+    """Evaluate a model on one split and write the folder of results.
 
     Args:
         model: A bundle folder, or a run folder with `bundle/` in it.
-        data: What `data.layouts.load_sites` reads.
-        split: `train`, `val` or `test`; or `held-out`, the films of `train` that the run of the model held out.
-        out: The evaluation folder; made if absent.
-        threshold: Cut-off in [0, 1]; by default that of the operating point.
-        operating_point: One that the model carries; by default the model's own choice.
-        stress: Judge the same films in the views of `imaging.perturbation` as well.
+        data: Sources for `data.layouts.load_sites`.
+        split: `train`, `val`, `test`, or `held-out`: the films of `train` that the run held out.
+        out: Folder of the results, created if absent.
+        threshold: Threshold in [0, 1]; by default that of the operating point.
+        operating_point: An operating point of the model; by default its default one.
+        stress: Also evaluate the films with the perturbations of `imaging.perturbation`.
         workers: Threads that read films; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
-        command: The command that asked for it, for the report.
+        command: The command line, for the report.
 
     Returns:
-        The figures of the films that could be read.
+        The metrics of the films that could be read.
 
     Raises:
-        UsageError: There is no such split or model, both a threshold and an operating point are given, the run
-            was not exported yet, or `held-out` is asked of a model that is in no run folder.
+        UsageError: The split or model does not exist, both a threshold and an operating point are given, the run was not
+            exported yet, or `held-out` is given for a model outside a run folder.
         DataDamagedError: The run held out other films than these.
-        ConfigError: The model has no such operating point.
-        LayoutError: The data has no layout that is known.
-        NothingUsableError: The split has no film that can be read.
+        ConfigError: The model has no operating point with this name.
+        LayoutError: The data have no known layout.
+        NothingUsableError: The split has no readable film.
         BundleError: The model is damaged.
         DiskFullError, NotWritableError: The report cannot be written.
     """
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _check_model(model: Path) -> None:
-    """Say what to do where a run was trained but not exported; other problems are told by the loading itself."""
+    """Raise an error for a run that was not exported. Loading reports other problems."""
     is_run = (model / "history.jsonl").exists() or (model / "config.toml").exists()
     if is_run and not (model / "model.json").exists() and not (model / "bundle").exists():
         raise UsageError(
@@ -138,7 +138,7 @@ def _held_out(train: Manifest, bundle: Bundle) -> Manifest:
     table = bundle.path.parent / "split.csv"
     if not table.is_file():
         raise UsageError(
-            f"{bundle.path} is in no run folder with a split.csv: nobody knows which films were held out.",
-            "Name a run folder, or another split.",
+            f"{bundle.path} is not in a run folder with a split.csv, so the held-out films are unknown.",
+            "Give a run folder, or another split.",
         )
     return train.take(read_split_csv(table, train).val)

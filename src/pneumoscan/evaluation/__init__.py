@@ -1,4 +1,4 @@
-"""Arrays in, arrays or figures out: metrics, intervals, calibration, displays and the report; never torch.
+"""Metrics, intervals, calibration, figures and the report, computed from arrays. Never needs torch.
 
-The package imports only numpy; scikit-learn and matplotlib come in when a function needs them.
+The package imports only numpy. Functions import scikit-learn and matplotlib when they need them.
 """

@@ -1,4 +1,4 @@
-"""What a model answers, and how often it should not have: films answered, warned of, and answered wrongly."""
+"""Shares of films that a model answers, warns about, and answers wrongly."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ _FARTHEST = 40.0
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `of` films; share and its 95% interval (Wilson) in [0, 1], None where `of` is 0."""
+    """`count` of `of` films, with the share and its 95% interval (Wilson) in [0, 1]; None if `of` is 0."""
 
     count: int
     of: int
@@ -25,20 +25,20 @@ class Share:
 
     @classmethod
     def from_count(cls, count: int, of: int) -> "Share":
-        """Return the share with its interval, films taken as independent."""
+        """Return the share with its interval, treating films as independent."""
         return cls(count, of, count / of if of else None, wilson(count, of) if of else None)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """How a model answers films whose labels are known.
+    """The answers of a model for films with known labels.
 
     Attributes:
         answered: Films labelled PNEUMONIA or NORMAL, of all.
         not_answered: Films labelled UNSURE or NOT_A_CHEST_FILM, of all.
-        accuracy_answered: Those labelled rightly, of the answered.
+        accuracy_answered: Films labelled correctly, of the answered.
         warned: Films with any warning, of all.
-        confident_and_wrong: Answered wrongly without a warning, of all.
+        confident_and_wrong: Films labelled wrongly without a warning, of all.
     """
 
     answered: Share
@@ -55,8 +55,8 @@ class Answers:
 
         Args:
             y_true: (n,) of 0 and 1.
-            labels: n labels that were given.
-            warned: (n,) whether a film came with a warning.
+            labels: n labels of the model.
+            warned: (n,) whether a film has a warning.
         """
         truth, told = np.asarray(y_true), np.asarray(warned, dtype=bool)
         given = np.array([CLASSES.index(label) if label in CLASSES else -1 for label in labels])
@@ -76,18 +76,18 @@ class Answers:
 
 
 def risk_coverage(y_true: npt.ArrayLike, y_prob: npt.ArrayLike, threshold: float) -> tuple[Floats, Floats]:
-    """Return the share of films answered and the error among them, if the surest films were answered first.
+    """Return the risk-coverage curve: the share of films answered, most confident first, and the error among them.
 
-    R. El-Yaniv, Y. Wiener, On the Foundations of Noise-free Selective Classification, JMLR 11 (2010) 1605–1641. How sure an
-    answer is: the distance of its log-odds to those of the threshold.
+    R. El-Yaniv, Y. Wiener, On the Foundations of Noise-free Selective Classification, JMLR 11 (2010) 1605–1641. Confidence is
+    the distance of the log-odds of a film from those of the threshold.
 
     Args:
         y_true: (n,) of 0 and 1.
         y_prob: (n,) in [0, 1].
-        threshold: A film is called PNEUMONIA from here up.
+        threshold: A film is labelled PNEUMONIA from this probability on.
 
     Returns:
-        Coverage k / n, float64 (n,), and the share of wrong calls among the k surest films, float64 (n,).
+        Coverage k / n, float64 (n,), and the error among the k most confident films, float64 (n,).
     """
     outcome = check_outcome(y_true, y_prob)
     sure = np.abs(_log_odds(outcome.y_prob) - _log_odds(np.array([threshold]))[0])

@@ -1,4 +1,4 @@
-"""Input checks: labels, probabilities and patients become checked arrays or a typed error."""
+"""Input checks: convert labels, probabilities and patients into checked arrays, or raise an error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Checked truth and probabilities of the same films.
+    """Checked labels and probabilities of the same films.
 
     Attributes:
         y_true: int64 (n,), 1 is PNEUMONIA and 0 is NORMAL; n is at least 1.
@@ -67,8 +67,8 @@ def check_labels(y_true: npt.ArrayLike) -> Labels:
     """Return labels as int64 (n,).
 
     Raises:
-        UsageError: Not one-dimensional, or a value that is neither 0 nor 1.
-        NothingUsableError: It is empty.
+        UsageError: The array is not one-dimensional, or a value is neither 0 nor 1.
+        NothingUsableError: The array is empty.
     """
     values = _one_dimensional(y_true, "y_true")
     if values.dtype.kind not in "buif" or not np.isin(values, (0, 1)).all():
@@ -80,8 +80,8 @@ def check_finite(values: npt.ArrayLike, name: str) -> Floats:
     """Return numbers as float64 (n,).
 
     Raises:
-        UsageError: Not one-dimensional, not numbers, or NaN or infinite somewhere.
-        NothingUsableError: It is empty.
+        UsageError: The array is not one-dimensional, or a value is not a finite number.
+        NothingUsableError: The array is empty.
     """
     array = _one_dimensional(values, name)
     if array.dtype.kind not in "buif":
@@ -97,10 +97,10 @@ def check_finite(values: npt.ArrayLike, name: str) -> Floats:
 
 
 def check_patients(patient_ids: Sequence[str] | npt.ArrayLike | None, n: int) -> Labels:
-    """Return the patient of every film as int64 (n,) from 0; without `patient_ids` every film is its own patient.
+    """Return the patient of every film as int64 (n,) from 0. Without `patient_ids` every film is one patient.
 
     Raises:
-        UsageError: There are not n of them.
+        UsageError: The number of patients is not n.
     """
     if patient_ids is None:
         return np.arange(n, dtype=np.int64)
@@ -115,7 +115,7 @@ def check_patients(patient_ids: Sequence[str] | npt.ArrayLike | None, n: int) ->
 def check_same_length(
     first: npt.NDArray[np.generic], second: npt.NDArray[np.generic], name: str, other: str
 ) -> None:
-    """Raise UsageError unless two arrays have one length."""
+    """Raise UsageError unless two arrays have the same length."""
     if first.size != second.size:
         raise UsageError(
             f"{name} has {first.size} films, {other} has {second.size}.", "They must be of the same films."
@@ -123,12 +123,12 @@ def check_same_length(
 
 
 def needs_sklearn() -> None:
-    """Raise MissingDependencyError, which says what to install, where scikit-learn is missing."""
+    """Raise MissingDependencyError if scikit-learn is not installed."""
     _needs("sklearn", "scikit-learn")
 
 
 def needs_matplotlib() -> None:
-    """Raise MissingDependencyError, which says what to install, where matplotlib is missing."""
+    """Raise MissingDependencyError if matplotlib is not installed."""
     _needs("matplotlib", "matplotlib")
 
 

@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say: reliability, calibration errors, and the one temperature."""
+"""Calibration: reliability diagram, calibration errors, and temperature scaling."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class Reliability:
-    """Mean probability and share of PNEUMONIA, bin by bin.
+    """Mean probability and observed share of PNEUMONIA in each bin.
 
     Attributes:
-        edges: float64 (bins + 1,), from 0 to 1. A bin holds its lower edge; the last holds 1 as well.
+        edges: float64 (bins + 1,), from 0 to 1. A bin includes its lower edge; the last one also includes 1.
         mean_probability: float64 (bins,); NaN in an empty bin.
         positive_rate: float64 (bins,); NaN in an empty bin.
         count: int64 (bins,), films.
@@ -37,14 +37,14 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean gap between probability and rate, each bin weighted by its films; 0 is best, 1 is worst."""
+        """Mean difference between probability and rate, weighted by the films of each bin; 0 is best, 1 is worst."""
         full = self.count > 0
         gaps = np.abs(self.mean_probability[full] - self.positive_rate[full])
         return float((gaps * self.count[full]).sum() / self.count.sum())
 
     @property
     def maximum_calibration_error(self) -> float:
-        """The widest gap of any bin that holds a film."""
+        """The largest difference of any bin with films."""
         full = self.count > 0
         return float(np.abs(self.mean_probability[full] - self.positive_rate[full]).max())
 
@@ -52,15 +52,15 @@ class Reliability:
 def reliability(
     y_true: npt.ArrayLike, y_prob: npt.ArrayLike, bins: int = BINS, *, equal_mass: bool = False
 ) -> Reliability:
-    """Sort films into bins of probability.
+    """Compute the reliability diagram.
 
     M. Naeini, G. Cooper, M. Hauskrecht, AAAI 2015 (equal width); K. Nguyen, B. O'Connor, EMNLP 2015 (equal mass).
 
     Args:
         y_true: (n,) of 0 and 1.
         y_prob: (n,) probability of PNEUMONIA in [0, 1].
-        bins: How many, at least 1.
-        equal_mass: Bins of equally many films (equal probabilities stay together) instead of equal width.
+        bins: Number of bins, at least 1.
+        equal_mass: Bins with equal numbers of films (equal probabilities stay together) instead of equal width.
 
     Raises:
         UsageError: See `check_outcome`; or `bins` is below 1.
@@ -92,18 +92,18 @@ def _bin_means(values: Floats, place: npt.NDArray[np.intp], count: npt.NDArray[n
 
 
 def fit_temperature(logits: npt.ArrayLike, y_true: npt.ArrayLike) -> float:
-    """Find the temperature T for which sigmoid(logit / T) has the least log loss.
+    """Find the temperature T for which sigmoid(logit / T) has the lowest log loss.
 
-    C. Guo, G. Pleiss, Y. Sun, K. Weinberger, ICML 2017, section 4. The loss is convex in 1/T, so its slope is
-    bisected; there is one answer and no start value. The order of the films, and so the ROC curve, stays as it is.
+    C. Guo, G. Pleiss, Y. Sun, K. Weinberger, ICML 2017, section 4. The loss is convex in 1/T, so the zero of its slope is
+    found by bisection; the solution is unique. The ranking of the films, and so the ROC curve, does not change.
 
     Args:
         logits: (n,) before the sigmoid, finite; from films that the network was not trained on.
         y_true: (n,) of 0 and 1.
 
     Returns:
-        T in [0.05, 20]; at 0.05 where the films are separated without an error, at 20 where the logits say nothing;
-        1.0 where all logits are 0.
+        T in [0.05, 20]; 0.05 if the classes are separated without an error, 20 if the logits are uninformative, 1.0 if all
+        logits are 0.
 
     Raises:
         UsageError: Lengths differ, a logit is not finite, or a label is not 0 or 1.
@@ -133,6 +133,6 @@ def _loss_slope(logits: Floats, y_true: Labels, scale: float) -> float:
 
 
 def _sigmoid(values: Floats) -> Floats:
-    # exp of what is never positive cannot overflow.
+    # exp of a value that is never positive cannot overflow.
     small = np.exp(-np.abs(values))
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))

@@ -1,4 +1,4 @@
-"""How a training went: loss, accuracy and learning rate by epoch."""
+"""Convergence of a training: loss, accuracy and learning rate by epoch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _KEYS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_r
 
 @dataclass(frozen=True)
 class ConvergenceDisplay:
-    """Curves of a training; NaN where an epoch has no such figure.
+    """Curves of a training; NaN if an epoch has no such figure.
 
     Attributes:
         epoch: float64 (k,), whole numbers, ascending.
@@ -47,17 +47,17 @@ class ConvergenceDisplay:
         """Read the rows of `history.jsonl`.
 
         Args:
-            history: One mapping an epoch with `epoch` and any of `train_loss`, `val_loss`, `train_accuracy`,
+            history: One mapping per epoch with `epoch` and any of `train_loss`, `val_loss`, `train_accuracy`,
                 `val_accuracy`, `learning_rate`; missing, None and infinite figures leave a gap. Of two rows of one
                 epoch the later counts.
-            best_epoch: The epoch whose weights were kept; without it the one of the lowest `val_loss`.
+            best_epoch: The epoch whose weights were kept; by default the one with the lowest `val_loss`.
 
         Raises:
             NothingUsableError: There is no epoch.
-            UsageError: A row has no `epoch`, or a figure is no number.
+            UsageError: A row has no `epoch`, or a figure is not a number.
         """
         if not history:
-            raise NothingUsableError("the history has no epoch to draw.", "Train for one epoch at least.")
+            raise NothingUsableError("the history has no epoch to draw.", "Train for at least one epoch.")
         by_epoch = {_number(row, "epoch", required=True): row for row in history}
         epochs = sorted(by_epoch)
         columns = {key: np.array([_number(by_epoch[epoch], key) for epoch in epochs]) for key in _KEYS}
@@ -66,10 +66,10 @@ class ConvergenceDisplay:
         return cls(epoch=np.array(epochs), best_epoch=best_epoch, **columns)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw loss and accuracy one above the other and the learning rate small below.
+        """Draw loss above accuracy, and the learning rate in a small panel below.
 
         Args:
-            ax: Axes whose place the three panels take; new ones of 7.2 × 7.2 inches without it.
+            ax: Axes that the three panels replace; by default new ones of 7.2 × 7.2 inches.
         """
         with styled():
             ax = ax if ax is not None else new_axes(7.2, 7.2)
@@ -127,7 +127,7 @@ class ConvergenceDisplay:
 
 
 def _number(row: Mapping[str, Any], key: str, *, required: bool = False) -> float:
-    """Return a figure of a row, NaN where it is missing or not finite."""
+    """Return a figure of a row; NaN if it is missing or not finite."""
     value = row.get(key)
     if value is None and not required:
         return float("nan")

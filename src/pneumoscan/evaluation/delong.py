@@ -1,4 +1,4 @@
-"""Whether two models that read the same films differ in their area under the ROC curve: DeLong's test, by patient."""
+"""DeLong's test for the difference between two areas under the ROC curve on the same films, clustered by patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from pneumoscan.evaluation.intervals import Interval
 
 @dataclass(frozen=True)
 class DeLong:
-    """Two models on the same films, by the area under the ROC curve.
+    """Comparison of two models on the same films by the area under the ROC curve.
 
     Attributes:
-        roc_auc_a: Of the first model.
-        roc_auc_b: Of the second model.
+        roc_auc_a: Area of the first model.
+        roc_auc_b: Area of the second model.
         difference: First minus second.
-        standard_error: Of the difference.
+        standard_error: Standard error of the difference.
         ci95: Normal 95% interval of the difference.
-        z: Difference over its standard error; 0 where both models order the films alike.
-        p_value: Two-sided.
-        clustered: Whether the films of one patient were taken together.
+        z: Difference divided by its standard error; 0 if both models rank the films equally.
+        p_value: Two-sided p-value.
+        clustered: Whether the films of a patient were treated as a cluster.
     """
 
     roc_auc_a: float
@@ -55,13 +55,13 @@ def delong_test(
     """Compare two models that scored the same films.
 
     E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988) 837–845; with `patient_ids` the variance of
-    N. Obuchowski, Biometrics 53 (1997) 567–578, which lets the films of one patient go together.
+    N. Obuchowski, Biometrics 53 (1997) 567–578, which treats the films of a patient as a cluster.
 
     Args:
-        y_true: (n,) of 0 and 1, both present; two patients of each at least.
+        y_true: (n,) of 0 and 1, with at least two patients of each class.
         y_score_a: (n,) probabilities or logits of the first model.
-        y_score_b: (n,) of the second.
-        patient_ids: (n,); without them films count as independent.
+        y_score_b: (n,) of the second model.
+        patient_ids: (n,); without them, films count as independent.
 
     Raises:
         UsageError: Lengths differ, values are not finite, or a class has fewer than two patients.
@@ -115,14 +115,14 @@ def _auc_covariance(truth: Labels, scores: Floats, patients: Labels) -> tuple[Fl
 
 
 def _share_below(values: Floats, others: Floats) -> Floats:
-    """For each value the share of `others` below it, ties counting half: float64 like `values`."""
+    """Return, for each value, the share of `others` below it; ties count half. float64 like `values`."""
     ordered = np.sort(others)
     below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
     return below.astype(np.float64) / (2 * others.size)
 
 
 def _patient_sums(deviations: Floats, owners: Labels, patients: Labels) -> tuple[Floats, int]:
-    """Sum deviations (m, k) by their owners: float64 (m, patients), and how many patients own any."""
+    """Return the sums of deviations (m, k) by patient, float64 (m, patients), and the number of patients with any."""
     n_patients = int(patients.max()) + 1
     rows = [np.bincount(owners, weights=row, minlength=n_patients) for row in deviations]
     sums: Floats = np.array(rows, dtype=np.float64)

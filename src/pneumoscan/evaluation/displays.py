@@ -1,4 +1,4 @@
-"""Figures of a evaluated split: what is drawn is computed first and held in frozen displays; `plot` draws it."""
+"""Figures of an evaluated split. A frozen display holds the computed arrays, and `plot` draws them."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -48,8 +48,8 @@ class ThresholdDisplay:
     """Precision, recall, F1 and accuracy against the threshold.
 
     Attributes:
-        rows: By threshold, ascending.
-        threshold: The cut-off that the model carries; None marks none.
+        rows: The rows by ascending threshold.
+        threshold: The threshold of the model; None marks none.
     """
 
     rows: tuple[ThresholdRow, ...]
@@ -59,11 +59,11 @@ class ThresholdDisplay:
     def from_predictions(
         cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float | None = None
     ) -> "ThresholdDisplay":
-        """Compute the 17 rows; raises as `threshold_table`."""
+        """Compute the 17 rows. Raises the errors of `threshold_table`."""
         return cls(threshold_table(y_true, y_prob), threshold)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw four lines over the thresholds; the best F1 and the carried threshold are marked."""
+        """Draw four lines over the thresholds, and mark the best F1 and the model's threshold."""
         with styled():
             ax = ax if ax is not None else new_axes(7.2, 4.2)
             at = [row.threshold for row in self.rows]
@@ -91,20 +91,20 @@ class ThresholdDisplay:
 
     def _mark_carried(self, ax: "Axes") -> None:
         if self.threshold is not None and 0.08 <= self.threshold <= 0.92:
-            label = f"carried threshold {self.threshold:.3g}"
+            label = f"model's threshold {self.threshold:.3g}"
             ax.axvline(self.threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)), label=label)
 
 
 @dataclass(frozen=True)
 class ReliabilityDisplay:
-    """Share of PNEUMONIA against the probability given, and how many films have which.
+    """Observed share of PNEUMONIA against the predicted probability, with the number of films per bin.
 
     Attributes:
-        mean_probability: float64 (bins,), of the films of a bin; NaN if it is empty.
-        positive_rate: float64 (bins,), share of PNEUMONIA among them; NaN if it is empty.
+        mean_probability: float64 (bins,), mean over the films of a bin; NaN if it is empty.
+        positive_rate: float64 (bins,), share of PNEUMONIA in a bin; NaN if it is empty.
         count: int64 (bins,), films.
         edges: float64 (bins + 1,), from 0 to 1.
-        expected_calibration_error: Mean gap, weighted by films.
+        expected_calibration_error: Mean difference, weighted by films.
     """
 
     mean_probability: Floats
@@ -117,7 +117,7 @@ class ReliabilityDisplay:
     def from_predictions(
         cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, bins: int = BINS
     ) -> "ReliabilityDisplay":
-        """Sort films into bins of equal width; raises as `calibration.reliability`."""
+        """Compute bins of equal width. Raises the errors of `calibration.reliability`."""
         found = reliability(y_true, y_prob, bins)
         error = found.expected_calibration_error
         return cls(found.mean_probability, found.positive_rate, found.count, found.edges, error)
@@ -131,7 +131,7 @@ class ReliabilityDisplay:
             upper = ax.inset_axes((0.12, 0.36, 0.86, 0.62))
             lower = ax.inset_axes((0.12, 0.1, 0.86, 0.2), sharex=upper)
             upper.plot(
-                [0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 2)), label="says what it means"
+                [0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 2)), label="perfect calibration"
             )
             full = self.count > 0
             size = 20 + 160 * self.count[full] / self.count.max()
@@ -149,18 +149,18 @@ class ReliabilityDisplay:
             if self.count.max() > 50:
                 lower.set_yscale("symlog", linthresh=10)
                 lower.yaxis.set_major_formatter("{x:,.0f}")
-            lower.set(xlabel="probability given", ylabel="films")
+            lower.set(xlabel="predicted probability", ylabel="films")
             lower.set_ylim(bottom=0)
             return figure_of(ax)
 
 
 @dataclass(frozen=True)
 class ConfusionDisplay:
-    """The four counts at one threshold.
+    """The confusion matrix at one threshold.
 
     Attributes:
-        counts: int64 (2, 2): rows are the truth (NORMAL, PNEUMONIA), columns the call.
-        threshold: A film was called PNEUMONIA from here up.
+        counts: int64 (2, 2): rows are the true labels (NORMAL, PNEUMONIA), columns the predicted ones.
+        threshold: A film was labelled PNEUMONIA from this probability on.
     """
 
     counts: Labels
@@ -170,29 +170,29 @@ class ConfusionDisplay:
     def from_predictions(
         cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float
     ) -> "ConfusionDisplay":
-        """Count the films; raises as `thresholds.confusion`."""
+        """Count the films. Raises the errors of `thresholds.confusion`."""
         return cls.from_counts(confusion(y_true, y_prob, threshold), threshold)
 
     @classmethod
     def from_counts(cls, counts: Confusion, threshold: float) -> "ConfusionDisplay":
-        """Lay out counts that are there already."""
+        """Create the display from counts."""
         table = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]], dtype=np.int64)
         return cls(table, threshold)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw a 2×2 table: right calls blue, wrong ones vermilion, darker where more of the row is."""
+        """Draw a 2×2 table: correct predictions blue, wrong ones vermilion, darker for a larger share of the row."""
         with styled():
             ax = ax if ax is not None else new_axes(4.8, 4.2)
             for row in range(2):
                 total = max(1, int(self.counts[row].sum()))
                 for column in range(2):
                     self._draw_cell(ax, row, column, int(self.counts[row, column]), total)
-            ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal", xlabel="called", ylabel="labelled")
+            ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal", xlabel="predicted", ylabel="true label")
             ax.set_xticks([0.5, 1.5], ["NORMAL", "PNEUMONIA"])
             ax.set_yticks([0.5, 1.5], ["NORMAL", "PNEUMONIA"], rotation=90, va="center")
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
-            ax.set_title(f"Calls at threshold {self.threshold:.3g}")
+            ax.set_title(f"Confusion matrix at threshold {self.threshold:.3g}")
             return figure_of(ax)
 
     @staticmethod
@@ -221,13 +221,13 @@ class ConfusionDisplay:
 
 @dataclass(frozen=True)
 class RocDisplay:
-    """The receiver operating characteristic.
+    """The receiver operating characteristic (ROC) curve.
 
     Attributes:
         false_positive_rate: float64 (k,), 1 − specificity, rising; empty with one class only.
         true_positive_rate: float64 (k,), sensitivity, rising.
-        roc_auc: Area under it; None with one class only.
-        point: False and true positive rate at the carried threshold; None without one.
+        roc_auc: Area under the curve; None with one class only.
+        point: False and true positive rate at the model's threshold; None without one.
     """
 
     false_positive_rate: Floats
@@ -239,7 +239,7 @@ class RocDisplay:
     def from_predictions(
         cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float | None = None
     ) -> "RocDisplay":
-        """Compute the curve; raises as `check_outcome`."""
+        """Compute the curve. Raises the errors of `check_outcome`."""
         needs_sklearn()
         from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -255,7 +255,7 @@ class RocDisplay:
         return cls(false, true, area, point)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw the curve, the diagonal of guessing, and the carried threshold."""
+        """Draw the curve, the diagonal of chance, and the model's threshold."""
         with styled():
             ax = ax if ax is not None else new_axes(5.2, 4.8)
             ax.set(xlabel="1 − specificity", ylabel="sensitivity (recall)")
@@ -263,7 +263,7 @@ class RocDisplay:
                 ax.set_title("ROC curve")
                 say_undefined(ax, "All films have one label:\nthere is no curve to draw.")
                 return figure_of(ax)
-            ax.plot([0, 1], [0, 1], color=PALE, linewidth=1, label="guessing")
+            ax.plot([0, 1], [0, 1], color=PALE, linewidth=1, label="chance")
             ax.plot(self.false_positive_rate, self.true_positive_rate, color=BLUE, label="this model")
             if self.point is not None:
                 ax.plot(
@@ -271,7 +271,7 @@ class RocDisplay:
                     "o",
                     color=VERMILION,
                     markersize=8,
-                    label="carried threshold",
+                    label="model's threshold",
                     linestyle="none",
                 )
             ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), aspect="equal")

@@ -1,4 +1,4 @@
-"""What a report is made of: the probabilities of one split, and the facts about them."""
+"""Input of the report: the probabilities of one split, and the facts about model and films."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,24 +23,24 @@ class EvaluatedSplit:
         y_true: int64 (n,), 1 is PNEUMONIA and 0 is NORMAL.
         y_prob: float64 (n,) in [0, 1].
         paths: n names of films, relative to the data.
-        patient_ids: n; films of one patient share theirs.
-        threshold: The cut-off the films are evaluated at, in [0, 1].
-        threshold_source: Where it came from, one sentence.
-        views: By name of a change of `imaging.perturbation` float64 (n,), the probabilities of the films changed so;
-            empty if they were evaluated as they are only.
-        sites: n names of the places that the films are from, empty where that is not told; none: not told of any.
-        labels: n labels that the model gave at `threshold`, `UNSURE` and `NOT_A_CHEST_FILM` among them; none: not known.
-        warnings: n lists of the warnings that went with them; none: not known.
-        resembles: n names of the known sites that the films resemble; none: not known.
+        patient_ids: n patients of the films.
+        threshold: The threshold of the evaluation, in [0, 1].
+        threshold_source: Origin of the threshold, one sentence.
+        views: float64 (n,) by name of a perturbation of `imaging.perturbation`, the probabilities of the altered films;
+            empty without a stress test.
+        sites: n sites of the films, empty if unknown; or none.
+        labels: n labels of the model at `threshold`, including `UNSURE` and `NOT_A_CHEST_FILM`; or none.
+        warnings: n lists of warnings; or none.
+        resembles: n names of the known sites that the films resemble; or none.
         refused: Films that could not be read: path, error code, message.
-        operating_points: By name what the model carries: `threshold`, `source` and more.
-        cautions: What a reader must know before the figures, one sentence each.
-        thumbnail: Gives the uint8 picture (h, w) of the film at an index; it may raise. None shows no pictures.
-        model_facts: For the section on how it was made, in order.
-        data_facts: Likewise.
-        command: The command that made the report; may be empty.
-        seed: Of the bootstrap.
-        n_bootstrap: Resamples.
+        operating_points: Operating points of the model by name: `threshold`, `source` and more.
+        cautions: Sentences to read before the figures.
+        thumbnail: Returns the uint8 image (h, w) of the film at an index; it may raise an error. None shows no images.
+        model_facts: Facts about the model for the report, in order.
+        data_facts: Facts about the films for the report, in order.
+        command: The command line of the evaluation; may be empty.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of resamples.
     """
 
     model: str
@@ -70,17 +70,17 @@ class EvaluatedSplit:
         if not len(self.paths) == len(self.patient_ids) == len(self.y_true) == len(self.y_prob):
             raise UsageError(
                 f"{len(self.y_true)} labels, {len(self.y_prob)} probabilities, {len(self.paths)} paths and "
-                f"{len(self.patient_ids)} patients do not go together.",
-                "Give one of each per film.",
+                f"{len(self.patient_ids)} patients have different lengths.",
+                "Give one of each for every film.",
             )
         for name in ("sites", "labels", "warnings", "resembles"):
             if len(getattr(self, name)) not in (0, len(self.y_true)):
                 raise UsageError(
-                    f"{len(getattr(self, name))} {name} and {len(self.y_true)} films do not go together.",
-                    "Give one per film, or none.",
+                    f"{len(getattr(self, name))} {name} and {len(self.y_true)} films have different lengths.",
+                    "Give one for every film, or none.",
                 )
 
     @property
     def several_sites(self) -> bool:
-        """Whether the films are of two sites or more."""
+        """Whether the films come from two or more sites."""
         return len(set(self.sites)) > 1

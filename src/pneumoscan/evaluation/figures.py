@@ -1,4 +1,4 @@
-"""The one look of every figure, and the one way to save it: no global state, no window, the same bytes each time."""
+"""The style of all figures, and saving them: without global state or a window, with the same bytes each time."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours that stay apart for every kind of colour vision: M. Okabe, K. Ito, Color Universal Design (2008).
+# Colours that are distinct for every kind of colour vision: M. Okabe, K. Ito, Color Universal Design (2008).
 BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
 SCORES = "viridis"
@@ -52,7 +52,7 @@ STYLE: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the one style; the settings outside are as before afterwards.
+    """Draw in the style of this module. The previous settings are restored afterwards.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -62,29 +62,29 @@ def styled() -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context():
-        # Someone's matplotlibrc must not change what a figure says.
+        # A user's matplotlibrc must not change a figure.
         mpl.rcParams.update({key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"})
         mpl.rcParams.update(STYLE)
         yield
 
 
 def new_axes(width: float, height: float) -> "Axes":
-    """Return axes on a new figure of `width` × `height` inches that pyplot knows nothing of."""
+    """Return axes on a new figure of `width` × `height` inches, independent of pyplot."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def figure_of(ax: "Axes") -> "Figure":
-    """Return the figure that axes stand on."""
+    """Return the figure of axes."""
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise ValueError("the axes stand on no figure")
+        raise ValueError("the axes have no figure")
     return figure
 
 
 def say_undefined(ax: "Axes", why: str) -> None:
-    """Write on empty axes why there is nothing to draw."""
+    """Write the reason why there is nothing to draw on empty axes."""
     ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY, wrap=True)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -99,7 +99,7 @@ def svg_bytes(figure: "Figure") -> bytes:
 
 
 def save_figure(figure: "Figure", path_without_suffix: Path) -> bytes:
-    """Write a figure as `.svg` and `.png` (160 dots an inch), let go of it, and return the SVG.
+    """Write a figure as `.svg` and `.png` (160 dots per inch), release it, and return the SVG.
 
     Raises:
         DiskFullError, NotWritableError: See `files.open_atomic`.
@@ -116,7 +116,7 @@ def save_figure(figure: "Figure", path_without_suffix: Path) -> bytes:
 
 
 def _give_matplotlib_a_folder() -> None:
-    """Point MPLCONFIGDIR to a temporary folder where the home folder cannot be written."""
+    """Set MPLCONFIGDIR to a temporary folder if the home folder is not writable."""
     if "MPLCONFIGDIR" in os.environ:
         return
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none

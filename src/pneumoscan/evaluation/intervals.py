@@ -1,4 +1,4 @@
-"""How sure a figure is: Wilson intervals, and a bootstrap clustered by patient."""
+"""Confidence intervals: Wilson intervals, and a bootstrap over patients."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
         confidence: In (0, 1).
 
     Raises:
-        UsageError: The counts or the confidence are not of this kind.
+        UsageError: The counts or the confidence are outside their range.
     """
     if not (0 <= successes <= n and n > 0 and 0 < confidence < 1):
         raise UsageError(
@@ -40,7 +40,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At 0 and n the bound is 0 or 1 exactly; rounding would leave it 1e-17 beside.
+    # At 0 and n the bound is exactly 0 or 1; rounding would miss it by 1e-17.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
@@ -48,15 +48,15 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """95% percentile intervals of a bootstrap that draws patients, not films.
+    """95% percentile intervals of a bootstrap that resamples patients, not films.
 
     Attributes:
-        n_resamples: Resamples asked for.
-        n_used: Those that held both classes.
-        seed: Of the random draws.
-        n_patients: Clusters that were drawn from.
-        intervals: By figure (`roc_auc`, `average_precision`, `accuracy`, `sensitivity`, `specificity`); None where
-            fewer than half of the resamples could be used.
+        n_resamples: Number of resamples.
+        n_used: Resamples with both classes.
+        seed: Seed of the resampling.
+        n_patients: Number of patients.
+        intervals: By figure (`roc_auc`, `average_precision`, `accuracy`, `sensitivity`, `specificity`); None if
+        fewer than half of the resamples could be used.
     """
 
     n_resamples: int
@@ -78,19 +78,19 @@ def bootstrap_by_patient(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Draw patients with replacement, all films of a patient together, and look at the spread of the figures.
+    """Resample patients with replacement, with all their films, and return percentile intervals of the figures.
 
     B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), ch. 13 (percentiles); clusters after C. Field,
-    A. Welsh, J. R. Statist. Soc. B 69 (2007) 369–390. Films of one patient look alike: drawn one by one they would
-    make the intervals too narrow.
+    A. Welsh, J. R. Statist. Soc. B 69 (2007) 369–390. Films of a patient are similar, so resampling single films would give
+    intervals that are too narrow.
 
     Args:
         y_true: (n,) of 0 and 1.
         y_prob: (n,) in [0, 1].
-        threshold: A film is called PNEUMONIA from here up.
+        threshold: A film is labelled PNEUMONIA from this probability on.
         patient_ids: (n,); without them every film is its own patient.
-        n_resamples: How many resamples.
-        seed: Of the draws.
+        n_resamples: Number of resamples.
+        seed: Seed of the resampling.
 
     Raises:
         UsageError: See `check_outcome`, `check_patients`.
@@ -119,17 +119,17 @@ def bootstrap_by_patient(
 def area_draws(
     y_true: Labels, y_prob: Floats, patients: Labels, *, n_resamples: int = 1000, seed: int = 0
 ) -> tuple[float, Floats]:
-    """Return the area under ROC of films of both classes, and of each resample of their patients.
+    """Return the area under ROC of the films, and of each resample of their patients.
 
     Args:
         y_true: int64 (n,) of 0 and 1.
         y_prob: float64 (n,) in [0, 1].
         patients: int64 (n,), numbers from 0.
-        n_resamples: How many resamples.
-        seed: Of the draws.
+        n_resamples: Number of resamples.
+        seed: Seed of the resampling.
 
     Returns:
-        The area in [0, 1], and float64 (n_resamples,); NaN where a resample lacks a class.
+        The area in [0, 1], and float64 (n_resamples,); NaN if a resample lacks a class.
     """
     area = float(weighted_roc_auc(y_true, y_prob, np.ones((1, len(y_true))))[0])
     parts = [
@@ -149,19 +149,19 @@ def rate_intervals(
 ) -> tuple[Interval | None, Interval | None]:
     """Return 95% intervals of sensitivity and specificity at a threshold, by the bootstrap of `bootstrap_by_patient`.
 
-    Where not one film of a class is called wrongly (or rightly) every resample says the same; there it is the Wilson
-    interval of as many trials as the class has patients.
+    If all films of a class are classified correctly (or wrongly), all resamples agree. Then the interval is Wilson's, with
+    the number of patients of the class as the number of trials.
 
     Args:
         y_true: (n,) of 0 and 1.
         y_prob: (n,) in [0, 1].
-        threshold: A film is called PNEUMONIA from here up.
-        patient_ids: (n,); several views of one film carry its patient.
-        n_resamples: How many resamples.
-        seed: Of the draws.
+        threshold: A film is labelled PNEUMONIA from this probability on.
+        patient_ids: (n,); all versions of a film have its patient.
+        n_resamples: Number of resamples.
+        seed: Seed of the resampling.
 
     Returns:
-        Both intervals, in [0, 1]; None where fewer than half of the resamples held the class.
+        Both intervals in [0, 1]; None if fewer than half of the resamples contain the class.
 
     Raises:
         UsageError: See `check_outcome`, `check_patients`.
@@ -181,7 +181,7 @@ def curve_intervals(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> list[tuple[Interval | None, Interval | None]]:
-    """Return what `rate_intervals` gives at each of (k,) thresholds; all have the same resamples.
+    """Return the result of `rate_intervals` at each of (k,) thresholds, all with the same resamples.
 
     Raises:
         UsageError: See `check_outcome`, `check_patients`, `check_finite`.
@@ -204,7 +204,7 @@ def curve_intervals(
 
 
 def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Floats) -> Interval | None:
-    """Return the interval of a share, from its counts by resample (b,) and by patient (p,)."""
+    """Return the interval of a rate from its counts by resample (b,) and by patient (p,)."""
     shares = _divide(right, films)
     used = shares[np.isfinite(shares)]
     if used.size < max(1, shares.size // 2):
@@ -216,9 +216,9 @@ def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Flo
 
 
 def weighted_roc_auc(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
-    """Return the area under the ROC curve for many weightings of the same films at once.
+    """Return the area under the ROC curve for several weightings of the same films.
 
-    It is the share of pairs (PNEUMONIA, NORMAL) in the right order, ties counting half (Mann–Whitney).
+    The area is the share of pairs (PNEUMONIA, NORMAL) in the right order; ties count half (Mann–Whitney).
 
     Args:
         y_true: int64 (n,).
@@ -226,7 +226,7 @@ def weighted_roc_auc(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
         weights: float64 (b, n), at least 0.
 
     Returns:
-        float64 (b,); NaN where a class has no weight.
+        float64 (b,); NaN if a class has no weight.
     """
     positive, negative = _weights_by_score(y_true, y_prob, weights)
     below = np.cumsum(negative, axis=1) - negative / 2
@@ -236,7 +236,7 @@ def weighted_roc_auc(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
 
 
 def weighted_average_precision(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
-    """Return the average precision for many weightings at once: Σ (recall_k − recall_{k−1}) · precision_k.
+    """Return the average precision for several weightings: Σ (recall_k − recall_{k−1}) · precision_k.
 
     Args:
         y_true: int64 (n,).
@@ -244,7 +244,7 @@ def weighted_average_precision(y_true: Labels, y_prob: Floats, weights: Floats) 
         weights: float64 (b, n), at least 0.
 
     Returns:
-        float64 (b,); NaN where no PNEUMONIA film has weight.
+        float64 (b,); NaN if no PNEUMONIA film has weight.
     """
     positive, negative = _weights_by_score(y_true, y_prob, weights)
     positive, negative = positive[:, ::-1], negative[:, ::-1]
@@ -280,7 +280,7 @@ def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: 
 
 
 def _patient_weights(patients: Labels, n_resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each film stands in each resample: float64 (b, n), a chunk at a time."""
+    """Yield the number of times that each film is in each resample: float64 (b, n), in chunks."""
     chunk = max(1, _CHUNK // patients.size)
     for counts in _patient_draws(int(patients.max()) + 1, n_resamples, seed, chunk):
         yield counts[:, patients].astype(np.float64)
@@ -289,7 +289,7 @@ def _patient_weights(patients: Labels, n_resamples: int, seed: int) -> Iterator[
 def _patient_draws(
     n_patients: int, n_resamples: int, seed: int, chunk: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield how often each patient stands in each resample: int64 (b, p), a chunk at a time."""
+    """Yield the number of times that each patient is in each resample: int64 (b, p), in chunks."""
     rng = np.random.default_rng(seed)
     chunk = chunk or max(1, _CHUNK // n_patients)
     for start in range(0, n_resamples, chunk):

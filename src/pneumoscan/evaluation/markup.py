@@ -1,4 +1,4 @@
-"""The small pieces every section of the report is made of: numbers, rows and pictures as safe HTML."""
+"""Elements of the report: numbers, rows and images as escaped HTML."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ THUMBNAIL_SIDE = 240
 
 
 def safe(value: object) -> str:
-    """Return a value's text with what HTML would read as markup escaped."""
+    """Return the text of a value, escaped for HTML."""
     return escape(str(value), quote=True)
 
 
 def percent(value: float | None) -> str:
-    """Return a share in [0, 1] as a percentage, a dash for None."""
+    """Return a proportion in [0, 1] as a percentage; a dash for None."""
     return "–" if value is None else f"{100 * value:.1f}%"
 
 
@@ -29,7 +29,7 @@ def score(value: float | None) -> str:
 
 
 def between(interval: Interval | None, *, percent: bool) -> str:
-    """Return an interval in words."""
+    """Return an interval as text."""
     if interval is None:
         return "no interval"
     low, high = interval
@@ -37,7 +37,7 @@ def between(interval: Interval | None, *, percent: bool) -> str:
 
 
 def count_films(n: int) -> str:
-    """Return how many films, in the singular where it is one."""
+    """Return a number of films as text: `1 film`, `2 films`."""
     return "1 film" if n == 1 else f"{n:,} films"
 
 
@@ -49,7 +49,7 @@ def table_row(head: str, cells: Iterable[str]) -> str:
 
 def graph(graphs: Mapping[str, bytes], name: str, caption: str) -> str:
     """Return one of the SVGs as a figure with its caption."""
-    # As a picture an SVG keeps its ids to itself and can run nothing.
+    # In an img element, the ids of an SVG are local and scripts do not run.
     data = b64encode(graphs[name]).decode()
     return (
         f'<figure class="{safe(name)}"><img alt="{safe(caption)}" src="data:image/svg+xml;base64,{data}">'
@@ -58,7 +58,7 @@ def graph(graphs: Mapping[str, bytes], name: str, caption: str) -> str:
 
 
 def picture(pixels: npt.NDArray[np.uint8], alt: str, side: int = THUMBNAIL_SIDE) -> str:
-    """Return pixels uint8 (h, w) as an image of at most `side` pixels a side."""
+    """Return pixels uint8 (h, w) as an HTML image of at most `side` pixels per side."""
     from PIL import Image
 
     image = Image.fromarray(pixels)

@@ -1,7 +1,7 @@
-"""Every figure that is reported of a split, at the carried threshold and at the seventeen of the table.
+"""All figures of a split, at the threshold of the model and at the seventeen thresholds of the table.
 
-scikit-learn computes them; this module says which, guards the degenerate cases and names the results. A film is
-called PNEUMONIA when its probability is at least the threshold.
+scikit-learn computes them. This module selects them, handles degenerate cases and names the results. A film is labelled
+PNEUMONIA if its probability is at least the threshold.
 """
 
 from collections.abc import Sequence
@@ -50,18 +50,18 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of one model on one split; shares are in [0, 1], None is what the films cannot tell.
+    """The figures of one model on one split. Proportions are in [0, 1]; None means that the films do not determine it.
 
     Attributes:
-        schema_version: Of `metrics.json`.
+        schema_version: Version of `metrics.json`.
         split: `train`, `val`, `test` or `held-out`.
         n: Films evaluated.
-        n_positive: Those labelled PNEUMONIA.
-        n_patients: Patients they belong to.
+        n_positive: Films with the true label PNEUMONIA.
+        n_patients: Patients of these films.
         prevalence: n_positive / n.
-        threshold: A film was called PNEUMONIA from here up.
-        threshold_source: Where it came from, one sentence.
-        accuracy: Share of films called rightly.
+        threshold: A film was labelled PNEUMONIA from this probability on.
+        threshold_source: Origin of the threshold, one sentence.
+        accuracy: Share of films classified correctly.
         accuracy_ci95: Wilson.
         roc_auc: Area under the ROC curve.
         roc_auc_ci95: Bootstrap by patient.
@@ -70,24 +70,24 @@ class Metrics:
         sensitivity_ci95: Wilson.
         specificity: Recall of NORMAL.
         specificity_ci95: Wilson.
-        precision: Positive predictive value; 0 where no film was called PNEUMONIA.
+        precision: Positive predictive value; 0 if no film was labelled PNEUMONIA.
         precision_ci95: Wilson.
-        npv: Negative predictive value; 0 where no film was called NORMAL.
+        npv: Negative predictive value; 0 if no film was labelled NORMAL.
         f1: Harmonic mean of precision and sensitivity.
         balanced_accuracy: Mean of sensitivity and specificity.
         brier_score: Mean squared error of the probability (lower is better).
         expected_calibration_error: 15 bins of equal width.
-        expected_calibration_error_equal_mass: 15 bins of equally many films.
-        best_f1: The row of the table with the highest F1, found on these very films.
-        confusion: The four counts.
-        bootstrap: Intervals by patient, and how they were drawn.
-        zero_division: What precision and npv are where nothing is called so.
-        warnings: What the films cannot tell, one sentence each.
+        expected_calibration_error_equal_mass: 15 bins with equal numbers of films.
+        best_f1: The row of the table with the highest F1, chosen on these films.
+        confusion: The confusion matrix.
+        bootstrap: Intervals over patients, and the resampling.
+        zero_division: Value of precision and npv if no film has that label.
+        warnings: Sentences about figures that the films do not determine.
         n_refused: Films that could not be read and are in none of the figures.
-        cautions: What a reader must know before the figures, one sentence each; the warnings are among them.
-        stress: The same films seen differently; None if they were evaluated as they are only.
-        answers: What the model answered; None if that is not known.
-        sites: Each site by itself; None if the films are of one.
+        cautions: Sentences to read before the figures, including the warnings.
+        stress: The stress test; None without one.
+        answers: The answers of the model; None if unknown.
+        sites: The figures of each site; None if the films come from one site.
     """
 
     schema_version: int
@@ -127,7 +127,7 @@ class Metrics:
     sites: SiteTable | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON types, `best_f1` without its accuracy; `answers`, `sites` and `stress` where they are there; no NaN."""
+        """Return the fields as JSON types without NaN: `best_f1` without accuracy; `answers`, `sites`, `stress` if present."""
         values = asdict(self)
         for part in ("stress", "answers", "sites"):
             del values[part]
@@ -156,17 +156,17 @@ def evaluate_predictions(
     seed: int = 0,
     n_bootstrap: int = 1000,
 ) -> Metrics:
-    """Judge the probabilities of one split.
+    """Evaluate the probabilities of one split.
 
     Args:
         y_true: (n,) of 0 and 1.
         y_prob: (n,) probability of PNEUMONIA in [0, 1].
-        patient_ids: (n,); with None every film counts as its own patient.
-        threshold: A film is called PNEUMONIA from here up; chosen elsewhere.
-        threshold_source: Where that was, one sentence.
+        patient_ids: (n,); with None every film counts as one patient.
+        threshold: A film is labelled PNEUMONIA from this probability on; chosen elsewhere.
+        threshold_source: Origin of the threshold, one sentence.
         split: `train`, `val`, `test` or `held-out`.
-        seed: Of the bootstrap.
-        n_bootstrap: Resamples.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of resamples.
 
     Raises:
         UsageError, NothingUsableError: See `check_outcome`, `check_patients`, `check_threshold`.
@@ -249,16 +249,14 @@ def _warnings(outcome: Outcome, counts: Confusion, boot: Bootstrap) -> tuple[str
         only = "PNEUMONIA" if outcome.n_positive else "NORMAL"
         found.append(f"Every film is labelled {only}: there is no ROC curve and no area under it.")
     if counts.tp + counts.fp == 0:
-        found.append("No film reaches the threshold: precision and F1 are given as 0.")
+        found.append("No film reaches the threshold: precision and F1 are reported as 0.")
     if counts.tn + counts.fn == 0:
-        found.append("Every film reaches the threshold: the negative predictive value is given as 0.")
+        found.append("Every film reaches the threshold: the negative predictive value is reported as 0.")
     if outcome.has_both_classes and boot.n_used < boot.n_resamples:
         found.append(
-            f"Only {boot.n_used} of {boot.n_resamples} resamples held both classes: too few patients for a "
-            "dependable interval."
+            f"Only {boot.n_used} of {boot.n_resamples} resamples contained both classes: too few patients for a "
+            "reliable interval."
         )
     if boot.intervals["roc_auc"] == (1.0, 1.0):
-        found.append(
-            "The classes are separated without an error: the bootstrap cannot show how sure that is."
-        )
+        found.append("The classes are separated without an error: the bootstrap cannot show the uncertainty.")
     return tuple(found)

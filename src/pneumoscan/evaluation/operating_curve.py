@@ -1,4 +1,4 @@
-"""Sensitivity and specificity at thresholds that stand close where the calls change: what to choose a threshold from."""
+"""Sensitivity and specificity by threshold, dense where the predictions change, for the choice of a threshold."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from pneumoscan.evaluation.intervals import Interval, curve_intervals
 from pneumoscan.evaluation.thresholds import THRESHOLDS, count_calls
 
 ONE_IN = (10, 20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 300, 500, 1000)
-"""Shares of missed films, and of false alarms, that have a point of their own."""
+"""Shares of missed films, and of false alarms, that each have a point."""
 
 _COUNTS, _GRID = 55, 40
 _DIGITS = 6
@@ -23,14 +23,14 @@ _FARTHEST = 12.0
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What a threshold gives; rates are in [0, 1].
+    """The figures at one threshold; rates are in [0, 1].
 
     Attributes:
-        threshold: A film is called PNEUMONIA from here up.
+        threshold: A film is labelled PNEUMONIA from this probability on.
         recall: Sensitivity.
         specificity: Recall of NORMAL.
-        recall_ci95: 95% interval of `recall` by patient, see `rate_intervals`; None where patients are not known.
-        specificity_ci95: The same of `specificity`.
+        recall_ci95: 95% interval of `recall` by patient, see `rate_intervals`; None if the patients are unknown.
+        specificity_ci95: The same for `specificity`.
     """
 
     threshold: float
@@ -51,16 +51,16 @@ def operating_curve(
     patient_ids: Sequence[str] | npt.ArrayLike | None,
     named: Sequence[float] = (),
 ) -> tuple[CurvePoint, ...]:
-    """Return about 200 points by rising threshold, from 0 (all are called) to 1.
+    """Return about 200 points by rising threshold, from 0 (all films are labelled PNEUMONIA) to 1.
 
     Args:
         y_true: (n,) of 0 and 1, both present.
         y_prob: (n,) in [0, 1].
-        patient_ids: (n,) for the intervals; several views of one film carry its patient.
-        named: Thresholds that get a point whatever the films are.
+        patient_ids: (n,) for the intervals; all versions of a film have its patient.
+        named: Thresholds that always get a point.
 
     Raises:
-        UsageError: Only one class is there; see also `check_outcome`, `check_patients`.
+        UsageError: Only one class is present; see also `check_outcome`, `check_patients`.
     """
     outcome = check_outcome(y_true, y_prob)
     if not outcome.has_both_classes:
@@ -74,10 +74,10 @@ def operating_curve(
 
 
 def curve_thresholds(outcome: Outcome, named: Sequence[float] = ()) -> tuple[float, ...]:
-    """Choose rising thresholds: close where few films are missed or few alarms are false, and even in log-odds between.
+    """Choose rising thresholds: dense where few films are missed or few alarms are false, and evenly spaced in log-odds between.
 
-    Those that are not `named` have six digits. They are rounded before anything is counted, and away from the film that
-    they are chosen by, so that none of the films it was meant to keep is lost.
+    Thresholds that are not `named` have six digits. They are rounded before counting, and away from the film by which they
+    are chosen, so that no film is lost by rounding.
     """
     found = outcome.y_prob[outcome.y_true == 1]
     passed = outcome.y_prob[outcome.y_true == 0]
@@ -91,7 +91,7 @@ def curve_thresholds(outcome: Outcome, named: Sequence[float] = ()) -> tuple[flo
 
 
 def _counts(films: int) -> npt.NDArray[np.int64]:
-    """Return how many of so many films may be called wrongly, at the points: few of them close together, then any number."""
+    """Return the numbers of misclassified films at the points: dense for small numbers."""
     few = np.geomspace(1, max(1.0, films / 2), _COUNTS)
     many = np.linspace(films / 2, films - 1, _COUNTS // 5)
     counts = np.concatenate([[0], few, many, [films // share for share in ONE_IN]]).astype(np.int64)
@@ -99,7 +99,7 @@ def _counts(films: int) -> npt.NDArray[np.int64]:
 
 
 def _even(y_prob: Floats) -> Floats:
-    """Return probabilities from the lowest film's to the highest one's, even on the scale of log-odds."""
+    """Return probabilities from the lowest to the highest film, evenly spaced in log-odds."""
     with np.errstate(divide="ignore"):
         odds = (np.log(y_prob) - np.log1p(-y_prob)).clip(-_FARTHEST, _FARTHEST)
     grid: Floats = 1 / (1 + np.exp(-np.linspace(odds.min(), odds.max(), _GRID)))

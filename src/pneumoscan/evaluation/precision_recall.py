@@ -1,4 +1,4 @@
-"""The precision-recall graph with the F-score written at each of the seventeen thresholds."""
+"""The precision-recall graph with the F1 score at each of the seventeen thresholds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,15 +32,15 @@ _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 @dataclass(frozen=True)
 class PrecisionRecallDisplay:
-    """A precision-recall curve, and a mark with its F-score at each threshold of the table.
+    """A precision-recall curve, with a mark and its F1 score at each threshold of the table.
 
     Attributes:
         precision: float64 (k,), from the lowest threshold to above the highest; empty if no film is PNEUMONIA.
-        recall: float64 (k,), falling.
+        recall: float64 (k,), descending.
         average_precision: Area under the curve; None if no film is PNEUMONIA.
-        prevalence: Precision of calling every film PNEUMONIA.
+        prevalence: Precision of labelling every film PNEUMONIA.
         rows: The marks, by threshold.
-        threshold: The cut-off that the model carries; None draws no ring.
+        threshold: The threshold of the model; None draws no ring.
     """
 
     precision: Floats
@@ -59,7 +59,7 @@ class PrecisionRecallDisplay:
         Args:
             y_true: (n,) of 0 and 1.
             y_prob: (n,) in [0, 1].
-            threshold: The cut-off that the model carries.
+            threshold: The threshold of the model.
         """
         needs_sklearn()
         from sklearn.metrics import average_precision_score, precision_recall_curve
@@ -75,25 +75,25 @@ class PrecisionRecallDisplay:
 
     @property
     def best(self) -> ThresholdRow:
-        """The mark with the highest F-score."""
+        """The mark with the highest F1 score."""
         return best_f1(self.rows)
 
     @property
     def marks(self) -> tuple[ThresholdRow, ...]:
-        """The rows that have a place on the curve: those whose threshold some film of either class reaches."""
+        """The rows with a point on the curve: those whose threshold at least one film reaches."""
         return tuple(row for row in self.rows if row.precision > 0 or row.recall > 0)
 
     @property
     def window(self) -> tuple[float, float, float, float]:
-        """Recall from, to, precision from, to: what the marks need and a margin."""
+        """Limits of recall and precision: the range of the marks with a margin."""
         recalls, precisions = [row.recall for row in self.marks], [row.precision for row in self.marks]
         return *_span(recalls), *_span(precisions)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw the curve in the window of the marks, the whole of it small beside, and the scores in a column.
+        """Draw the curve in the window of the marks, the whole curve as an inset, and the scores in a column.
 
         Args:
-            ax: Axes to draw on; new ones of 9.6 × 6.4 inches without it. The column needs room to their right.
+            ax: Axes to draw on; by default new ones of 9.6 × 6.4 inches. The column needs space to their right.
         """
         with styled():
             own = ax is None
@@ -122,7 +122,7 @@ class PrecisionRecallDisplay:
         ax.set_ylim(bottom, top)
 
     def _draw_marks(self, ax: "Axes") -> None:
-        """Draw the marks and, right of the axes, a column with a line from each mark to its score."""
+        """Draw the marks and, right of the axes, a column of scores with a line from each mark."""
         import matplotlib as mpl
 
         scores = [row.f1 for row in self.marks]
@@ -176,7 +176,7 @@ class PrecisionRecallDisplay:
             )
 
     def _draw_whole(self, ax: "Axes") -> None:
-        """Draw the whole curve small, in the corner that the marks leave free, with the window as a frame."""
+        """Draw the whole curve as an inset in a free corner, with the window as a frame."""
         left, right, bottom, top = self.window
         if right - left > 0.75 and top - bottom > 0.75:
             return
@@ -195,7 +195,7 @@ class PrecisionRecallDisplay:
         small.patch.set_alpha(0.92)
 
     def _free_corner(self) -> tuple[float, float, float, float]:
-        """Return bounds in axes units of the lower corner, left or right, that fewer marks would hide."""
+        """Return the bounds, in axes units, of the lower corner with fewer marks, left or right."""
         left, right, bottom, top = self.window
         x = (np.array([row.recall for row in self.marks]) - left) / (right - left)
         y = (np.array([row.precision for row in self.marks]) - bottom) / (top - bottom)
@@ -204,7 +204,7 @@ class PrecisionRecallDisplay:
 
 
 def _draw_leader(ax: "Axes", row: ThresholdRow, height: float, *, best: bool) -> None:
-    """Draw a thin line from a mark to its place in the column, all of it over the axes."""
+    """Draw a thin line from a mark to its score in the column."""
     ax.annotate(
         "",
         xy=(row.recall, row.precision),
@@ -250,7 +250,7 @@ def _draw_iso_f(ax: "Axes", window: tuple[float, float, float, float], best: flo
 
 
 def _levels(low: float, high: float, best: float) -> Sequence[float]:
-    """Return at most six round values of F1 in (low, high), as the finest step allows."""
+    """Return at most six round values of F1 in (low, high)."""
     for step in _STEPS:
         levels = [n * step for n in range(int(low / step) + 1, int(high / step) + 1)]
         if len(levels) <= 6:
@@ -263,7 +263,7 @@ def _f1(recall: float, precision: float) -> float:
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Return limits that hold `values` with a margin, at least `_LEAST_SPAN` apart, inside [0, 1] and a little."""
+    """Return limits that contain `values` with a margin, at least `_LEAST_SPAN` apart, slightly beyond [0, 1]."""
     low, high = min(values), max(values)
     margin = max(0.08 * (high - low), (_LEAST_SPAN - (high - low)) / 2, 0.004)
     beyond = 0.12 * max(high - low, _LEAST_SPAN)

@@ -1,4 +1,4 @@
-"""The evaluation folder: figures as JSON, tables as CSV, graphs as SVG and PNG, and one page that tells it all."""
+"""The folder of an evaluation: figures as JSON, tables as CSV, graphs as SVG and PNG, and the report page."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -34,10 +34,10 @@ ANSWERS = ("answered", "accuracy_answered", "warned", "confident_and_wrong")
 
 
 def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
-    """Write the evaluation folder: every file of it is new; `metrics.json` comes last, when the rest is there.
+    """Write the folder of an evaluation. `metrics.json` is written last, so it marks a complete folder.
 
     Args:
-        out: The folder; made if absent. Files of an older evaluation are replaced.
+        out: The folder, created if absent. Files of an older evaluation are replaced.
         evaluated: The films, their probabilities and the facts.
 
     Raises:
@@ -48,7 +48,7 @@ def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
     needs_matplotlib()
     if out.exists() and not out.is_dir():
         raise NotWritableError(
-            f"{out} is there and is no folder.", "Choose another folder for the evaluation."
+            f"{out} exists and is not a folder.", "Choose another folder for the evaluation."
         )
     metrics = evaluate_predictions(
         evaluated.y_true,
@@ -118,7 +118,7 @@ def _stress(evaluated: EvaluatedSplit) -> StressTable | None:
 
 
 def readable(text: str) -> str:
-    """Return text that is valid UTF-8: bytes of a file name that are not become visible escapes."""
+    """Return valid UTF-8 text; invalid bytes of a file name become visible escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -128,8 +128,12 @@ def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
         films = "1 film" if metrics.n == 1 else f"{metrics.n} films"
         found.append(f"Only {films}: one film is {100 / metrics.n:.3g} points of accuracy.")
     if n_refused:
-        films = "1 film was refused and is" if n_refused == 1 else f"{n_refused} films were refused and are"
-        found.append(f"{films} in none of the figures; refused.csv says why.")
+        films = (
+            "1 film could not be read and is"
+            if n_refused == 1
+            else f"{n_refused} films could not be read and are"
+        )
+        found.append(f"{films} in none of the figures; refused.csv gives the reasons.")
     return (*found, *metrics.warnings, *(metrics.sites.warnings() if metrics.sites else ()))
 
 
@@ -162,7 +166,7 @@ def _prediction_rows(evaluated: EvaluatedSplit) -> Iterable[Sequence[object]]:
 
 
 def _write_sites(out: Path, table: SiteTable | None) -> None:
-    """Write `sites.csv`; without a table remove what an older evaluation left."""
+    """Write `sites.csv`; without a table remove the files of an older evaluation."""
     if table is None:
         for suffix in ("csv", "svg", "png"):
             _remove(out / f"sites.{suffix}")
@@ -178,7 +182,7 @@ def _write_sites(out: Path, table: SiteTable | None) -> None:
 
 
 def _write_stress(out: Path, table: StressTable | None) -> None:
-    """Write `stress.csv`, the films as they are first; without a table remove what an older evaluation left."""
+    """Write `stress.csv`, the unchanged films first; without a table remove the files of an older evaluation."""
     if table is None:
         for suffix in ("csv", "svg", "png"):
             _remove(out / f"stress.{suffix}")
@@ -202,7 +206,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _write_graphs(out: Path, evaluated: EvaluatedSplit, metrics: Metrics) -> dict[str, bytes]:
-    """Draw and save the six graphs, and those of views and sites if there are some; returns their SVG by name."""
+    """Draw and save the graphs, including those of stress test and sites if there are any; returns their SVG by name."""
     truth, prob, threshold = evaluated.y_true, evaluated.y_prob, metrics.threshold
     figures = {
         "precision_recall": PrecisionRecallDisplay.from_predictions(truth, prob, threshold=threshold).plot(),

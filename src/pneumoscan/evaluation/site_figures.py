@@ -1,4 +1,4 @@
-"""Graphs across sites: area under ROC by site, and error against the share of films answered."""
+"""Graphs across sites: area under ROC by site, and the risk-coverage curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,10 +35,10 @@ ALL = "all films"
 
 @dataclass(frozen=True)
 class SiteDisplay:
-    """A forest plot: a dot and its interval for each site, all films at the bottom.
+    """A forest plot: a dot with its interval for each site, and for all films at the bottom.
 
     Attributes:
-        rows: Name, films, area under ROC and its 95% interval, from the top.
+        rows: Name, number of films, area under ROC and its 95% interval, from the top.
     """
 
     rows: tuple[tuple[str, int, float | None, Interval | None], ...]
@@ -47,12 +47,12 @@ class SiteDisplay:
     def from_table(
         cls, table: SiteTable, roc_auc: float | None, roc_auc_ci95: Interval | None
     ) -> "SiteDisplay":
-        """Lay out a table, and the area of all its films together."""
+        """Create the display from a table, and the area of all its films together."""
         whole = (ALL, sum(row.n for row in table.rows), roc_auc, roc_auc_ci95)
         return cls((*((row.site, row.n, row.roc_auc, row.roc_auc_ci95) for row in table.rows), whole))
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw the sites one under the other; the dashed line is guessing."""
+        """Draw the sites below each other; the dashed line is chance."""
         with styled():
             ax = ax if ax is not None else new_axes(7.2, 1.4 + 0.42 * len(self.rows))
             ax.set_title("Area under ROC by site")
@@ -82,18 +82,18 @@ class SiteDisplay:
                 )
             ax.set_yticks(places, [f"{name} ({n:,})" for name, n, _, _ in self.rows])
             ax.set_ylim(len(self.rows) - 0.4, -0.6)
-            ax.set_xlabel("area under ROC, 95% interval by patient (0.5: guessing)")
+            ax.set_xlabel("area under ROC, 95% interval over patients (0.5: chance)")
             ax.tick_params(axis="y", length=0)
             return figure_of(ax)
 
 
 @dataclass(frozen=True)
 class RiskCoverageDisplay:
-    """Error among the films that are answered, if the surest are answered first.
+    """Risk-coverage curve: error among the films that are answered, most confident first.
 
     Attributes:
         lines: Name, coverage float64 (n,) and error float64 (n,); one for each site, or one for all films.
-        point: Share answered by the model itself, and the error among those; None if that is not known.
+        point: Share answered by the model itself, and the error among those; None if unknown.
     """
 
     lines: tuple[tuple[str, Floats, Floats], ...]
@@ -109,7 +109,7 @@ class RiskCoverageDisplay:
         sites: Sequence[str] = (),
         answers: Answers | None = None,
     ) -> "RiskCoverageDisplay":
-        """Compute the lines; raises as `check_outcome`."""
+        """Compute the lines. Raises the errors of `check_outcome`."""
         outcome = check_outcome(y_true, y_prob)
         names = np.array([site or NOT_TOLD for site in sites] or [ALL] * outcome.n)
         several = sorted(set(names.tolist()))
@@ -124,7 +124,7 @@ class RiskCoverageDisplay:
         return cls((*lines, whole), point)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw the lines; the first 20 films are left out, where one film is more than 5 points."""
+        """Draw the lines without the first 20 films, where one film is more than 5 points."""
         with styled():
             ax = ax if ax is not None else new_axes(6.4, 4.2)
             ax.set_title("Error against the share of films answered")
@@ -151,7 +151,7 @@ class RiskCoverageDisplay:
                     linestyle="none",
                     label=told,
                 )
-            ax.set(xlabel="films answered, the surest first (%)", ylabel="of these called wrongly (%)")
+            ax.set(xlabel="films answered, most confident first (%)", ylabel="error among these (%)")
             ax.set(xlim=(0, 101), ylim=(0, max(5.0, 115 * highest)))
             ax.grid(visible=True)
             ax.legend(loc="upper left")

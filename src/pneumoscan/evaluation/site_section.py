@@ -1,4 +1,4 @@
-"""The report's sections on what the model answers, and on each site."""
+"""Sections of the report about the answers of the model, and about each site."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ from pneumoscan.evaluation.sites import SiteFigures
 _MEANINGS = {
     "answered": "labelled PNEUMONIA or NORMAL",
     "not_answered": "labelled UNSURE or NOT_A_CHEST_FILM",
-    "accuracy_answered": "of the answered, labelled rightly",
+    "accuracy_answered": "labelled correctly, of the answered",
     "warned": "with any warning",
-    "confident_and_wrong": "answered wrongly without a warning",
+    "confident_and_wrong": "labelled wrongly without a warning",
 }
 
 
 def answers_section(metrics: Metrics, graphs: Mapping[str, bytes]) -> str:
-    """Return the section on what is answered, as HTML."""
+    """Return the section about the answers, as HTML."""
     caption = (
-        "If only the films were answered whose probability is farthest from the threshold. The lower a line, the better the model "
-        "knows when it is right."
+        "Risk-coverage curve: the error if only the films are answered whose probability is farthest from the threshold. A lower "
+        "line means a better estimate of the model's own confidence."
     )
     picture = graph(graphs, "risk_coverage", caption) if "risk_coverage" in graphs else ""
     table = _answers_table(metrics.answers) if metrics.answers else ""
@@ -45,24 +45,22 @@ def _answers_table(answers: Answers) -> str:
 
 
 def sites_section(metrics: Metrics, graphs: Mapping[str, bytes]) -> str:
-    """Return the section on the sites as HTML; nothing if the films are of one."""
+    """Return the section about the sites as HTML; nothing if the films come from one site."""
     table = metrics.sites
     if table is None:
         return ""
     rows = "".join(_site_row(row) for row in table.rows)
     differences = "".join(
-        f"<li>{safe(each.site)} less {safe(each.other)}: {each.roc_auc:+.3f} (95% {each.ci95[0]:+.3f} to {each.ci95[1]:+.3f})</li>"
+        f"<li>{safe(each.site)} minus {safe(each.other)}: {each.roc_auc:+.3f} (95% {each.ci95[0]:+.3f} to {each.ci95[1]:+.3f})</li>"
         for each in table.differences
     )
     told = f"<h3>Differences of the area</h3><ul>{differences}</ul>" if differences else ""
-    caption = (
-        "Each site by itself. All films together also compare a film of one site with a film of another."
-    )
+    caption = "Each site separately. The area of all films together also compares films of different sites."
     picture = graph(graphs, "sites", caption) if "sites" in graphs else ""
     return (
         f"<section><h2>By site</h2>{picture}<table><thead><tr><th>site</th><th>films</th>"
-        "<th>PNEUMONIA</th><th>patients</th><th>area under ROC</th><th>95%, by patient</th><th>sensitivity</th>"
-        "<th>specificity</th><th>answered</th><th>of these right</th><th>confident and wrong</th></tr></thead>"
+        "<th>PNEUMONIA</th><th>patients</th><th>area under ROC</th><th>95%, over patients</th><th>sensitivity</th>"
+        "<th>specificity</th><th>answered</th><th>of these correct</th><th>confident and wrong</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>{told}</section>"
     )
 

@@ -1,4 +1,4 @@
-"""The figures of each site, and how sites differ."""
+"""The figures of each site, and the differences between sites."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,22 +19,22 @@ RATES = ("accuracy", "sensitivity", "specificity")
 
 @dataclass(frozen=True)
 class SiteFigures:
-    """One site; None is what its films cannot tell.
+    """The figures of one site; None means that its films do not determine it.
 
     Attributes:
-        site: Its name; `(not told)` for films that name none.
-        n: Films.
-        n_positive: Those labelled PNEUMONIA.
-        n_patients: Patients they belong to.
+        site: Name of the site; `(not told)` for films without a site.
+        n: Number of films.
+        n_positive: Films with the true label PNEUMONIA.
+        n_patients: Patients of these films.
         roc_auc: Area under ROC.
         roc_auc_ci95: Bootstrap by patient.
-        accuracy: At the threshold, as the next.
-        accuracy_ci95: Wilson, as the next.
+        accuracy: Share of films classified correctly at the threshold.
+        accuracy_ci95: Wilson.
         sensitivity: Recall of PNEUMONIA.
         sensitivity_ci95: Wilson.
         specificity: Recall of NORMAL.
         specificity_ci95: Wilson.
-        answers: What the model answered; None if that is not known.
+        answers: The answers of the model; None if unknown.
     """
 
     site: str
@@ -60,7 +60,7 @@ class SiteFigures:
 
 @dataclass(frozen=True)
 class SiteDifference:
-    """Area under ROC at `site` less that at `other`, with its 95% interval over the patients of both."""
+    """Area under ROC at `site` minus that at `other`, with its 95% interval over the patients of both."""
 
     site: str
     other: str
@@ -70,11 +70,11 @@ class SiteDifference:
 
 @dataclass(frozen=True)
 class SiteTable:
-    """Every site, and every two of them compared.
+    """The figures of all sites, and the differences between each pair.
 
     Attributes:
-        rows: In alphabetical order.
-        differences: Of two sites each that have both classes.
+        rows: The sites in alphabetical order.
+        differences: The pairs of sites with both classes.
     """
 
     rows: tuple[SiteFigures, ...]
@@ -94,7 +94,7 @@ class SiteTable:
         n_bootstrap: int = 1000,
         seed: int = 0,
     ) -> "SiteTable":
-        """Judge each site by itself.
+        """Evaluate each site separately.
 
         The interval of a difference is the 2.5% and 97.5% quantiles of the differences of independent bootstraps by
         patient; sites share no patient.
@@ -103,12 +103,12 @@ class SiteTable:
             y_true: (n,) of 0 and 1.
             y_prob: (n,) in [0, 1].
             sites: n names.
-            threshold: A film is called PNEUMONIA from here up.
-            patient_ids: n; films of one patient share theirs.
-            labels: n labels that the model gave, or none.
-            warned: n, whether a film came with a warning, or none.
-            n_bootstrap: Resamples.
-            seed: Of the bootstrap.
+            threshold: A film is labelled PNEUMONIA from this probability on.
+            patient_ids: n patients of the films.
+            labels: n labels of the model, or none.
+            warned: n, whether a film has a warning, or none.
+            n_bootstrap: Number of resamples.
+            seed: Seed of the bootstrap.
         """
         outcome = check_outcome(y_true, y_prob)
         names = np.array([site or NOT_TOLD for site in sites])
@@ -136,10 +136,10 @@ class SiteTable:
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """Say of which sites there is no area under ROC."""
+        """Return a sentence for each site without an area under ROC."""
         return tuple(
-            f"All films of the site {row.site} are labelled {'PNEUMONIA' if row.n_positive else 'NORMAL'}: there is no area under "
-            "ROC of it."
+            f"All films of the site {row.site} are labelled {'PNEUMONIA' if row.n_positive else 'NORMAL'}: it has no area under "
+            "ROC."
             for row in self.rows
             if row.roc_auc is None
         )
@@ -169,7 +169,7 @@ def _differences(rows: Sequence[SiteFigures], draws: dict[str, Floats]) -> Itera
 
 
 def _interval(draws: Floats) -> Interval | None:
-    """Return the interval of draws; None where fewer than half of them held both classes."""
+    """Return the interval of resamples; None if fewer than half of them contain both classes."""
     used = draws[np.isfinite(draws)]
     if len(used) < max(1, len(draws) // 2):
         return None

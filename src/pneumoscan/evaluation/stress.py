@@ -1,4 +1,4 @@
-"""The same films seen differently: what a model's figures lose when only the look of the films changes."""
+"""The stress test: the figures of a model on altered versions (views) of the same films."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,14 @@ Predict = Callable[[Images], npt.ArrayLike]
 
 @dataclass(frozen=True)
 class StressRow:
-    """The figures of the films in one view; shares are in [0, 1], None is what the films cannot tell.
+    """The figures of the films in one view. Proportions are in [0, 1]; None means that the films do not determine it.
 
     Attributes:
-        perturbation: Name of the change; `plain` where nothing was changed.
+        perturbation: Name of the perturbation; `plain` for the unchanged films.
         n: Films evaluated.
         roc_auc: Area under the ROC curve.
         roc_auc_ci95: Bootstrap by patient; every view has the same resamples.
-        accuracy: Share of films called rightly at the threshold.
+        accuracy: Share of films classified correctly at the threshold.
         sensitivity: Recall of PNEUMONIA.
         specificity: Recall of NORMAL.
     """
@@ -49,11 +49,11 @@ class StressRow:
 
 @dataclass(frozen=True)
 class Lowest:
-    """Where a figure is lowest over the changed views.
+    """The lowest value of a figure over the views.
 
     Attributes:
-        perturbation: Name of the change.
-        value: The figure there, in [0, 1].
+        perturbation: Name of the perturbation.
+        value: The figure in this view, in [0, 1].
     """
 
     perturbation: str
@@ -62,12 +62,12 @@ class Lowest:
 
 @dataclass(frozen=True)
 class StressTable:
-    """A model on the same films in several views, all at one threshold.
+    """The figures of a model on the same films in several views, at the same threshold.
 
     Attributes:
-        threshold: A film was called PNEUMONIA from here up.
-        plain: The films as they are.
-        rows: The changed ones, one row a view.
+        threshold: A film was labelled PNEUMONIA from this probability on.
+        plain: The unchanged films.
+        rows: The altered films, one row per view.
     """
 
     threshold: float
@@ -86,16 +86,16 @@ class StressTable:
         n_bootstrap: int = 1000,
         seed: int = 0,
     ) -> "StressTable":
-        """Judge probabilities that are there already.
+        """Evaluate probabilities.
 
         Args:
             y_true: (n,) of 0 and 1.
-            y_prob: (n,) in [0, 1], of the films as they are.
-            views: By name of the change (n,) in [0, 1], of the same films changed; at least one.
-            threshold: A film is called PNEUMONIA from here up; the same for all views.
-            patient_ids: (n,); with None every film counts as its own patient.
-            n_bootstrap: Resamples of the intervals; 0 leaves the intervals out.
-            seed: Of the resamples.
+            y_prob: (n,) in [0, 1], of the unchanged films.
+            views: (n,) in [0, 1] by name of the perturbation, of the altered films; at least one.
+            threshold: A film is labelled PNEUMONIA from this probability on; the same for all views.
+            patient_ids: (n,); with None every film counts as one patient.
+            n_bootstrap: Number of resamples; 0 leaves the intervals out.
+            seed: Seed of the resampling.
 
         Raises:
             UsageError, NothingUsableError: See `check_outcome`, `check_patients`, `check_threshold`; or there is no
@@ -104,7 +104,7 @@ class StressTable:
         """
         needs_sklearn()
         if not views:
-            raise UsageError("there is no view of the films to judge.", "Give one at least.")
+            raise UsageError("there is no view of the films to evaluate.", "Give at least one.")
         cut = check_threshold(threshold)
         rows = []
         for name, prob in {PLAIN: y_prob, **views}.items():
@@ -114,12 +114,12 @@ class StressTable:
         return cls(cut, rows[0], tuple(rows[1:]))
 
     def mean(self, figure: str) -> float | None:
-        """Return the mean of one of `FIGURES` over the changed views; None where it is not defined."""
+        """Return the mean of one of `FIGURES` over the views; None if it is not defined."""
         values = [getattr(row, figure) for row in self.rows]
         return None if None in values else float(np.mean(values))
 
     def worst(self, figure: str) -> Lowest | None:
-        """Return where one of `FIGURES` is lowest over the changed views, of equals the first; None if not defined."""
+        """Return the lowest value of one of `FIGURES` over the views, the first of equals; None if not defined."""
         values = [getattr(row, figure) for row in self.rows]
         if None in values:
             return None
@@ -127,7 +127,7 @@ class StressTable:
         return Lowest(self.rows[lowest].perturbation, values[lowest])
 
     def to_json(self) -> dict[str, Any]:
-        """Return threshold, plain row, table, mean and worst as JSON types; no NaN in it."""
+        """Return threshold, plain row, table, mean and worst as JSON types, without NaN."""
         worst = {figure: self.worst(figure) for figure in FIGURES}
         return {
             "threshold": self.threshold,
@@ -149,20 +149,20 @@ def stress_table(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> StressTable:
-    """Judge whatever gives probabilities on squashed films and on their changed views.
+    """Evaluate a function that returns probabilities, on resized films and on their views.
 
-    A squashed film changed is the changed film squashed, but for a second resampling where the size changes, and for
-    the width of the blur where the film was not square.
+    Altering a resized film equals resizing the altered film, except for a second resampling if the size changes, and for
+    the width of the blur if the film was not square.
 
     Args:
-        images: uint8 (n, S, S), as `imaging.preprocessing.squash` makes them; may be memory-mapped.
+        images: uint8 (n, S, S), the results of `imaging.preprocessing.squash`; may be memory-mapped.
         y_true: (n,) of 0 and 1.
-        predict: Takes uint8 (m, S, S), m up to 256, and gives m probabilities of PNEUMONIA in [0, 1].
-        threshold: A film is called PNEUMONIA from here up.
-        perturbations: Which changes.
-        patient_ids: (n,); with None every film counts as its own patient.
-        n_bootstrap: Resamples of the intervals; 0 leaves the intervals out.
-        seed: Of the resamples.
+        predict: Takes uint8 (m, S, S), m up to 256, and returns m probabilities of PNEUMONIA in [0, 1].
+        threshold: A film is labelled PNEUMONIA from this probability on.
+        perturbations: The perturbations.
+        patient_ids: (n,); with None every film counts as one patient.
+        n_bootstrap: Number of resamples; 0 leaves the intervals out.
+        seed: Seed of the resampling.
 
     Raises:
         UsageError: The images are not such a stack; see also `StressTable.from_predictions`.
@@ -181,19 +181,19 @@ def stress_table(
 
 
 def readable_name(name: str) -> str:
-    """Return a view's name for people: `gamma_0_6` becomes "gamma 0.6"."""
+    """Return the readable name of a view: `gamma_0_6` becomes "gamma 0.6"."""
     return re.sub(r"_(\d)_(\d)$", r" \1.\2", name).replace("_", " ")
 
 
 def perturbed(images: Images, view: Perturbation) -> Images:
-    """Return squashed films uint8 (n, S, S) in a view, squashed to S×S again where that changed their size."""
+    """Return resized films uint8 (n, S, S) in a view, resized to S×S again if their size changed."""
     size = images.shape[1]
     films = [Film(view.change(image), "<array>", "array", "uint8") for image in images]
     return np.stack([squash(film, size) for film in films])
 
 
 def _probabilities(images: Images, predict: Predict, view: Perturbation | None) -> Floats:
-    """Ask for the films of one view, some at a time, so that no view ever stands in memory whole."""
+    """Return the probabilities of one view, computed in batches to limit the memory."""
     parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
     answers = [predict(part if view is None else perturbed(part, view)) for part in parts]
     return np.concatenate([np.asarray(answer, dtype=np.float64) for answer in answers] or [np.empty(0)])

@@ -27,11 +27,11 @@ _SHARES = (("sensitivity", ORANGE, "^"), ("specificity", GREEN, "D"))
 
 @dataclass(frozen=True)
 class StressDisplay:
-    """A dot for every view, the films as they are on top.
+    """A dot for every view, with the unchanged films on top.
 
     Attributes:
-        rows: In the order they are drawn, from the top.
-        threshold: The cut-off of sensitivity and specificity.
+        rows: The rows from the top.
+        threshold: The threshold of sensitivity and specificity.
     """
 
     rows: tuple[StressRow, ...]
@@ -39,19 +39,19 @@ class StressDisplay:
 
     @classmethod
     def from_table(cls, table: StressTable) -> "StressDisplay":
-        """Lay out a table that is there already."""
+        """Create the display from a table."""
         return cls((table.plain, *table.rows), table.threshold)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw two panels beside each other; a line marks what the films give as they are.
+        """Draw two panels beside each other; a line marks the figures of the unchanged films.
 
         Args:
-            ax: Axes whose place the panels take; new ones without it.
+            ax: Axes that the panels replace; by default new ones.
         """
         with styled():
             ax = ax if ax is not None else new_axes(9.6, 1.3 + 0.3 * len(self.rows))
             ax.set_axis_off()
-            ax.set_title("The same films seen differently")
+            ax.set_title("Stress test: the same films in altered views")
             left = ax.inset_axes((0.12, 0.12, 0.4, 0.86))
             right = ax.inset_axes((0.57, 0.12, 0.42, 0.86), sharey=left)
             self._draw_areas(left)
@@ -68,7 +68,7 @@ class StressDisplay:
         return list(range(len(self.rows)))
 
     def _draw_areas(self, panel: "Axes") -> None:
-        panel.set_xlabel("area under ROC, 95% interval by patient")
+        panel.set_xlabel("area under ROC, 95% interval over patients")
         areas = [row.roc_auc for row in self.rows if row.roc_auc is not None]
         if len(areas) < len(self.rows):
             say_undefined(panel, "All films have one label:\nthere is no area.")

@@ -1,4 +1,4 @@
-"""The report's section on the same films seen differently: one film in each view, a graph, and the table."""
+"""The section of the report about the stress test: one film in each view, a graph, and the table."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,20 +19,20 @@ _CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 def stress_section(evaluated: EvaluatedSplit, table: StressTable | None, graphs: Mapping[str, bytes]) -> str:
-    """Return the section as HTML; nothing if the films were evaluated as they are only."""
+    """Return the section as HTML; nothing without a stress test."""
     if table is None:
         return ""
     about = (
-        "The films above, changed as another machine, another cutting or another program would change them. No change "
-        "adds disease, and only the harder crop and the blur can hide some: what else the figures lose rests on the "
-        "look of the films."
+        "The same films as another machine, collimation or program would show them. No view adds disease, and only the "
+        "stronger crop and the blur can hide some. Any other loss shows that the model depends on the appearance of the "
+        "films."
     )
     caption = (
-        "Dashed: the films as they are. The threshold stays the same in every view; where the area holds and a share "
-        "falls, the order of the films is still right and the threshold no longer fits."
+        "Dashed: the unchanged films. The threshold is the same in every view. If the area stays and a rate falls, the "
+        "ranking of the films is still right, but the threshold no longer fits."
     )
     return (
-        f"<section><h2>The same films seen differently</h2><p>{safe(about)}</p>{_strip(evaluated)}"
+        f"<section><h2>Stress test: the same films in altered views</h2><p>{safe(about)}</p>{_strip(evaluated)}"
         f"{graph(graphs, 'stress', caption)}{_table(table)}</section>"
     )
 
@@ -57,12 +57,12 @@ def _strip(evaluated: EvaluatedSplit) -> str:
             f'<br><span class="{"call" if right else "wrong"}">probability {prob:.3f}</span></figcaption></figure>'
         )
     label = "PNEUMONIA" if evaluated.y_true[index] == 1 else "NORMAL"
-    told = f"{evaluated.paths[index]}, labelled {label}: the call changes in {changed} of {len(evaluated.views)} views."
+    told = f"{evaluated.paths[index]}, labelled {label}: the label changes in {changed} of {len(evaluated.views)} views."
     return f'<div class="views">{"".join(shown)}</div><p class="note">{safe(told)}</p>'
 
 
 def example(evaluated: EvaluatedSplit) -> tuple[int, int]:
-    """Return the film to show, and in how many views its call changes: of those called rightly the most changed."""
+    """Return the correctly classified film whose label changes in most views, and the number of these views."""
     called = evaluated.y_prob >= evaluated.threshold
     views = np.stack([prob >= evaluated.threshold for prob in evaluated.views.values()])
     changes = (views != called).sum(axis=0)
@@ -72,17 +72,17 @@ def example(evaluated: EvaluatedSplit) -> tuple[int, int]:
 
 def _table(table: StressTable) -> str:
     low = {figure: table.worst(figure) for figure in FIGURES}
-    rows = [_row(table.plain, "as they are", {})]
+    rows = [_row(table.plain, "unchanged", {})]
     rows += [_row(row, _DONE.get(row.perturbation, ""), low) for row in table.rows]
     mean = [score(table.mean(figure)) for figure in FIGURES]
     worst = [score(found.value if found else None) for found in low.values()]
     foot = "".join(
         f'<tr><th scope="row" colspan="2">{name}</th><td>{values[0]}</td><td></td>'
         f"{''.join(f'<td>{value}</td>' for value in values[1:])}</tr>"
-        for name, values in (("mean of the changed views", mean), ("worst of the changed views", worst))
+        for name, values in (("mean of the views", mean), ("lowest of the views", worst))
     )
     return (
-        '<table class="by_view"><thead><tr><th>view</th><th>what was done</th><th>area under ROC</th>'
+        '<table class="by_view"><thead><tr><th>view</th><th>perturbation</th><th>area under ROC</th>'
         "<th>95%, by patient</th><th>accuracy</th><th>sensitivity</th><th>specificity</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table>"
     )

@@ -24,11 +24,11 @@ class ThresholdRow:
     """What one threshold gives.
 
     Attributes:
-        threshold: A film is called PNEUMONIA from here up.
+        threshold: A film is labelled PNEUMONIA from this probability on.
         precision: Share of PNEUMONIA among the films called so; 0 where none is.
         recall: Share of the PNEUMONIA films that are called so; 0 where there is none.
         f1: Harmonic mean of the two; 0 where both are.
-        accuracy: Share of films called rightly.
+        accuracy: Share of films classified correctly.
     """
 
     threshold: float

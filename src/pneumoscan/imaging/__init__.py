@@ -1,4 +1,4 @@
-"""From bytes to model input: the one reader for films (`film`) and the one preprocessing (`preprocessing`)."""
+"""From bytes to model input: the reader for films (`film`) and the preprocessing (`preprocessing`)."""
 
 from pneumoscan.imaging.film import Film, FilmSource, read
 from pneumoscan.imaging.preprocessing import Preprocessing, preprocess

@@ -1,7 +1,7 @@
-"""What a JPEG or PNG file says of itself, read without decoding a pixel; only the picture's own parts are passed on.
+"""Structure of JPEG and PNG files, read without decoding a pixel. Only the parts of the image itself are kept.
 
-Comments, colour profiles, previews, EXIF and XMP are left behind: they cannot swell, warn or crash a decoder that
-never sees them. The one thing that films need of them, the EXIF orientation, is read here.
+Comments, colour profiles, previews, EXIF and XMP are removed. A decoder that never sees them cannot crash, warn or run out
+of memory because of them. The EXIF orientation, which films need, is read here.
 """
 
 import re
@@ -15,20 +15,20 @@ from pneumoscan.errors import FilmAnimatedError, FilmDamagedError, FilmFormatErr
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# PS3.10, section 7.1: after 128 bytes of any value.
+# PS3.10, section 7.1: the prefix follows 128 bytes of any value.
 DICOM_PREFIX = b"DICM"
 
 
 @dataclass(frozen=True)
 class Container:
-    """A film's file, looked at from outside.
+    """The structure of the file of a film.
 
     Attributes:
-        format: Of the file, by its content.
-        width: Columns in pixels that the header claims; 0 is possible.
-        height: Rows in pixels that the header claims; 0 is possible.
+        format: Format of the file, by its content.
+        width: Columns in pixels according to the header; 0 is possible.
+        height: Rows in pixels according to the header; 0 is possible.
         orientation: The EXIF orientation, 1 (upright) to 8.
-        picture: A whole file of the same format with nothing but the picture.
+        picture: A complete file of the same format that contains only the image.
     """
 
     format: Literal["JPEG", "PNG"]
@@ -39,22 +39,22 @@ class Container:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Tell whether bytes are those of a DICOM file, by its prefix."""
+    """Return whether bytes are those of a DICOM file, by its prefix."""
     return data[128:132] == DICOM_PREFIX and not data.startswith((JPEG_SIGNATURE, PNG_SIGNATURE))
 
 
 def unwrap(data: bytes, source: str) -> Container:
-    """Look at the bytes of a file.
+    """Read the structure of a JPEG or PNG file.
 
     Args:
         data: At least one byte.
-        source: What to call the file in errors.
+        source: Name of the file in errors.
 
     Raises:
-        FilmFormatError: Neither JPEG nor PNG, or a kind of JPEG that films are not kept in.
-        FilmTruncatedError: The file ends before its picture does.
+        FilmFormatError: The file is neither JPEG nor PNG, or a kind of JPEG that is not supported.
+        FilmTruncatedError: The file ends before the image is complete.
         FilmDamagedError: A length or a checksum is wrong.
-        FilmAnimatedError: The PNG holds more than one picture.
+        FilmAnimatedError: The PNG contains more than one image.
     """
     if data.startswith(JPEG_SIGNATURE):
         return _unwrap_jpeg(data, source)
@@ -63,12 +63,12 @@ def unwrap(data: bytes, source: str) -> Container:
     if JPEG_SIGNATURE.startswith(data) or PNG_SIGNATURE.startswith(data):
         raise _truncated(source)
     raise FilmFormatError(
-        f"{source} is {_other_format(data)}, neither a JPEG or PNG picture nor a DICOM file.",
+        f"{source} is {_other_format(data)}, neither a JPEG or PNG image nor a DICOM file.",
         "Export the film as DICOM, JPEG or PNG.",
     )
 
 
-# Others, by the first bytes: only to say what was given instead.
+# Other formats by their first bytes, only for the message.
 _OTHERS = (
     (rb"GIF8", "a GIF"),
     (rb"%PDF", "a PDF"),
@@ -80,8 +80,8 @@ _OTHERS = (
     (rb"\x1f\x8b", "a gzip archive"),
     (rb"\x00\x00\x01\x00", "an icon"),
     (rb"\x00\x00\x00\x0cjP|\xff\x4f\xff\x51", "a JPEG 2000"),
-    (rb"....ftyp", "an HEIF or AVIF picture or a film strip"),
-    (rb"[\x02\x08]\x00.\x00([A-Z]{2}|..\x00\x00)", "a DICOM data set without the preamble of a file"),
+    (rb"....ftyp", "an HEIF or AVIF image or a video"),
+    (rb"[\x02\x08]\x00.\x00([A-Z]{2}|..\x00\x00)", "a DICOM data set without the file preamble"),
     (rb"\s*<(\?xml|svg|!DOCTYPE|html)", "an XML, SVG or HTML text"),
 )
 
@@ -94,11 +94,11 @@ def _other_format(data: bytes) -> str:
 
 
 def _truncated(source: str) -> FilmTruncatedError:
-    return FilmTruncatedError(f"{source} ends before its picture does.", "Copy the film again.")
+    return FilmTruncatedError(f"{source} ends before its image is complete.", "Copy the film again.")
 
 
 def _damaged(source: str, what: str) -> FilmDamagedError:
-    return FilmDamagedError(f"{source} does not decode: {what}.", "Copy the film again.")
+    return FilmDamagedError(f"{source} cannot be decoded: {what}.", "Copy the film again.")
 
 
 # JPEG: ITU-T T.81, annex B.
@@ -108,9 +108,9 @@ _BARE = {0x01}
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _READABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-# Encoders write ten or so. Each goes over the whole picture: 20,000 of them in 3 MB took a decoder four minutes.
+# Encoders write about ten scans. Each covers the whole image: 20,000 of them in 3 MB took a decoder four minutes.
 _MAX_SCANS = 100
-# Application data and comments; APP0 and APP14 say how the colours are coded.
+# Application data and comments; APP0 and APP14 describe the coding of colours.
 _LEFT_BEHIND = {0xFE, *range(0xE1, 0xF0)} - {0xEE}
 
 
@@ -129,7 +129,7 @@ def _unwrap_jpeg(data: bytes, source: str) -> Container:
             orientation = orientation_of(data[start + 10 : end])
         if marker in _LEFT_BEHIND:
             continue
-        # What stands side by side is passed on as one piece: the coded picture is long, and a copy of it costs.
+        # Adjacent segments are kept as one piece, because copying the long image data costs time.
         kept[-1:] = [(kept[-1][0], end)] if start == kept[-1][1] else [kept[-1], (start, end)]
     if frame is None:
         raise _damaged(source, "it has no frame header")
@@ -139,10 +139,10 @@ def _unwrap_jpeg(data: bytes, source: str) -> Container:
 
 
 def _segments(data: bytes, source: str) -> Iterator[_Segment]:
-    """Walk from marker to marker up to the end of the first picture; a scan's segment has its coded data with it."""
+    """Yield the segments up to the end of the first image; the segment of a scan includes its coded data."""
     at, scans = 2, 0
     while True:
-        # Decoders skip what stands between segments, and padding by 0xFF.
+        # Decoders skip bytes between segments, and padding with 0xFF.
         found = _MARKER.search(data, at)
         if found is None:
             raise _truncated(source)
@@ -164,7 +164,7 @@ def _segments(data: bytes, source: str) -> Iterator[_Segment]:
 
 
 def _length(data: bytes, at: int, source: str) -> int:
-    """Return the length that a segment gives itself, its own two bytes included."""
+    """Return the length that a segment declares, including its own two bytes."""
     length = int.from_bytes(data[at : at + 2])
     if at + max(length, 2) > len(data):
         raise _truncated(source)
@@ -193,12 +193,12 @@ def _unwrap_png(data: bytes, source: str) -> Container:
     kept, size, orientation = [PNG_SIGNATURE], None, 1
     for name, start, end in _chunks(data, source):
         if (name == b"IHDR") != (size is None):
-            raise _damaged(source, f"its chunk {name.decode('latin-1')!r} stands where it must not")
+            raise _damaged(source, f"its chunk {name.decode('latin-1')!r} is at a wrong position")
         if name == b"IHDR":
             size = _png_size(data[start + 8 : end - 4], source)
         elif name == b"acTL":
             raise FilmAnimatedError(
-                f"{source} is an animated PNG.", "Save the picture that is meant as a file."
+                f"{source} is an animated PNG.", "Save the intended image as a separate file."
             )
         elif name == b"eXIf":
             orientation = orientation_of(data[start + 8 : end - 4])
@@ -211,17 +211,17 @@ def _unwrap_png(data: bytes, source: str) -> Container:
 
 
 def _chunks(data: bytes, source: str) -> Iterator[tuple[bytes, int, int]]:
-    """Walk over the chunks up to IEND: name, start and end of each, with its length and checksum."""
+    """Yield name, start and end of each chunk up to IEND; length and checksum are included."""
     at, name = len(PNG_SIGNATURE), b""
     while name != b"IEND":
         head = data[at : at + 8]
         length, name = int.from_bytes(head[:4]), head[4:]
         if length >= 2**31 or (len(name) == 4 and not name.isalpha()):
-            raise _damaged(source, "its chunks are out of step")
+            raise _damaged(source, "its chunks are not aligned")
         if len(head) < 8 or at + 12 + length > len(data):
             raise _truncated(source)
         if name[:1].isupper() and name not in _KEPT_CHUNKS:
-            raise _damaged(source, f"the chunk {name.decode()!r} is not known")
+            raise _damaged(source, f"the chunk {name.decode()!r} is unknown")
         yield name, at, at + 12 + length
         at += 12 + length
 

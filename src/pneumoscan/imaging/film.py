@@ -1,4 +1,4 @@
-"""The one reader for films: a path, bytes, a Pillow image or an array becomes a grey `Film` or a typed error."""
+"""The reader for films: it converts a path, bytes, a Pillow image or an array into a grey `Film`, or raises an error."""
 
 import os
 import stat
@@ -30,11 +30,11 @@ from pneumoscan.system import read_flags
 MIN_SIDE = 32
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024
-# A deflated DICOM data set: pixels of two bytes, and a header.
+# A deflated DICOM data set contains pixels of two bytes and a header.
 MAX_INFLATED = 2 * MAX_PIXELS + (8 << 20)
 
 _DECODERS = {"JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile}
-# What sets an EXIF orientation upright (CIPA DC-008, 4.6.5, tag 274).
+# The transposition for each EXIF orientation (CIPA DC-008, 4.6.5, tag 274).
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,15 +50,15 @@ FilmSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Ima
 
 @dataclass(frozen=True)
 class Film:
-    """A chest film as the reader gives it: grey, upright, at its own size.
+    """A chest film as the reader returns it: grey, upright, at its original size.
 
     Attributes:
-        pixels: uint8 array (height, width); 0 is black. 16-bit PNG films are brought to 8 bits by value // 257, DICOM
+        pixels: uint8 array (height, width); 0 is black. 16-bit PNG films are converted to 8 bits by value // 257, DICOM
             films by their window.
         source: The path it came from, or `<bytes>`, `<image>`, `<array>`.
         format: `JPEG`, `PNG`, `DICOM`, `image` or `array`.
-        mode: The Pillow mode before it became grey (`L`, `RGB`, `I;16`, ...), a DICOM file's photometric interpretation
-            and bits (`MONOCHROME2/12`), or the array's dtype.
+        mode: The Pillow mode before the conversion to grey (`L`, `RGB`, `I;16`, ...), the photometric interpretation and
+            bits of a DICOM file (`MONOCHROME2/12`), or the dtype of the array.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -73,32 +73,31 @@ class Film:
 
     @property
     def height(self) -> int:
-        """Rows in pixels, after the EXIF orientation was applied."""
+        """Rows in pixels of the upright film."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """Columns in pixels, after the EXIF orientation was applied."""
+        """Columns in pixels of the upright film."""
         return int(self.pixels.shape[1])
 
 
 def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Film:
     """Read one film.
 
-    JPEG, PNG and DICOM are told by their content, never by their name. Colour becomes grey by the ITU-R 601-2 luma, what is
-    transparent becomes black, 16 bits become 8 by the full scale (65535 is white), and the EXIF orientation is applied.
-    Of a JPEG that carries several pictures (MPO, phone previews) the first is read. A DICOM film is painted as a
-    workstation shows it (`pneumoscan.imaging.dicom`). Safe to call from many threads.
+    JPEG, PNG and DICOM are recognised by their content, not by their name. Colour is converted to grey by the ITU-R 601-2
+    luma, transparent pixels become black, 16 bits are scaled to 8 (65535 is white), and the EXIF orientation is applied. Of
+    a JPEG with several images (MPO, phone previews) the first is read. A DICOM film gets the grey levels that a
+    workstation displays (`pneumoscan.imaging.dicom`). The function is thread-safe.
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
             uint8, uint16 (full scale 65535), bool, or float in [0, 1].
-        min_side: Least height and width in pixels; smaller films are refused.
-        name: What to call the source in errors and in `Film.source`; by default its path or kind.
+        min_side: Minimum height and width in pixels.
+        name: Name of the source in errors and in `Film.source`; by default its path or kind.
 
     Raises:
-        FilmError: One of its children says why the film is refused; see `pneumoscan.errors`. `CodecMissingError` is
-            among them.
+        FilmError: The film cannot be used. The subclass gives the reason (`pneumoscan.errors`); `CodecMissingError` is one.
     """
     if isinstance(source, Image.Image):
         label = name or "<image>"
@@ -120,19 +119,20 @@ def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Fil
 
 
 def _shown(name: str) -> str:
-    """Return a file's name fit for one line of a message: line breaks, controls and wrong UTF-8 as escapes."""
+    """Return a file name for a one-line message: line breaks, control characters and invalid UTF-8 are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a film's file, at most `MAX_BYTES` of them.
+    """Return the bytes of a film's file, at most `MAX_BYTES`.
 
     Raises:
-        FilmNotFoundError, FilmUnreadableError, FilmTooLargeError: What the file system says, typed.
+        FilmNotFoundError, FilmUnreadableError: The file does not exist or cannot be opened.
+        FilmTooLargeError: The file has more than `MAX_BYTES`.
     """
     shown = _shown(str(path))
     try:
-        # Non-blocking, for a FIFO among the films would otherwise hold the batch for ever.
+        # Non-blocking, because a FIFO among the films would otherwise block the batch for ever.
         descriptor = os.open(path, read_flags())
     except FileNotFoundError:
         raise FilmNotFoundError(f"{shown} does not exist.", "Check the path.") from None
@@ -141,7 +141,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise FilmUnreadableError(f"{shown} is not a regular file.", "Name files, or folders of films.")
+            raise FilmUnreadableError(f"{shown} is not a regular file.", "Give files or folders of films.")
         data = _all_of(descriptor, facts.st_size)
     except OSError as problem:
         raise _unreadable(shown, problem) from None
@@ -155,7 +155,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _all_of(descriptor: int, size: int) -> bytes:
-    """Read a file whose size is said to be `size`, and one byte more than the cap at most."""
+    """Read a file of the declared size `size`, at most one byte more than the limit."""
     pieces = [os.read(descriptor, min(size, MAX_BYTES) + 1)]
     while pieces[-1] and sum(map(len, pieces)) <= MAX_BYTES:
         pieces.append(os.read(descriptor, 1 << 20))
@@ -169,20 +169,20 @@ def _unreadable(shown: str, problem: OSError | ValueError) -> FilmUnreadableErro
 
 def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
     if not data:
-        raise FilmEmptyError(f"{source} is empty (0 bytes).", "Copy the film again from where it came.")
+        raise FilmEmptyError(f"{source} is empty (0 bytes).", "Copy the film again from its source.")
     if is_dicom(data):
         return _from_dicom(data, source, min_side)
     container = unwrap(data, source)
-    # The header's word holds before a pixel is decoded.
+    # The size in the header is checked before a pixel is decoded.
     _check_size(container.width, container.height, source, min_side)
     with _decoding(source):
-        # Not `Image.open`: that would weigh the size by a limit of the whole process, and warn.
+        # Not `Image.open`, which compares the size with a limit of the whole process and warns.
         image = _DECODERS[container.format](BytesIO(container.picture))
         return _from_image(image, source, container.format, min_side, container.orientation)
 
 
 def _from_dicom(data: bytes, source: str, min_side: int) -> Film:
-    from pneumoscan.imaging.dicom import open_film  # the other formats do without
+    from pneumoscan.imaging.dicom import open_film  # not needed for the other formats
 
     found = open_film(data, source, max_inflated=MAX_INFLATED)
     layout = found.layout
@@ -192,7 +192,7 @@ def _from_dicom(data: bytes, source: str, min_side: int) -> Film:
 
 @contextmanager
 def _decoding(source: str) -> Iterator[None]:
-    """Give every exception of Pillow's decoders its place in our tree."""
+    """Convert every exception of Pillow's decoders into an error of pneumoscan."""
     try:
         yield
     except FilmError:
@@ -205,9 +205,9 @@ def _decoding(source: str) -> Iterator[None]:
         text = str(problem) or type(problem).__name__
         if "truncated" in text.lower() or isinstance(problem, EOFError):
             raise FilmTruncatedError(
-                f"{source} ends before its picture does.", "Copy the film again."
+                f"{source} ends before its image is complete.", "Copy the film again."
             ) from None
-        raise FilmDamagedError(f"{source} does not decode: {text[:200]}.", "Copy the film again.") from None
+        raise FilmDamagedError(f"{source} cannot be decoded: {text[:200]}.", "Copy the film again.") from None
 
 
 def _from_image(image: Image.Image, source: str, kind: str, min_side: int, orientation: int = 0) -> Film:
@@ -240,7 +240,7 @@ def _to_grey(image: Image.Image, source: str) -> Image.Image:
         return Image.fromarray(_unit_to_uint8(np.asarray(image), source))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        # Luma is linear: black behind the picture is the grey value times alpha.
+        # Luma is linear, so a black background means grey value times alpha.
         return ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A"))
     if image.mode in {"P", "PA"}:
         image = image.convert("RGB")
@@ -291,10 +291,10 @@ def _unit_to_uint8(values: npt.NDArray[np.floating], source: str) -> npt.NDArray
 
 def _film(pixels: npt.NDArray[np.uint8], source: str, kind: str, mode: str) -> Film:
     sparse = pixels[::16, ::16]
-    # A sparse look is enough for nearly every film; only a suspect is looked at whole.
+    # A sparse sample is enough for nearly every film; only suspect films are checked completely.
     if sparse.min() == sparse.max() and pixels.min() == pixels.max():
         raise FilmUniformError(
-            f"{source} shows one colour only (grey {int(pixels.flat[0])}).", "It is not a film; leave it out."
+            f"{source} has one grey value only ({int(pixels.flat[0])}).", "It is not a film; leave it out."
         )
     return Film(pixels=pixels, source=source, format=kind, mode=mode)
 
@@ -306,6 +306,6 @@ def _check_size(width: int, height: int, source: str, min_side: int, samples: in
         )
     if width * height * samples > MAX_PIXELS:
         raise FilmTooLargeError(
-            f"{source} claims {width}×{height} pixels.",
+            f"{source} declares {width}×{height} pixels.",
             f"At most {MAX_PIXELS // 1_000_000} megapixels are read.",
         )

@@ -1,8 +1,7 @@
-"""The same film as another machine, another cutting or another program would show it: ten fixed changes.
+"""The ten fixed perturbations of the stress test: a film as another machine, collimation or program would show it.
 
-Each is a pure function on a film's own pixels, before any preprocessing, so it means the same for films of every size
-and for every model. None of them adds or removes disease. There is no chance in them: the same film gives the same
-bytes.
+Each is a pure function on the original pixels, before any preprocessing, so it means the same for films of every size and
+for every model. None adds or removes disease. All are deterministic.
 """
 
 from collections.abc import Callable
@@ -20,12 +19,12 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One change of a film's look.
+    """One change of the appearance of a film.
 
     Attributes:
-        name: In snake case; stands in tables.
-        description: What is done, a few words.
-        change: Takes uint8 pixels (h, w) and returns new uint8 pixels, of another size where it crops or pads.
+        name: Name in tables, in snake case.
+        description: A few words.
+        change: Takes uint8 pixels (h, w) and returns new uint8 pixels, of another size if it crops or pads.
     """
 
     name: str
@@ -33,18 +32,18 @@ class Perturbation:
     change: Callable[[Pixels], Pixels]
 
     def apply(self, film: Film) -> Film:
-        """Return the film with its pixels changed; where it came from stays as it is."""
+        """Return the film with changed pixels and the same source."""
         return replace(film, pixels=self.change(film.pixels))
 
 
 def crop(pixels: Pixels, *, keep: float) -> Pixels:
-    """Return the middle of a film: the share `keep` in (0, 1] of each side, at least one pixel."""
+    """Return the centre of a film: the share `keep` in (0, 1] of each side, at least one pixel."""
     rows, columns = (_middle(length, keep) for length in pixels.shape)
     return pixels[rows, columns].copy()
 
 
 def pad(pixels: Pixels, *, by: float) -> Pixels:
-    """Return the film in a black frame; at each edge it is the share `by` of that side wide."""
+    """Return the film in a black frame whose width at each edge is the share `by` of that side."""
     rows, columns = (round(length * by) for length in pixels.shape)
     return np.pad(pixels, ((rows, rows), (columns, columns)))
 
@@ -56,7 +55,7 @@ def bend(pixels: Pixels, *, gamma: float) -> Pixels:
 
 
 def mask_border(pixels: Pixels, *, share: float) -> Pixels:
-    """Return the film with its border black; at each edge the share `share` of that side."""
+    """Return the film with a black border whose width at each edge is the share `share` of that side."""
     rows, columns = (_middle(length, 1 - 2 * share) for length in pixels.shape)
     masked = np.zeros_like(pixels)
     masked[rows, columns] = pixels[rows, columns]
@@ -67,7 +66,7 @@ def blur(pixels: Pixels, *, share: float) -> Pixels:
     """Return the film blurred by a Gaussian with σ = `share` of the shorter side.
 
     Pillow's Gaussian is three box filters (P. Gwosdek et al., Theoretical Foundations of Gaussian Convolution by
-    Extended Box Filtering, SSVM 2011): its time does not grow with σ.
+    Extended Box Filtering, SSVM 2011): its time does not depend on σ.
     """
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(share * min(pixels.shape))))
 
@@ -78,7 +77,7 @@ def flip(pixels: Pixels) -> Pixels:
 
 
 def narrow(pixels: Pixels, *, to: float) -> Pixels:
-    """Return a film of the same size whose picture has the share `to` of the width, with black at both sides."""
+    """Return the film compressed to the share `to` of its width, with black at both sides, at the same size."""
     height, width = pixels.shape
     columns = _middle(width, to)
     squeezed = Image.fromarray(pixels).resize(
@@ -90,7 +89,7 @@ def narrow(pixels: Pixels, *, to: float) -> Pixels:
 
 
 def _middle(length: int, share: float) -> slice:
-    """Return the middle `share` of a side; of an odd rest the larger half comes after it."""
+    """Return the central `share` of a side; of an odd remainder the larger half comes after it."""
     kept = max(1, round(length * share))
     start = (length - kept) // 2
     return slice(start, start + kept)

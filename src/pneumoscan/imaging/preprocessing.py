@@ -1,4 +1,4 @@
-"""The one preprocessing, for training and for reading: grey → squash to N×N with antialiasing → normalise."""
+"""The preprocessing of training and prediction: resize the grey film to N×N with antialiasing, then normalise."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -16,15 +16,15 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to every film before the network; travels in the model bundle.
+    """Settings of the preprocessing, stored in the model bundle.
 
     Attributes:
-        size: Side N of the square the film is squashed to, in pixels, 16 to 1024. The aspect ratio is not kept.
+        size: Side N of the square in pixels, 16 to 1024. The aspect ratio is not preserved.
         normalisation: `fixed` subtracts `mean` and divides by `std`; `per_film` uses the film's own mean and
             standard deviation (the latter at least 1/255).
-        mean: Subtracted from values in [0, 1], with `fixed`.
-        std: Divided by, with `fixed`; above 0.
-        version: Of this code; a bundle with another version is refused.
+        mean: Mean that `fixed` subtracts from values in [0, 1].
+        std: Standard deviation by which `fixed` divides; above 0.
+        version: Version of this code. A bundle with another version is an error.
     """
 
     size: int = 200
@@ -45,11 +45,11 @@ class Preprocessing:
         )
         if not (numbers and self.std > 0):
             raise ConfigError(
-                f"mean {self.mean!r} and std {self.std!r} do not normalise.", "std must be above 0."
+                f"mean {self.mean!r} and std {self.std!r} are not valid.", "std must be above 0."
             )
         if self.version != VERSION:
             raise ConfigError(
-                f"preprocessing version {self.version!r} is not known (this is {VERSION}).",
+                f"preprocessing version {self.version!r} is unknown (this is {VERSION}).",
                 "Use the pneumoscan release that made the model.",
             )
 
@@ -59,20 +59,20 @@ class Preprocessing:
 
 
 def squash(film: Film, size: int) -> npt.NDArray[np.uint8]:
-    """Squash a film to uint8 (size, size): a triangle filter as wide as the shrinking asks, so nothing aliases.
+    """Resize a film to uint8 (size, size) with an antialiasing triangle filter.
 
-    This is the part that does not change from epoch to epoch, and what the film cache of `data` holds.
+    This step does not change from epoch to epoch. The film cache of `data` stores its result.
     """
     image = Image.fromarray(film.pixels)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.5))
 
 
 def normalise(images: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDArray[np.float32]:
-    """Bring squashed films to the network's scale.
+    """Normalise resized films.
 
     Args:
         images: uint8 array (..., size, size).
-        settings: Which normalisation.
+        settings: The normalisation.
 
     Returns:
         float32 array of the same shape.
@@ -81,7 +81,7 @@ def normalise(images: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDA
 
 
 def standardise(values: npt.NDArray[np.float32], settings: Preprocessing) -> npt.NDArray[np.float32]:
-    """Do the second half of `normalise` on float32 values in [0, 1], such as augmented films (..., size, size)."""
+    """Normalise float32 values in [0, 1], such as augmented films (..., size, size)."""
     if settings.normalisation == "fixed":
         return (values - np.float32(settings.mean)) / np.float32(settings.std)
     mean = values.mean(axis=(-2, -1), keepdims=True, dtype=np.float32)
@@ -91,5 +91,5 @@ def standardise(values: npt.NDArray[np.float32], settings: Preprocessing) -> npt
 
 
 def preprocess(film: Film, settings: Preprocessing) -> npt.NDArray[np.float32]:
-    """Return the network's input for one film: float32 (size, size)."""
+    """Return the input of the network for one film: float32 (size, size)."""
     return normalise(squash(film, settings.size), settings)

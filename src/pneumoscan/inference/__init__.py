@@ -1,1 +1,1 @@
-"""Read new films with a model bundle, on ONNX Runtime alone: `bundle`, `classifier`, `batch`."""
+"""Classify new films with a model bundle, using only ONNX Runtime: `bundle`, `classifier`, `batch`."""

@@ -1,7 +1,7 @@
-"""When the model abstains: films unlike those the model knows, and probabilities next to the threshold.
+"""Abstention: films that differ from those the model knows, and probabilities close to the threshold.
 
-Both limits come with the bundle, chosen on films that were held out of its training. A bundle without them labels every film
-PNEUMONIA or NORMAL.
+Both limits are stored in the bundle. They were chosen on films held out of the training. A bundle without them labels every
+film PNEUMONIA or NORMAL.
 """
 
 import math
@@ -13,17 +13,17 @@ UNSURE = "UNSURE"
 NOT_A_CHEST_FILM = "NOT_A_CHEST_FILM"
 FAR = "far_from_training_films"
 NEAR = "near_threshold"
-# A float64 that is neither 0 nor 1 has log-odds within ±37; those of 0 and 1 are put beyond.
+# The log-odds of a float64 other than 0 and 1 are within ±37; those of 0 and 1 are set to ±40.
 _FARTHEST = 40.0
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """Whether the class of a film is withheld, and why.
+    """Whether the model abstains from a class for a film, and why.
 
     Attributes:
-        label: `NOT_A_CHEST_FILM` or `UNSURE` where the class must not be told; empty where it may be.
-        warnings: `far_from_training_films`, `near_threshold`, whichever holds.
+        label: `NOT_A_CHEST_FILM` or `UNSURE` if the model abstains; otherwise empty.
+        warnings: `far_from_training_films`, `near_threshold`, or both.
     """
 
     label: str
@@ -36,10 +36,10 @@ def abstention_of(
     """Return whether the model abstains from a class for one film.
 
     Args:
-        spec: Of the bundle, with or without `guard` and `unsure_band`.
-        probability: Of PNEUMONIA, in [0, 1].
-        distance: At least 0; None if the model measures none.
-        threshold: The cut-off in [0, 1] that is used.
+        spec: Description of the bundle, with or without `guard` and `unsure_band`.
+        probability: Probability of PNEUMONIA in [0, 1].
+        distance: Distance from the training films, at least 0; None if the model has none.
+        threshold: The threshold in use, in [0, 1].
     """
     guard = spec.guard if distance is not None else None
     far = guard is not None and distance is not None and distance >= guard["unusual"]
@@ -53,13 +53,13 @@ def abstention_of(
 
 
 def unsure_band(spec: BundleSpec, threshold: float) -> tuple[float, float] | None:
-    """Return the probabilities between which films are UNSURE; None if the bundle knows no band.
+    """Return the probabilities between which films are UNSURE; None if the bundle has no band.
 
-    The band of an operating point goes with its threshold. Another threshold gets the band of the default operating
-    point, moved along on the scale of log-odds. Where the threshold is 0 or 1, no film is near it.
+    The threshold of an operating point has its own band. Any other threshold gets the band of the default operating point,
+    shifted in log-odds. With a threshold of 0 or 1, no film is near it.
     """
     default = spec.thresholds[spec.default_operating_point]
-    # Two points may share a threshold; the default one's band is then the one that is meant.
+    # Two points may share a threshold; then the band of the default point applies.
     for point in (default, *spec.thresholds.values()):
         if point["threshold"] == threshold and point.get("unsure_band"):
             band = point["unsure_band"]
@@ -71,7 +71,7 @@ def unsure_band(spec: BundleSpec, threshold: float) -> tuple[float, float] | Non
 
 
 def log_odds(probability: float) -> float:
-    """Return log(p / (1 - p)) of a probability in [0, 1], kept within ±40."""
+    """Return log(p / (1 - p)) of a probability in [0, 1], limited to ±40."""
     if probability in {0.0, 1.0}:
         return _FARTHEST if probability else -_FARTHEST
     return math.log(probability) - math.log1p(-probability)

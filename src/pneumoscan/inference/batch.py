@@ -1,9 +1,9 @@
-"""Read many films: rows in the order of the inputs, with several workers, in constant memory.
+"""Classify many films: rows in the order of the inputs, with several workers, in constant memory.
 
-The workers are threads: Pillow's decoder and ONNX Runtime let go of the interpreter while they work. For 500 JPEGs of
-1300×1000 and the baseline network, threads spent 5.7 ms of processor time a film, as much as one worker alone;
-processes spent 6.3 ms, for each loads the libraries and the model first. On two busy cores their throughput differed by
-less than the noise, and threads need the memory of one.
+The workers are threads, because Pillow's decoder and ONNX Runtime release the interpreter lock. For 500 JPEGs of 1300×1000
+and the baseline network, threads needed 5.7 ms of processor time per film, as much as a single worker. Processes needed
+6.3 ms, because each loads the libraries and the model. On two busy cores the throughput differed by less than the noise,
+and threads need the memory of one process.
 """
 
 from collections import deque
@@ -26,9 +26,9 @@ Answer = TypeVar("Answer")
 
 
 def default_workers() -> int:
-    """Return one more than the cores this process may use, at most 8.
+    """Return one more than the number of usable cores, at most 8.
 
-    One more, for a thread now and then waits for the disk or the interpreter.
+    One more, because a thread sometimes waits for the disk or the interpreter.
     """
     return min(allowed_cores() + 1, _MAX_DEFAULT_WORKERS)
 
@@ -41,18 +41,18 @@ def predict_many(
     threshold: float | None = None,
     then: Callable[[FilmSource, PredictionRow], None] | None = None,
 ) -> Iterator[PredictionRow]:
-    """Yield one row for every source, in their order, as soon as it and those before it are known.
+    """Yield one row for every source in order, as soon as it and all rows before it are ready.
 
     Args:
         bundle: The model, loaded with `threads=1`.
-        sources: Paths, bytes, Pillow images or arrays; taken one by one, never more than `4 × workers` ahead.
+        sources: Paths, bytes, Pillow images or arrays; taken one by one, at most `4 × workers` ahead.
         workers: Threads that decode and run the network; by default `default_workers()`.
-        threshold: Cut-off in [0, 1]; by default that of the bundle's default operating point.
-        then: Called with each source and its row, by the worker, before the row is yielded.
+        threshold: Threshold in [0, 1]; by default that of the default operating point.
+        then: Called by the worker with each source and its row, before the row is yielded.
 
     Raises:
         UsageError: `workers` is below 1, or `threshold` is outside [0, 1].
-        BundleError: The network does not run.
+        BundleError: The network fails.
     """
     count = default_workers() if workers is None else workers
     cut_off = bundle.spec.threshold() if threshold is None else threshold
@@ -71,13 +71,13 @@ def answers_of(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
-    """Return what `work` answers to each item, in their order, asked in several threads.
+    """Return the results of `work` for all items in order, computed in several threads.
 
     Args:
-        work: Called in any thread; what it raises is raised here.
-        items: All of them.
-        workers: Threads; by default `default_workers()`.
-        progress: Called with items done and items in all.
+        work: Called in any thread. Its exceptions are raised here.
+        items: The arguments of the calls.
+        workers: Number of threads; by default `default_workers()`.
+        progress: Called with the number of finished items and of all items.
 
     Raises:
         UsageError: `workers` is below 1.
@@ -89,7 +89,7 @@ def answers_of(
         raise UsageError(f"workers is {count}.", "It must be at least 1.")
     answers: list[Answer] = []
     with ThreadPoolExecutor(count, thread_name_prefix="film") as executor:
-        # In slices: an interrupt then waits for a few films, not for all.
+        # In slices, so that an interrupt waits for a few films and not for all.
         for start in range(0, len(items), _SLICE):
             for answer in executor.map(work, items[start : start + _SLICE]):
                 answers.append(answer)
@@ -113,7 +113,7 @@ def _read(
 def _in_threads(
     read: Callable[[FilmSource], PredictionRow], sources: Iterable[FilmSource], workers: int
 ) -> Iterator[PredictionRow]:
-    from concurrent.futures import Future, ThreadPoolExecutor  # here, for a single film does without
+    from concurrent.futures import Future, ThreadPoolExecutor  # here, because a single film does not need it
 
     waiting: deque[Future[PredictionRow]] = deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="film")

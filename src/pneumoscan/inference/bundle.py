@@ -1,13 +1,13 @@
-"""A model bundle: one folder that reads films anywhere, without the training libraries.
+"""A model bundle: a folder that contains a model, usable without the training libraries.
 
-    model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`,
-                         `site_scores`
-    model.json           class names, preprocessing, temperature, thresholds, origin, known answers, SHA-256 of the rest
-    README.md            the model card
-    training_films.txt   optional: SHA-256 of each film file that was trained or chosen on, sorted, one a line
-    records.json         optional: how it was judged on films held out of its training; see `records`
+model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`,
+                     `site_scores`
+model.json           class names, preprocessing, temperature, thresholds, origin, known outputs, SHA-256 of the rest
+README.md            the model card
+training_films.txt   optional: SHA-256 of each film that the model was trained or selected on, sorted, one per line
+records.json         optional: its evaluation on films held out of its training; see `records`
 
-Loading verifies every hash and asks the network for its known answers; what was altered does not load.
+Loading verifies every hash and compares the outputs of the network with known ones. A bundle that was changed does not load.
 """
 
 import os
@@ -53,14 +53,14 @@ _DIMENSIONS = {MAP_OUTPUT: 3, SITES_OUTPUT: 2}
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says about a batch.
+    """The outputs of the network for a batch.
 
     Attributes:
         logit: float64 (N,), before the temperature.
         probability: float64 (N,), of PNEUMONIA, in [0, 1]: sigmoid(logit / temperature).
         activation_map: float32 (N, h, w), coarse, unbounded; its mean is the logit. None if the model has none.
-        distance: float64 (N,), at least 0: how far the film looks from the training films. None if it is not measured.
-        site_scores: float64 (N, sites), above 0 where the film resembles the site. None if the model knows no sites.
+        distance: float64 (N,), at least 0: distance of the film from the training films. None if the model has none.
+        site_scores: float64 (N, sites), above 0 if the film resembles the site. None if the model has no sites.
     """
 
     logit: npt.NDArray[np.float64]
@@ -72,10 +72,10 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified model, ready to read films; `run` may be called from several threads at once.
+    """A verified model. `run` is thread-safe.
 
     Attributes:
-        spec: What `model.json` says.
+        spec: Content of `model.json`.
         session: The ONNX Runtime session.
         path: The bundle's folder.
     """
@@ -88,10 +88,10 @@ class Bundle:
         """Run the network.
 
         Args:
-            batch: float32 (N, 1, size, size), preprocessed as `spec.preprocessing` says.
+            batch: float32 (N, 1, size, size), preprocessed according to `spec.preprocessing`.
 
         Raises:
-            BundleError: The network fails, or answers with something that is not a finite number a film.
+            BundleError: The network fails, or its output is not one finite number per film.
         """
         names = ["logit", *(name for name in OPTIONAL_OUTPUTS if name in self.spec.outputs)]
         found = dict(zip(names, _run(self.session, names, batch, self.path / MODEL), strict=True))
@@ -99,7 +99,7 @@ class Bundle:
             name: found[name].astype(np.float64) for name in ("logit", DISTANCE_OUTPUT) if name in found
         }
         if any(value.shape != (len(batch),) or not np.isfinite(value).all() for value in numbers.values()):
-            raise BundleError(f"{self.path / MODEL} does not answer with one finite number a film.", AGAIN)
+            raise BundleError(f"{self.path / MODEL} does not give one finite number per film.", AGAIN)
         logit = numbers["logit"]
         probability = probability_of(logit, self.spec.temperature)
         scores = found.get(SITES_OUTPUT)
@@ -112,20 +112,20 @@ class Bundle:
         )
 
     def training_films(self) -> frozenset[str]:
-        """Return the SHA-256 of the bytes of each film that was trained or chosen on; empty if it is not told.
+        """Return the SHA-256 of each film that the model was trained or selected on; empty if unknown.
 
         Raises:
-            BundleError: The list is not the one that was written.
+            BundleError: The list was changed.
         """
         if TRAINING_FILMS not in self.spec.files:
             return frozenset()
         return frozenset(verified(self.path / TRAINING_FILMS, self.spec).decode().split())
 
     def records(self) -> dict[str, Any] | None:
-        """Return how the model was judged on films held out of its training; None if that is not told.
+        """Return the evaluation of the model on films held out of its training; None if unknown.
 
         Raises:
-            BundleError: The records are not those that were written, or illegal, or of another model.
+            BundleError: The records were changed, are invalid, or belong to another model.
         """
         if RECORDS not in self.spec.files:
             return None
@@ -138,23 +138,23 @@ class Bundle:
         """Return the model card, Markdown.
 
         Raises:
-            BundleError: It is not the one that was written.
+            BundleError: The card was changed.
         """
         return verified(self.path / CARD, self.spec).decode(errors="replace")
 
 
 def load_bundle(path: str | os.PathLike[str], *, threads: int = 1, self_check: bool = True) -> Bundle:
-    """Load a bundle and verify it: hashes, names, shapes, and its known answers.
+    """Load a bundle and verify its hashes, names, shapes and known outputs.
 
     Args:
         path: A bundle folder, or a run folder with `bundle/` in it.
-        threads: Of ONNX Runtime inside one call of `run`; 1 is fastest where several films are read at once.
-        self_check: Ask the network for its known answers.
+        threads: Threads of ONNX Runtime within one call of `run`; 1 is fastest if several films are read at the same time.
+        self_check: Compare the outputs of the network with the known ones.
 
     Raises:
         UsageError: `path` does not exist.
-        BundleError: A file is missing, altered, or of an unknown version.
-        SelfCheckError: The network answers otherwise than it did when it was exported.
+        BundleError: A file is missing, was changed, or has an unknown version.
+        SelfCheckError: The network gives other outputs than at its export.
     """
     folder = find_bundle(Path(path))
     spec = read_spec(folder / SPEC)
@@ -169,7 +169,7 @@ def load_bundle(path: str | os.PathLike[str], *, threads: int = 1, self_check: b
 
 def _open_session(onnx: bytes, path: Path, threads: int) -> Any:
     check_one_piece(onnx, path)
-    import onnxruntime  # here, for whoever only writes a bundle or reads its description needs none
+    import onnxruntime  # here, because writing a bundle or reading its description does not need it
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
@@ -177,13 +177,13 @@ def _open_session(onnx: bytes, path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
-    # Idle threads that spin would take the cores from those that decode.
+    # Idle threads that spin would take cores from the threads that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # noqa: BLE001 - the runtime has a dozen exception types and no common one
+    except Exception as problem:  # noqa: BLE001 - the runtime has a dozen exception types without a common base
         raise BundleError(
-            f"{path} is not a network that ONNX Runtime opens: {_short(problem)}", AGAIN
+            f"{path} is not a network that ONNX Runtime can open: {_short(problem)}", AGAIN
         ) from None
 
 
@@ -203,14 +203,14 @@ def _check_signature(session: Any, spec: BundleSpec, path: Path) -> None:
 
 
 def _check_answers(bundle: Bundle) -> None:
-    """Compare the network's answers, and those of its own `probability` output, with the known ones."""
+    """Compare the outputs of the network with the known ones."""
     path, known = bundle.path / MODEL, bundle.spec.self_check
     batch = self_check_inputs(bundle.spec.preprocessing)
     optional = [name for name in OPTIONAL_OUTPUTS if name in bundle.spec.outputs]
     names = ["logit", "probability", *optional]
     results = _run(bundle.session, names, batch, path)
     if any(len(result) != len(batch) or not np.isfinite(result).all() for result in results):
-        raise SelfCheckError(f"{path} answers with numbers that are not finite, or not one a film.", AGAIN)
+        raise SelfCheckError(f"{path} does not give one finite number per film.", AGAIN)
     if [result.ndim for result in results] != [_DIMENSIONS.get(name, 1) for name in names]:
         raise SelfCheckError(f"{path} gives outputs of shapes {[result.shape for result in results]}.", AGAIN)
     for name, expected, given in (
@@ -232,7 +232,7 @@ def _run(
     try:
         results: list[npt.NDArray[np.float32]] = session.run(names, {"film": batch})
     except Exception as problem:  # noqa: BLE001 - see _open_session
-        raise BundleError(f"{path} does not run on shape {batch.shape}: {_short(problem)}", AGAIN) from None
+        raise BundleError(f"{path} fails on shape {batch.shape}: {_short(problem)}", AGAIN) from None
     return results
 
 

@@ -1,4 +1,4 @@
-"""The files of a bundle's folder: their names, the description among them, and that each is the one that was written."""
+"""The files of a bundle: their names, the description, and the check of their hashes."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ TRAINING_FILMS, RECORDS = "training_films.txt", "records.json"
 REQUIRED, OPTIONAL = frozenset({MODEL, CARD}), frozenset({TRAINING_FILMS, RECORDS})
 """Beside `model.json`, which lists them."""
 
-AGAIN = "Copy the bundle again from where it came, or export the model again."
+AGAIN = "Copy the bundle again from its source, or export the model again."
 _MOST_BYTES = {SPEC: 4 << 20, CARD: 4 << 20, RECORDS: 1 << 20}
-# A tensor that lives in another file has an entry of this key; the hashes would not cover that file.
+# The key of tensors that are stored in another file, which the hashes would not cover.
 _EXTERNAL_DATA = b"\x0a\x08location"
 
 
@@ -25,35 +25,35 @@ SHIPPED_MODELS = {"flagship": SHIPPED, "baseline": SHIPPED / "baseline"}
 
 
 def find_bundle(path: Path) -> Path:
-    """Return the bundle's folder: `path` itself, or `bundle/` in it if `path` is a run folder.
+    """Return the folder of the bundle: `path` itself, or `bundle/` in it if `path` is a run folder.
 
-    The name of a model that comes with the package stands for its folder where there is nothing else of that name.
+    The name of a model in the package is accepted if no file or folder has this name.
 
     Raises:
         UsageError: `path` does not exist.
-        BundleError: There is no bundle in it.
+        BundleError: `path` contains no bundle.
     """
     if not path.exists() and str(path) in SHIPPED_MODELS:
         return SHIPPED_MODELS[str(path)]
     if not path.exists():
         raise UsageError(
             f"there is no model at {path}.",
-            f"Name a bundle folder, a run folder with one, or {' or '.join(SHIPPED_MODELS)}.",
+            f"Give a bundle, a run folder with a bundle, or {' or '.join(SHIPPED_MODELS)}.",
         )
     for folder in (path, path / "bundle", path.parent if path.name in {SPEC, MODEL} else path):
         if (folder / SPEC).is_file():
             return folder
     raise BundleError(
-        f"{path} holds no {SPEC}: it is not a model bundle, or not a whole one.",
-        "Name a bundle folder, or a run folder with `bundle/` in it; `pneumoscan export` writes one.",
+        f"{path} contains no {SPEC}: it is not a model bundle, or an incomplete one.",
+        "Give a bundle, or a run folder with `bundle/` in it; `pneumoscan export` writes one.",
     )
 
 
 def read_spec(path: Path) -> BundleSpec:
-    """Read the description at `path` and check that it is as it was written and lists files that are known.
+    """Read the description at `path`, and check its hash and its list of files.
 
     Raises:
-        BundleError: It does not, or is not.
+        BundleError: The description was changed, or lists unknown files.
     """
     values = parsed(path, _read(path))
     if values.get("schema_version") in KNOWN_VERSIONS and values.pop("checksum", None) != checksum(values):
@@ -68,10 +68,10 @@ def read_spec(path: Path) -> BundleSpec:
 
 
 def parsed(path: Path, data: bytes) -> dict[str, Any]:
-    """Return a table of named values from the JSON of the file at `path`.
+    """Return the JSON object in the file at `path`.
 
     Raises:
-        BundleError: It is none.
+        BundleError: The file does not contain a JSON object.
     """
     try:
         values = json.loads(data)
@@ -83,7 +83,7 @@ def parsed(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def checksum(values: dict[str, Any]) -> str:
-    """Return the SHA-256 of the values in canonical JSON, whatever their order and indentation in the file."""
+    """Return the SHA-256 of the values in canonical JSON, independent of order and indentation in the file."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -92,18 +92,18 @@ def verified(path: Path, spec: BundleSpec) -> bytes:
     """Return the bytes of a file that the description lists.
 
     Raises:
-        BundleError: It cannot be read, is too large for what it is, or is not the file that was written.
+        BundleError: The file cannot be read, is too large, or was changed.
     """
     data = _read(path)
     if hashlib.sha256(data).hexdigest() != spec.files[path.name]:
-        raise BundleError(f"{path} is not the file that was written: its SHA-256 differs.", AGAIN)
+        raise BundleError(f"{path} was changed: its SHA-256 differs.", AGAIN)
     return data
 
 
 def check_one_piece(onnx: bytes, path: Path) -> None:
-    """Raise BundleError where the network keeps weights in another file."""
+    """Raise BundleError if the network stores weights in another file."""
     if _EXTERNAL_DATA in onnx:
-        raise BundleError(f"{path} keeps weights in another file.", "Export the model in one piece.")
+        raise BundleError(f"{path} stores weights in another file.", "Export the model to a single file.")
 
 
 def _read(path: Path) -> bytes:

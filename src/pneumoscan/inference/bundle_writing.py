@@ -1,4 +1,4 @@
-"""Writing a bundle: everything goes to a new folder beside the old one, which takes its name when it is whole."""
+"""Write a bundle to a new folder, which is renamed to the target when it is complete."""
 
 import hashlib
 import re
@@ -38,21 +38,21 @@ def write_bundle(
     training_films: Sequence[str] = (),
     records: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a bundle to the folder `out`; it gets its name when it is whole.
+    """Write a bundle to the folder `out`, which appears when it is complete.
 
     Args:
-        out: The bundle's folder. An older bundle there is replaced; any other non-empty folder is refused.
-        onnx: The serialised network, in one piece.
-        spec: Its description; `files` is filled in here.
+        out: Folder of the bundle. An older bundle there is replaced. Any other non-empty folder is an error.
+        onnx: The serialised network in one piece.
+        spec: Its description. `files` is set here.
         readme: The model card, Markdown.
-        training_films: SHA-256 (64 hexadecimal digits) of the files of the films trained or chosen on.
-        records: How it was judged, as `records.check_records` wants it; None writes none.
+        training_films: SHA-256 (64 hexadecimal digits) of the films that the model was trained or selected on.
+        records: Its evaluation, in the form of `records.check_records`; None writes none.
 
     Raises:
-        NotWritableError: `out` is something else than a bundle, or cannot be written.
-        DiskFullError: No space is left; the older bundle is intact.
-        BundleError: `onnx` keeps weights in another file, `training_films` has something else than hashes, or the records
-            are illegal or not of this model.
+        NotWritableError: `out` is not a bundle, or cannot be written.
+        DiskFullError: The disk is full. The older bundle is intact.
+        BundleError: `onnx` stores weights in another file, `training_films` contains something else than hashes, or the
+            records are invalid or belong to another model.
     """
     _check_replaceable(out)
     check_one_piece(onnx, out / MODEL)
@@ -65,15 +65,15 @@ def write_bundle(
 
 
 def write_records(bundle: Bundle, records: Mapping[str, Any]) -> None:
-    """Give a bundle that is there other records; its network, card and list of films stay byte for byte.
+    """Replace the records of a bundle. Its network, card and list of films stay the same bytes.
 
     Args:
-        bundle: Its folder is written anew.
-        records: As `records.check_records` wants them.
+        bundle: The bundle, whose folder is written again.
+        records: The records in the form of `records.check_records`.
 
     Raises:
-        NotWritableError, DiskFullError: It cannot be written; the bundle is as it was.
-        BundleError: A file of the bundle was altered since it was loaded, or the records are illegal or not of this model.
+        NotWritableError, DiskFullError: The folder cannot be written. The bundle is unchanged.
+        BundleError: A file of the bundle was changed since it was loaded, or the records are invalid or of another model.
     """
     _check_replaceable(bundle.path)
     kept = [name for name in bundle.spec.files if name != RECORDS]
@@ -102,7 +102,7 @@ def _hash_lines(hashes: Sequence[str]) -> bytes:
     for value in hashes:
         if not re.fullmatch(r"[0-9a-f]{64}", value):
             raise BundleError(
-                f"{value!r} among the training films is no SHA-256.", "Give 64 hexadecimal digits."
+                f"{value!r} among the training films is not a SHA-256.", "Give 64 hexadecimal digits."
             )
     return "".join(f"{value}\n" for value in sorted(set(hashes))).encode()
 
@@ -112,11 +112,13 @@ def _check_replaceable(out: Path) -> None:
         return
     known = {SPEC} | REQUIRED | OPTIONAL
     if out.is_symlink() or not out.is_dir() or not {entry.name for entry in out.iterdir()} <= known:
-        raise NotWritableError(f"{out} is there and is not just a model bundle.", "Choose another folder.")
+        raise NotWritableError(
+            f"{out} exists and contains other files than a model bundle.", "Choose another folder."
+        )
 
 
 def _take_name(temporary: Path, out: Path) -> None:
-    """Give the finished folder its name; the older bundle is moved aside first and back if that fails."""
+    """Rename the finished folder. An older bundle is moved aside first, and back if the renaming fails."""
     with write_problems(out):
         older = temporary.with_suffix(".old")
         if out.exists():

@@ -1,4 +1,4 @@
-"""The model as an object with the manners of scikit-learn: `predict_proba`, `predict`, `classes_`."""
+"""The model as a classifier with the interface of scikit-learn: `predict_proba`, `predict`, `classes_`."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ Films = FilmSource | Iterable[FilmSource]
 
 
 class PneumoniaClassifier:
-    """Tells films with signs of pneumonia from normal ones.
+    """Classifies chest films as PNEUMONIA or NORMAL.
 
-    One film is a path (`str` or `Path`), the bytes of a file, a Pillow image, or an array of shape (H, W), (H, W, 1),
-    (H, W, 3) or (H, W, 4). Anything else that can be iterated is several films: a list or generator of those, or an
-    array (N, H, W) or (N, H, W, C). One film gives arrays of length 1.
+    A film is a path (`str` or `Path`), the bytes of a file, a Pillow image, or an array of shape (H, W), (H, W, 1),
+    (H, W, 3) or (H, W, 4). Any other iterable contains several films: a list or generator, or an array (N, H, W) or
+    (N, H, W, C). One film gives arrays of length 1.
 
     Example:
         >>> model = PneumoniaClassifier.from_pretrained("bundle")  # doctest: +SKIP
@@ -33,7 +33,7 @@ class PneumoniaClassifier:
     Attributes:
         bundle: The verified model.
         classes_: str (2,): `NORMAL`, `PNEUMONIA`, the columns of `predict_proba`.
-        threshold: Cut-off in [0, 1] of `predict`: PNEUMONIA from there on.
+        threshold: Threshold of `predict` in [0, 1]: PNEUMONIA from this probability on.
     """
 
     def __init__(self, bundle: Bundle, *, operating_point: str | None = None) -> None:
@@ -53,12 +53,12 @@ class PneumoniaClassifier:
 
         Args:
             path: The folder; by default the model that comes with the package.
-            threads: Cores that the network uses for one film.
-            operating_point: Name of the threshold of `predict`; by default the bundle's own choice.
+            threads: Cores per film.
+            operating_point: Name of the threshold of `predict`; by default the default operating point.
 
         Raises:
             UsageError: `path` does not exist, or the bundle has no such operating point.
-            BundleError: The bundle is incomplete or altered, or fails its self-check.
+            BundleError: The bundle is incomplete, was changed, or fails its self-check.
         """
         folder = pretrained_bundle() if path is None else Path(path)
         return cls(load_bundle(folder, threads=threads), operating_point=operating_point)
@@ -73,21 +73,21 @@ class PneumoniaClassifier:
         return np.stack([1 - positive, positive], axis=1)
 
     def predict(self, films: Films) -> npt.NDArray[np.str_]:
-        """Return the class names (n,) at `threshold`; raises as `predict_proba`."""
+        """Return the class names (n,) at `threshold`. Raises the errors of `predict_proba`."""
         positive = self.predict_proba(films)[:, 1]
         names = [label_of(self.bundle, probability, self.threshold) for probability in positive.tolist()]
         return np.array(names, dtype=self.classes_.dtype)
 
     def activation_maps(self, films: Films) -> npt.NDArray[np.float32]:
-        """Return where the answers come from: float32 (n, h, w), logits before the temperature, coarse.
+        """Return the class activation maps: float32 (n, h, w), coarse, logits before the temperature.
 
-        The mean of a map is the film's logit; `inference.heatmap.overlay` draws it over the film.
+        The mean of a map is the logit of the film. `inference.heatmap.overlay` draws the map over the film.
 
         Raises:
             UsageError: The model has no activation map.
             FilmError: A film cannot be read; the message begins with its index.
         """
-        from pneumoscan.inference.heatmap import map_of_film  # here, for it brings Pillow's fonts
+        from pneumoscan.inference.heatmap import map_of_film  # here, because it imports Pillow's fonts
 
         maps = [map_of_film(self.bundle, _read(i, film)) for i, film in enumerate(_each(films))]
         return np.stack(maps) if maps else np.empty((0, 0, 0), np.float32)
@@ -117,5 +117,5 @@ def _each(films: Films) -> Iterator[FilmSource]:
 
 
 def _is_one_film(array: npt.NDArray[np.generic]) -> bool:
-    """Tell one film from a stack: no film is 4 pixels wide, so a last axis of 1, 3 or 4 is colour."""
+    """Return whether an array is one film. No film is 4 pixels wide, so a last axis of 1, 3 or 4 is colour."""
     return array.ndim < 3 or (array.ndim == 3 and array.shape[2] in {1, 3, 4})

@@ -1,8 +1,8 @@
-"""Where in a film the evidence lies: the network's activation map over the film, as one picture for people.
+"""Heatmaps: the class activation map of the network, drawn over the film.
 
-What is drawn is the network's own sum, not a guess from outside: each place of the map is a logit, and their mean over the
-film is the film's logit (global average pooling of class activations: B. Zhou et al., CVPR 2016, section 2). Colours
-mean the same on every film; nothing is stretched to the film's own highest value, so a film without evidence stays grey.
+The map is part of the network and not an approximation. Each position is a logit, and their mean is the logit of the film
+(global average pooling of class activations: B. Zhou et al., CVPR 2016, section 2). Colours mean the same on every film.
+They are not stretched to the maximum of the film, so a film without evidence stays grey.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pneumoscan.inference.rows import outputs_of_film
 
 FULL_SCALE = 12.0
 LEAST_SIDE, MOST_SIDE = 512, 1600
-# Lightness rises all the way, so the order is seen without telling red from green.
+# Lightness rises monotonically, so the order is visible with colour blindness.
 ANCHORS = ((0.0, (60, 15, 110)), (0.35, (165, 40, 105)), (0.7, (243, 120, 40)), (1.0, (255, 236, 120)))
 _OPAQUE = 0.68
 _SHADE = [round(255 * (0.45 + 0.55 * value / 255)) for value in range(256)]
@@ -34,8 +34,8 @@ class Evidence:
     """An activation map on the scale of the drawn colours.
 
     Attributes:
-        values: float32 (h, w): logits after the temperature, over the whole film; above 0 speaks for PNEUMONIA.
-        full_scale: The value that gets the last colour; what is above gets it too.
+        values: float32 (h, w): logits after the temperature, over the whole film; above 0 is evidence for PNEUMONIA.
+        full_scale: The value of the last colour, which higher values get too.
     """
 
     values: npt.NDArray[np.float32]
@@ -43,11 +43,11 @@ class Evidence:
 
 
 def check_has_map(bundle: Bundle) -> None:
-    """Raise UsageError unless the model tells where its answer comes from."""
+    """Raise UsageError if the model has no activation map."""
     if MAP_OUTPUT not in bundle.spec.outputs:
         raise UsageError(
-            f"model {bundle.spec.name} gives no {MAP_OUTPUT}, so there is nothing to draw.",
-            "Leave the heatmaps out, or use a model whose model.json lists that output.",
+            f"model {bundle.spec.name} has no output {MAP_OUTPUT}, so it cannot draw heatmaps.",
+            "Leave out the heatmaps, or use a model whose model.json lists this output.",
         )
 
 
@@ -66,11 +66,11 @@ def map_of_film(bundle: Bundle, film: Film) -> npt.NDArray[np.float32]:
 
 
 def evidence_of(bundle: Bundle, activation_map: Map) -> Evidence:
-    """Bring a map of this model to the scale of the colours.
+    """Scale a map of this model for the colours.
 
     Args:
-        bundle: Its `temperature` divides the map. `training.map_full_scale`, if the model tells it, is the end of the
-            scale, else `FULL_SCALE`.
+        bundle: Its `temperature` divides the map. The end of the scale is its `training.map_full_scale`, or else
+            `FULL_SCALE`.
         activation_map: (h, w), before the temperature.
     """
     told = bundle.spec.training.get("map_full_scale")
@@ -81,13 +81,13 @@ def evidence_of(bundle: Bundle, activation_map: Map) -> Evidence:
 def overlay(film: Film, evidence: Evidence, size: tuple[int, int] | None = None) -> Image.Image:
     """Return the film with the evidence for PNEUMONIA in colour.
 
-    The map covers the square that the film was squashed to; it is drawn back to the film's own shape, smoothly
-    (bicubic). What speaks against PNEUMONIA is not drawn.
+    The map covers the square to which the film was resized. It is resized to the shape of the film with bicubic
+    interpolation. Evidence against PNEUMONIA is not drawn.
 
     Args:
-        film: As it was read.
+        film: The film.
         evidence: See `evidence_of`.
-        size: Width and height of the picture in pixels; by default `shown_size(film)`.
+        size: Width and height of the image in pixels; by default `shown_size(film)`.
 
     Returns:
         RGB, of that size.
@@ -97,17 +97,17 @@ def overlay(film: Film, evidence: Evidence, size: tuple[int, int] | None = None)
 
 
 def transparency(film: Film, evidence: Evidence) -> Image.Image:
-    """Return the colours of `overlay` alone, to be laid over the film by whoever shows it.
+    """Return the colours of `overlay` without the film, for a viewer that shows the film below.
 
-    Colour and opacity are those of `coloured`, without the shade that the film gives them there: the film underneath may be
-    shown in another window, or inverted. Where nothing speaks for PNEUMONIA the picture is clear.
+    Colour and opacity are those of `coloured`, without the shading by the film, because the viewer may use another window
+    or invert the film. The image is transparent where there is no evidence for PNEUMONIA.
 
     Args:
-        film: As it was read; gives the shape.
+        film: The film, which determines the shape.
         evidence: See `evidence_of`.
 
     Returns:
-        RGBA, in the film's shape with its longer side 512.
+        RGBA in the shape of the film, with a longer side of 512 pixels.
     """
     factor = LEAST_SIDE / max(film.width, film.height)
     size = max(1, round(film.width * factor)), max(1, round(film.height * factor))
@@ -121,14 +121,14 @@ def transparency(film: Film, evidence: Evidence) -> Image.Image:
 
 
 def shown_size(film: Film) -> tuple[int, int]:
-    """Return width and height at which a film is drawn: its own, its longer side from 512 to 1600."""
+    """Return width and height for drawing a film: its own, with the longer side limited to 512 to 1600."""
     longer = max(film.width, film.height)
     factor = min(max(longer, LEAST_SIDE), MOST_SIDE) / longer
     return max(1, round(film.width * factor)), max(1, round(film.height * factor))
 
 
 def grey_of(film: Film, size: tuple[int, int]) -> Image.Image:
-    """Return the film as an 8-bit grey picture of a size (width, height)."""
+    """Return the film as an 8-bit grey image of a size (width, height)."""
     image = Image.fromarray(film.pixels)
     if image.size == size:
         return image
@@ -136,10 +136,10 @@ def grey_of(film: Film, size: tuple[int, int]) -> Image.Image:
 
 
 def levels(evidence: Evidence, size: tuple[int, int]) -> Image.Image:
-    """Return the evidence as 8-bit grey of a size: 0 for none or against, 255 for the full scale and above."""
+    """Return the evidence as 8-bit grey of a size: 0 for none or negative, 255 for the full scale and above."""
     values = evidence.values
     wide = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BICUBIC))
-    # The bicubic filter overshoots: no place may show more than the map has anywhere.
+    # The bicubic filter overshoots; no position may exceed the maximum of the map.
     level = wide.clip(max(0.0, float(values.min())), max(0.0, float(values.max()))) * (
         255 / evidence.full_scale
     )
@@ -147,11 +147,11 @@ def levels(evidence: Evidence, size: tuple[int, int]) -> Image.Image:
 
 
 def coloured(grey: Image.Image, level: Image.Image) -> Image.Image:
-    """Lay the colours of `levels` over a grey picture of the same size; return RGB."""
+    """Draw the colours of `levels` over a grey image of the same size; return RGB."""
     colours, opacity = _tables()
     paint = level.copy()
     paint.putpalette(colours)
-    # Shaded by the film itself: ribs and vessels stay visible under the strongest colour.
+    # Shaded by the film, so that ribs and vessels stay visible under the strongest colour.
     shade = grey.point(_SHADE).convert("RGB")
     return Image.composite(
         ImageChops.multiply(paint.convert("RGB"), shade), grey.convert("RGB"), level.point(opacity)

@@ -1,4 +1,4 @@
-"""The folder that heatmaps go to: a picture for every film, named after it, and no other file touched."""
+"""The folder of heatmaps: one image per film, named after it. No other file is overwritten."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from pneumoscan.inference.heatmap import check_has_map, evidence_of, map_of_film
 from pneumoscan.inference.heatmap_sheet import draw
 from pneumoscan.inference.rows import PredictionRow
 
-# The keyword of a text that stands near the start of each picture; the text tells which film it is of.
+# The keyword of the text chunk in each image that identifies its film.
 _KEYWORD = b"pneumoscan-film"
 _HEAD = 1024
 _MAX_NAME_BYTES = 120
@@ -24,31 +24,31 @@ _UNSAFE = frozenset('<>:"/\\|?*')
 
 
 class HeatmapFolder:
-    """Draws the heatmaps of a batch of films; `add` may be called from several threads at once.
+    """Draws the heatmaps of a batch of films. `add` is thread-safe.
 
-    A film's picture has the name of the film with `.png` for its ending. Where another film of the batch, an earlier
-    picture of another film, or any other file has the name already, digits that tell the films apart are added.
-    Run again, the same film gets the same picture anew. Case does not tell names apart, for some file systems do not.
+    An image has the name of the film with the extension `.png`. If another film of the batch, an earlier image of another
+    film, or any other file has this name, digits are added. The same film replaces its own image. Names that differ only
+    in case count as equal, because some file systems treat them so.
 
     Attributes:
-        folder: Where the pictures go.
-        missed: Films that were read, and gone or damaged when they were to be drawn.
+        folder: Folder of the images.
+        missed: Films that were removed or damaged between classification and drawing.
     """
 
     def __init__(
         self, folder: Path, bundle: Bundle, films: Iterable[str], *, operating_point: str = ""
     ) -> None:
-        """Make the folder and settle the names.
+        """Create the folder and determine the names.
 
         Args:
-            folder: Made if absent.
+            folder: The folder, created if absent.
             bundle: The model; it must have an activation map.
             films: The paths of all films of the batch.
-            operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
+            operating_point: Name of the operating point of the threshold; empty for your own threshold.
 
         Raises:
             UsageError: The model has no activation map.
-            NotWritableError: The folder cannot be made or written to.
+            NotWritableError: The folder cannot be created or written to.
         """
         check_has_map(bundle)
         self.folder = make_folder(folder)
@@ -57,14 +57,14 @@ class HeatmapFolder:
         self._names = _settled(folder, films)
 
     def path_of(self, film: str) -> Path:
-        """Return where the picture of a film of the batch goes."""
+        """Return the path of the image of a film of the batch."""
         return self.folder / self._names[_identity(film)]
 
     def add(self, film: FilmSource, row: PredictionRow) -> None:
-        """Draw the picture of a film, unless it was refused.
+        """Draw the image of a film, unless the film was refused.
 
         Raises:
-            DiskFullError, NotWritableError: See `files.open_atomic`; a picture is whole or not there.
+            DiskFullError, NotWritableError: See `files.open_atomic`. An image is either complete or absent.
             BundleError: The network does not run.
         """
         if row.status != "ok" or not isinstance(film, str):
@@ -79,17 +79,17 @@ class HeatmapFolder:
         about = PngInfo()
         about.add_text(_KEYWORD.decode(), _identity(film))
         with open_atomic(self.path_of(film)) as file:
-            # The level's bytes are a third more than the best's, in a third of the time.
+            # This level gives files a third larger than the best one, in a third of the time.
             picture.save(file, "PNG", pnginfo=about, compress_level=1)
 
 
 def is_heatmap(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is a picture that `HeatmapFolder` drew."""
+    """Return whether a file is an image of `HeatmapFolder`."""
     return _film_of(Path(path)) is not None
 
 
 def _settled(folder: Path, films: Iterable[str]) -> dict[str, str]:
-    """Return the picture's name by film, from what the film is called and what the folder has already."""
+    """Return the name of the image of each film, considering the files that exist in the folder."""
     with write_problems(folder):
         there = {_folded(entry.name): entry.name for entry in os.scandir(folder)}
     names: dict[str, str] = {}
@@ -110,12 +110,12 @@ def _settled(folder: Path, films: Iterable[str]) -> dict[str, str]:
 
 
 def _identity(film: str) -> str:
-    """Return 64 digits that tell a film's place from every other, without telling the place."""
+    """Return 64 digits that identify the path of a film without revealing it."""
     return hashlib.sha256(os.fsencode(os.path.abspath(film))).hexdigest()  # noqa: PTH100 - paths stay strings
 
 
 def _film_of(picture: Path) -> str | None:
-    """Return the identity of the film that a file is the heatmap of; None if it is something else."""
+    """Return the identity of the film of a heatmap; None if the file is not a heatmap."""
     try:
         if not picture.is_file():
             return None
@@ -128,7 +128,7 @@ def _film_of(picture: Path) -> str | None:
 
 
 def _safe_stem(film: str) -> str:
-    """Return a film's name without its ending, fit for a file name everywhere."""
+    """Return the name of a film without its extension, valid as a file name on every system."""
     name = os.path.splitext(os.path.basename(film))[0]  # noqa: PTH119, PTH122 - as above
     plain = "".join(c if c.isprintable() and c not in _UNSAFE else "_" for c in name)
     whole = plain.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore").strip(" .")

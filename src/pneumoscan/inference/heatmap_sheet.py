@@ -1,4 +1,4 @@
-"""The sheet for people: a film, the evidence beside it, the scale of colours, and what the prediction row says."""
+"""The heatmap image: the film, the film with the heatmap, the colour scale, and the prediction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ _PAPER, _INK, _FAINT = (18, 18, 20), (235, 235, 235), (165, 165, 170)
 
 
 def draw(film: Film, evidence: Evidence, row: PredictionRow, *, operating_point: str = "") -> Image.Image:
-    """Draw the whole sheet: the plain film, the film with the evidence, the colour scale, and what the row says.
+    """Draw the film, the film with the heatmap, the colour scale, and the prediction.
 
     Args:
-        film: As it was read.
+        film: The film.
         evidence: See `evidence_of`.
-        row: The film's prediction row, not refused.
-        operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
+        row: The prediction row of the film, not refused.
+        operating_point: Name of the operating point of the threshold; empty for your own threshold.
 
     Returns:
         RGB, the longer side of each film from 512 to 1600 pixels.
@@ -49,7 +49,7 @@ def draw(film: Film, evidence: Evidence, row: PredictionRow, *, operating_point:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Where things stand on the sheet; all in pixels."""
+    """Layout of the image; all sizes in pixels."""
 
     shown: tuple[int, int]
     text: int
@@ -81,7 +81,7 @@ class _Sheet:
         return self.line * 3
 
     def places(self, top: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the corners of the plain film and of the coloured one: below it if it is wide, else beside it."""
+        """Return the corners of the film and of the heatmap, which is below a wide film and beside any other."""
         width, height = self.shown
         second = (0, height + self.margin) if _is_wide(self.shown) else (width + self.margin, 0)
         return (self.margin, top), (self.margin + second[0], top + second[1])
@@ -94,7 +94,7 @@ class _Sheet:
         return self.below_pictures(self.margin) + lines * self.line + self.scale_height + 2 * self.margin
 
     def write(self, pen: ImageDraw.ImageDraw, lines: Sequence["_Line"], top: int) -> int:
-        """Write lines and return where the next thing goes."""
+        """Write lines and return the position below them."""
         for line in lines:
             pen.text((self.margin, top), line.text, fill=line.ink, font=_font(self.text))
             top += self.line
@@ -130,7 +130,7 @@ def _foot(sheet: _Sheet, evidence: Evidence) -> list[_Line]:
     values = evidence.values
     facts = (
         f"Local evidence for pneumonia, as a logit: mean over the film {values.mean():+.2f}, highest {values.max():+.2f}. "
-        "What speaks against it (below 0) is not drawn. Coarse: it shows where this network's answer comes from, not the "
+        "Evidence against it (below 0) is not drawn. The map is coarse: it shows where the prediction comes from, not the "
         "outline of a disease.",
     )
     lines = [_Line(text, _FAINT) for fact in facts for text in _wrapped(fact, sheet)]
@@ -140,7 +140,7 @@ def _foot(sheet: _Sheet, evidence: Evidence) -> list[_Line]:
 def _scale(
     picture: Image.Image, pen: ImageDraw.ImageDraw, sheet: _Sheet, evidence: Evidence, top: int
 ) -> None:
-    """Draw the colours as they look on mid-grey, with numbers below."""
+    """Draw the colour scale on mid-grey, with numbers below."""
     width, height = min(sheet.inner - 2 * sheet.line, 32 * sheet.text), sheet.line * 3 // 4
     ramp = Image.fromarray(np.linspace(0, 255, width).round().astype(np.uint8)[None]).resize((width, height))
     picture.paste(coloured(Image.new("L", (width, height), 160), ramp), (sheet.margin, top))
@@ -163,7 +163,7 @@ def _font(size: int) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return a text fit to be drawn: controls, wrong UTF-8 and what the font lacks stand as escapes."""
+    """Return a text that can be drawn: control characters, invalid UTF-8 and missing glyphs are escaped."""
     return "".join(c if (c.isascii() and c.isprintable()) or _has_glyph(c) else ascii(c)[1:-1] for c in text)
 
 
@@ -179,7 +179,7 @@ def _has_glyph(character: str) -> bool:
 
 
 def _fitted(text: str, sheet: _Sheet) -> str:
-    """Return a text that is too long for a line with its middle left out."""
+    """Return a text shortened in its middle to fit into a line."""
     keep = len(text)
     shown = text
     while keep > 2 and _font(sheet.text).getlength(shown) > sheet.inner:

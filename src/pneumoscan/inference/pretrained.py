@@ -1,4 +1,4 @@
-"""The models that come with the package: bundles in the folder `shipped`."""
+"""The models in the package: bundles in the folder `shipped`."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from pneumoscan.inference.bundle_files import SHIPPED
 
 
 def pretrained_bundle() -> Path:
-    """Return the folder of the model that is used where none is named, for `load_bundle`.
+    """Return the folder of the default model, for `load_bundle`.
 
     Raises:
-        BundleError: This installation has none.
+        BundleError: This installation contains no model.
     """
     if not (SHIPPED / "model.json").is_file():
         raise BundleError(
-            f"this installation of pneumoscan brings no model (there is no {SHIPPED / 'model.json'}).",
-            "Name a model (predict: --model, evaluate: MODEL, or PNEUMOSCAN_MODEL), or install pneumoscan again.",
+            f"this installation of pneumoscan contains no model (there is no {SHIPPED / 'model.json'}).",
+            "Give a model (predict: --model, evaluate: MODEL, or PNEUMOSCAN_MODEL), or install pneumoscan again.",
         )
     return SHIPPED

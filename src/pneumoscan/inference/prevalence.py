@@ -1,7 +1,7 @@
-"""What a call and a probability are worth where the disease is rarer, or commoner, than among the training films.
+"""Predictive values and probabilities at another prevalence than that of the training films.
 
-Sensitivity and specificity stay what they are as long as ill and healthy films look as they did; predictive values and
-probabilities depend on how many of the films are ill.
+Sensitivity and specificity stay the same as long as films with and without pneumonia look the same. Predictive values and
+probabilities depend on the prevalence.
 """
 
 import math
@@ -17,17 +17,17 @@ from pneumoscan.errors import UsageError
 
 @dataclass(frozen=True)
 class PredictiveValues:
-    """What the calls at an operating point are worth at a prevalence.
+    """Predictive values of an operating point at a prevalence.
 
     Attributes:
         prevalence: Share of PNEUMONIA among the films, in (0, 1).
         sensitivity: In [0, 1].
         specificity: In [0, 1].
-        ppv: Share of PNEUMONIA among the films called so; None where none is.
-        npv: Share of NORMAL among the films called so; None where none is.
-        called: Share of all films that are called PNEUMONIA.
-        found: Share of all films that are called so rightly.
-        missed: Share of all films that are PNEUMONIA and called NORMAL.
+        ppv: Share of pneumonia among the films labelled PNEUMONIA; None if there are none.
+        npv: Share of normal films among those labelled NORMAL; None if there are none.
+        called: Share of all films that are labelled PNEUMONIA.
+        found: Share of all films that are labelled PNEUMONIA correctly.
+        missed: Share of all films that have pneumonia and are labelled NORMAL.
     """
 
     prevalence: float
@@ -49,7 +49,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
         prevalence: In (0, 1).
 
     Raises:
-        UsageError: One of them is not.
+        UsageError: One of them is outside its range.
     """
     for name, rate in (("sensitivity", sensitivity), ("specificity", specificity)):
         if not 0 <= rate <= 1:
@@ -70,16 +70,16 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
 
 
 def corrected_probability(probability: npt.ArrayLike, from_: float, to: float) -> npt.NDArray[np.float64]:
-    """Return what a probability becomes where another share of the films is ill.
+    """Correct a probability for another prevalence.
 
-    The logit moves by logit(to) − logit(from_) (M. Saerens, P. Latinne, C. Decaestecker, Neural Computation 14 (2002)
-    21–41, section 2). That is right if the probability is calibrated at `from_` and the ill, and the healthy, look alike at
-    both places.
+    The logit is shifted by logit(to) − logit(from_) (M. Saerens, P. Latinne, C. Decaestecker, Neural Computation 14 (2002)
+    21–41, section 2). This is valid if the probability is calibrated at `from_`, and films with pneumonia look the same at
+    both places, and films without it too.
 
     Args:
-        probability: Of PNEUMONIA, any shape, in [0, 1]; 0 and 1 stay.
-        from_: Prevalence that the probability was learnt at, in (0, 1); see `learnt_prevalence`.
-        to: Prevalence where the films come from, in (0, 1).
+        probability: Probability of PNEUMONIA, any shape, in [0, 1]; 0 and 1 do not change.
+        from_: Prevalence in training, in (0, 1); see `learnt_prevalence`.
+        to: Prevalence of the films, in (0, 1).
 
     Returns:
         float64 of the same shape, in [0, 1]; a scalar for a scalar.
@@ -97,13 +97,13 @@ def corrected_probability(probability: npt.ArrayLike, from_: float, to: float) -
 
 
 def learnt_prevalence(training: Mapping[str, Any]) -> float | None:
-    """Return the prevalence that the loss of a training saw: 0.5 with balanced class weights, else that of its films.
+    """Return the prevalence in the loss of a training: 0.5 with balanced class weights, else that of its films.
 
     Args:
         training: `BundleSpec.training`.
 
     Returns:
-        A share in (0, 1); None where the bundle does not tell.
+        A value in (0, 1); None if unknown.
     """
     settings = training.get("config")
     loss = settings.get("loss") if isinstance(settings, Mapping) else None
@@ -119,33 +119,36 @@ def check_prevalence(prevalence: float) -> float:
     """Return a prevalence as float.
 
     Raises:
-        UsageError: It is not a number in (0, 1).
+        UsageError: The value is not a number in (0, 1).
     """
     if not (math.isfinite(prevalence) and 0 < prevalence < 1):
         raise UsageError(
-            f"prevalence is {prevalence!r}.", "It must be above 0 and below 1, as 0.1 for 10 films in 100."
+            f"prevalence is {prevalence!r}.",
+            "It must be above 0 and below 1, such as 0.1 for 10 films in 100.",
         )
     return float(prevalence)
 
 
 def told(name: str, point: Mapping[str, Any], prevalence: float) -> tuple[str, ...]:
-    """Say in a few lines what the calls at an operating point are worth at a prevalence.
+    """Return a few lines about the predictive values of an operating point at a prevalence.
 
     Args:
-        name: Of the operating point.
-        point: One of `BundleSpec.thresholds`; `recall_ci95` and `specificity_ci95` are told if they are there.
+        name: Name of the operating point.
+        point: One of `BundleSpec.thresholds`; `recall_ci95` and `specificity_ci95` are used if present.
         prevalence: In (0, 1).
 
     Raises:
-        UsageError: `prevalence` is not.
+        UsageError: `prevalence` is outside its range.
     """
     check_prevalence(prevalence)
     recall, specificity = point.get("recall"), point.get("specificity")
     if recall is None or specificity is None:
-        return (f"prevalence {prevalence:g}: the model does not tell sensitivity and specificity at {name}.",)
+        return (
+            f"prevalence {prevalence:g}: the model does not contain the sensitivity and specificity of {name}.",
+        )
     values = predictive_values(recall, specificity, prevalence)
     recalls, specificities = point.get("recall_ci95") or (), point.get("specificity_ci95") or ()
-    # Both predictive values grow with both rates: the ends of the intervals give the ends.
+    # Both predictive values increase with both rates, so the ends of the intervals give their ends.
     ends = [predictive_values(*rates, prevalence) for rates in zip(recalls, specificities, strict=False)]
     sure = "; in brackets 95% intervals, of PPV and NPV over both" if ends else ""
     return (
@@ -154,12 +157,12 @@ def told(name: str, point: Mapping[str, Any], prevalence: float) -> tuple[str, .
         f"prevalence {prevalence:g}: PPV {_rate(values.ppv, [end.ppv for end in ends])}, "
         f"NPV {_rate(values.npv, [end.npv for end in ends])}{sure}",
         _natural(values),
-        "Films unlike those it was chosen on give other rates. Probabilities and labels are not changed.",
+        "Films that differ from those it was chosen on give other rates. Probabilities and labels do not change.",
     )
 
 
 def _natural(values: PredictiveValues) -> str:
-    """Say it in numbers of films: so many that about ten of them are ill, 100 at least."""
+    """Return the result in numbers of films, so many that about ten have pneumonia, at least 100."""
     films = 100
     while films * values.prevalence < 5 and films < 1_000_000:
         films *= 10
@@ -167,8 +170,8 @@ def _natural(values: PredictiveValues) -> str:
         f"{share * films:,.1f}" for share in (values.prevalence, values.called, values.found, values.missed)
     )
     return (
-        f"Of {films:,} films at this prevalence, {ill} with pneumonia: {called} are called PNEUMONIA, {found} of them "
-        f"rightly; {missed} are missed."
+        f"Of {films:,} films at this prevalence, {ill} with pneumonia: {called} are labelled PNEUMONIA, {found} of them "
+        f"correctly; {missed} are missed."
     )
 
 

@@ -1,8 +1,8 @@
-"""How a model was judged before it was given away: what a bundle's `records.json` holds, and the checks of it.
+"""The evaluation of a model in `records.json` of its bundle, and the checks of this file.
 
-The figures are of the films that the run held out of its training; how they are made is in `training.records`, what each
-means in docs/bundle.md. They go with one network, one temperature and one table of thresholds: records that contradict the
-description beside them are refused.
+The figures are of the films that the run held out of its training. `training.records` computes them, and docs/bundle.md
+describes them. They belong to one network, one temperature and one table of thresholds. Records that contradict the
+description of the bundle are an error.
 """
 
 import json
@@ -15,9 +15,9 @@ from pneumoscan.errors import BundleError
 from pneumoscan.inference.numbers import is_interval, is_rate
 from pneumoscan.inference.spec import BundleSpec
 
-_AGAIN = "Export the model again, or copy the bundle again from where it came."
+_AGAIN = "Export the model again, or copy the bundle again from its source."
 SAME_THRESHOLD = 1e-6
-# Rates that were counted on another machine may differ by a film that stands on the threshold itself.
+# Rates that were counted on another machine may differ by a film exactly at the threshold.
 _FILMS_APART = 1.5
 
 
@@ -107,7 +107,7 @@ _RECORDS = {
 
 
 def records_text(values: Mapping[str, Any], spec: BundleSpec) -> str:
-    """Return what `records.json` says, a line a part.
+    """Return the text of `records.json`, one line per part.
 
     Raises:
         BundleError: See `check_records`.
@@ -118,15 +118,15 @@ def records_text(values: Mapping[str, Any], spec: BundleSpec) -> str:
 
 
 def check_records(values: object, spec: BundleSpec) -> None:
-    """Check records and that they are of the model that is described.
+    """Check records, and that they belong to the described model.
 
     Args:
-        values: As docs/bundle.md tells them.
+        values: The records, as docs/bundle.md describes them.
         spec: The description of the same bundle.
 
     Raises:
-        BundleError: A key is missing or unknown, a number is not finite or out of its range, thresholds do not rise, or the
-            figures contradict the operating points.
+        BundleError: A key is missing or unknown, a number is not finite or outside its range, thresholds do not increase, or
+            the figures contradict the operating points.
     """
     _check_shape(values, _RECORDS, "records.json")
     assert isinstance(values, Mapping)
@@ -136,7 +136,7 @@ def check_records(values: object, spec: BundleSpec) -> None:
 
 
 def check_stress(value: object) -> None:
-    """Raise BundleError unless it is a stress table as `evaluation.stress.StressTable.to_json` gives it."""
+    """Raise BundleError unless a value is a result of `evaluation.stress.StressTable.to_json`."""
     _check_shape(value, _STRESS, "stress")
 
 
@@ -192,7 +192,7 @@ def _check_figures(
 
 
 def _check_agreement(values: Mapping[str, Any], spec: BundleSpec) -> None:
-    """Hold the records against the operating points of the description."""
+    """Compare the records with the operating points of the description."""
     curve, cut = values["operating_curve"], spec.threshold()
     by_threshold = {point["threshold"]: point for point in curve["points"]}
     sizes = {"recall": curve["n_positive"], "specificity": curve["n"] - curve["n_positive"]}

@@ -1,4 +1,4 @@
-"""The file that prediction rows go to, row by row, and how an interrupted one is continued."""
+"""The file of prediction rows, written row by row, and the continuation of an interrupted one."""
 
 import csv
 import json
@@ -22,10 +22,10 @@ class RowFile:
     """An open file of rows.
 
     Attributes:
-        file: Where the rows go.
+        file: The open file.
         file_format: `csv` or `jsonl`.
-        done: How often each path has a row already, from the run that is continued.
-        counts: Rows by status, those of the earlier run included.
+        done: Number of rows of each path from the run that is continued.
+        counts: Rows by status, including those of the earlier run.
     """
 
     file: BinaryIO
@@ -34,16 +34,16 @@ class RowFile:
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: PredictionRow) -> None:
-        """Write one row at once; a kill leaves it whole or torn at the very end, never the rows before."""
+        """Write one row at once. If the process is killed, only the last row can be incomplete."""
         self.counts[row.status] += 1
         self._write(row.to_line(self.file_format))
 
     def begin(self) -> None:
-        """Write what stands before the first row."""
+        """Write the header."""
         self._write(header(self.file_format))
 
     def left(self, paths: list[str]) -> Iterator[str]:
-        """Yield the paths that have no row yet, in their order."""
+        """Yield the paths that have no row yet, in order."""
         done = Counter(self.done)
         for path in paths:
             if done[path] > 0:
@@ -62,19 +62,19 @@ class RowFile:
 def open_rows(
     path: Path, file_format: str, *, model: str, threshold: float, resume: bool
 ) -> Iterator[RowFile]:
-    """Open `path` for rows; with `resume` after its last whole row, else from its beginning.
+    """Open `path` for rows: after its last complete row with `resume`, else from its beginning.
 
     Args:
         path: The file. One that is not empty is overwritten only if it is a file of rows.
         file_format: `csv` or `jsonl`.
         model: The column `model` of the rows to come; earlier rows must have the same.
         threshold: The column `threshold`; likewise.
-        resume: Continue. A torn last row is cut off.
+        resume: Continue the file. An incomplete last row is removed.
 
     Raises:
-        UsageError: The file is something else, or `resume` and it is of another model, threshold or format.
+        UsageError: The file contains something else, or rows of another model, threshold or format.
         LockedError: Another process writes to it.
-        DiskFullError, NotWritableError: What the file system says.
+        DiskFullError, NotWritableError: The file cannot be written.
     """
     make_folder(path.parent)
     with write_problems(path):
@@ -96,7 +96,7 @@ def open_rows(
 
 @dataclass
 class _Earlier:
-    """The whole rows of an interrupted file, and the byte after the last of them."""
+    """The complete rows of an interrupted file, and the position after the last of them."""
 
     done: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -117,7 +117,7 @@ def _earlier(path: Path, file_format: str, model: str, threshold: float) -> _Ear
                 _check_start(record if earlier.end == 0 else b"", path)
                 break
             if file_format == "csv" and earlier.end == 0:
-                _check(record == header("csv"), path, "is no CSV file of prediction rows")
+                _check(record == header("csv"), path, "is not a CSV file of prediction rows")
             else:
                 values = _parse(record, file_format, path)
                 _check(
@@ -135,7 +135,7 @@ def _earlier(path: Path, file_format: str, model: str, threshold: float) -> _Ear
 
 
 def _records(file: BinaryIO, *, quoted: bool) -> Iterator[bytes]:
-    """Yield record by record: with `quoted`, a line end between quotes belongs to its record; the last may be torn."""
+    """Yield the records. With `quoted`, a line end between quotes belongs to its record. The last may be incomplete."""
     record = b""
     for line in file:
         record += line
@@ -154,7 +154,7 @@ def _parse(record: bytes, file_format: str, path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, csv.Error, StopIteration):
         pass
     raise UsageError(
-        f"{path} has a line that is no {file_format.upper()} prediction row.", "Choose another --out."
+        f"{path} has a line that is not a {file_format.upper()} prediction row.", "Choose another --out."
     )
 
 
@@ -164,12 +164,12 @@ def _csv_values(record: bytes) -> dict[str, Any]:
 
 
 def _check_start(start: bytes, path: Path) -> None:
-    """Refuse to overwrite what is no file of rows, such as a film named by mistake."""
+    """Raise an error for a file that contains no rows, such as a film given by mistake."""
     known = (header("csv"), _JSONL_START)
     _check(
         any(start.startswith(text) or text.startswith(start) for text in known),
         path,
-        "is no file of prediction rows",
+        "is not a file of prediction rows",
     )
 
 

@@ -1,4 +1,4 @@
-"""The prediction row: what is said about one film, and how it stands in a CSV or JSONL file."""
+"""The prediction row of a film, and its form in a CSV or JSONL file."""
 
 import json
 import os
@@ -22,32 +22,31 @@ SMALL = "smaller_than_input"
 SHAPE = "unusual_shape"
 CONTRAST = "low_contrast"
 SYNTHETIC = "model_of_synthetic_films"
-# The Kaggle films go up to 3.4 : 1; a chest squashed harder than that is no longer one.
+# The Kaggle films go up to 3.4 : 1; beyond that a chest is distorted too much.
 _MAX_ASPECT = 4.0
 _MIN_DEVIATION = 8.0
 _QUOTED_IF_INSIDE = frozenset('",\r\n')
-# A spreadsheet takes what begins like this for a formula; the quotes keep the name as it is.
+# A spreadsheet interprets text that begins like this as a formula; quotes protect the name.
 _QUOTED_IF_FIRST = ("=", "+", "-", "@", "\t", " ")
 
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """What is said about one input; a refused one has a row as well.
+    """The result for one input, also for one that could not be used.
 
     Attributes:
-        path: As it was given; `<bytes>`, `<image>` or `<array>` for what has none.
+        path: The path as given; `<bytes>`, `<image>` or `<array>` if there is none.
         status: `ok` or `refused`.
-        probability: Of PNEUMONIA, in [0, 1]; None if refused.
-        label: `PNEUMONIA` where `probability >= threshold`, else `NORMAL`; `UNSURE` or `NOT_A_CHEST_FILM` where the model
-            should not be trusted (`inference.abstention`); empty if refused.
-        threshold: The cut-off in [0, 1] that gave the label.
-        warnings: Traits under which the probability deserves less trust: `smaller_than_input`, `unusual_shape`,
-            `low_contrast`, `model_of_synthetic_films`, `far_from_training_films`, `near_threshold`.
-        error_code: Why it was refused (`pneumoscan.errors`); empty if it was not.
+        probability: Probability of PNEUMONIA in [0, 1]; None if refused.
+        label: `PNEUMONIA` if `probability >= threshold`, else `NORMAL`; `UNSURE` or `NOT_A_CHEST_FILM` if the model abstains
+            (`inference.abstention`); empty if refused.
+        threshold: The threshold in [0, 1] that gave the label.
+        warnings: Reasons to trust the probability less: `smaller_than_input`, `unusual_shape`, `low_contrast`,
+            `model_of_synthetic_films`, `far_from_training_films`, `near_threshold`.
+        error_code: Code of the error (`pneumoscan.errors`); empty if the film was read.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
-        site: Which of the sites that the model knows the film resembles, or `none`; empty if refused, or if the model knows
-            no sites.
+        site: The site that the film resembles, or `none`; empty if refused, or if the model has no sites.
     """
 
     path: str
@@ -62,14 +61,14 @@ class PredictionRow:
     site: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the columns in their order as JSON types."""
+        """Return the columns in order as JSON types."""
         return {name: getattr(self, name) for name in COLUMNS} | {"warnings": list(self.warnings)}
 
     def to_line(self, file_format: str) -> bytes:
         """Return the row as one record of a `csv` or `jsonl` file, with its line end.
 
-        Probabilities have at least 6 decimals and as many as it takes to read the same float64 again; warnings are
-        joined by `;` in CSV. Names that are not UTF-8 keep their bytes in CSV and are escaped in JSONL.
+        Probabilities have at least 6 decimals, and as many as needed to restore the same float64. Warnings are joined by `;`
+        in CSV. Names that are not UTF-8 keep their bytes in CSV and are escaped in JSONL.
         """
         if file_format == "jsonl":
             return _json_line(self.to_json())
@@ -83,12 +82,12 @@ class PredictionRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """A film's row and what the network said for it, all from one run of the network.
+    """The row of a film and the outputs of the network, from one run of the network.
 
     Attributes:
-        row: With status `ok`.
-        logit: Before the temperature.
-        distance: At least 0: how far the film looks from the training films; None if the model does not measure it.
+        row: The row, with status `ok`.
+        logit: Logit before the temperature.
+        distance: Distance from the training films, at least 0; None if the model has none.
         activation_map: float32 (h, w), before the temperature; its mean is `logit`. None if the model has none.
     """
 
@@ -99,35 +98,35 @@ class Finding:
 
 
 def header(file_format: str) -> bytes:
-    """Return what stands before the first row: the names of the columns in CSV, nothing in JSONL."""
+    """Return the header: the names of the columns in CSV, nothing in JSONL."""
     return (",".join(COLUMNS) + "\n").encode() if file_format == "csv" else b""
 
 
 def model_name(bundle: Bundle) -> str:
-    """Return what the column `model` says: the name and the first 12 digits of the network's SHA-256."""
+    """Return the column `model`: the name and the first 12 digits of the SHA-256 of the network."""
     return f"{bundle.spec.name}@{bundle.spec.files['model.onnx'][:12]}"
 
 
 def label_of(bundle: Bundle, probability: float, threshold: float) -> str:
-    """Return the class name: PNEUMONIA where the probability reaches the threshold."""
+    """Return the class name: PNEUMONIA if the probability reaches the threshold."""
     return bundle.spec.class_names[int(probability >= threshold)]
 
 
 def probability_of_film(bundle: Bundle, film: Film) -> float:
     """Return the probability of PNEUMONIA of one film.
 
-    The network gets it alone: in a batch the last digits would depend on the neighbours.
+    The film is a batch of its own, because in a larger batch the last digits would depend on the other films.
     """
     return float(outputs_of_film(bundle, film).probability[0])
 
 
 def outputs_of_film(bundle: Bundle, film: Film) -> Outputs:
-    """Return all that the network says about one film, as a batch of one."""
+    """Return the outputs of the network for one film, as a batch of one."""
     return bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None])
 
 
 def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> PredictionRow:
-    """Read one film and return its row; a film that cannot be read gives a refused row.
+    """Classify one film and return its row. A film that cannot be read gives a refused row.
 
     Raises:
         BundleError: The network does not run.
@@ -141,7 +140,7 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> Predict
 
 
 def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
-    """Return what is said about a film that was read, and what it rests on.
+    """Return the row of a film that was read, with the outputs of the network.
 
     Raises:
         BundleError: The network does not run.

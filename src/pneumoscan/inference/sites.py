@@ -1,4 +1,4 @@
-"""Which sites a model knows, which of them a film resembles, and for whom the model is shown to work."""
+"""The sites of a model, the site that a film resembles, and the patients for whom the model is shown to work."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ def resembled(spec: BundleSpec, scores: Sequence[float] | None) -> str:
     """Return the site that a film resembles most.
 
     Args:
-        spec: Of the bundle.
-        scores: One for each of `spec.sites`; above 0 where the film resembles the site. None if the model gives none.
+        spec: Description of the bundle.
+        scores: One for each of `spec.sites`, above 0 if the film resembles the site. None if the model has none.
 
     Returns:
-        The name; `none` where the film resembles no site; empty if the model knows no sites.
+        The name; `none` if the film resembles no site; empty if the model has no sites.
     """
     if scores is None or not spec.sites:
         return ""
@@ -24,9 +24,9 @@ def resembled(spec: BundleSpec, scores: Sequence[float] | None) -> str:
 
 
 def shown_to_work(spec: BundleSpec) -> str:
-    """Return in one line for whom the model is shown to work."""
+    """Return one line about the patients for whom the model is shown to work."""
     if not spec.sites:
-        return "This model does not say for whom it is shown to work."
+        return "The sites for which this model is shown to work are unknown."
     parts = [
         f"{facts['whom']} (AUC {facts['roc_auc']:.3f}, {facts['films']:,} films, {facts['source']})"
         for facts in spec.sites.values()

@@ -1,4 +1,4 @@
-"""From what a user names — files, folders, patterns, a list on stdin — to the paths of the films, in order."""
+"""Expand files, folders, patterns and a list on stdin to the paths of the films, in order."""
 
 import glob
 import os
@@ -9,13 +9,13 @@ from typing import BinaryIO
 def expand(names: Iterable[str], *, recursive: bool = True, stdin: BinaryIO | None = None) -> Iterator[str]:
     """Yield the path of every input, in the order of the names.
 
-    A folder gives its files, sorted by name, and those of its folders; hidden ones, links to folders and the DICOMDIR
-    of a medium are passed over. A pattern (`*`, `?`, `[…]`, `**`) gives what it matches, sorted. What does not exist is given as it is, for
-    it must show up as refused.
+    A folder gives its files, sorted by name, and those of its subfolders. Hidden files, links to folders and DICOMDIR are
+    ignored. A pattern (`*`, `?`, `[…]`, `**`) gives its matches, sorted. A path that does not exist is yielded unchanged,
+    because it must appear as a refused row.
 
     Args:
         names: Files, folders, patterns; `-` for the list on `stdin`.
-        recursive: Look into the folders of a folder too.
+        recursive: Read subfolders too.
         stdin: See `listed`.
     """
     for name in names:
@@ -30,7 +30,7 @@ def expand(names: Iterable[str], *, recursive: bool = True, stdin: BinaryIO | No
 
 
 def listed(stream: BinaryIO) -> list[str]:
-    """Return the paths of a list, taken literally: separated by NUL if there is one in it, else one a line."""
+    """Return the paths of a list, taken literally: separated by NUL if there is one, else one per line."""
     data = stream.read()
     parts = data.split(b"\0") if b"\0" in data else (line.removesuffix(b"\r") for line in data.split(b"\n"))
     return [os.fsdecode(part) for part in parts if part]
@@ -43,11 +43,11 @@ def _files(path: str, recursive: bool) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError:
-        # As an input the folder itself is refused, so that its films do not go missing unseen.
+        # The folder itself becomes a refused input, so that missing films are noticed.
         yield path
         return
     for entry in entries:
-        # A medium's table of contents, where its films are listed that are found anyway.
+        # The table of contents of a medium; its films are found anyway.
         if entry.name.startswith(".") or entry.name == "DICOMDIR":
             continue
         if not entry.is_dir():

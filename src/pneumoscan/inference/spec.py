@@ -1,4 +1,4 @@
-"""What a bundle's `model.json` says, and the checks that it says it rightly."""
+"""The content of a bundle's `model.json`, and its checks."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -27,21 +27,21 @@ CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
 _LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites"})
-"""A `model.json` may do without them."""
+"""Optional keys of `model.json`."""
 
 _NEWER = "Update pneumoscan, or export the model again with this release."
-_AGAIN = "Export the model again, or copy the bundle again from where it came."
+_AGAIN = "Export the model again, or copy the bundle again from its source."
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """Known answers of the model, so that a model that answers otherwise does not load.
+    """Known outputs of the model. A model with other outputs does not load.
 
     Attributes:
-        logits: Of the pictures of `self_check_inputs`, in their order, before the temperature.
-        probabilities: sigmoid(logit / temperature) of the same.
-        recipe: Name of the formula that draws the pictures.
-        tolerance: Largest difference allowed, absolute for probabilities and for logits up to 1, relative above.
+        logits: Logits of the images of `self_check_inputs` in order, before the temperature.
+        probabilities: sigmoid(logit / temperature) of these logits.
+        recipe: Name of the formula that generates the images.
+        tolerance: Largest allowed difference, absolute for probabilities and for logits up to 1, relative above.
     """
 
     logits: tuple[float, ...]
@@ -55,31 +55,31 @@ class BundleSpec:
     """The contents of `model.json`.
 
     Attributes:
-        name: What the model is called in prediction rows.
-        preprocessing: What is done to every film before the network.
+        name: Name of the model in prediction rows.
+        preprocessing: Preprocessing of every film.
         temperature: Above 0; probability = sigmoid(logit / temperature).
         thresholds: Operating points by name: `threshold` in [0, 1], `source` (where it was chosen), `n`,
-            `n_positive`, and where known `recall`, `specificity`, `precision`, `f1`, `recall_ci95`, `specificity_ci95`
+            `n_positive`, and if known `recall`, `specificity`, `precision`, `f1`, `recall_ci95`, `specificity_ci95`
             (low, high) and `unsure_band` (`low`, `high`, `half_width`, `films`, `errors`, `source`; see `abstention`).
-        default_operating_point: The name of the one that labels films unless another is asked for.
-        training: Where the weights come from: `data_sha256`, `n_films`, `n_patients`, `seed`, `val_fraction`, ...
+        default_operating_point: The operating point that labels films unless another is chosen.
+        training: Origin of the weights: `data_sha256`, `n_films`, `n_patients`, `seed`, `val_fraction`, ...
         commit: Of the source code; empty if unknown.
         licence: Text by subject: `code`, `weights`, `data`.
         created: UTC, ISO 8601.
-        pneumoscan_version: Of the release that wrote the bundle.
+        pneumoscan_version: Release that wrote the bundle.
         parameters: Number of weights.
-        self_check: Known answers; see `self_check_of`.
-        outputs: Of the graph, in its order: `probability`, `logit` and, if the model has them, `activation_map`, `distance`.
+        self_check: Known outputs; see `self_check_of`.
+        outputs: Outputs of the graph, in order: `probability`, `logit` and, if the model has them, `activation_map`, `distance`.
         class_names: Always `NORMAL`, `PNEUMONIA`: the label is the index.
-        files: SHA-256 of each file of the bundle by name; `write_bundle` fills it.
-        guard: From which `distance` on a film is `unusual` and `not_a_chest_film`, with the `source` of both and what
-            they were measured to do; None if the model measures no distance.
+        files: SHA-256 of each file of the bundle by name; `write_bundle` sets it.
+        guard: The out-of-distribution detector: its thresholds `unusual` and `not_a_chest_film` on the `distance`, their
+            `source`, and their measured rates; None if the model has no distance.
         calibration: Log loss, calibration error and Brier score of held-out films `before` and `after` the temperature;
-            None if not told.
-        adaptation: How it did on films where it is used, and what was re-fitted to them; None if that was not looked at.
-        sites: By name of each site that the model knows, in the order of `site_scores`: whom its films show, how the model did
-            on films of patients that it was not fitted to, and how that was measured. None if the model knows no sites.
-        schema_version: Of this description.
+            None if unknown.
+            adaptation: Evaluation on films of the hospital where the model is used, and what was refitted to them; None if absent.
+            sites: For each site, in the order of `site_scores`: its patients, the evaluation on patients that the model was not
+            fitted to, and how it was measured. None if the model has no sites.
+            schema_version: Version of this description.
     """
 
     name: str
@@ -112,10 +112,10 @@ class BundleSpec:
         check_sites(self.sites, tuple(self.outputs))
 
     def threshold(self, operating_point: str | None = None) -> float:
-        """Return the cut-off of an operating point, the default one if none is named.
+        """Return the threshold of an operating point, by default of the default one.
 
         Raises:
-            ConfigError: The bundle has no operating point of that name.
+            ConfigError: The bundle has no operating point with this name.
         """
         name = operating_point or self.default_operating_point
         if name not in self.thresholds:
@@ -137,10 +137,10 @@ class BundleSpec:
 
     @classmethod
     def from_json(cls, value: object) -> "BundleSpec":
-        """Read what `to_json` gives.
+        """Create the description from the result of `to_json`.
 
         Raises:
-            BundleError: A key is missing, unknown or of an illegal value, or the schema is of another version.
+            BundleError: A key is missing or unknown, a value is illegal, or the schema has another version.
         """
         values = mapping_of(value, "model.json")
         version = values.get("schema_version")
@@ -173,10 +173,10 @@ class BundleSpec:
 
 
 def self_check_inputs(preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """Draw the known inputs of the self-check: float32 (2, 1, size, size), as the network takes them.
+    """Return the known inputs of the self-check: float32 (2, 1, size, size), as the network takes them.
 
-    Both pictures come from whole-number arithmetic alone, so every machine and release draws the same bytes: ripples
-    of falling width, and a rough chest (grey, two dark ellipses, a bright column).
+    Both images are generated with integer arithmetic, so every machine and release gives the same bytes: ripples of
+    decreasing width, and a rough chest (grey, two dark ellipses, a bright column).
     """
     size = preprocessing.size
     y, x = np.mgrid[0:size, 0:size].astype(np.int64) * 1000 // size
@@ -191,13 +191,13 @@ def self_check_inputs(preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
 
 
 def self_check_of(logits: npt.ArrayLike, temperature: float) -> SelfCheck:
-    """Make the known answers from the logits (2,) that the model gives for `self_check_inputs`."""
+    """Return the known outputs from the logits (2,) of the model for `self_check_inputs`."""
     values = np.asarray(logits, np.float64).reshape(-1)
     return SelfCheck(tuple(values.tolist()), tuple(probability_of(values, temperature).tolist()))
 
 
 def probability_of(logits: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
-    """Return sigmoid(logits / temperature) as float64 of the same shape; no logit overflows it."""
+    """Return sigmoid(logits / temperature) as float64 of the same shape, without overflow."""
     scaled = np.asarray(logits, np.float64) / temperature
     small = np.exp(-np.abs(scaled))
     return np.where(scaled >= 0, 1.0, small) / (1.0 + small)
@@ -223,7 +223,7 @@ def _check_words(spec: BundleSpec) -> None:
             mapping_of(getattr(spec, key), key)
     for key in ("licence", "files"):
         if not all(isinstance(text, str) for text in mapping_of(getattr(spec, key), key).values()):
-            raise BundleError(f"model.json: {key} holds something that is not text.", _AGAIN)
+            raise BundleError(f"model.json: {key} contains something that is not text.", _AGAIN)
 
 
 def _check_numbers(spec: BundleSpec) -> None:

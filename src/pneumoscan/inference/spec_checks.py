@@ -10,7 +10,7 @@ from pneumoscan.inference.outputs import DISTANCE_OUTPUT, SITES_OUTPUT
 
 _POINT_RATES = ("recall", "specificity", "precision", "f1")
 _POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
-_AGAIN = "Export the model again, or copy the bundle again from where it came."
+_AGAIN = "Export the model again, or copy the bundle again from its source."
 
 
 def check_thresholds(thresholds: object, default: str) -> None:
@@ -42,7 +42,7 @@ def check_thresholds(thresholds: object, default: str) -> None:
 
 
 def _check_band(name: str, point: Mapping[str, Any]) -> None:
-    """Raise BundleError unless an operating point has no `unsure_band`, or one around its threshold."""
+    """Raise BundleError if the `unsure_band` of an operating point does not contain its threshold."""
     if point.get("unsure_band") is None:
         return
     band: Mapping[str, Any] = point["unsure_band"] if isinstance(point["unsure_band"], Mapping) else {}
@@ -56,7 +56,7 @@ def _check_band(name: str, point: Mapping[str, Any]) -> None:
 
 
 def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
-    """Raise BundleError unless `guard` is None, or two rising cut-offs of a model that measures the distance."""
+    """Raise BundleError unless `guard` is None, or has two rising thresholds and the model has a distance."""
     if guard is None:
         return
     values: Mapping[str, Any] = guard if isinstance(guard, Mapping) else {}
@@ -71,17 +71,17 @@ def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
             _AGAIN,
         )
     if DISTANCE_OUTPUT not in outputs:
-        raise BundleError("model.json has a guard, but the model gives no distance.", _AGAIN)
+        raise BundleError("model.json has a guard, but the model has no output distance.", _AGAIN)
 
 
 def check_sites(sites: object, outputs: tuple[str, ...]) -> None:
-    """Raise BundleError unless `sites` is None, or tells of each site that the model gives scores for."""
+    """Raise BundleError unless `sites` is None, or describes each site for which the model has scores."""
     if sites is None:
         if SITES_OUTPUT in outputs:
-            raise BundleError("model.json tells of no sites, but the model gives site_scores.", _AGAIN)
+            raise BundleError("model.json has no sites, but the model has the output site_scores.", _AGAIN)
         return
     if not isinstance(sites, Mapping) or not sites or SITES_OUTPUT not in outputs:
-        raise BundleError("model.json: sites is no table, or the model gives no site_scores.", _AGAIN)
+        raise BundleError("model.json: sites is not a table, or the model has no output site_scores.", _AGAIN)
     for name, facts in sites.items():
         if not isinstance(name, str) or not _is_told(facts):
             raise BundleError(

@@ -1,1 +1,1 @@
-"""The networks. Each takes float32 films (N, 1, S, S) and gives logits (N,); `registry` knows them by name."""
+"""The networks. Each maps float32 films (N, 1, S, S) to logits (N,). `registry` lists them by name."""

@@ -1,10 +1,10 @@
 """The baseline network: blocks of convolution, ReLU and pooling, then a dense layer and one logit.
 
-With its defaults it is the network the study starts from, 720,545 parameters at 200×200:
+With its defaults it is the baseline of the study, with 720,545 parameters at 200×200:
 
     200×200×1 → [conv 3×3×32 "same", ReLU, max-pool 2×2 "same"] × 4 → 13×13×32 → 5,408 → dense 128, ReLU → 1 logit
 
-The study's changes of depth and width are other values of `BaselineConfig`; no variant needs a class of its own.
+The variants of the study with other depth and width are other values of `BaselineConfig`, not other classes.
 """
 
 import itertools
@@ -25,15 +25,15 @@ OddKernel = Literal[1, 3, 5, 7, 9, 11]
 
 
 class BaselineConfig(BaseModel):
-    """What the network is made of.
+    """Configuration of the network.
 
     Attributes:
         channels: Number of kernels of each convolution, first to last.
-        kernel_sizes: Side of each convolution's kernels in pixels; odd; one for all, or one for each.
-        pool: Whether a 2×2 max-pool follows each convolution; one for all, or one for each.
+        kernel_sizes: Side of the kernels of each convolution in pixels, odd; one value for all, or one for each.
+        pool: Whether a 2×2 max-pooling follows each convolution; one value for all, or one for each.
         dense: Units of each dense layer before the logit.
-        dropout: Probability of dropping a unit of the last dense layer's output, where most parameters meet.
-        conv_dropout: Probability of dropping a value of the flattened feature map.
+        dropout: Dropout probability of the last dense layer's output.
+        conv_dropout: Dropout probability of a value of the flattened feature map.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,7 +86,7 @@ class Baseline(nn.Module):
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
             x = convolution(x)  # (N, C, s, s)
             if pool:
-                # max and ReLU commute, so pooling first gives the same values on a quarter of the memory;
+                # max and ReLU commute, so pooling first gives the same values with a quarter of the memory;
                 # ceil_mode is "same" padding: 25 → 13.
                 x = F.max_pool2d(x, 2, ceil_mode=True)  # (N, C, ⌈s/2⌉, ⌈s/2⌉)
             x = F.relu(x)
@@ -98,7 +98,7 @@ class Baseline(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases (Glorot & Bengio, AISTATS 2010), as the network was first trained."""
+    """Set Glorot-uniform weights and zero biases (Glorot & Bengio, AISTATS 2010), as in the original training."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
@@ -106,7 +106,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def layer_table(config: BaselineConfig, size: int) -> tuple[LayerRow, ...]:
-    """Return the layers in order, as one would draw them: shapes by arithmetic, parameters from the network."""
+    """Return the layers in order, with their output shapes and parameters."""
     return tuple(_rows(Baseline(config, size), size))
 
 

@@ -1,13 +1,13 @@
-"""The flagship: a small residual network that ends in a map of evidence whose mean is the logit.
+"""The flagship: a small residual network with a class activation map whose mean is the logit.
 
 At 200×200 with its defaults:
 
     200×200×1 → conv 5×5×16, stride 2, max-pool → 50×50×16 → residual stages of 32, 64, 128 and 192 kernels, each stage
     but the first halving the map → 7×7×192 → conv 1×1×1 → map of 7×7 → its mean is the logit
 
-Residual blocks: K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016; shortcuts shrink by averaging (T. He et al., CVPR 2019,
-section 4.2). The head is class activation mapping turned round: B. Zhou et al., CVPR 2016 average the features and
-weight them; a 1×1 convolution weights them first, so the map is there in the forward pass.
+Residual blocks: K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016; shortcuts downsample by averaging (T. He et al., CVPR 2019,
+section 4.2). The head is class activation mapping in reverse order: B. Zhou et al., CVPR 2016 average the features and then
+weight them. Here a 1×1 convolution weights them first, so the forward pass contains the map.
 """
 
 import math
@@ -26,13 +26,13 @@ Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 class FlagshipConfig(BaseModel):
-    """What the network is made of.
+    """Configuration of the network.
 
     Attributes:
         stem: Kernels of the first convolution, 5×5 with stride 2.
-        channels: Kernels of each stage's convolutions.
+        channels: Kernels of the convolutions of each stage.
         blocks: Residual blocks of each stage.
-        dropout: Probability of dropping a whole feature map before the head.
+        dropout: Dropout probability of a whole feature map before the head.
         mirrored: In evaluation, average the maps of the film and of its mirror image.
     """
 
@@ -57,7 +57,7 @@ class FlagshipConfig(BaseModel):
 
 
 class Flagship(nn.Module):
-    """The network of `FlagshipConfig`; it takes films of any size."""
+    """The network of `FlagshipConfig`. It accepts films of any size."""
 
     def __init__(self, config: FlagshipConfig, _size: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Flagship(nn.Module):
         self.dropout = Dropout(config.dropout, whole_maps=True)
         self.head = nn.Conv2d(width, 1, 1)
         self.apply(_initialise)
-        nn.init.zeros_(self.head.weight)  # the first answer is 0.5, whatever the film
+        nn.init.zeros_(self.head.weight)  # the initial output is 0.5 for every film
 
     def activation_map(self, film: torch.Tensor) -> torch.Tensor:
         """Return the evidence for PNEUMONIA (N, h, w), in units of the logit, for normalised films (N, 1, S, S)."""
@@ -121,7 +121,7 @@ class _Block(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Normal weights that keep the variance of what ReLU lets through (He et al., ICCV 2015), zero biases."""
+    """Set normal weights that preserve the variance after ReLU (He et al., ICCV 2015), and zero biases."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
@@ -129,7 +129,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def layer_table(config: FlagshipConfig, size: int) -> tuple[LayerRow, ...]:
-    """Return the layers in order; a stage is one line."""
+    """Return the layers in order; each stage is one row."""
     return tuple(_rows(Flagship(config, size), size))
 
 

@@ -1,4 +1,4 @@
-"""Layers that torch does not have in the form that exact resuming needs."""
+"""Layers in the form that exact resuming needs, which torch does not have."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from torch import nn
 
 
 class Dropout(nn.Module):
-    """Inverted dropout that draws its mask from its own generator.
+    """Inverted dropout with its own random generator.
 
-    torch's dropout draws from one global stream, so that its masks depend on everything drawn before and on which thread
-    came first. Here the training loop seeds `generator` for every micro-batch, and the masks of a step are the same
-    after a resume, on any number of worker threads and in any number of processes.
+    torch's dropout uses one global random stream, so its masks depend on all earlier random numbers and on the order of the
+    threads. Here the training loop seeds `generator` for every micro-batch. The masks of a step are therefore the same after
+    a resume, and with any number of worker threads and processes.
 
-    With `whole_maps` it drops channels of (N, C, h, w) as a whole (J. Tompson et al., CVPR 2015, section 3.2).
+    With `whole_maps` it drops whole channels of (N, C, h, w) (J. Tompson et al., CVPR 2015, section 3.2).
 
     Source: Srivastava et al., "Dropout", JMLR 15 (2014) 1929-1958.
     """
@@ -27,7 +27,7 @@ class Dropout(nn.Module):
         self.generator: torch.Generator | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Zero each value with `probability` and scale the rest to keep the mean; in evaluation return `x`."""
+        """Set each value to zero with `probability` and scale the rest to keep the mean; in evaluation return `x`."""
         if not self.training or self.probability == 0:
             return x
         keep = 1 - self.probability
@@ -36,12 +36,12 @@ class Dropout(nn.Module):
         return x * mask / keep
 
     def extra_repr(self) -> str:
-        """Name the probability in the printed network."""
+        """Return the probability for the printed network."""
         return f"probability={self.probability}"
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:
-    """Give every `Dropout` of a network a generator that starts from `seed` (and the layer's place)."""
+    """Seed the generator of every `Dropout` of a network with `seed` and the position of the layer."""
     for place, layer in enumerate(module for module in network.modules() if isinstance(module, Dropout)):
         if layer.generator is None:
             layer.generator = torch.Generator(next(network.parameters()).device)
@@ -49,15 +49,15 @@ def seed_dropout(network: nn.Module, seed: int) -> None:
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation by the statistics of the micro-batch; those for reading are set once, by `calibrate`.
+    """Batch normalisation with the statistics of the micro-batch; `calibrate` sets those for prediction.
 
-    torch's layer moves running statistics along with every micro-batch, so that they would depend on which thread came
-    first, and would belong to no one set of weights, least of all to averaged ones. Here training keeps none: `mean`
-    and `variance` are what `calibrate` measured with the very weights that are validated and saved. With `frozen` they
-    are those that came with pretrained weights, in training and in reading, and `calibrate` leaves them alone.
+    torch's layer updates running statistics with every micro-batch. They would depend on the order of the threads, and would
+    not belong to one set of weights, in particular not to averaged ones. Here training keeps no running statistics:
+    `calibrate` measures `mean` and `variance` with the weights that are validated and saved. With `frozen` they are those
+    of the pretrained weights, in training and prediction, and `calibrate` does not change them.
 
     Sources: S. Ioffe, C. Szegedy, ICML 2015; statistics of part of a batch: E. Hoffer, I. Hubara, D. Soudry, NeurIPS
-    2017, section 4; statistics measured anew for given weights: P. Izmailov et al., UAI 2018, section 3.2.
+    2017, section 4; statistics measured again for given weights: P. Izmailov et al., UAI 2018, section 3.2.
     """
 
     mean: torch.Tensor
@@ -84,22 +84,22 @@ class BatchNorm(nn.Module):
         return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, False, 0.0, self.epsilon)
 
     def extra_repr(self) -> str:
-        """Name the number of channels in the printed network."""
+        """Return the number of channels for the printed network."""
         return f"channels={self.weight.numel()}"
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Say whether a network needs `calibrate` before it reads."""
+    """Return whether a network needs `calibrate` before prediction."""
     return any(isinstance(module, BatchNorm) and not module.frozen for module in network.modules())
 
 
 @torch.no_grad()
 def calibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
-    """Set the statistics of every `BatchNorm` to the mean over batches of what the batches themselves have.
+    """Set the statistics of every `BatchNorm` to the mean of the statistics of the batches.
 
     Args:
-        network: Left in evaluation mode.
-        batches: Inputs as in training, each as large as a micro-batch; at least one.
+        network: The network; it is in evaluation mode afterwards.
+        batches: Inputs as in training, each with the size of a micro-batch; at least one.
     """
     norms = [module for module in network.modules() if isinstance(module, BatchNorm) and not module.frozen]
     network.eval()  # without dropout, which would need random numbers

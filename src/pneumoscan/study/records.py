@@ -191,7 +191,7 @@ def write_held_out(folder: StudyFolder, films: StudyFilms) -> None:
 
 
 def read_held_out(folder: StudyFolder) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Return labels int64 (n,) and patients (n,) of the held-out films; raises as `read_record`."""
+    """Return labels int64 (n,) and patients (n,) of the held-out films. Raises the errors of `read_record`."""
     rows = _read_csv(folder.held_out)
     try:
         labels = np.array([int(row["y_true"]) for row in rows], dtype=np.int64)

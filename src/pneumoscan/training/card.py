@@ -1,11 +1,11 @@
-"""The model card of a bundle, from its records."""
+"""The model card of a bundle."""
 
 from pneumoscan.inference.bundle import BundleSpec
 from pneumoscan.inference.sites import shown_to_work
 
 
 def model_card(spec: BundleSpec) -> str:
-    """Return the card as Markdown: what the model is, what it was trained on, how to use it, what not to do with it."""
+    """Return the card as Markdown: the model, its training films, its figures, its use, and its limits."""
     training = spec.training
     hold_out = training.get("hold_out") or {}
     rows = [
@@ -19,12 +19,12 @@ def model_card(spec: BundleSpec) -> str:
             "",
             "**Research use only. Not a medical device.**",
             *(
-                ["", "**Trained on synthetic films: it is no judge of real ones.**"]
+                ["", "**Trained on synthetic films: it says nothing about real ones.**"]
                 if training.get("synthetic")
                 else []
             ),
             "",
-            f"A network of {spec.parameters:,} parameters that answers a frontal chest film with the probability that it "
+            f"A network of {spec.parameters:,} parameters that estimates the probability that a frontal chest film "
             f"shows pneumonia (1 is {spec.class_names[1]}, 0 is {spec.class_names[0]}).",
             "",
             *_sites(spec),
@@ -38,8 +38,8 @@ def model_card(spec: BundleSpec) -> str:
             "## On the held-out films",
             "",
             f"Accuracy {hold_out.get('val_accuracy', float('nan')):.4f}, AUC {hold_out.get('val_auc', float('nan')):.4f}, loss "
-            f"{hold_out.get('val_loss', float('nan')):.4f}. These films come from the same place as the training films; on "
-            "films from elsewhere expect less, and measure it before you rely on anything: "
+            f"{hold_out.get('val_loss', float('nan')):.4f}. These films come from the same site as the training films. Expect "
+            "lower figures on films of other sites, and measure them before you rely on the model: "
             "`pneumoscan evaluate BUNDLE --data DIR --split test --out OUT`.",
             "",
             "| operating point | threshold | sensitivity | specificity | F1 | chosen |",
@@ -49,14 +49,14 @@ def model_card(spec: BundleSpec) -> str:
             f"Default: `{spec.default_operating_point}`. Temperature {spec.temperature:.4f}, fitted on the same views.",
             "",
             *_calibration(spec),
-            "## When it says that it should not be trusted",
+            "## Abstention",
             "",
             *_guard(spec),
             "## Use",
             "",
             "    pneumoscan predict film.jpg --model BUNDLE",
             "",
-            f"Films are read grey, squashed to {spec.preprocessing.size}×{spec.preprocessing.size} and normalised "
+            f"Films are converted to grey, resized to {spec.preprocessing.size}×{spec.preprocessing.size} and normalised "
             f"(`{spec.preprocessing.normalisation}`, mean {spec.preprocessing.mean:g}, std {spec.preprocessing.std:g}).",
             "",
             "## Origin",
@@ -69,7 +69,7 @@ def model_card(spec: BundleSpec) -> str:
 
 
 def _sites(spec: BundleSpec) -> list[str]:
-    """Tell for whom the model is shown to work, and of which networks it is made."""
+    """Return the section about the sites for which the model is shown to work, and about its networks."""
     if not spec.sites:
         return []
     members = [
@@ -104,7 +104,7 @@ def _calibration(spec: BundleSpec) -> list[str]:
 
 
 def _guard(spec: BundleSpec) -> list[str]:
-    """Tell what gets the labels UNSURE and NOT_A_CHEST_FILM, and how often."""
+    """Return the section about the labels UNSURE and NOT_A_CHEST_FILM."""
     lines = []
     if band := spec.thresholds[spec.default_operating_point].get("unsure_band"):
         lines += [
@@ -131,8 +131,11 @@ def _guard(spec: BundleSpec) -> list[str]:
                 for name, rates in (guard.get("caught") or {}).items()
             ),
             "",
-            "It knows frontal chest films of the kind it was trained on. A picture that looks like one at 32×32 pixels passes; so "
-            "does a film that is only poor, cut or of another part of a similar look.",
+            "The detector recognises frontal chest films like those in training. An image that looks like one at 32×32 pixels passes. "
+            "So does a film that is of poor quality, cropped, or of a similar body part.",
             "",
         ]
-    return lines or ["It never does: its bundle carries neither a guard nor a band.", ""]
+    return lines or [
+        "The model never abstains: its bundle has no out-of-distribution detector and no unsure band.",
+        "",
+    ]

@@ -1,8 +1,8 @@
-"""Checkpoints: everything a run needs to go on to the same bytes, in two whole generations.
+"""Checkpoints: everything that a run needs to resume with the same bytes. Two generations are kept.
 
-A generation is `NAME.safetensors` (weights, their average, the best weights, the optimizer's state) and `NAME.json` (where the
-loop stands, the history, and the SHA-256 of the tensors). The JSON is written last, each file in one step: a generation
-without a matching JSON never counts.
+A generation is `NAME.safetensors` (weights, their average, the best weights, the state of the optimizer) and `NAME.json` (the
+state of the loop, the history, and the SHA-256 of the tensors). The JSON is written last, and each file in one step. A
+generation without a matching JSON is ignored.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ GENERATIONS = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name (any dtype, on the CPU) and a JSON-able state."""
+    """Tensors by name (any dtype, on the CPU) and a state of JSON types."""
 
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, step: int) -> None:
-    """Write a generation and delete those before the last `GENERATIONS`.
+    """Write a generation and delete all but the last `GENERATIONS`.
 
     Raises:
         DiskFullError, NotWritableError: The older generations are intact.
@@ -46,13 +46,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, step: int) -> None
 
 
 def read_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest whole generation and a sentence for each newer one that is damaged.
+    """Return the newest complete generation, and a sentence for each newer one that is damaged.
 
     Returns:
-        (None, []) where no checkpoint was ever finished.
+        The checkpoint and the sentences; (None, []) if there is no finished checkpoint.
 
     Raises:
-        CheckpointError: There are generations and every one is damaged.
+        CheckpointError: All generations are damaged.
     """
     complaints: list[str] = []
     for path in _generations(folder):
@@ -71,7 +71,7 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 def _read(path: Path) -> Checkpoint:
     body = json.loads(path.read_text(encoding="utf-8"))
     if body.pop("sha256") != _digest(body):
-        raise ValueError("its JSON was altered")
+        raise ValueError("its JSON was changed")
     data = path.with_suffix(".safetensors").read_bytes()
     if hashlib.sha256(data).hexdigest() != body["tensors_sha256"]:
         raise ValueError("its tensors do not match their SHA-256")

@@ -1,4 +1,4 @@
-"""What a training run is made of: a validated, frozen description, read from TOML and saved with the run."""
+"""The configuration of a training run: validated, frozen, read from TOML and saved with the run."""
 
 import difflib
 import json
@@ -20,7 +20,7 @@ from pneumoscan.models.baseline import BaselineConfig
 from pneumoscan.models.registry import ModelConfig
 from pneumoscan.training.augmentation import AugmentationConfig
 
-# Earlier names of settings: run folders, bundles, plans and command lines may have them.
+# Earlier names of settings, which run folders, bundles, plans and command lines may contain.
 RENAMED = {"loop.lanes": "loop.worker_threads"}
 
 
@@ -29,15 +29,15 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """How films become inputs, and which of them are held out.
+    """Preprocessing and hold-out.
 
     Attributes:
-        size: Side of the square the films are squashed to, in pixels.
+        size: Side of the square to which films are resized, in pixels.
         normalisation: `fixed` or `per_film`; see `imaging.Preprocessing`.
-        mean: Subtracted from values in [0, 1], with `fixed`.
-        std: Divided by, with `fixed`.
-        val_fraction: Share of the train films that is held out, by patient.
-        split_seed: Which hold-out.
+        mean: Mean that `fixed` subtracts from values in [0, 1].
+        std: Standard deviation by which `fixed` divides.
+        val_fraction: Share of the training films that is held out, by patient.
+        split_seed: Seed of the hold-out.
     """
 
     size: int = Field(200, ge=16, le=1024)
@@ -48,7 +48,7 @@ class DataConfig(_Section):
     split_seed: int = Field(0, ge=0, lt=2**32)
 
     def preprocessing(self) -> Preprocessing:
-        """Return what is done to every film, here and wherever the model reads."""
+        """Return the preprocessing, for training and for prediction."""
         return Preprocessing(size=self.size, normalisation=self.normalisation, mean=self.mean, std=self.std)
 
 
@@ -58,7 +58,7 @@ class OptimizerConfig(_Section):
     Attributes:
         name: `sgd` (no momentum), `momentum`, `nesterov`, `adam`, `adamw` or `rmsprop`.
         learning_rate: Step size at scale 1 of the schedule; the peak of `one_cycle`.
-        momentum: Of `momentum` and `nesterov`; the others ignore it.
+        momentum: Momentum of `momentum` and `nesterov`; the others ignore it.
         weight_decay: L2 penalty; decoupled with `adamw`.
     """
 
@@ -69,16 +69,16 @@ class OptimizerConfig(_Section):
 
 
 class ScheduleConfig(_Section):
-    """How the learning rate moves.
+    """The schedule of the learning rate.
 
     Attributes:
         name: `constant`; `plateau` (multiplied by `factor` when the validation loss has not improved for `patience`
             epochs, never below `min_learning_rate`); `one_cycle` (linear warm-up over `warmup` of all steps, then a
             half cosine to zero; after Smith & Topin, arXiv 1708.07120).
-        factor: Of `plateau`.
-        patience: Of `plateau`, in epochs.
-        min_learning_rate: Of `plateau`.
-        warmup: Of `one_cycle`, a share of all steps.
+        factor: `plateau`: factor of the reduction.
+        patience: `plateau`: epochs without improvement before a reduction.
+        min_learning_rate: `plateau`: lower limit of the rate.
+        warmup: `one_cycle`: share of all steps in which the rate rises.
     """
 
     name: Literal["constant", "plateau", "one_cycle"] = "constant"
@@ -89,13 +89,13 @@ class ScheduleConfig(_Section):
 
 
 class SamplingConfig(_Section):
-    """How often the films of each site and class are shown in an epoch.
+    """How often the films of each site and class are sampled in an epoch.
 
     Attributes:
         sites: `NAME=SHARE` of each site; the shares are divided by their sum. Empty: every film once.
-        balanced_classes: Show both classes of each site alike often; then leave `loss.class_weights` at `none`.
-        films: `NAME=N`: train on at most N films of a site, drawn by class with the run's seed. 0 leaves the site out, of
-            validation too. A site that is not named: all its films.
+        balanced_classes: Sample both classes of each site equally often; use it with `loss.class_weights` `none`.
+        films: `NAME=N`: train on at most N films of a site, sampled by class with the seed of the run. 0 leaves the site
+            out, also from validation. All films of other sites are used.
     """
 
     sites: tuple[str, ...] = ()
@@ -122,25 +122,25 @@ class SamplingConfig(_Section):
 
     @property
     def is_off(self) -> bool:
-        """Whether every training film is shown once in an epoch."""
+        """Whether every training film is sampled once in an epoch."""
         return not self.sites and not self.balanced_classes
 
     @property
     def is_default(self) -> bool:
-        """Whether every training film of every site is shown once in an epoch."""
+        """Whether every training film of every site is sampled once in an epoch."""
         return self.is_off and not self.films
 
     @property
     def left_out(self) -> frozenset[str]:
-        """The sites of which no film is trained or validated on."""
+        """The sites that are left out of training and validation."""
         return frozenset(site for site, count in self.limits().items() if count == 0)
 
     def check_left_out(self, sites: Iterable[str]) -> None:
-        """Raise ConfigError where `films` leaves out a site that is none of `sites`."""
+        """Raise ConfigError if `films` leaves out a site that is not in `sites`."""
         unknown = self.left_out - set(sites)
         if unknown:
             raise ConfigError(
-                f"sampling.films leaves out {', '.join(sorted(unknown))}, which is no site of these films.",
+                f"sampling.films leaves out {', '.join(sorted(unknown))}, which is not a site of these films.",
                 "Name a site, as in --data NAME=PATH.",
             )
 
@@ -154,11 +154,11 @@ class SamplingConfig(_Section):
 
 
 class LossConfig(_Section):
-    """Binary cross-entropy and its two changes.
+    """The binary cross-entropy loss.
 
     Attributes:
-        class_weights: `none`, or `balanced`: n / (2 · n_class), so that both classes weigh the same.
-        label_smoothing: 0 and 1 become s/2 and 1 - s/2 in training; validation uses the plain labels.
+        class_weights: `none`, or `balanced`: n / (2 · n_class), so that both classes have the same total weight.
+        label_smoothing: With the value s, the targets 0 and 1 become s/2 and 1 - s/2 in training, not in validation.
     """
 
     class_weights: Literal["none", "balanced"] = "none"
@@ -166,23 +166,23 @@ class LossConfig(_Section):
 
 
 class LoopConfig(_Section):
-    """The loop.
+    """The training loop.
 
     Attributes:
-        epochs: Passes over the training films, at most.
-        batch_size: Films a step, over all processes.
-        micro_batch: Films that go through the network at a time; gradients of a batch's micro-batches are added, so
-            the step is the same and the activations stay in the processor's cache. 0: the whole batch at once.
-        seed: Of the weights, the order of films, augmentation and dropout.
-        precision: `bfloat16` computes convolutions and products in bfloat16 (weights, loss and optimizer stay
-            float32); `auto` takes it where the processor has the instructions for it.
+        epochs: Largest number of passes over the training films.
+        batch_size: Films per step, over all processes.
+        micro_batch: Films that pass through the network at once. The gradients of the micro-batches of a batch are added, so
+            the step is the same, and the activations stay in the cache of the processor. 0: the whole batch at once.
+        seed: Seed of the weights, the order of films, augmentation and dropout.
+        precision: `bfloat16` computes convolutions and matrix products in bfloat16 (weights, loss and optimizer stay
+            float32); `auto` uses it if the processor has the instructions for it.
         device: `cpu`, `cuda`, `mps` (Apple), or `auto`.
-        worker_threads: Threads of one process that work on micro-batches side by side; 0: one a core. Part of the result's
-            last bits, so it is written down with the run.
-        ema_decay: Averages the weights, w ← d·w + (1-d)·new, each step; the average is validated and saved. 0: off.
-        early_stopping: Stop when the validation loss has not improved for so many epochs. 0: off.
-        restore_best: Save the weights of the epoch with the least validation loss rather than of the last one.
-        checkpoint_seconds: Also write a checkpoint within an epoch when the last is older than this.
+        worker_threads: Threads of one process that process micro-batches in parallel; 0: one per core. It affects the last
+            bits of the result, so it is saved with the run.
+        ema_decay: Decay d of the moving average of the weights, w ← d·w + (1-d)·new, which is validated and saved. 0: off.
+        early_stopping: Stop after this many epochs without a better validation loss. 0: off.
+        restore_best: Save the weights of the epoch with the lowest validation loss instead of the last ones.
+        checkpoint_seconds: Write a checkpoint within an epoch too when the last one is older than this.
     """
 
     epochs: int = Field(12, ge=1, le=10_000)
@@ -199,7 +199,7 @@ class LoopConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """A whole run; each attribute is a table of the TOML file."""
+    """The configuration of a run; each attribute is a table of the TOML file."""
 
     preset: str = ""
     data: DataConfig = DataConfig()
@@ -221,15 +221,15 @@ def preset_names() -> list[str]:
 def load_config(
     preset: str = "baseline", file: Path | None = None, assignments: Iterable[str] = ()
 ) -> TrainingConfig:
-    """Build a config: the preset, then the file's tables over it, then each `key=value`.
+    """Return the configuration of a preset, overridden by the tables of a file, overridden by each `key=value`.
 
     Args:
         preset: One of `preset_names()`.
-        file: A TOML file with any of the config's tables.
-        assignments: Like `optimizer.learning_rate=3e-4`; values are TOML, a bare word is a string.
+        file: A TOML file with any of the tables.
+        assignments: Texts like `optimizer.learning_rate=3e-4`; values are TOML, a word without quotes is a string.
 
     Raises:
-        ConfigError: Something is unknown (with the nearest legal name) or illegal.
+        ConfigError: A setting is unknown (the message suggests the nearest one) or illegal.
     """
     if preset not in preset_names():
         raise ConfigError(f"there is no preset {preset!r}.", f"Known: {', '.join(preset_names())}.")
@@ -247,16 +247,16 @@ def load_config(
 
 
 def validate(tree: Mapping[str, Any]) -> TrainingConfig:
-    """Return the config of a nested mapping.
+    """Return the configuration of a nested mapping.
 
     Raises:
-        ConfigError: A key is unknown or a value is illegal; the message names it and what would be legal.
+        ConfigError: A key is unknown or a value is illegal; the message names the key and the legal values.
     """
     try:
         return TrainingConfig.model_validate(with_current_names(tree))
     except ValidationError as problem:
         first = problem.errors()[0]
-        # Below `model`, pydantic also names which of the networks it tried.
+        # Below `model`, pydantic also names the network that it tried.
         place = [part for level, part in enumerate(first["loc"]) if (level, first["loc"][0]) != (1, "model")]
         key = ".".join(str(part) for part in place)
         if first["type"] == "extra_forbidden":
@@ -265,10 +265,10 @@ def validate(tree: Mapping[str, Any]) -> TrainingConfig:
 
 
 def with_current_names(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config's nested mapping with every setting that has an earlier name under its present one.
+    """Return the nested mapping of a configuration with earlier names of settings replaced by the current ones.
 
     Raises:
-        ConfigError: A setting is there under both names.
+        ConfigError: A setting is given under both names.
     """
     result = dict(tree)
     for old, new in RENAMED.items():
@@ -297,7 +297,7 @@ def _give_notice(key: str) -> None:
 
 
 def legal_keys(model: type[BaseModel] = TrainingConfig, prefix: str = "") -> list[str]:
-    """Return every setting's dotted name."""
+    """Return the dotted names of all settings."""
     keys = []
     for name, info in model.model_fields.items():
         annotation = info.annotation
@@ -314,7 +314,7 @@ def legal_keys(model: type[BaseModel] = TrainingConfig, prefix: str = "") -> lis
 
 
 def to_toml(config: TrainingConfig) -> str:
-    """Return the config as TOML that `load_config` reads back to an equal config."""
+    """Return the configuration as TOML, from which `load_config` gives an equal configuration."""
     tables = config.model_dump(mode="json")
     lines = [f"preset = {json.dumps(tables.pop('preset'))}"]
     for name, table in tables.items():
@@ -327,7 +327,7 @@ def to_toml(config: TrainingConfig) -> str:
 
 
 def read_toml_config(path: Path) -> TrainingConfig:
-    """Return the config that a run folder holds; raises ConfigError as `load_config`."""
+    """Return the configuration in a run folder. Raises the ConfigError of `load_config`."""
     return validate(_read_toml(path))
 
 
@@ -370,7 +370,7 @@ def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
 def _nearest(key: str) -> str:
     keys = legal_keys()
     leaf = key.rsplit(".", 1)[-1]
-    # Somebody who writes "learning_rte" or "optimiser.learning_rate" means the last part.
+    # For "learning_rte" or "optimiser.learning_rate", compare the last part.
     close = difflib.get_close_matches(key, keys, n=1, cutoff=0.75) or [
         name
         for word in difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in keys], n=1)

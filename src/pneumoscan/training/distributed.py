@@ -1,8 +1,8 @@
-"""Several processes or machines as one: started by `torchrun`, joined by torch.distributed.
+"""Training with several processes or machines: started by `torchrun`, connected by torch.distributed.
 
-Every process holds the whole network and all films, takes its share of each batch's micro-batches, and sums gradients
-with the others by one all-reduce a step. That is what DistributedDataParallel does, but a sum over one flat buffer also
-holds when a last, short batch leaves a process without films, and it carries the loss and "stop" flags along.
+Every process holds the whole network and all films, processes its share of the micro-batches of each batch, and sums the
+gradients with the others by one all-reduce per step. DistributedDataParallel does the same, but a sum over one flat buffer
+also works if a short last batch leaves a process without films, and it includes the loss and the "stop" flags.
 """
 
 import os
@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class Peers:
-    """This process among its equals: `rank` in 0..`size`-1; rank 0 writes files."""
+    """The group of processes: this one has the `rank` in 0..`size`-1; rank 0 writes files."""
 
     rank: int = 0
     size: int = 1
@@ -27,7 +27,7 @@ class Peers:
         return self.rank == 0
 
     def sum_(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace each tensor by its sum over all processes, in one exchange; all must have one dtype and device."""
+        """Replace each tensor by its sum over all processes, in one exchange; all must have the same dtype and device."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -38,7 +38,7 @@ class Peers:
             tensor.copy_(summed.view(tensor.shape))
 
     def broadcast_bytes(self, data: bytes | None) -> bytes:
-        """Return rank 0's bytes in every process."""
+        """Return the bytes of rank 0 in every process."""
         if self.size == 1:
             return data or b""
         length = torch.tensor([len(data or b"")])
@@ -50,14 +50,14 @@ class Peers:
         return buffer.numpy().tobytes()
 
     def wait(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has reached this call."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
 def joined_peers() -> Iterator[Peers]:
-    """Join the processes that torchrun started; alone where it started none."""
+    """Connect the processes that torchrun started; without torchrun, this process is alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Peers()
         return

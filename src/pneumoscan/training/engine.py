@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom."""
+"""The training loop."""
 
 import json
 import math
@@ -37,13 +37,13 @@ from pneumoscan.training.state import (
 from pneumoscan.training.worker_threads import WorkerThreads, has_fast_bfloat16
 
 VALIDATION_BATCH = 16
-# Films that the statistics of batch normalisation are measured on before every validation.
+# Number of films on which the statistics of batch normalisation are measured before every validation.
 CALIBRATION_FILMS = 256
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a finished run gives: the weights to keep, by name, and how it went."""
+    """The result of a finished run: the weights to keep, by name, and the history."""
 
     weights: dict[str, torch.Tensor]
     history: list[EpochRecord]
@@ -52,10 +52,10 @@ class Fit:
 
 
 def resolve(config: TrainingConfig) -> TrainingConfig:
-    """Return the config with every `auto` and 0 replaced by what this machine makes of it.
+    """Return the configuration with every `auto` and 0 replaced by its value on this machine.
 
     Raises:
-        ConfigError: The device is `mps` and torch has none.
+        ConfigError: The device is `mps`, which this torch does not have.
     """
     loop = config.loop
     device = loop.device if loop.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -83,17 +83,17 @@ def fit(
     """Train a network.
 
     Args:
-        config: A config that `resolve` returned.
+        config: A result of `resolve`.
         films: Films and hold-out.
-        folder: Where checkpoints go; the newest whole one there is gone on from. None: none are kept.
-        peers: The other processes of the run.
-        observer: Who is told.
+        folder: Folder of the checkpoints; training resumes from the newest complete one. None: no checkpoints.
+        peers: The processes of the run.
+        observer: Receives the progress.
 
     Raises:
-        TrainingDivergedError: The loss is no longer a number.
-        CheckpointError: There are checkpoints and all are damaged.
-        ConfigError: `sampling.films` does not go with the films; see `sampling.restricted`.
-        KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; a checkpoint was written after the step in progress.
+        TrainingDivergedError: The loss is no longer a finite number.
+        CheckpointError: All checkpoints are damaged.
+        ConfigError: `sampling.films` does not fit the films; see `sampling.restricted`.
+        KeyboardInterrupt, Terminated: SIGINT or SIGTERM arrived; a checkpoint was written after the current step.
     """
     keep_freed_memory()
     films = restricted(films, config.sampling, seed=config.loop.seed)
@@ -114,7 +114,7 @@ def fit(
 
 
 class _Loop:
-    """The state that lives from the first step to the last."""
+    """The state of the training loop."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Loop:
         self.last_checkpoint = time.monotonic()
 
     def train_epoch(self) -> None:
-        """Do the steps of the epoch in progress that are not done yet."""
+        """Do the remaining steps of the current epoch."""
         loop, state = self.config.loop, self.state
         order = epoch_order(self.films, self.config.sampling, seed=loop.seed, epoch=state.epoch)
         batches = micro_batches(order, loop.batch_size)
@@ -165,7 +165,7 @@ class _Loop:
                 self.caught.throw()
 
     def close_epoch(self) -> None:
-        """Validate, write the history's line, move the schedule, and decide whether to go on."""
+        """Validate, add a line to the history, update the schedule, and decide whether to continue."""
         state, loop = self.state, self.config.loop
         with self._reading():
             record, weights = self._record(), copy_weights(self.network)
@@ -182,13 +182,13 @@ class _Loop:
         self.observer.epoch(record, state.history)
 
     def result(self) -> Fit:
-        """Return the weights to keep: the best epoch's, or the last ones; averaged if the run averages."""
+        """Return the weights to keep: those of the best epoch, or the last ones; averaged if the run averages."""
         state, weights = self.state, self.best or self._last_weights()
         kept = state.best_epoch if self.best else state.epoch
         return Fit(weights, state.history, kept, state.epoch < self.config.loop.epochs)
 
     def restore(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one; every process takes rank 0's."""
+        """Resume from the newest complete checkpoint, if there is one; every process uses that of rank 0."""
         checkpoint = self._shared_checkpoint()
         if checkpoint is None:
             return
@@ -207,10 +207,10 @@ class _Loop:
             self.average.values = {k: v.to(self.threads.device) for k, v in groups["average"].items()}
         restore_optimizer(self.optimizer, groups["optimizer"])
         self.state = LoopState.from_json(checkpoint.state)
-        self.observer.note(f"going on after epoch {self.state.epoch}, step {self.state.step_in_epoch}")
+        self.observer.note(f"resuming after epoch {self.state.epoch}, step {self.state.step_in_epoch}")
 
     def _step(self, rows: Indices) -> bool:
-        """Train on one batch; returns whether somebody asked for the run to stop."""
+        """Train on one batch; return whether the run should stop."""
         state, config, peers = self.state, self.config, self.peers
         total = config.loop.epochs * self.steps_per_epoch
         rate = learning_rate(
@@ -240,7 +240,7 @@ class _Loop:
         return bool(stop > 0)
 
     def _loss(self, rows: Indices, network: nn.Module, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a micro-batch's share of the batch's mean loss, and its logits."""
+        """Return the share of a micro-batch in the mean loss of the batch, and its logits."""
         config = self.config
         logits = network(self._augmented(rows, epoch=self.state.epoch)).float()
         labels = torch.from_numpy(self.films.labels[rows])
@@ -251,7 +251,7 @@ class _Loop:
         return summed / batch, logits
 
     def _plain_loss(self, pieces: list[Indices], logits: list[torch.Tensor]) -> tuple[float, int]:
-        """Return the summed cross-entropy (no weights, no smoothing) and the right answers at 0.5."""
+        """Return the summed cross-entropy (without weights and smoothing) and the correct predictions at 0.5."""
         if not pieces:
             return 0.0, 0
         labels = torch.from_numpy(self.films.labels[np.concatenate(pieces)])
@@ -278,9 +278,9 @@ class _Loop:
         labels = self.films.labels[self.films.val]
         logits = self._val_logits()
         if not np.isfinite(logits).all():
-            # An epoch's last step can spoil the weights without having spoilt a loss.
+            # The last step of an epoch can give invalid weights although the loss was finite.
             raise TrainingDivergedError(
-                f"the answers on held-out films are no numbers after epoch {state.epoch + 1}.",
+                f"the outputs for held-out films are not finite after epoch {state.epoch + 1}.",
                 "Lower optimizer.learning_rate; the last checkpoint is from before.",
             )
         loss = float(F.binary_cross_entropy_with_logits(torch.from_numpy(logits), torch.from_numpy(labels)))
@@ -308,7 +308,7 @@ class _Loop:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Make the network the one that would be kept: averaged weights, statistics measured with these."""
+        """Use the weights that would be kept: averaged ones, with statistics measured for them."""
         own = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         if self.average is not None:
             self._load_weights(self.average.values)
@@ -320,7 +320,7 @@ class _Loop:
             self._load_weights(own)
 
     def _calibrate(self) -> None:
-        """Measure on the same augmented films every time, in every process."""
+        """Measure the statistics on the same augmented films every time, in every process."""
         rows = epoch_order(self.films, self.config.sampling, seed=self.config.loop.seed, epoch=0)[
             :CALIBRATION_FILMS
         ]
@@ -334,7 +334,7 @@ class _Loop:
         return self.threads.to_device(inputs)
 
     def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        # In place, for the worker threads look at the same memory.
+        # In place, because the worker threads share this memory.
         self.network.load_state_dict(weights)
 
     def _last_weights(self) -> dict[str, torch.Tensor]:

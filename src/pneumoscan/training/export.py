@@ -1,4 +1,4 @@
-"""From a finished run to a bundle: network and guard as one ONNX graph, temperature, limits, and proof that both runtimes agree."""
+"""Export a finished run to a bundle: one ONNX graph, temperature, thresholds, and a comparison of both runtimes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ LICENCE = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export found: the bundle's folder, films compared, and the largest difference of probability."""
+    """Result of an export: the folder of the bundle, the compared films, and the largest difference of probability."""
 
     bundle: Path
     films: int
@@ -58,15 +58,15 @@ class Exported:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network ready to be written as a bundle.
+    """A network that can be written as a bundle.
 
     Attributes:
-        network: In evaluation mode.
-        held: Its answers on the held-out films.
-        temperature: Fitted to them.
-        guard: Fitted to training films.
-        name: Of the model; by default preset and seed.
-        sites: As `BundleSpec.sites`; None for a network without heads.
+        network: The network in evaluation mode.
+        held: Its outputs for the held-out films.
+        temperature: Temperature, fitted to these films.
+        guard: Out-of-distribution detector, fitted to training films.
+        name: Name of the model; by default preset and seed.
+        sites: Value of `BundleSpec.sites`; None for a network without heads.
     """
 
     network: nn.Module
@@ -87,17 +87,17 @@ def export(
 ) -> Exported:
     """Write the bundle of a finished run.
 
-    Both runtimes read all held-out films and must agree. Temperature and thresholds are chosen on the same films, each as
-    it is and, if the run augments, in four augmented views: held-out films look like the training films, new ones do not,
-    and a threshold that fits the former to the last percent is far off for the latter. The guard is fitted to the
-    training films; its cut-offs are chosen on the held-out ones.
+    Both runtimes classify all held-out films and must agree. Temperature and thresholds are chosen on these films, each
+    unchanged and, if the run augments, in four augmented versions. The reason is that held-out films look like the training
+    films and new films do not: a threshold that fits the former exactly can be far off for the latter. The guard is fitted
+    to the training films, and its thresholds are chosen on the held-out films.
 
     Args:
         run: A run with `model.safetensors`.
-        config: Its config.
+        config: Its configuration.
         films: Its films and hold-out.
-        out: The bundle's folder; `RUN/bundle` by default.
-        stress: `metrics.json` of an evaluation of this run's held-out films, whose stress table goes into the records.
+        out: Folder of the bundle; by default `RUN/bundle`.
+        stress: `metrics.json` of an evaluation of the held-out films of this run; its stress table is added to the records.
 
     Raises:
         UsageError, DataDamagedError: The run is not finished, its weights are damaged, or `stress` is of another model.
@@ -119,15 +119,15 @@ def write_model(
     *,
     stress: Path | None = None,
 ) -> Exported:
-    """Write the bundle of a trained network; `export` says what is chosen and checked, and what is raised.
+    """Write the bundle of a trained network; see `export` for choices, checks and errors.
 
     Args:
         model: The network and what was fitted to the held-out films.
-        config: Of the run.
+        config: Configuration of the run.
         films: Its films and hold-out.
-        facts: What the run's `manifest.json` says.
-        out: The bundle's folder.
-        stress: As `export` takes it.
+        facts: Content of the `manifest.json` of the run.
+        out: Folder of the bundle.
+        stress: See `export`.
     """
     network, held, temperature, guard = model.network, model.held, model.temperature, model.guard
     distance = _distances(guard, films, films.images[films.val])
@@ -174,21 +174,21 @@ def export_records(
     *,
     stress: Path | None = None,
 ) -> Bundle:
-    """Write the records of a bundle that was exported from this run before; all else in it stays byte for byte.
+    """Write the records of a bundle that was exported from this run before. Its other files stay the same bytes.
 
     Args:
         run: A run with `model.safetensors`.
-        config: Its config.
+        config: Its configuration.
         films: Its films and hold-out.
-        out: The bundle's folder; `RUN/bundle` by default.
-        stress: As `export` takes it.
+        out: Folder of the bundle; by default `RUN/bundle`.
+        stress: See `export`.
 
     Returns:
-        The bundle as it is now.
+        The new bundle.
 
     Raises:
         UsageError, DataDamagedError: See `export`; or there is no bundle.
-        BundleError: It is damaged, or of another run: its network gives other probabilities than the run's.
+        BundleError: The bundle is damaged or belongs to another run: its network gives other probabilities.
     """
     bundle = load_bundle(out or run.bundle)
     held = read_held_out(_network(run, config), films, config)
@@ -204,9 +204,9 @@ def _network(run: RunFolder, config: TrainingConfig) -> nn.Module:
 
 
 def _check_same_network(bundle: Bundle, films: TrainingFilms, expected: npt.NDArray[np.float64]) -> None:
-    """Raise BundleError unless the bundle gives the held-out films, as they are, the probabilities of the run's network."""
+    """Raise BundleError unless the bundle gives the same probabilities for the held-out films as the network of the run."""
     if bundle.spec.preprocessing != films.preprocessing:
-        raise BundleError(f"{bundle.path} prepares films in another way than the run.", _OTHER_RUN)
+        raise BundleError(f"{bundle.path} has another preprocessing than the run.", _OTHER_RUN)
     pieces = [bundle.run(films.plain(rows).numpy()).probability for rows in micro_batches(films.val, 16)]
     difference = float(np.abs(np.concatenate(pieces) - expected).max())
     if not difference <= AGREEMENT:
@@ -223,7 +223,7 @@ def _records(spec: BundleSpec, held: HeldOut, stress: Path | None) -> dict[str, 
 
 
 def operating_points(held: HeldOut, temperature: float) -> dict[str, dict[str, Any]]:
-    """Choose the operating points and the band around each, on all views of the held-out films."""
+    """Choose the operating points and their unsure bands on all versions of the held-out films."""
     logits, y_true = held.logits.ravel(), held.y_true
     points = choose_thresholds(
         y_true, probability_of(logits, temperature), on=held.told, patient_ids=held.patient_ids
@@ -243,7 +243,7 @@ def _known_logits(session: onnxruntime.InferenceSession, films: TrainingFilms) -
 
 
 def _distances(guard: Guard, films: TrainingFilms, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the guard's distances (n,) of squashed films uint8 (n, S, S)."""
+    """Return the distances (n,) of resized films uint8 (n, S, S) by the guard."""
     with torch.inference_mode():
         pieces = [
             guard(torch.from_numpy(normalise(np.ascontiguousarray(piece), films.preprocessing)).unsqueeze(1))
@@ -253,7 +253,7 @@ def _distances(guard: Guard, films: TrainingFilms, images: npt.NDArray[np.uint8]
 
 
 def _site_scores(network: nn.Module, films: TrainingFilms) -> torch.Tensor | None:
-    """Return how far the held-out films resemble each site, float32 (n, sites); None for a network without heads."""
+    """Return the site scores of the held-out films, float32 (n, sites); None for a network without heads."""
     if not isinstance(network, Combined) or network.heads is None:
         return None
     with torch.inference_mode():
@@ -272,14 +272,14 @@ def _difference(
     expected: npt.NDArray[np.float64],
     distance: npt.NDArray[np.float64],
 ) -> float:
-    """Return the largest difference of ONNX Runtime's probabilities of the held-out films, as they are, to torch's."""
+    """Return the largest difference between ONNX Runtime and torch in the probabilities of the held-out films."""
     pieces = [
         session.run(["probability", DISTANCE_OUTPUT], {"film": films.plain(rows).numpy()})
         for rows in micro_batches(films.val, 16)
     ]
     given, measured = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     difference = float(np.abs(given - expected).max())
-    # Distances have no upper end, so theirs is held against their size; a dark film's contrast is enlarged before.
+    # Distances have no upper limit, so their difference is relative; the contrast of dark films is amplified before.
     apart = float((np.abs(measured - distance) / (1 + distance)).max())
     if not (difference <= AGREEMENT and apart <= DISTANCE_AGREEMENT):
         raise BundleError(
@@ -291,7 +291,7 @@ def _difference(
 
 
 def _map_facts(network: nn.Module, films: TrainingFilms, temperature: float) -> dict[str, float]:
-    """Return where the colours of a heatmap end: what one in a hundred cells of held-out PNEUMONIA maps is above.
+    """Return the end of the colour scale: the value that one in a hundred cells of held-out PNEUMONIA maps exceeds.
 
     Two digits are enough for the end of a scale.
     """

@@ -1,4 +1,4 @@
-"""What the loop is fed with: squashed films in memory, their labels, and which are for what."""
+"""The input of the training loop: resized films, their labels, and the hold-out."""
 
 from dataclasses import dataclass
 
@@ -18,14 +18,14 @@ class TrainingFilms:
     """Films and their hold-out.
 
     Attributes:
-        images: uint8 (n, S, S), squashed; may be memory-mapped.
+        images: uint8 (n, S, S), resized; may be memory-mapped.
         labels: float32 (n,), 0 or 1.
-        train: int64 rows that are trained on.
-        val: int64 rows that are held out, of other patients.
-        preprocessing: How a squashed film becomes an input.
-        patient_ids: text (n,), whose films they are; None if that is not known.
-        sites: text (n,), where they come from; None if that is not told.
-        sha256: Content hashes of the films, sorted; empty where they are not needed.
+        train: int64 rows of the training films.
+        val: int64 rows of the held-out films, which are of other patients.
+        preprocessing: Preprocessing of a resized film.
+        patient_ids: text (n,), the patients; None if unknown.
+        sites: text (n,), the sites; None if unknown.
+        sha256: Content hashes of the films, sorted; empty if not needed.
     """
 
     images: npt.NDArray[np.uint8]
@@ -44,11 +44,11 @@ class TrainingFilms:
         return weights
 
     def plain(self, rows: Indices) -> torch.Tensor:
-        """Return inputs float32 (len(rows), 1, S, S), as the reader of the trained model makes them."""
+        """Return inputs float32 (len(rows), 1, S, S), as in prediction."""
         return torch.from_numpy(normalise(self.images[rows], self.preprocessing)).unsqueeze(1)
 
     def augmented(self, rows: Indices, config: AugmentationConfig, *, seed: int, epoch: int) -> torch.Tensor:
-        """Return inputs as `plain`, augmented as (seed, epoch, row) draw it."""
+        """Return inputs like `plain`, with the augmentation of (seed, epoch, row)."""
         if config.is_off:
             return self.plain(rows)
         parameters = sample(config, seed=seed, epoch=epoch, film_ids=rows, size=self.preprocessing.size)
@@ -58,6 +58,6 @@ class TrainingFilms:
 
 
 def micro_batches(rows: Indices, size: int) -> list[Indices]:
-    """Cut a batch into pieces of `size` films (0: one piece), the last perhaps smaller."""
+    """Divide a batch into pieces of `size` films (0: one piece); the last may be smaller."""
     step = size or max(1, len(rows))
     return [rows[start : start + step] for start in range(0, len(rows), step)]

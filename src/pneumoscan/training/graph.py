@@ -1,4 +1,4 @@
-"""The network and its guard as one ONNX graph: what a reader of films meets."""
+"""The network and its out-of-distribution detector as one ONNX graph."""
 
 import logging
 import warnings
@@ -13,7 +13,7 @@ from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_O
 from pneumoscan.training.combined import Combined
 from pneumoscan.training.guard import Guard
 
-# Smaller arrays are not worth a node of their own.
+# Smaller arrays are not worth an extra node.
 _WORTH_HALVING = 1000
 
 
@@ -24,20 +24,20 @@ def onnx_graph(
     guard: Guard | None = None,
     cuts: Mapping[str, float] | None = None,
 ) -> bytes:
-    """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and what else it has.
+    """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and further outputs.
 
-    A network with a method `activation_map` gives the output of that name, (N, h, w), and its logit is computed from it; a
-    guard gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and where a film resembles no
-    site its distance is at least the cut-off `unusual` of `cuts`. The weights are inside; no other file belongs to the graph.
-    Weights that are float16 numbers, to the last bit of a float32, are stored as such.
+    A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A guard
+    gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and the distance of a film that
+    resembles no site is at least the threshold `unusual` of `cuts`. The graph contains the weights. Float32 weights that are
+    exactly representable in float16 are stored in float16.
     """
-    # They say of each operator of torchvision that it is not there, and which nodes are not folded.
+    # They log every operator of torchvision that is missing, and every node that is not folded.
     for chatty in ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     example = torch.zeros(2, 1, size, size)
     reader = _Reader(network, temperature, guard, cuts).eval()
     with warnings.catch_warnings():
-        # The exporter warns of its own deprecations; none of them concerns the graph.
+        # The exporter warns about its own deprecations, which do not concern the graph.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             reader,
@@ -53,7 +53,7 @@ def onnx_graph(
 
 
 def _without_traces(model: Any) -> Any:
-    """Clear what the exporter notes about how the graph was made: source lines, with the paths of this machine."""
+    """Remove the notes of the exporter about source lines, which contain paths of this machine."""
     graph = model.graph
     parts = (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output)
     for part in parts:
@@ -63,7 +63,7 @@ def _without_traces(model: Any) -> Any:
 
 
 def _halved(model: Any) -> Any:
-    """Store large float32 weights that are float16 numbers in two bytes, and cast them when the graph is loaded."""
+    """Store large float32 weights that are exact in float16 in two bytes, and cast them when the graph is loaded."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -74,7 +74,7 @@ def _halved(model: Any) -> Any:
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
             half = values.astype(np.float16)
-        # An exporter that folds a normalisation by 1 into a weight may move its last bit.
+        # An exporter that folds a normalisation by 1 into a weight may change its last bit.
         if not np.allclose(half.astype(np.float32), values, rtol=1e-6, atol=1e-9):
             continue
         name = tensor.name
@@ -87,7 +87,7 @@ def _halved(model: Any) -> Any:
 
 
 class _Reader(nn.Module):
-    """The network as a reader meets it: probability after the temperature, logit before it, map and distance if there are any."""
+    """The exported network: probability after the temperature, logit before it, and map and distance if there are any."""
 
     def __init__(
         self, network: nn.Module, temperature: float, guard: Guard | None, cuts: Mapping[str, float] | None
@@ -101,7 +101,7 @@ class _Reader(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of what `forward` gives, in order."""
+        """The names of the outputs of `forward`, in order."""
         maps = () if self.activation_map is None else (MAP_OUTPUT,)
         distances = () if self.guard is None else (DISTANCE_OUTPUT,)
         return (*REQUIRED_OUTPUTS, *maps, *distances, *((SITES_OUTPUT,) if self.sites else ()))
@@ -127,11 +127,11 @@ class _Reader(nn.Module):
 def widened(
     distance: torch.Tensor, scores: torch.Tensor | None, cuts: Mapping[str, float] | None
 ) -> torch.Tensor:
-    """Return distances (N,) that are at least `unusual`, and below `not_a_chest_film`, where a film resembles no site.
+    """Raise the distance of films that resemble no site to at least `unusual`, but below `not_a_chest_film`.
 
     Args:
-        distance: (N,), of the guard.
-        scores: (N, sites), above 0 where the film resembles the site; None leaves the distances as they are.
+        distance: (N,), distances of the guard.
+        scores: (N, sites), above 0 if the film resembles the site; None does not change the distances.
         cuts: `unusual` and `not_a_chest_film` of the guard.
     """
     if scores is None or cuts is None:

@@ -1,11 +1,11 @@
-"""The guard: how far a film looks from the training films, measured inside the exported graph from the same input.
+"""The guard: an out-of-distribution detector in the exported graph that measures the distance from the training films.
 
-A film is averaged to 32×32 and standardised, so that contrast and brightness do not count. Two things are then asked:
+A film is averaged to 32×32 pixels and standardised, so contrast and brightness do not matter. Two parts are combined:
 
-- Does a small network that was shown training films, and the same films turned, inverted, torn, cut and shrunk, take it for
-  an upright chest film? This finds what a distance cannot: a film upside down is made of the same parts.
-- How far is it from the training films' mean, in units of their spread along the principal components and beside them
-  (B. Moghaddam, A. Pentland, IEEE TPAMI 19 (1997) 696–710, section 2.2)? This finds what the small network never saw.
+- A small network decides whether the film is an upright chest film. It was trained on training films, and on the same films
+rotated, inverted, torn, cut and shrunk. It detects what a distance cannot: a film upside down consists of the same parts.
+- The distance from the mean of the training films, in units of their spread along the principal components and orthogonal to
+them (B. Moghaddam, A. Pentland, IEEE TPAMI 19 (1997) 696–710, section 2.2). It detects what the network has not seen.
 
 distance = log(1 + e^score) + 3 · max(0, spread / usual spread - 1) + 10 · (share of the contrast that is missing)
 """
@@ -31,21 +31,21 @@ HIDDEN = (48, 16)
 COMPONENTS = 24
 VIEWS = 3
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 10, 128, 2e-3, 1e-3
-# Half a grey level: a film with less contrast than that has none.
+# Half a grey level; a film with less contrast counts as having none.
 _FLAT = 0.5 / 255
 _USUAL = 0.999
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the training films lie among all thumbnails of d pixels.
+    """The distribution of the training films as thumbnails of d pixels.
 
     Attributes:
         mean: float32 (d,).
         axes: float32 (k, d), the principal components, of length 1.
         precision: float32 (k,), 1 / variance along each.
-        rest: 1 / mean variance beside them.
-        usual: Squared distance that 999 in 1000 of the films shown to the guard do not reach.
+        rest: 1 / mean variance orthogonal to them.
+        usual: Squared distance that 999 in 1000 of the fitted films do not reach.
     """
 
     mean: torch.Tensor
@@ -56,7 +56,7 @@ class Spread:
 
 
 class Guard(nn.Module):
-    """Measures the distance of normalised films (N, 1, S, S) from the training films; fitted by `fit_guard`."""
+    """Measures the distance of normalised films (N, 1, S, S) from the training films. `fit_guard` fits it."""
 
     rows: torch.Tensor
     mean: torch.Tensor
@@ -88,7 +88,7 @@ class Guard(nn.Module):
 
 
 def fit_guard(films: TrainingFilms, *, seed: int = 0) -> Guard:
-    """Fit a guard to the films that are trained on; the held-out ones stay unseen.
+    """Fit a guard to the training films, without the held-out ones.
 
     The same films, seed and machine give the same guard.
     """
@@ -106,7 +106,7 @@ def fit_guard(films: TrainingFilms, *, seed: int = 0) -> Guard:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch work on one thread: sums then have one order, and many small steps do not wait for a busy second core."""
+    """Let torch use one thread, so that sums have a fixed order and small steps do not wait for a busy second core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -116,7 +116,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _standard(pictures: Float32) -> Float32:
-    """Return pictures (n, 64, 64) as the guard sees them: float32 (n, 1024) of mean 0 and deviation 1."""
+    """Return the input of the guard for images (n, 64, 64): float32 (n, 1024) with mean 0 and deviation 1."""
     step = pictures.shape[-1] // THUMBNAIL
     thumbnails = (
         pictures.reshape(len(pictures), THUMBNAIL, step, THUMBNAIL, step)
@@ -133,7 +133,7 @@ def _fit_spread(good: torch.Tensor) -> Spread:
     beside = good - mean
     variance, axes = torch.linalg.eigh((beside.T @ beside / len(good)).double())
     count = min(COMPONENTS, max(1, len(good) - 1))
-    # A handful of films spans fewer directions than there are pixels: no variance may be 0.
+    # Few films span fewer directions than there are pixels; no variance may be 0.
     rest = max(float(variance[:-count].mean()), 1e-4)
     precision = (1 / variance[-count:].clamp(min=rest)).float()
     axes = axes[:, -count:].T.float().contiguous()
@@ -143,13 +143,13 @@ def _fit_spread(good: torch.Tensor) -> Spread:
 
 
 def _squared(beside: torch.Tensor, axes: torch.Tensor, precision: torch.Tensor, rest: float) -> torch.Tensor:
-    """Return the squared distances (N,) of thumbnails less the mean (N, d), within the axes and beside them."""
+    """Return the squared distances (N,) of centred thumbnails (N, d), along the axes and orthogonal to them."""
     along = (beside @ axes.T).square()  # (N, k)
     return (along * precision).sum(1) + (beside.square().sum(1) - along.sum(1)) * rest
 
 
 def _fit_score(good: torch.Tensor, bad: torch.Tensor, seed: int) -> nn.Sequential:
-    """Train the small network: above 0 for what is no upright chest film."""
+    """Train the small network, whose output is above 0 for everything but upright chest films."""
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.cat([good, bad]), torch.cat([torch.zeros(len(good)), torch.ones(len(bad))])
     network = _score_network(generator)
@@ -179,6 +179,6 @@ def _score_network(generator: torch.Generator) -> nn.Sequential:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, done: float) -> None:
-    """Rise over the first third and fall to nothing, both linearly."""
+    """Set the rate: a linear rise over the first third, then a linear fall to zero."""
     for group in optimizer.param_groups:
         group["lr"] = LEARNING_RATE * max(1e-3, min(done / 0.3, (1 - done) / 0.7))

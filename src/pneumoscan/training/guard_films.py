@@ -1,7 +1,7 @@
-"""What the guard learns from: training films as they may be shown, and pictures that are none.
+"""Training data of the guard: augmented training films as positives, and other images as negatives.
 
-The pictures that are none are made of the films themselves (turned, inverted, torn, cut, shrunk) and of random fields. No
-film of anything else is needed, and none is drawn for the purpose.
+The negatives come from the films themselves (rotated, inverted, torn, cut, shrunk) and from random fields. No other images are
+needed.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from pneumoscan.training.augmentation import AugmentationConfig, apply, sample
 Float32 = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
 SIDE = 64
-"""Pixels of a side of the pictures that the guard is fitted on."""
+"""Side of the images to which the guard is fitted, in pixels."""
 
 _UPRIGHT, _LEFT, _OVER, _RIGHT, _MIRRORED_OVER = (
     np.array(matrix, np.float64)
     for matrix in ([[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]], [[1, 0], [0, -1]])
 )  # fmt: skip
-# How a film is turned, whether it is inverted, and how often: the guard must know each well.
+# Rotation, inversion and frequency of the altered films; the guard must know each well.
 _WRONG_WAYS: Sequence[tuple[npt.NDArray[np.float64], bool, float]] = (
     (_LEFT, False, 0.17), (_OVER, False, 0.17), (_RIGHT, False, 0.17), (_MIRRORED_OVER, False, 0.17),
     (_UPRIGHT, True, 0.23), (_LEFT, True, 0.03), (_OVER, True, 0.03), (_RIGHT, True, 0.03),
@@ -30,7 +30,7 @@ _WRONG_WAYS: Sequence[tuple[npt.NDArray[np.float64], bool, float]] = (
 
 
 def area_weights(size: int, side: int) -> Float32:
-    """Return float32 (side, size), rows that sum to 1: the mean over equal stretches of a line, parts of pixels counted."""
+    """Return float32 (side, size) whose rows sum to 1: the means over equal sections of a line, with partial pixels."""
     edges = np.arange(side + 1)[:, None] * size / side
     covered = np.clip(edges - np.arange(size), 0, 1)
     weights: Float32 = (np.diff(covered, axis=0) * side / size).astype(np.float32)
@@ -48,15 +48,15 @@ def shrunk(images: npt.NDArray[np.uint8], side: int = SIDE) -> Float32:
 
 
 def shown(films: Float32, rng: np.random.Generator) -> Float32:
-    """Return each film (n, 64, 64) as another machine might show it: cropped or padded, a little turned, bent, masked."""
+    """Return each film (n, 64, 64) as another machine might show it: cropped or padded, slightly rotated, with other grey values."""
     return _masked(_rendered(films, _mild(len(films), rng), rng), rng, share=0.25)
 
 
 def wrong(films: Float32, rng: np.random.Generator) -> Float32:
-    """Return as many pictures that are no upright chest film, in no order.
+    """Return the same number of images that are not upright chest films, in random order.
 
-    Half of them are whole films turned or inverted; the rest in equal parts random fields, twice, films torn into
-    tiles, films small in the dark, and pieces of films.
+    Half of them are films that are rotated or inverted. The rest consists of five equal parts: two of random fields, films
+    torn into tiles, small films on black, and pieces of films.
     """
     order = np.array_split(rng.permutation(len(films)), 10)
     rows = [np.concatenate(order[:5]), np.concatenate(order[5:7]), *order[7:]]
@@ -67,7 +67,7 @@ def wrong(films: Float32, rng: np.random.Generator) -> Float32:
 
 
 def turned_ways(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.uint8]]:
-    """Return films uint8 (n, S, S) turned and inverted, by the name of the change."""
+    """Return films uint8 (n, S, S), rotated and inverted, by the name of the change."""
     return {
         "rotated_90": np.rot90(images, 1, (1, 2)),
         "rotated_180": np.rot90(images, 2, (1, 2)),
@@ -78,7 +78,7 @@ def turned_ways(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.uint8
 
 
 def _rendered(films: Float32, affine: Affine, rng: np.random.Generator) -> Float32:
-    """Resample each film by its matrix (n, 2, 3), new place → old place in -1..1, and bend its grey values."""
+    """Resample each film by its matrix (n, 2, 3), new → old position in -1..1, and change its grey values by a gamma."""
     off = sample(AugmentationConfig(), seed=0, epoch=0, film_ids=np.arange(len(films)), size=films.shape[-1])
     gamma = np.exp(rng.uniform(-0.6, 0.6, len(films))).astype(np.float32)
     parameters = replace(off, affine=affine.astype(np.float32), gamma=gamma)
@@ -86,7 +86,7 @@ def _rendered(films: Float32, affine: Affine, rng: np.random.Generator) -> Float
 
 
 def _mild(count: int, rng: np.random.Generator) -> Affine:
-    """Return (n, 2, 3): the middle 68% of the side to 140% of it, up to 8° off, flipped or not, some narrowed."""
+    """Return (n, 2, 3): the central 68% to 140% of the side, up to 8° rotated, flipped or not, some narrowed."""
     narrow = np.where(rng.random(count) < 0.3, rng.uniform(0, 0.25, count), rng.uniform(-0.1, 0.1, count))
     scale = np.exp(rng.uniform(-0.38, 0.34, count))
     seen = np.stack([np.exp(narrow) * scale, scale], axis=1).clip(0.68, 1.42)
@@ -105,7 +105,7 @@ def _turned(films: Float32, rng: np.random.Generator) -> Float32:
     ways = rng.choice(len(_WRONG_WAYS), len(films), p=shares / shares.sum())
     turns = np.stack([matrix for matrix, _, _ in _WRONG_WAYS])[ways]
     affine = _mild(len(films), rng)
-    # The new place is turned first, then looked up as in an upright film.
+    # The new position is rotated first, then looked up as in an upright film.
     affine[:, :, :2] = affine[:, :, :2] @ turns
     pictures = _rendered(films, affine, rng)
     inverted = np.array([inverse for _, inverse, _ in _WRONG_WAYS])[ways]
@@ -114,7 +114,7 @@ def _turned(films: Float32, rng: np.random.Generator) -> Float32:
 
 
 def _fields(films: Float32, rng: np.random.Generator) -> Float32:
-    """Return random fields of any smoothness and direction; some of few levels, some mirrored, some on a slope."""
+    """Return random fields of various smoothness and direction; some with few levels, some mirrored, some with a gradient."""
     count = len(films)
     stretch = np.exp(rng.uniform(-0.7, 0.7, count))[:, None, None]
     y, x = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)
@@ -144,7 +144,7 @@ def _torn(films: Float32, rng: np.random.Generator) -> Float32:
 
 
 def _small(films: Float32, rng: np.random.Generator) -> Float32:
-    """Return films at a quarter to a half of the side, anywhere in the dark."""
+    """Return films at a quarter to a half of the side, anywhere on black."""
     scale = rng.uniform(1.9, 4, (len(films), 1))
     place = rng.uniform(-1, 1, (len(films), 2)) * (scale - 1)
     return _rendered(films, _scaled(np.repeat(scale, 2, axis=1), place), rng)
@@ -168,13 +168,13 @@ def _scaled(seen: npt.NDArray[np.float64], place: npt.NDArray[np.float64]) -> Af
 
 
 def _masked(pictures: Float32, rng: np.random.Generator, *, share: float) -> Float32:
-    """Blacken the border, up to an eighth of the side, of a share of the pictures."""
+    """Make the border of a share of the images black, up to an eighth of the side."""
     inside = _inside(np.where(rng.random(len(pictures)) < share, rng.uniform(0, 0.125, len(pictures)), 0))
     return pictures * inside[:, :, None] * inside[:, None, :]
 
 
 def _inside(margins: npt.NDArray[np.floating]) -> Float32:
-    """Return float32 (n, 64): 0 within the margin (a share of the side) of either end, else 1."""
+    """Return float32 (n, 64): 0 within the margin (a share of the side) at both ends, else 1."""
     centres = (np.arange(SIDE) + 0.5) / SIDE
     return (np.minimum(centres, 1 - centres) > margins[:, None]).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The held-out films through the network, as they are and augmented: what temperature, thresholds and records are made of."""
+"""Outputs of the network for the held-out films, unchanged and augmented: the basis of temperature, thresholds and records."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ View = Callable[[Indices], torch.Tensor]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What the network says of the held-out films.
+    """Outputs of the network for the held-out films.
 
     Attributes:
         labels: int64 (films,), 1 is PNEUMONIA.
-        logits: float64 (views, films), before the temperature; the first view is the films as they are.
-        told: What the views are, in words.
-        patients: (films,) whose films they are; None if not known.
+        logits: float64 (views, films), before the temperature; the first view is the unchanged films.
+        told: Description of the views.
+        patients: (films,), the patients; None if unknown.
     """
 
     labels: npt.NDArray[np.int64]
@@ -40,12 +40,12 @@ class HeldOut:
 
     @property
     def patient_ids(self) -> npt.NDArray[Any] | None:
-        """(views · films,): the patient of each view; None if not known."""
+        """(views · films,): the patient of each view; None if unknown."""
         return None if self.patients is None else np.tile(self.patients, len(self.logits))
 
 
 def read_held_out(network: nn.Module, films: TrainingFilms, config: TrainingConfig) -> HeldOut:
-    """Read the held-out films as they are and, if the run augments, in four augmented views each."""
+    """Return the outputs for the held-out films, unchanged and, if the run augments, in four augmented versions each."""
     views = _views(films, config)
     logits = np.stack([_logits(network, films.val, view) for view in views]).astype(np.float64)
     patients = films.patient_ids
@@ -58,9 +58,9 @@ def read_held_out(network: nn.Module, films: TrainingFilms, config: TrainingConf
 
 
 def _views(films: TrainingFilms, config: TrainingConfig) -> Sequence[View]:
-    """Return the ways in which held-out films are looked at: rows → inputs; the first is as they are."""
+    """Return the versions of the held-out films as functions rows → inputs; the first is the unchanged films."""
     count = 0 if config.augmentation.is_off else AUGMENTED_VIEWS
-    # Another seed than the training's: its own draws are the ones the network knows.
+    # Another seed than in training, whose augmented films the network knows.
     seed = config.loop.seed + 1
     return [films.plain] + [
         partial(films.augmented, config=config.augmentation, seed=seed, epoch=number)

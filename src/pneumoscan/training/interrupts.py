@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wait for the end of a step, so that a checkpoint is written before a run ends."""
+"""Delay Ctrl-C and SIGTERM until the end of a step, so that a checkpoint is written before a run ends."""
 
 import signal
 import threading
@@ -12,18 +12,18 @@ from pneumoscan.errors import Terminated
 
 @dataclass
 class Caught:
-    """The signal that came, if one did."""
+    """The signal that arrived, if any."""
 
     number: int | None = None
 
     def throw(self) -> None:
-        """Raise what the signal means; SIGINT where another process was asked."""
+        """Raise the exception of the signal; that of SIGINT if another process received the signal."""
         raise Terminated if self.number == signal.SIGTERM else KeyboardInterrupt
 
 
 @contextmanager
 def interrupts() -> Iterator[Caught]:
-    """Remember SIGINT and SIGTERM for the end of the step; a second one of them acts at once."""
+    """Store SIGINT and SIGTERM until the end of the step; a second signal acts at once."""
     caught = Caught()
     if threading.current_thread() is not threading.main_thread():
         yield caught

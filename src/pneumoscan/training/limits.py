@@ -1,4 +1,4 @@
-"""Where trust ends, chosen on held-out films: the guard's cut-offs, the band around a threshold, and how well probabilities hold."""
+"""Limits chosen on held-out films: thresholds of the guard, the unsure band, and the calibration of probabilities."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from pneumoscan.inference.spec import probability_of
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.01
 LIKELIER_THAN_NOT = math.log(2)
-"""The distance at which the guard's small network finds a film as likely wrong as right."""
+"""The distance at which the network of the guard considers both answers equally likely."""
 
 MOST_UNSURE = 0.05
 HELD_ERRORS = 0.5
@@ -21,8 +21,8 @@ _BLOCK = 32
 
 
 def cut_offs(distance: Floats) -> dict[str, float]:
-    """Return from where on a film is `unusual` and `not_a_chest_film`, for distances (n,) of held-out films."""
-    # A hair above the film that sets it: the cut-off itself counts as far.
+    """Return the thresholds `unusual` and `not_a_chest_film` for distances (n,) of held-out films."""
+    # Slightly above the film that determines it, because a film at the threshold counts as unusual.
     unusual = float(np.nextafter(np.quantile(distance, 1 - FALSE_ALARMS, method="higher"), np.inf))
     return {"unusual": unusual, "not_a_chest_film": max(unusual, LIKELIER_THAN_NOT)}
 
@@ -30,13 +30,13 @@ def cut_offs(distance: Floats) -> dict[str, float]:
 def guard_facts(
     distance: Floats, patients: npt.NDArray[Any] | None, turned: dict[str, Floats]
 ) -> dict[str, Any]:
-    """Return what `model.json` says of the guard.
+    """Return the entry `guard` of `model.json`.
 
     Args:
-        distance: (n,) of the held-out films as they are.
-        patients: (n,) whose films they are; None if not known: films of a patient stand side by side, and are then
-            parted in blocks.
-        turned: Distances of the same films turned, by the name of the change.
+        distance: (n,), of the unchanged held-out films.
+        patients: (n,), the patients; None if unknown. Films of a patient are adjacent, so the films are then divided in
+            blocks.
+        turned: Distances of the altered films, by the name of the change.
     """
     cuts = cut_offs(distance)
     halves = _halves(len(distance), patients)
@@ -57,15 +57,15 @@ def unsure_band(
 ) -> dict[str, Any]:
     """Return the band around a threshold within which a film is UNSURE.
 
-    It is the narrowest one, even on both sides on the scale of log-odds, that holds half of the errors, or the widest one
-    that holds at most 5% of the films if that is narrower.
+    It is symmetric in log-odds. It is the narrowest band that contains half of the errors, or the widest one that contains
+    at most 5% of the films if that is narrower.
 
     Args:
         logits: (n,) of held-out films, before the temperature.
         y_true: (n,) of 0 and 1.
-        temperature: Of the model.
-        threshold: Of the operating point, in [0, 1].
-        on: What the films are, for the source.
+        temperature: Temperature of the model.
+        threshold: Threshold of the operating point, in [0, 1].
+        on: Description of the films, for the source.
     """
     probability = probability_of(logits, temperature)
     gap = np.abs(logits / temperature - log_odds(threshold))
@@ -85,7 +85,7 @@ def unsure_band(
 
 
 def calibration_facts(logits: Floats, y_true: npt.NDArray[np.int64], temperature: float) -> dict[str, Any]:
-    """Return how far probabilities can be believed before and after the temperature, on held-out films as they are.
+    """Return the calibration figures before and after the temperature, on the unchanged held-out films.
 
     Args:
         logits: (n,), before the temperature.
@@ -112,14 +112,14 @@ def _calibration(logits: Floats, y_true: npt.NDArray[np.int64], temperature: flo
 
 
 def _halves(count: int, patients: npt.NDArray[Any] | None) -> npt.NDArray[np.bool_]:
-    """Part films in two so that a patient's stay together: bool (n,)."""
+    """Divide films into two halves without dividing patients: bool (n,)."""
     groups = np.arange(count) // _BLOCK if patients is None else np.unique(patients, return_inverse=True)[1]
     odd: npt.NDArray[np.bool_] = groups % 2 == 1
     return odd
 
 
 def _false_alarms(distance: Floats, halves: npt.NDArray[np.bool_]) -> dict[str, float] | None:
-    """Return the shares of held-out films beyond cut-offs that other patients' films set; None if there are too few."""
+    """Return the shares of held-out films beyond thresholds from other patients' films; None if there are too few."""
     if min(halves.sum(), (~halves).sum()) < 2 * _BLOCK:
         return None
     beyond = {"unusual": 0, "not_a_chest_film": 0}
@@ -135,14 +135,14 @@ def _rates(distance: Floats, cuts: dict[str, float]) -> dict[str, float]:
 
 
 def _holding(gaps: Floats, share: float) -> float:
-    """Return the smallest width that holds a share of the films with these gaps; 0 if there are none."""
+    """Return the smallest width that contains a share of the films with these gaps; 0 if there are none."""
     return float(np.quantile(gaps, share, method="higher")) if gaps.size else 0.0
 
 
 def _widest(gaps: Floats, share: float) -> float:
-    """Return the largest gap such that at most a share of all films lies within it; 0 if one film is more than that."""
+    """Return the largest gap that contains at most a share of all films; 0 if one film is more than that."""
     most = int(share * gaps.size)
     order = np.sort(gaps)
-    # The next film must stay outside, also where several share one gap.
+    # The next film must stay outside, also if several films have the same gap.
     inside = order[:most][order[:most] < order[most]] if most < order.size else order
     return float(inside[-1]) if inside.size else 0.0

@@ -1,4 +1,4 @@
-"""Who is told how a training goes."""
+"""Observers of a training."""
 
 from typing import Protocol
 
@@ -6,20 +6,20 @@ from pneumoscan.training.state import EpochRecord
 
 
 class Observer(Protocol):
-    """Who wants to know how a run goes; every method may do nothing."""
+    """Receives the progress of a run. Every method may do nothing."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
-        """A step is done; `loss` is the mean over the epoch so far."""
+        """Called after a step; `loss` is the mean over the epoch so far."""
 
     def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
-        """An epoch is done."""
+        """Called after an epoch."""
 
     def note(self, text: str) -> None:
-        """Something worth a line happened."""
+        """Called with a message."""
 
 
 class Silence:
-    """The observer that nobody listens to."""
+    """An observer that does nothing."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
         """Do nothing."""

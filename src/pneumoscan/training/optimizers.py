@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, from their configs."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from pneumoscan.training.config import OptimizerConfig, ScheduleConfig
 def make_optimizer(
     config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Return torch's optimizer of that name over `parameters`; `adamw` does not decay biases and norms."""
+    """Return torch's optimizer of a name for `parameters`; `adamw` does not decay biases and norms."""
     rate, decay = config.learning_rate, config.weight_decay
     match config.name:
         case "sgd":
@@ -26,7 +26,7 @@ def make_optimizer(
         case "adam":
             return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
         case "adamw":
-            # What has one dimension shifts and scales; pulling it to zero is no regularisation.
+            # One-dimensional parameters shift and scale; decaying them does not regularise.
             every = list(parameters)
             groups = [
                 {"params": [p for p in every if p.ndim > 1], "weight_decay": decay},
@@ -39,14 +39,14 @@ def make_optimizer(
 
 @dataclass
 class Plateau:
-    """What `plateau` remembers: the scale in force, the best loss, and epochs since it was improved."""
+    """State of `plateau`: the current scale, the best loss, and the epochs since it improved."""
 
     scale: float = 1.0
     best: float = math.inf
     stale: int = 0
 
     def observe(self, val_loss: float, config: ScheduleConfig) -> None:
-        """Take the validation loss of an epoch and lower the scale when patience is over."""
+        """Process the validation loss of an epoch, and reduce the scale when patience is exceeded."""
         if val_loss < self.best:
             self.best, self.stale = val_loss, 0
             return
@@ -70,7 +70,7 @@ def learning_rate(
 
 
 def one_cycle(progress: float, warmup: float) -> float:
-    """Return the scale at `progress` in [0, 1): a line from 0.04 up to 1, then half a cosine down to 0."""
+    """Return the scale at `progress` in [0, 1): linear from 0.04 to 1, then half a cosine down to 0."""
     if progress < warmup:
         return 0.04 + 0.96 * progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

@@ -1,6 +1,6 @@
-"""The records that a bundle carries of how it was judged: made where its thresholds are chosen, from the same films.
+"""The records of a bundle: its evaluation on the held-out films on which its thresholds are chosen.
 
-What each of them means is in docs/bundle.md; `inference.records` checks them.
+docs/bundle.md describes them, and `inference.records` checks them.
 """
 
 import json
@@ -56,11 +56,11 @@ def records_of(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
     """Return the records of a model, without a stress table.
 
     Args:
-        spec: Its temperature and its thresholds must be those chosen on these films.
-        held: The held-out films; both classes are among them.
+        spec: Description of the model, with temperature and thresholds chosen on these films.
+        held: The held-out films of both classes.
 
     Raises:
-        UsageError: Only one class is there.
+        UsageError: Only one class is present.
     """
     plain = probability_of(held.logits[0], spec.temperature)
     metrics = evaluate_predictions(
@@ -86,12 +86,12 @@ def with_stress(records: Mapping[str, Any], spec: BundleSpec, path: Path) -> dic
     """Return the records with the stress table of an evaluation of the same model on its held-out films.
 
     Args:
-        records: Of the model.
+        records: Records of the model.
         spec: Its description.
         path: `metrics.json` of `pneumoscan evaluate RUN --split held-out --stress`.
 
     Raises:
-        UsageError: The file is none, or of another model, split, threshold or other films.
+        UsageError: The file is not a metrics.json, or of another model, split, threshold or set of films.
     """
     metrics = _read_metrics(path)
     stress, held_out = metrics["stress"], records["held_out"]
@@ -120,7 +120,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         metrics = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as problem:
         raise UsageError(
-            f"{path} is no metrics.json: {problem}.", "Name the file of an evaluation."
+            f"{path} is not a metrics.json: {problem}.", "Give the file of an evaluation."
         ) from None
     if not isinstance(metrics, dict) or metrics.get("stress") is None:
         raise UsageError(f"{path} has no stress table.", "Evaluate the run again with --stress.")
@@ -146,7 +146,7 @@ def _operating_curve(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
 def _unsure(
     spec: BundleSpec, threshold: float, y_true: npt.NDArray[np.int64], y_prob: Floats
 ) -> dict[str, float]:
-    """Return the shares of all films, of the ill and of the healthy ones that lie in the band around a threshold."""
+    """Return the shares of all films, of PNEUMONIA and of NORMAL films within the band around a threshold."""
     band = unsure_band(spec, threshold)
     inside = np.zeros(len(y_prob), bool) if band is None else (band[0] <= y_prob) & (y_prob <= band[1])
     return {
@@ -166,11 +166,11 @@ def _held_out(metrics: Metrics, held: HeldOut) -> dict[str, Any]:
 
 
 def _precision_recall(y_true: npt.NDArray[np.int64], y_prob: Floats) -> dict[str, list[float]]:
-    """Return the curve by rising threshold, thinned to points that stand evenly along it."""
+    """Return the curve by rising threshold, thinned to evenly spaced points."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, threshold = precision_recall_curve(y_true, y_prob)
-    # The last point, recall 0 and precision 1, is a convention: no film and no threshold gives it.
+    # The last point, recall 0 and precision 1, is a convention without a threshold.
     precision, recall = precision[:-1], recall[:-1]
     way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(precision)) + np.abs(np.diff(recall)))])
     kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], min(MOST_CURVE_POINTS, len(way)))))
@@ -182,7 +182,7 @@ def _precision_recall(y_true: npt.NDArray[np.int64], y_prob: Floats) -> dict[str
 
 
 def _bins(y_true: npt.NDArray[np.int64], y_prob: Floats) -> list[dict[str, Any]]:
-    """Return the bins of the reliability graph that hold a film."""
+    """Return the bins of the reliability diagram that contain films."""
     found = reliability(y_true, y_prob)
     return [
         {
@@ -198,37 +198,38 @@ def _bins(y_true: npt.NDArray[np.int64], y_prob: Floats) -> list[dict[str, Any]]
 
 
 def _cautions(spec: BundleSpec, held: HeldOut, metrics: Metrics, expected: float) -> list[str]:
-    """Say what a reader must know before the figures, one sentence each; `expected` is the sum of the probabilities."""
+    """Return sentences to read before the figures; `expected` is the sum of the probabilities."""
     config = spec.training.get("config") or {}
     loop = config.get("loop") or {}
     chosen = "epoch, temperature" if loop.get("restore_best") else "temperature"
     found = [
-        f"These films were held out of the training, but {chosen} and thresholds were chosen on them: the figures flatter "
-        "the model somewhat.",
-        "They come from the same place as the training films: on films from elsewhere expect less, and measure it.",
+        f"These films were held out of the training, but {chosen} and thresholds were chosen on them: the figures are "
+        "somewhat too good.",
+        "They come from the same site as the training films: expect lower figures at other sites, and measure them.",
     ]
     if abs(expected - metrics.n_positive) > _FAR_OFF * metrics.n:
         balanced = (config.get("loss") or {}).get("class_weights") == "balanced"
-        why = " Both classes weighed the same in training, whatever their numbers." if balanced else ""
+        why = (
+            " Both classes had the same weight in training, independent of their numbers." if balanced else ""
+        )
         found.append(
-            f"By the probabilities {expected:.0f} of these {metrics.n} films would have pneumonia; {metrics.n_positive} "
-            f"have it.{why}"
+            f"The probabilities predict {expected:.0f} films with pneumonia among these {metrics.n}; there are "
+            f"{metrics.n_positive}.{why}"
         )
     if spec.training.get("synthetic"):
         found.insert(
-            0, "The films are synthetic: the figures say that the program works, nothing about any patient."
+            0,
+            "The films are synthetic: the figures show that the program works. They say nothing about patients.",
         )
     if held.patients is None:
-        found.append(
-            "Whose films they are is not known: the intervals take them as independent, or are missing."
-        )
+        found.append("The patients are unknown: the intervals treat films as independent, or are missing.")
     if metrics.n < FEW_FILMS:
         found.append(f"Only {metrics.n} films: one film is {100 / metrics.n:.3g} points of accuracy.")
     return found + list(metrics.warnings)
 
 
 def _short(value: Any) -> Any:
-    """Return JSON types with numbers of six digits; a `threshold` keeps all of its own, for films stand right on it."""
+    """Return JSON types with numbers of six digits; a `threshold` keeps all digits, because films can equal it."""
     if isinstance(value, Mapping):
         return {key: item if key == "threshold" else _short(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

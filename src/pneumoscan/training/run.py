@@ -1,4 +1,4 @@
-"""The run folder: what a training leaves behind, each file whole or not there."""
+"""The run folder: the files of a training, each complete or absent."""
 
 import json
 import os
@@ -36,17 +36,17 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """`config.toml`, the resolved config."""
+        """`config.toml`, the resolved configuration."""
         return self.path / "config.toml"
 
     @property
     def split(self) -> Path:
-        """`split.csv`, who was trained on and who was held out."""
+        """`split.csv`, the training films and the held-out films."""
         return self.path / "split.csv"
 
     @property
     def manifest(self) -> Path:
-        """`manifest.json`, where the run comes from and what came out."""
+        """`manifest.json`, the origin and the result of the run."""
         return self.path / "manifest.json"
 
     @property
@@ -65,7 +65,7 @@ class RunFolder:
         return self.path / "bundle"
 
     def write_history(self, history: Sequence[EpochRecord]) -> None:
-        """Write `history.jsonl`, a line an epoch."""
+        """Write `history.jsonl`, one line per epoch."""
         write_atomic(self.path / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
 
     def write_manifest(self, facts: dict[str, Any]) -> None:
@@ -73,10 +73,10 @@ class RunFolder:
         write_json(self.manifest, {**self.read_manifest(), **facts})
 
     def read_manifest(self) -> dict[str, Any]:
-        """Return the facts of `manifest.json`; none where there is no such file.
+        """Return the facts of `manifest.json`; empty if the file does not exist.
 
         Raises:
-            DataDamagedError: It is not JSON.
+            DataDamagedError: The file is not JSON.
         """
         if not self.manifest.exists():
             return {}
@@ -89,8 +89,8 @@ class RunFolder:
         return facts
 
     def write_weights(self, fit: Fit, config: TrainingConfig) -> None:
-        """Write `model.safetensors`: the weights, and the network's description in its header."""
-        # One key only: safetensors writes several in an order that changes from process to process.
+        """Write `model.safetensors`: the weights, with a description of the network in its header."""
+        # One key only, because safetensors writes several in an order that differs between processes.
         header = {
             WEIGHTS_KEY: json.dumps({"model": config.model.model_dump(mode="json"), "size": config.data.size})
         }
@@ -102,7 +102,7 @@ class RunFolder:
 
         Raises:
             UsageError: The run is not finished.
-            DataDamagedError: The file is not what was written, or holds values that are not finite.
+            DataDamagedError: The file was changed, or contains values that are not finite.
         """
         if not self.weights.exists():
             raise UsageError(
@@ -116,7 +116,7 @@ class RunFolder:
             ) from None
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise DataDamagedError(
-                f"{self.weights} holds NaN or infinite weights.", "Train again, or restore it."
+                f"{self.weights} contains NaN or infinite weights.", "Train again, or restore it."
             )
         return tensors
 
@@ -125,36 +125,36 @@ class RunFolder:
 def opened_run(
     path: Path, config: TrainingConfig | None, *, resume: bool
 ) -> Iterator[tuple[RunFolder, TrainingConfig]]:
-    """Take a run folder for oneself, new or to go on with.
+    """Open and lock a run folder, either a new one or one to resume.
 
     Args:
         path: The folder.
-        config: The resolved config; None takes the one that is saved there.
-        resume: Go on with what is there.
+        config: The resolved configuration; None uses the saved one.
+        resume: Continue the run in the folder.
 
     Raises:
-        UsageError: The folder has a run and `resume` is False, or has none and no config is given.
-        ConfigError: `config` is another than the one the run was begun with.
-        LockedError: Another process trains in it.
+        UsageError: The folder contains a run and `resume` is False, or contains none and no configuration is given.
+        ConfigError: `config` differs from the configuration of the run.
+        LockedError: Another process trains in the folder.
     """
     run = RunFolder(path)
     with locked(path / ".lock", what=f"run folder {path}"):
         if run.config.exists():
             if not resume:
                 raise UsageError(
-                    f"{path} already holds a run.", "Go on with --resume, or choose another folder."
+                    f"{path} already contains a run.", "Continue it with --resume, or choose another folder."
                 )
             saved = read_toml_config(run.config)
             if config is not None and config != saved:
                 raise ConfigError(
-                    f"the run in {path} was begun with another config.",
+                    f"the run in {path} was started with another configuration.",
                     "Leave out --preset, --config and --set.",
                 )
             yield run, saved
             return
         if config is None:
             raise UsageError(
-                f"{path} holds no run to go on with.", "Check the path, or begin one without --resume."
+                f"{path} contains no run to resume.", "Check the path, or start a run without --resume."
             )
         make_folder(run.checkpoints)
         write_atomic(run.config, to_toml(config))
@@ -162,7 +162,7 @@ def opened_run(
 
 
 def origin(config: TrainingConfig) -> dict[str, Any]:
-    """Return where a run comes from: versions, machine, seed, commit, time."""
+    """Return the origin of a run: versions, machine, seed, commit, time."""
     return {
         "pneumoscan": pneumoscan.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -179,7 +179,7 @@ def origin(config: TrainingConfig) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the source this package runs from, `+` if it was changed since; None outside a checkout."""
+    """Return the commit of the source, with `+` if the source has changes; None outside a checkout."""
     folder = Path(pneumoscan.__file__).parent
     try:
         describe = subprocess.run(
@@ -196,7 +196,7 @@ def commit() -> str | None:
 
 
 def processor() -> str:
-    """Return the processor's name."""
+    """Return the name of the processor."""
     lines = cpu_info().splitlines()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Which films are trained on, and in which order and how often they are shown in an epoch."""
+"""Sampling: which films are used for training, and their order and frequency in an epoch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +12,12 @@ from pneumoscan.training.films import Indices, TrainingFilms
 
 
 def restricted(films: TrainingFilms, sampling: SamplingConfig, *, seed: int) -> TrainingFilms:
-    """Return the films with the training films that `sampling.films` allows; a site of 0 films is not validated on either.
+    """Return the films restricted to the limits of `sampling.films`. A site with the limit 0 is left out of validation too.
 
     Args:
-        films: Films and hold-out; `sites` must be told where a site has a limit.
+        films: Films and hold-out; `sites` is required if a site has a limit.
         sampling: The limits.
-        seed: Draws which films; a larger limit has those of a smaller one in it.
+        seed: Seed of the choice; the films of a smaller limit are part of those of a larger one.
 
     Raises:
         ConfigError: A site with a limit has no training films, or a class is left without films.
@@ -40,13 +40,13 @@ def restricted(films: TrainingFilms, sampling: SamplingConfig, *, seed: int) -> 
     for rows, part in ((train, "trained"), (val, "validated")):
         if len(set(films.labels[rows].tolist())) < 2:
             raise ConfigError(
-                f"sampling.films leaves films of fewer than two classes to be {part} on.", "Allow more films."
+                f"sampling.films leaves fewer than two classes to be {part} on.", "Allow more films."
             )
     return replace(films, train=np.sort(train), val=val)
 
 
 def _few(films: TrainingFilms, rows: Indices, limit: int, seed: int) -> Indices:
-    """Return `limit` rows, each class in its proportion."""
+    """Return `limit` rows with the proportion of the classes."""
     rng = np.random.default_rng([seed, 0xF117])
     classes = [rng.permutation(rows[films.labels[rows] == label]) for label in (0, 1)]
     if limit >= len(rows):
@@ -56,20 +56,20 @@ def _few(films: TrainingFilms, rows: Indices, limit: int, seed: int) -> Indices:
 
 
 def epoch_order(films: TrainingFilms, sampling: SamplingConfig, *, seed: int, epoch: int) -> Indices:
-    """Return the rows of an epoch in the order in which they are shown; depends on nothing but the arguments.
+    """Return the rows of an epoch in their order, which depends only on the arguments.
 
-    With the defaults every training film is shown once. With shares, an epoch has as many films as there are training films,
-    and each group (a site, or a class of a site) has its share of them. A group goes through its films in a random
-    order, and begins anew when it has shown all.
+    By default every training film occurs once. With shares, an epoch has as many films as there are training films, and each
+    group (a site, or a class of a site) has its share of them. The films of a group come in random order; after the last
+    one, a new order starts.
 
     Args:
-        films: Films and hold-out; `sites` must be told where shares of sites are asked for.
+        films: Films and hold-out; `sites` is required if there are shares of sites.
         sampling: The shares.
-        seed: Of the run.
+        seed: Seed of the run.
         epoch: Counted from 0.
 
     Raises:
-        ConfigError: A site is named that has no training films, or a site that has some is not named.
+        ConfigError: A named site has no training films, or a site with training films is not named.
     """
     rng = np.random.default_rng([seed, epoch, 0x0EDE8])
     if sampling.is_off:
@@ -104,7 +104,7 @@ def _by_site(films: TrainingFilms, sampling: SamplingConfig) -> list[tuple[Indic
     if there != set(wanted):
         raise ConfigError(
             f"sampling.sites names {', '.join(sorted(wanted))}; the training films are of "
-            f"{', '.join(sorted(filter(None, there))) or 'a site that is not told'}.",
+            f"{', '.join(sorted(filter(None, there))) or 'an unknown site'}.",
             "Name every site once, as in --data NAME=PATH.",
         )
     total = sum(wanted.values())
@@ -112,7 +112,7 @@ def _by_site(films: TrainingFilms, sampling: SamplingConfig) -> list[tuple[Indic
 
 
 def _whole(shares: Sequence[float], total: int) -> list[int]:
-    """Return whole numbers near share · total whose sum is the total."""
+    """Return integers near share · total whose sum is the total."""
     ends = np.rint(np.cumsum(shares) * total).astype(int)
     return [int(count) for count in np.diff(ends, prepend=0)]
 

@@ -1,4 +1,4 @@
-"""Where a run stands: all that changes from step to step beside the weights."""
+"""The state of a run: everything that changes from step to step, except the weights."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ from pneumoscan.training.optimizers import Plateau
 
 
 class EpochRecord(TypedDict):
-    """A line of `history.jsonl`; losses in nats, accuracies in [0, 1] at threshold 0.5, `seconds` of training alone."""
+    """A line of `history.jsonl`: losses in nats, accuracies in [0, 1] at threshold 0.5, `seconds` of the training steps."""
 
     epoch: int
     train_loss: float
@@ -26,18 +26,18 @@ class EpochRecord(TypedDict):
 
 @dataclass
 class LoopState:
-    """Where the loop stands.
+    """The state of the training loop.
 
     Attributes:
-        epoch: Epochs that are finished.
-        step_in_epoch: Steps done of the epoch in progress.
-        step: Steps done in all.
-        loss_sum: Summed loss over the films of the epoch in progress.
-        correct: Right answers among them.
-        seconds: Training time of the epoch in progress.
-        best_epoch: Epoch with the least validation loss so far; 0 before the first.
-        best_loss: That loss.
-        plateau: Of the learning-rate schedule.
+        epoch: Finished epochs.
+        step_in_epoch: Finished steps of the current epoch.
+        step: Finished steps in total.
+        loss_sum: Summed loss over the films of the current epoch.
+        correct: Correct predictions among them.
+        seconds: Training time of the current epoch.
+        best_epoch: Epoch with the lowest validation loss so far; 0 before the first.
+        best_loss: This loss.
+        plateau: State of the learning-rate schedule.
         history: The finished epochs.
         finished: Whether the last epoch is done, or the run stopped early.
     """
@@ -55,7 +55,7 @@ class LoopState:
     finished: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON types; infinity, which JSON lacks, is written as None."""
+        """Return the state as JSON types; infinity becomes None."""
         tree = asdict(self)
         tree["best_loss"] = _finite(self.best_loss)
         tree["plateau"]["best"] = _finite(self.plateau.best)
@@ -63,7 +63,7 @@ class LoopState:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "LoopState":
-        """Return the state that `to_json` wrote."""
+        """Return the state from the result of `to_json`."""
         plateau = dict(tree["plateau"])
         plateau["best"] = math.inf if plateau["best"] is None else plateau["best"]
         best_loss = math.inf if tree["best_loss"] is None else tree["best_loss"]
@@ -73,7 +73,7 @@ class LoopState:
 class WeightAverage:
     """The exponential moving average of a network's weights (Polyak & Juditsky 1992, as averaged by step).
 
-    The decay starts low, (1+t)/(10+t), so that the first random weights are soon forgotten.
+    The decay starts low, (1+t)/(10+t), so that the influence of the random initial weights ends early.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -82,7 +82,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take the weights after step number `step` (from 1) into the average."""
+        """Add the weights after step `step` (from 1) to the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in network.state_dict().items():
             if value.is_floating_point():
@@ -92,7 +92,7 @@ class WeightAverage:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return an optimizer's state by `index/key`."""
+    """Return the state of an optimizer by `index/key`."""
     return {
         f"{index}/{key}": torch.as_tensor(value).detach().cpu()
         for index, entry in optimizer.state_dict()["state"].items()
@@ -102,20 +102,20 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Restore the result of `optimizer_tensors`."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, tensor in tensors.items():
         index, key = name.split("/")
         like = parameters[int(index)]
-        # The fused optimizers walk raw memory: a moment must lie in memory as its weight does, channels last or not.
+        # The fused optimizers process raw memory: a moment must have the memory layout of its weight.
         laid = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
         state.setdefault(int(index), {})[key] = laid
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def copy_weights(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a copy of the weights that further training leaves alone."""
+    """Return a copy of the weights that further training does not change."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 

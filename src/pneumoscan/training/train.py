@@ -1,4 +1,4 @@
-"""A folder of films goes in, a run folder comes out: data, cache, hold-out, loop, weights, graph, bundle."""
+"""Train a network on a set of films and write the run folder: data, cache, hold-out, loop, weights, graph, bundle."""
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: its folder, its history, the epoch whose weights were kept, and whether this process writes it."""
+    """A finished run: its folder, its history, the kept epoch, and whether this process writes the files."""
 
     run: RunFolder
     history: list[EpochRecord]
@@ -49,21 +49,21 @@ def train(
     decoding: Progress | None = None,
     cache: Path | None = None,
 ) -> Trained:
-    """Train a network on the train split of `data` and leave a run folder.
+    """Train a network on the split `train` of `data` and write a run folder.
 
     Args:
-        config: What to train; None goes on with the config of the run in `out`.
-        data: One source of films or several, as `load_sites` understands them.
+        config: The configuration; None uses that of the run in `out`.
+        data: One or several sources of films for `load_sites`.
         out: The run folder.
-        resume: Go on with a run that was begun there; a finished one is left as it is.
-        observer: Who is told how it goes.
+        resume: Continue the run in the folder; a finished one does not change.
+        observer: Receives the progress.
         decoding: Called with (done, total) while films are decoded.
         cache: Folder of the film cache.
 
     Raises:
-        PneumoscanError: As `load_sites`, `open_cache`, `opened_run` and `fit` say.
+        PneumoscanError: See `load_sites`, `open_cache`, `opened_run` and `fit`.
     """
-    # Looked at first: a mistyped path must not leave a run folder behind.
+    # Checked first, so that a mistyped path does not create a run folder.
     manifest = train_split(data)
     with joined_peers() as peers:
         wanted = None if config is None else resolve(config)
@@ -127,12 +127,12 @@ def run_with_films(
 
 
 def report_val(path: Path, data: Sources) -> tuple[int, int]:
-    """Read the split val with the bundle of the run in `path`, and note in its manifest how many answers were right.
+    """Classify the split `val` with the bundle of the run in `path`, and record the correct predictions in its manifest.
 
-    In the Kaggle folder that split has 16 films, so one film is 6.25 points: it is reported and decides nothing.
+    In the Kaggle folder this split has 16 films, so one film is 6.25 points. It is reported and not used for any choice.
 
     Returns:
-        (right answers, films read); (0, 0) where there is no such split.
+        (correct predictions, films read); (0, 0) if the split does not exist.
     """
     from pneumoscan.inference.bundle import load_bundle
     from pneumoscan.inference.rows import probability_of_film
@@ -151,7 +151,7 @@ def report_val(path: Path, data: Sources) -> tuple[int, int]:
 def training_films(
     config: TrainingConfig, manifest: Manifest, table: FilmCache, hold: HoldOut
 ) -> TrainingFilms:
-    """Bring a manifest, its cache and a hold-out together; refused films are in neither part."""
+    """Combine a manifest, its cache and a hold-out; films that cannot be read are in neither part."""
     row_of = {int(place): row for row, place in enumerate(table.index)}
 
     def rows(places: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -169,7 +169,7 @@ def training_films(
 
 
 def train_split(data: Sources) -> Manifest:
-    """Return the films of the split train; raises NothingUsableError where there are none."""
+    """Return the films of the split `train`. Raises NothingUsableError if there are none."""
     manifest = load_sites(data).of_split("train")
     if not len(manifest):
         raise NothingUsableError(
@@ -198,7 +198,7 @@ def _films(
     known = run.read_manifest().get("data_sha256")
     if known is not None and known != table.data_sha256:
         raise DataDamagedError(
-            f"the films in {manifest.root} are not those that the run in {run.path} was begun with.",
+            f"the films in {manifest.root} are not those of the run in {run.path}.",
             "Put the same films there.",
         )
     if peers.first and not run.split.exists():
@@ -267,7 +267,7 @@ def draw_convergence(run: RunFolder, history: list[EpochRecord], kept_epoch: int
 
 
 class _Historian:
-    """Writes the history after each epoch and tells the observer."""
+    """Writes the history after each epoch and informs the observer."""
 
     def __init__(self, run: RunFolder, observer: Observer, peers: Peers) -> None:
         self._run, self._observer, self._writes = run, observer, peers.first

@@ -1,10 +1,10 @@
-"""Gradients fast on a CPU: micro-batches that stay in cache, on worker threads that do not wait for each other.
+"""Fast gradients on a CPU: micro-batches that fit into the cache, on independent worker threads.
 
-A batch of 32 films at 200×200 makes 330 MB of activations in float32; they go out to memory and come back several times.
-Sixteen films at a time in bfloat16 stay near the core, and the sum of the micro-batches' gradients is the batch's. Each
-worker thread has a view of the same weights and gradients of its own, and works on whole micro-batches alone: the
-cores meet once a step rather than once an operation. The threads' gradients are added in the order of the threads, so the
-result depends on their number but never on which was faster.
+A batch of 32 films at 200×200 has 330 MB of activations in float32, which are written to memory and read back several times.
+Sixteen films in bfloat16 stay in the cache, and the sum of the gradients of the micro-batches is that of the batch. Each
+worker thread shares the weights, has its own gradients, and processes whole micro-batches. The cores therefore synchronise
+once per step and not once per operation. The gradients are added in the order of the threads, so the result depends on their
+number but not on their speed.
 """
 
 import copy
@@ -28,8 +28,8 @@ class WorkerThreads:
     """A network and the threads that compute its gradients.
 
     Args:
-        network: Whose weights all threads read and whose `.grad` is filled.
-        count: Number of threads; on a GPU 1.
+        network: The network; all threads read its weights, and its `.grad` is set.
+        count: Number of threads; 1 on a GPU.
         precision: `float32` or `bfloat16`.
     """
 
@@ -43,7 +43,7 @@ class WorkerThreads:
 
     def __enter__(self) -> Self:
         if self.count > 1:
-            # Else OpenMP's idle worker of this thread spins, and takes a core from the others.
+            # Otherwise an idle OpenMP worker of this thread spins and takes a core from the others.
             torch.set_num_threads(1)
         return self
 
@@ -56,11 +56,11 @@ class WorkerThreads:
     def gradients(
         self, batches: Sequence[tuple[int, Indices]], loss_of_rows: LossOfRows
     ) -> list[torch.Tensor]:
-        """Fill the network's `.grad` with the sum over micro-batches.
+        """Set the `.grad` of the network to the sum over micro-batches.
 
         Args:
-            batches: (seed for dropout, rows) of each micro-batch; the k-th goes to thread k modulo their number.
-            loss_of_rows: Forward pass and summed loss; called in a worker thread.
+            batches: (seed of dropout, rows) of each micro-batch; thread k modulo their number processes the k-th.
+            loss_of_rows: Forward pass and summed loss, called in a worker thread.
 
         Returns:
             The logits of each micro-batch, detached, float32, in order.
@@ -104,11 +104,11 @@ class WorkerThreads:
         return len(self.replicas)
 
     def computing(self) -> torch.autocast:
-        """Return the context in which the network computes in the threads' precision."""
+        """Return the context in which the network computes with the chosen precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
     def to_device(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Move inputs to where the network is, channels last."""
+        """Move inputs to the device of the network, with channels last."""
         return inputs.to(self.device, memory_format=torch.channels_last)
 
     def _backward(
@@ -125,7 +125,7 @@ class WorkerThreads:
 
 
 def _view_of(network: nn.Module) -> nn.Module:
-    """Return a copy that shares the weights' memory but has gradients and dropout generators of its own."""
+    """Return a copy that shares the memory of the weights but has its own gradients and dropout generators."""
     replica = copy.deepcopy(network)
     for own, shared in zip(replica.parameters(), network.parameters(), strict=True):
         own.data = shared.data
@@ -135,7 +135,7 @@ def _view_of(network: nn.Module) -> nn.Module:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Say whether the processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX; on a GPU, what torch says; on Apple's, no)."""
+    """Return whether the processor has bfloat16 in hardware (AVX-512 BF16 or AMX; a GPU if torch says so; not Apple's)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = cpu_info()

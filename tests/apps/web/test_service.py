@@ -438,7 +438,7 @@ def test_a_token_must_be_one(folder: Path, token: str) -> None:
     path.write_text(token + "\n", encoding="utf-8")
     done = serve("--token-file", str(path), "--model", str(folder / "bundle"))
     assert done.returncode == 2
-    assert "holds no token" in done.stderr
+    assert "contains no token" in done.stderr
 
 
 def test_a_taken_port_is_told(live: Any, folder: Path) -> None:
@@ -454,7 +454,7 @@ def test_a_token_is_asked_for(folder: Path, film: bytes) -> None:
     path.chmod(0o644)
     options = ("--host", "0.0.0.0", "--token-file", str(path), "--allow-host", "Reading.Example")
     with service.live(folder, "--model", str(folder / "bundle"), "--workers", "1", *options) as running:
-        assert "others may read" in running.log.read_text()
+        assert "other users can read" in running.log.read_text()
         for target in ("/v1/model", "/metrics", "/openapi.json"):
             answer = ask(running.port, "GET", target)
             assert (answer.status, answer.json["code"]) == (401, "http.token")

@@ -1,4 +1,4 @@
-"""The command line: a command is imported when it is named, and what it needs when it runs."""
+"""The command line. A command is imported when it is named, and its dependencies when it runs."""
 
 import signal
 import sys
@@ -21,21 +21,21 @@ _show_warning = warnings.showwarning
 
 
 class Commands(click.Group):
-    """The commands; the module of one, which has its name, is imported when it is asked for."""
+    """The group of commands. The module with the name of a command is imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return a command, or None if there is none of that name."""
+        """Return a command, or None if there is none with this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the words name; Ctrl-C ends it without a word, as shells expect it."""
+        """Run the command of the arguments. Ctrl-C ends it without output, as shells expect."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -48,9 +48,9 @@ class Commands(click.Group):
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-@click.version_option(__version__, message="pneumoscan %(version)s", help="Print the version and end.")
+@click.version_option(__version__, message="pneumoscan %(version)s", help="Print the version and exit.")
 def app() -> None:
-    """Find pneumonia in chest X-rays: train a network, judge it, read new films. Research use only."""
+    """Find pneumonia in chest X-rays: train a network, evaluate it, classify new films. Research use only."""
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -73,7 +73,7 @@ def _notice(
 
 
 def main() -> NoReturn:
-    """Run the command line; returns to the shell with the exit codes that the README lists."""
+    """Run the command line and exit with one of the exit codes of docs/cli.md."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _notice
     try:

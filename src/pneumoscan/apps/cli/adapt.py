@@ -1,4 +1,4 @@
-"""`pneumoscan adapt`: is a model any good on a hospital's own films, and with which temperature and threshold?"""
+"""`pneumoscan adapt`: evaluate a model on a hospital's own films, and refit temperature and thresholds to them."""
 
 import sys
 from pathlib import Path
@@ -13,21 +13,24 @@ if TYPE_CHECKING:
     from pneumoscan.adapt import Adaptation
 
 
-@click.command(short_help="Judge and re-fit a model on films of your own.")
+@click.command(short_help="Evaluate and refit a model on your own films.")
 @click.argument("data", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the new bundle; must not exist."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the new bundle; it must not exist.",
 )
 @model_option
 @click.option(
     "--operating-point",
-    help="What to judge and use: best_f1, balanced, sensitivity_98; by default the model's choice.",
+    help="Operating point: best_f1, balanced or sensitivity_98 [the model's default].",
 )
-@click.option("--folds", type=click.IntRange(2, 20), default=5, help="Of the cross-validation by patient.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Folder for the report; OUT-report by default."
+    "--folds", type=click.IntRange(2, 20), default=5, help="Folds of the cross-validation by patient."
 )
-@click.option("--workers", type=click.IntRange(1), help="Films read at once; by default one more than cores.")
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for the report [OUT-report].")
+@click.option("--workers", type=click.IntRange(1), help="Films read at the same time [cores + 1].")
 def adapt(
     data: Path,
     out: Path,
@@ -37,10 +40,10 @@ def adapt(
     report: Path | None,
     workers: int | None,
 ) -> None:
-    """Judge a model on 50 to 200 labelled films of your own, re-fit it to them, and say whether to use it.
+    """Evaluate a model on 50 to 200 labelled films of your own, refit it to them, and advise whether to use it.
 
-    DIR is a folder with NORMAL and PNEUMONIA in it, a CSV, or an .npz; all its films are taken. The new bundle has the
-    same network. None is written if the verdict is not to use it. Research use only, not for diagnosis.
+    DIR is a folder with NORMAL and PNEUMONIA in it, a CSV table, or an .npz file. All its films are used. The new bundle
+    has the same network. It is not written if the advice is not to use the model. Research use only, not for diagnosis.
     """
     from pneumoscan.adapt import adapt as adapt_model
     from pneumoscan.adapt.report import write_report
@@ -89,7 +92,7 @@ def _summary(found: "Adaptation", out: Path, report: Path) -> str:
         cells = (shown(found.as_it_is[name]), shown(found.adapted[name]), shown(found.gain[name], "+"))
         lines.append(f"{title:<20}  {cells[0]:<24}  {cells[1]:<24}  {cells[2]}")
     lines += [
-        "(in brackets 95% intervals by patient; re-fitted is cross-validated; with a star, fewer is better)",
+        "(in brackets: 95% intervals over patients; re-fitted: cross-validated; with a star: lower is better)",
         "",
         found.verdict.words,
         *(f"  {reason}" for reason in found.verdict.reasons),

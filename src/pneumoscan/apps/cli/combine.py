@@ -1,4 +1,4 @@
-"""`pneumoscan combine`: several runs become one model, with heads for films of other sites."""
+"""`pneumoscan combine`: combine several runs into one model, with heads for films of other sites."""
 
 import sys
 from pathlib import Path
@@ -8,18 +8,18 @@ import click
 from pneumoscan.apps.cli.options import data_option
 
 
-@click.command(short_help="Make one model of several runs, with heads for other sites.")
+@click.command(short_help="Combine runs into one model, with heads for other sites.")
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
-@data_option("The films of each site; first those that the runs were trained on.")
+@data_option("The films of each site, first the site that the runs were trained on.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the combined model.")
-@click.option("--name", default="combined", help="What the model is called in prediction rows.")
+@click.option("--name", default="combined", help="Name of the model in prediction rows.")
 @click.option(
-    "--whom", multiple=True, help="Whom the films of a site show, for doctors: SITE=WORDS; may be repeated."
+    "--whom", multiple=True, help="Patients of a site, in words for doctors: SITE=WORDS; may be repeated."
 )
 @click.option(
     "--stress",
     type=click.Path(path_type=Path),
-    help="metrics.json of `evaluate OUT --split held-out --stress`; its stress table goes into the bundle's records.",
+    help="metrics.json of `evaluate OUT --split held-out --stress`; its stress table is added to the records.",
 )
 def combine(
     runs: tuple[Path, ...],
@@ -29,9 +29,9 @@ def combine(
     whom: tuple[str, ...],
     stress: Path | None,
 ) -> None:
-    """Average the networks of RUNS, and fit a head for each further site to the last one's inner maps.
+    """Average the networks of RUNS, and fit a head for each further site to the feature maps of the last network.
 
-    The runs have one hold-out, and the last one is of a transfer network. A film that resembles no site is UNSURE.
+    The runs must have the same hold-out, and the last one the network `transfer`. A film that resembles no site is UNSURE.
     """
     from pneumoscan.inference.sites import shown_to_work
     from pneumoscan.training.combine import combine

@@ -1,4 +1,4 @@
-"""`pneumoscan data`: look at films, get the public set, or draw synthetic films."""
+"""`pneumoscan data`: inspect films, download the public set, or create synthetic films."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from pneumoscan.errors import UsageError
 
 @click.group(no_args_is_help=True)
 def data() -> None:
-    """Look at a set of films, get the public one, or draw phantoms."""
+    """Inspect a set of films, download the public set, or create synthetic films."""
 
 
-@data.command(short_help="Find what is wrong with a set.")
+@data.command(short_help="Check a set of films for problems.")
 @click.argument("dirs", metavar="[DIR]...", nargs=-1)
-@data_option("A set, as DIR.", required=False)
+@data_option("A set of films, like DIR.", required=False)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -23,10 +23,10 @@ def data() -> None:
 )
 @click.option("--json", "json_out", is_flag=True, help="Print the findings as JSON.")
 def inspect(dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, json_out: bool) -> None:
-    """Find what is wrong with a set: leaks, copies, unreadable films, shortcuts.
+    """Check a set of films for problems: leaks, copies, unreadable films, shortcuts.
 
-    What is found is no error: the exit code is 0. DIR is a folder of films, a .csv table or a .npz file, and may
-    be named as in children=DIR. Several are inspected together and compared.
+    A finding is not an error: the exit code is 0. DIR is a folder of films, a .csv table or an .npz file, and may have a
+    name, as in children=DIR. Several sets are inspected together and compared.
     """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.audit import inspect as audit_films
@@ -35,7 +35,7 @@ def inspect(dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, json
 
     sources = (*dirs, *data)
     if not sources:
-        raise UsageError("there is nothing to inspect.", "Name a folder, a .csv or a .npz file.")
+        raise UsageError("there is nothing to inspect.", "Give a folder, a .csv or an .npz file.")
     manifest = load_sites(sources)
     out = out or Path(f"inspect-{called(sources)}")
     with progress("Inspecting films") as report:
@@ -48,19 +48,19 @@ def inspect(dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, json
     print(f"Report: {page}")
 
 
-@data.command(short_help="Get the Kaggle set of chest films.")
+@data.command(short_help="Download the Kaggle set of chest films.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--zip",
     "zip_path",
     type=click.Path(path_type=Path),
-    help="A zip file with the set, instead of a download.",
+    help="Unpack this zip file instead of downloading.",
 )
-@click.option("--no-verify", is_flag=True, help="Take it whatever the numbers of films are.")
+@click.option("--no-verify", is_flag=True, help="Accept any number of films.")
 def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
-    """Get the Kaggle set "Chest X-Ray Images (Pneumonia)", 5,856 films, CC BY 4.0.
+    """Download the Kaggle set "Chest X-Ray Images (Pneumonia)", 5,856 films, CC BY 4.0.
 
-    DIR is where to: a new or empty folder.
+    DIR is the target, a new or empty folder.
     """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.fetch import fetch as fetch_films
@@ -73,29 +73,29 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
     print(f"{sum(got.counts.values()):,} films in {got.folder} ({told})")
 
 
-@data.command(short_help="Draw synthetic films, to try things out.")
+@data.command(short_help="Create synthetic films, to try things out.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--patients", type=click.IntRange(24), default=400, help="How many patients to draw.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other patients.")
+@click.option("--patients", type=click.IntRange(24), default=400, help="Number of patients.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="A different seed gives different patients.")
 @click.option(
     "--side",
     type=click.IntRange(64, 4096),
     default=320,
-    help="About the longer side of the films in pixels.",
+    help="Approximate longer side of the films in pixels.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes that draw [the cores there are].")
+@click.option("--workers", type=click.IntRange(1), help="Number of processes [number of cores].")
 def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | None) -> None:
-    """Draw synthetic films that look like chests, in the Kaggle layout: for trying things out, never for a result.
+    """Create synthetic chest films in the Kaggle layout, to try things out. They are not suitable for any result.
 
-    DIR is where to: new, empty, or of a run that was cut short.
+    DIR is the target: a new or empty folder, or that of an interrupted run.
     """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.phantom import write_phantom_set
     from pneumoscan.system import allowed_cores
 
     workers = workers or allowed_cores()
-    with progress("Drawing phantoms") as report:
+    with progress("Creating synthetic films") as report:
         films = write_phantom_set(
             folder, patients=patients, seed=seed, side=side, workers=workers, progress=report
         )
-    print(f"{films:,} phantom films in {folder}")
+    print(f"{films:,} synthetic films in {folder}")

@@ -1,4 +1,4 @@
-"""`pneumoscan demo`: the main job with no data at all."""
+"""`pneumoscan demo`: the whole workflow without data."""
 
 import sys
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Do the whole way on films drawn on the spot.")
+@click.command(short_help="Run the whole workflow on synthetic films.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
-@click.option("--patients", type=click.IntRange(24), default=400, help="Synthetic patients to draw.")
-@click.option("--seed", type=int, default=0, help="Of the films and the training.")
+@click.option("--patients", type=click.IntRange(24), default=400, help="Number of synthetic patients.")
+@click.option("--seed", type=int, default=0, help="Seed of the films and of the training.")
 def demo(folder: Path, patients: int, seed: int) -> None:
-    """Draw synthetic films, audit them, train, evaluate, export, and read new ones: all in a few minutes.
+    """Create synthetic films, inspect them, train, export, evaluate, and classify new films, in a few minutes.
 
-    FOLDER is where everything goes, demo by default.
+    FOLDER is the folder for all files [demo].
     """
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.apps.cli.train import Watcher

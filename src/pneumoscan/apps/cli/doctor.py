@@ -1,4 +1,4 @@
-"""`pneumoscan doctor`: what is wrong with this machine, and what to do."""
+"""`pneumoscan doctor`: check this machine, and say what to do."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Check this machine: packages, folders, memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def doctor(as_json: bool) -> None:
-    """Check Python, packages, processors, memory, folders and codecs; exit code 6 if something must be mended."""
+    """Check Python, packages, processors, memory, folders and codecs. The exit code is 6 if something must be fixed."""
     from pneumoscan.apps.doctor import diagnose
 
     findings = diagnose()
@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> None:
     failed = [finding.name for finding in findings if finding.status == "fail"]
     if failed:
         raise EnvironmentProblemError(
-            f"not usable as it is: {', '.join(failed)}.", "The report says what to do."
+            f"pneumoscan does not work here: {', '.join(failed)}.", "The report says what to do."
         )
 
 
@@ -45,6 +45,6 @@ def _table(findings: "list[Finding]") -> str:
 
 
 def _print(text: str) -> None:
-    """Print also where the terminal cannot show every letter of a path: that may be what is to be found out."""
+    """Print even if the terminal cannot show every character of a path, since this may be the problem to find."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pneumoscan.evaluation.stress import StressTable
 
 
-@click.command(short_help="Judge a model on one split of a set.")
+@click.command(short_help="Evaluate a model on one split of a set.")
 @click.argument("model", type=click.Path(path_type=Path), required=False, envvar="PNEUMOSCAN_MODEL")
-@data_option("Folder, CSV or .npz with the labelled films.")
+@data_option("The labelled films: a folder, a CSV table or an .npz file.")
 @click.option(
-    "--split", default="test", help="train, val, test, or held-out: what the run of the model held out."
+    "--split", default="test", help="train, val, test, or held-out: the films that the run held out."
 )
 @click.option(
     "--out",
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     required=True,
     help="Folder for metrics, tables, graphs and report.html.",
 )
-@click.option("--threshold", type=float, help="Cut-off from 0 to 1, instead of the model's.")
+@click.option("--threshold", type=float, help="Threshold from 0 to 1, instead of the model's.")
 @click.option(
-    "--operating-point", help="A threshold the model carries, by name: best_f1, balanced, sensitivity_98."
+    "--operating-point", help="A threshold of the model by name: best_f1, balanced, sensitivity_98."
 )
-@click.option("--stress", is_flag=True, help="Judge the same films also cropped, padded, darkened and so on.")
-@click.option("--workers", type=int, help="Films read at once; by default one more than cores.")
+@click.option("--stress", is_flag=True, help="Also evaluate the films cropped, padded, darkened and so on.")
+@click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
 def evaluate(
     model: Path | None,
     data: tuple[str, ...],
@@ -44,11 +44,10 @@ def evaluate(
     stress: bool,
     workers: int | None,
 ) -> None:
-    """Judge a model: metrics with intervals, 17 thresholds, graphs, and a report to read.
+    """Evaluate a model: metrics with intervals, 17 thresholds, graphs, and a report.
 
-    MODEL is a bundle, or a run folder that was exported; by default that of PNEUMOSCAN_MODEL, or else the one that
-    comes with pneumoscan. The threshold comes with the model and is never chosen on
-    the films that are judged.
+    MODEL is a bundle or an exported run folder; by default the model of PNEUMOSCAN_MODEL, or else the one in the package.
+    The threshold is part of the model. It is never chosen on the films that are evaluated.
     """
     import shlex
 
@@ -115,11 +114,11 @@ def _summary(metrics: "Metrics", out: Path) -> str:
 
 
 def _answer_facts(answers: "Answers | None") -> tuple[tuple[str, str], ...]:
-    """Say in a line how many films are answered, and how well."""
+    """Return a line with the share of answered films, and how many of these are correct."""
     if answers is None:
         return ()
     right, wrong = answers.accuracy_answered, answers.confident_and_wrong
-    told = f"{_share(answers.answered.share, answers.answered.ci95)}; of these right {_share(right.share, right.ci95)}"
+    told = f"{_share(answers.answered.share, answers.answered.ci95)}; of these correct {_share(right.share, right.ci95)}"
     return (
         ("answered", told),
         ("confident, wrong", f"{_share(wrong.share, wrong.ci95)} of all films, without a warning"),
@@ -127,7 +126,7 @@ def _answer_facts(answers: "Answers | None") -> tuple[tuple[str, str], ...]:
 
 
 def _site_facts(table: "SiteTable | None") -> tuple[tuple[str, str], ...]:
-    """Say in a line each what the sites give, and how they differ."""
+    """Return a line for each site, and one for each difference between two sites."""
     if table is None:
         return ()
     rows = [
@@ -142,7 +141,7 @@ def _site_facts(table: "SiteTable | None") -> tuple[tuple[str, str], ...]:
     differences = [
         (
             "difference",
-            f"{each.site} less {each.other}: area {each.roc_auc:+.4f} (95% {each.ci95[0]:+.4f} to {each.ci95[1]:+.4f})",
+            f"{each.site} minus {each.other}: area {each.roc_auc:+.4f} (95% {each.ci95[0]:+.4f} to {each.ci95[1]:+.4f})",
         )
         for each in table.differences
     ]
@@ -150,7 +149,7 @@ def _site_facts(table: "SiteTable | None") -> tuple[tuple[str, str], ...]:
 
 
 def _stress_facts(table: "StressTable | None") -> tuple[tuple[str, str], ...]:
-    """Say in two lines what the views of the films give, on average and at worst."""
+    """Return two lines with the mean and the lowest figures of the stress test."""
     if table is None:
         return ()
     means, worst = [], []

@@ -1,4 +1,4 @@
-"""`pneumoscan export`: from a finished run to a bundle that reads films without the training libraries."""
+"""`pneumoscan export`: write the bundle of a finished run, which needs no training libraries."""
 
 from pathlib import Path
 
@@ -9,22 +9,22 @@ from pneumoscan.apps.cli.options import data_option
 
 @click.command(short_help="Write the bundle of a finished run.")
 @click.argument("run", type=click.Path(path_type=Path))
-@data_option("The films it was trained on; both runtimes read its held-out ones.")
-@click.option("--out", type=click.Path(path_type=Path), help="Bundle folder; RUN/bundle by default.")
+@data_option("The films that the run was trained on; both runtimes classify the held-out ones.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle [RUN/bundle].")
 @click.option(
     "--stress",
     type=click.Path(path_type=Path),
-    help="metrics.json of `evaluate RUN --split held-out --stress`; its stress table goes into the bundle's records.",
+    help="metrics.json of `evaluate RUN --split held-out --stress`; its stress table is added to the records.",
 )
 @click.option(
     "--records-only",
     is_flag=True,
-    help="The bundle is there: write its records anew, and leave all else in it.",
+    help="Only write the records of the existing bundle again.",
 )
 def export(
     run: Path, data: tuple[str, ...], out: Path | None, stress: Path | None, records_only: bool
 ) -> None:
-    """Write a run's bundle, after torch and ONNX Runtime have read the held-out films and agree.
+    """Write the bundle of a run. Torch and ONNX Runtime first classify the held-out films and must agree.
 
     RUN is the run folder of a finished training.
     """

@@ -1,11 +1,11 @@
-"""`pneumoscan model`: what networks there are and what they are made of."""
+"""`pneumoscan model`: the networks and their layers."""
 
 import click
 
 
 @click.group(no_args_is_help=True)
 def model() -> None:
-    """Networks: what they are made of."""
+    """List the networks and show their layers."""
 
 
 @model.command("list")
@@ -16,13 +16,13 @@ def list_networks() -> None:
     print("\n".join(sorted(NETWORKS)))
 
 
-@model.command(short_help="Print a network's layers.")
+@model.command(short_help="Print the layers of a network.")
 @click.argument("name")
-@click.option("--size", type=click.IntRange(16, 1024), default=200, help="Side of the films in pixels.")
+@click.option("--size", type=click.IntRange(16, 1024), default=200, help="Side of the input in pixels.")
 def show(name: str, size: int) -> None:
-    """Print a network's layers, their outputs and parameters.
+    """Print the layers of a network with their outputs and parameters.
 
-    NAME is that of a network, for example baseline.
+    NAME is the name of a network, for example baseline.
     """
     from pneumoscan.models.registry import config_of, layer_table
 

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +11,16 @@ model_option = click.option(
     type=click.Path(path_type=Path),
     envvar="PNEUMOSCAN_MODEL",
     show_envvar=True,
-    help="Model bundle, run folder with one, or baseline; by default the flagship that comes with pneumoscan.",
+    help="Bundle, run folder with a bundle, or baseline [the model in the package].",
 )
 
 
 def data_option(text: str, *, required: bool = True) -> Callable[[Any], Any]:
-    """Return `--data [NAME=]PATH`, which may be given once for every place that films come from."""
+    """Return the option `--data [NAME=]PATH`, which may be given once for each site."""
     return click.option(
-        "--data", multiple=True, required=required, metavar="[NAME=]PATH", help=f"{text} Once for each site."
+        "--data",
+        multiple=True,
+        required=required,
+        metavar="[NAME=]PATH",
+        help=f"{text} May be given once per site.",
     )

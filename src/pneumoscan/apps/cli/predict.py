@@ -1,4 +1,4 @@
-"""`pneumoscan predict`: a row for every film."""
+"""`pneumoscan predict`: classify films and print a row for each."""
 
 import math
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pneumoscan.inference.rowfile import RowFile
 
 
-@click.command(short_help="Read films: a row for each.")
+@click.command(short_help="Classify films and print a row for each.")
 @click.argument("paths", nargs=-1, required=True)
 @model_option
 @click.option(
@@ -27,16 +27,14 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to this file instead of stdout.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted file of --out.")
-@click.option("--workers", type=click.IntRange(1), help="Films read at once; by default one more than cores.")
-@click.option("--threshold", type=click.FloatRange(0.0, 1.0), help="PNEUMONIA from this probability on.")
+@click.option("--workers", type=click.IntRange(1), help="Films read at the same time [cores + 1].")
+@click.option(
+    "--threshold", type=click.FloatRange(0.0, 1.0), help="Label a film PNEUMONIA from this probability on."
+)
 @click.option("--operating-point", help="Use the model's threshold of this name.")
-@click.option(
-    "--prevalence", type=float, help="Also tell what a call is worth where this share of the films is ill."
-)
-@click.option(
-    "--heatmaps", type=click.Path(path_type=Path), help="Folder for a picture of each film's evidence."
-)
-@click.option("--recursive/--no-recursive", default=True, help="Look into the folders of a folder too.")
+@click.option("--prevalence", type=float, help="Also print the predictive values at this prevalence.")
+@click.option("--heatmaps", type=click.Path(path_type=Path), help="Folder for a heatmap of each film.")
+@click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
 def predict(
     *,
     paths: tuple[str, ...],
@@ -51,10 +49,10 @@ def predict(
     heatmaps: Path | None,
     recursive: bool,
 ) -> None:
-    """Read films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
+    """Classify films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
 
-    PATHS are films, folders of films, quoted patterns, or - for a list on stdin, one path a line or NUL-separated.
-    A film that cannot be read is a row too, with status refused. Research use only, not for diagnosis.
+    PATHS are films, folders, quoted patterns, or - for a list on stdin, one path per line or separated by NUL. A film that
+    cannot be read gives a row with the status refused. Research use only, not for diagnosis.
     """
     _check(resume, out, threshold, operating_point, prevalence)
     from pneumoscan.inference.bundle import load_bundle
@@ -72,7 +70,7 @@ def predict(
     ]
     if not films:
         raise NothingUsableError(
-            f"there are no films in {', '.join(paths)}.", "Name films, or folders of films."
+            f"there are no films in {', '.join(paths)}.", "Give films or folders of films."
         )
     pictures = _pictures(heatmaps, bundle, films, point)
     if prevalence is not None:
@@ -92,26 +90,27 @@ def _check(
     operating_point: str | None,
     prevalence: float | None,
 ) -> None:
-    """Refuse options that do not go together, or have no meaning, before anything is loaded."""
+    """Check the options before anything is loaded; some exclude each other."""
     if resume and out is None:
-        raise UsageError("--resume needs the file to continue.", "Name it with --out.")
+        raise UsageError("--resume needs the file to continue.", "Give it with --out.")
     if threshold is not None and operating_point is not None:
-        raise UsageError("--threshold and --operating-point say the same thing twice.", "Give one of them.")
+        raise UsageError("--threshold and --operating-point exclude each other.", "Give one of them.")
     if threshold is not None and math.isnan(threshold):
         raise UsageError("--threshold is not a number.", "Give one from 0 to 1.")
     if prevalence is not None and not 0 < prevalence < 1:
         raise UsageError(
-            f"--prevalence is {prevalence}.", "Give a share above 0 and below 1, as 0.1 for 10 films in 100."
+            f"--prevalence is {prevalence}.",
+            "Give a number above 0 and below 1, such as 0.1 for 10 films in 100.",
         )
 
 
 def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
-    """Say on stderr what a call is worth at a prevalence; the rows are not changed by it."""
+    """Print the predictive values at a prevalence on stderr. The rows do not change."""
     from pneumoscan.inference.prevalence import told
 
     if not point:
         told_instead = (
-            f"prevalence {prevalence:g}: at a threshold of one's own sensitivity and specificity are not "
+            f"prevalence {prevalence:g}: the sensitivity and specificity of your own threshold are not "
         )
         print(
             told_instead + f"known; --operating-point has {', '.join(sorted(bundle.spec.thresholds))}.",
@@ -131,7 +130,7 @@ def _pictures(folder: Path | None, bundle: "Bundle", films: list[str], point: st
 
 
 def _is_drawn(path: str, heatmaps: Path | None) -> bool:
-    """Tell whether an input is a picture that an earlier run put into the folder of heatmaps."""
+    """Return whether an input is a heatmap of an earlier run."""
     if heatmaps is None or os.path.realpath(os.path.dirname(path)) != os.path.realpath(heatmaps):  # noqa: PTH120
         return False
     from pneumoscan.inference.heatmap_folder import is_heatmap
@@ -140,7 +139,7 @@ def _is_drawn(path: str, heatmaps: Path | None) -> bool:
 
 
 def _is_same(path: str, out: Path | None) -> bool:
-    """Tell whether an input is the output itself, which may lie among the films."""
+    """Return whether an input is the output file itself, which may be among the films."""
     return out is not None and path.endswith(out.name) and os.path.realpath(path) == os.path.realpath(out)
 
 
@@ -162,7 +161,7 @@ def _open(
             rows.begin()
             yield rows
     except BrokenPipeError:
-        # Whoever read stdout has seen enough.
+        # The reader of stdout has closed it.
         _forget_stdout()
         sys.exit(0)
     except (DiskFullError, NotWritableError):
@@ -171,7 +170,7 @@ def _open(
 
 
 def _forget_stdout() -> None:
-    """Let what is still buffered go nowhere: it would fail again at exit, and change the exit code."""
+    """Discard buffered output: writing it at exit would fail again and change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -210,13 +209,17 @@ def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]
 
 
 def _end(rows: "RowFile", total: int, pictures: "HeatmapFolder | None") -> None:
-    """Turn what was refused into the exit code."""
+    """Set the exit code by the number of refused films."""
     for film in pictures.missed if pictures else ():
-        print(f"no heatmap of {film}: it is not there any more as it was.", file=sys.stderr)
+        print(f"no heatmap of {film}: the film was changed or removed.", file=sys.stderr)
     if rows.counts["ok"] == 0:
         raise NothingUsableError(
-            f"none of the {total} inputs could be read as a film.", "The rows say why, in the column error."
+            f"none of the {total} inputs could be read as a film.",
+            "The column error of the rows gives the reasons.",
         )
     if rows.counts["refused"]:
-        print(f"{rows.counts['refused']} of {total} inputs were refused; the rows say why.", file=sys.stderr)
+        print(
+            f"{rows.counts['refused']} of {total} inputs were refused; their rows give the reasons.",
+            file=sys.stderr,
+        )
         sys.exit(3)

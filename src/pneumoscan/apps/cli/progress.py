@@ -1,4 +1,4 @@
-"""A progress bar on stderr for a terminal, sparse plain lines for everything else."""
+"""Progress on stderr: a bar on a terminal, occasional plain lines elsewhere."""
 
 import os
 import sys
@@ -13,11 +13,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def progress(what: str) -> Iterator[Report]:
-    """Show how far a piece of work is; yields the function to call with `(done, total)`.
+    """Show the progress of a task; yields a function to call with `(done, total)`.
 
-    On a terminal it is a bar with the time left, gone when the work is done (without colour where `NO_COLOR` is
-    set). Elsewhere it is a line every few seconds at most, and one at the end of work that took longer than that.
-    Nothing goes to stdout. A `total` of 0 means that nobody knows it.
+    On a terminal this is a bar with the remaining time, which disappears at the end (without colour if `NO_COLOR` is set).
+    Elsewhere it is at most one line every few seconds, and one at the end of a longer task. Nothing is written to stdout. A
+    `total` of 0 means that the total is unknown.
 
         with progress("Decoding films") as report:
             open_cache(manifest, size=200, progress=report)

@@ -1,4 +1,4 @@
-"""`pneumoscan serve`: the page and the HTTP service."""
+"""`pneumoscan serve`: the web viewer and the HTTP service."""
 
 import os
 import stat
@@ -20,29 +20,32 @@ _NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))' > tok
 _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart")
 
 
-@click.command(short_help="Open the web viewer: a web page and an HTTP service.")
+@click.command(short_help="Run the web viewer and the HTTP service.")
 @click.option(
-    "--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs a token."
+    "--host", default="127.0.0.1", help="Address to listen on; any but a loopback address needs a token."
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8800, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8800, help="Port; 0 takes a free one.")
 @model_option
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Films read at once; by default one more than cores, 8 at most.",
+    help="Films read at the same time [cores + 1, at most 8].",
 )
 @click.option("--queue", type=click.IntRange(1, 1000), default=32, help="Films that may wait.")
-@click.option("--max-film-mb", type=click.IntRange(1, 512), default=64, help="Of one film, in MiB.")
+@click.option("--max-film-mb", type=click.IntRange(1, 512), default=64, help="Largest film in MiB.")
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
-    help=f"File whose only line is the token that clients must send; or set {_TOKEN_VARIABLE}.",
+    help=f"File with the token that clients must send, in one line; or set {_TOKEN_VARIABLE}.",
 )
 @click.option(
-    "--allow-host", multiple=True, metavar="NAME", help="Also answer under this name; may be repeated."
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Also accept requests for this host name; may be repeated.",
 )
 @click.option(
-    "--open/--no-open", "open_page", default=True, help="Open the page in a browser, where there is one."
+    "--open/--no-open", "open_page", default=True, help="Open the page in a browser, if there is one."
 )
 def serve(
     *,
@@ -56,7 +59,7 @@ def serve(
     allow_host: tuple[str, ...],
     open_page: bool,
 ) -> None:
-    """Serve the page and the HTTP service until Ctrl-C; films stay in memory, nothing leaves this machine.
+    """Run the web viewer and the HTTP service until Ctrl-C. Films stay in memory, and nothing leaves this machine.
 
     Research use only, not for diagnosis.
     """
@@ -76,7 +79,7 @@ def serve(
         film_bytes=film_bytes,
         memory_bytes=max(512 << 20, 4 * film_bytes),
         queue=queue,
-        # One more than cores, as in a batch: a worker now and then waits for its next film.
+        # One more than cores, as in a batch, because a worker sometimes waits for its next film.
         workers=workers or min(allowed_cores() + 1, _MOST_WORKERS),
         token=token,
         hosts=frozenset(_host_name(name) for name in (*allow_host, host)),
@@ -96,7 +99,7 @@ def _check_extra() -> None:
 
 
 def _token(path: Path | None) -> str | None:
-    """Return the token of the file, or of the environment; None if there is neither."""
+    """Return the token of the file or of the environment; None if there is none."""
     if path is None:
         token = os.environ.get(_TOKEN_VARIABLE, "")
         return _checked(token.strip(), _TOKEN_VARIABLE) if token else None
@@ -106,10 +109,10 @@ def _token(path: Path | None) -> str | None:
             mode = os.fstat(file.fileno()).st_mode
     except OSError as problem:
         raise UsageError(
-            f"--token-file {path} cannot be read: {problem.strerror}.", f"Make one: {_NEW_TOKEN}"
+            f"--token-file {path} cannot be read: {problem.strerror}.", f"Create a token: {_NEW_TOKEN}"
         ) from None
     if mode & (stat.S_IRGRP | stat.S_IROTH):
-        print(f"caution: others may read {path}; chmod 600 {path}", file=sys.stderr)
+        print(f"caution: other users can read {path}; chmod 600 {path}", file=sys.stderr)
     return _checked(text.decode("ascii", "replace").strip(), f"--token-file {path}")
 
 
@@ -118,8 +121,8 @@ def _checked(token: str, source: str) -> str:
 
     if len(token) < MIN_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageError(
-            f"{source} holds no token: one line of at least {MIN_TOKEN} printable ASCII characters, no spaces.",
-            f"Make one: {_NEW_TOKEN}",
+            f"{source} contains no token: one line of at least {MIN_TOKEN} printable ASCII characters without spaces.",
+            f"Create a token: {_NEW_TOKEN}",
         )
     return token
 
@@ -131,11 +134,11 @@ def _check_exposure(address: "Address", host: str, token: str | None) -> None:
         address.socket.close()
         raise UsageError(
             f"--host {host} can be reached from other machines, and there is no token.",
-            f"Make one: {_NEW_TOKEN}; then add --token-file token. Put a proxy with TLS before it, as docs/web.md shows.",
+            f"Create a token: {_NEW_TOKEN}; then add --token-file token. Use a TLS proxy, as docs/web.md shows.",
         )
     print(
-        f"caution: {host} can be reached from other machines, and films and token travel unencrypted: "
-        "put a proxy with TLS before it (docs/web.md).",
+        f"caution: {host} can be reached from other machines, and films and token are sent unencrypted: "
+        "use a TLS proxy (docs/web.md).",
         file=sys.stderr,
     )
 
@@ -146,13 +149,13 @@ def _host_name(name: str) -> str:
     known = host_name(name) or host_name(f"[{name}]")
     if not known:
         raise UsageError(
-            f"--allow-host {name} is no host name.", "Give a name or an address, without https://."
+            f"--allow-host {name} is not a host name.", "Give a name or an address, without https://."
         )
     return known
 
 
 def _announce(url: str, open_page: bool) -> None:
-    """Say that films are read; open the page where somebody sits before a screen."""
+    """Print that the service is ready, and open the page if there is a display."""
     print(f"pneumoscan is reading films at {url}", flush=True)
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not (open_page and display and sys.stdout.isatty()):

@@ -1,4 +1,4 @@
-"""`pneumoscan study`: every comparison of a plan, resumable, and the report made from its records."""
+"""`pneumoscan study`: run the comparisons of a plan, and write the report from their records."""
 
 import sys
 import threading
@@ -25,39 +25,41 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class _RunByDefault(click.Group):
-    """A group whose command `run` is meant where none is named."""
+    """A group whose default command is `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `run` before words that name no command."""
+        """Insert `run` if the first argument is not a command."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
 @click.group(
-    cls=_RunByDefault, short_help="Run a plan of comparisons, and report on it.", no_args_is_help=True
+    cls=_RunByDefault, short_help="Run a plan of comparisons and write the report.", no_args_is_help=True
 )
 def study() -> None:
-    """Run every comparison of a plan and report on it.
+    """Run the comparisons of a plan and write the report.
 
     `pneumoscan study PLAN …` is short for `pneumoscan study run PLAN …`.
     """
 
 
-@study.command(short_help="Train what is left of a plan, then write the report.")
+@study.command(short_help="Train the remaining trials of a plan, then write the report.")
 @click.argument("plan", type=click.Path(path_type=Path))
 @data_option("Folder or table of films; its split train is used.", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for records and report.")
 @click.option(
-    "--work", type=click.Path(path_type=Path), help="Folder for checkpoints and weights; by default OUT/work."
+    "--work", type=click.Path(path_type=Path), help="Folder for checkpoints and weights [OUT/work]."
 )
-@click.option("--jobs", type=click.IntRange(1, 256), default=1, help="Trials at once; they share the cores.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), default=1, help="Trials at the same time; they share the cores."
+)
 @click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", help="Where trials run.")
 @click.option("--only", multiple=True, metavar="SECTION", help="Only this section; may be repeated.")
 @click.option(
-    "--seeds", type=click.IntRange(0, 50), default=0, help="At least so many seeds of every variant."
+    "--seeds", type=click.IntRange(0, 50), default=0, help="Minimum number of seeds of every variant."
 )
-@click.option("--dry-run", is_flag=True, help="Print the trials and their estimated time, and end.")
+@click.option("--dry-run", is_flag=True, help="Only print the trials and their estimated time.")
 def run(
     plan: Path,
     data: tuple[str, ...],
@@ -69,9 +71,9 @@ def run(
     seeds: int,
     dry_run: bool,
 ) -> None:
-    """Train what is left of PLAN, a TOML file, then write the report.
+    """Train the remaining trials of PLAN, a TOML file, then write the report.
 
-    A study that was stopped or killed goes on with the same command.
+    The same command continues a study that was stopped.
     """
     if dry_run:
         from pneumoscan.study.forecast import forecast_of
@@ -79,7 +81,7 @@ def run(
         _print_forecast(forecast_of(plan, data=data or None, out=out, jobs=jobs, only=only, seeds=seeds))
         return
     if not data or out is None:
-        raise UsageError("a study needs --data and --out.", "Only --dry-run does without.")
+        raise UsageError("a study needs --data and --out.", "Only --dry-run works without them.")
     from pneumoscan.study.execute import Order, run_study
 
     order = Order(data, out, work, jobs, launcher, only, seeds)
@@ -87,7 +89,7 @@ def run(
         try:
             answers = run_study(plan, order, board, decoding=board.decoding)
         except (KeyboardInterrupt, Terminated):
-            board.note("interrupted; go on with the same command")
+            board.note("interrupted; the same command continues the study")
             raise
     print(f"{len(answers)} trials trained: {_tally(answers)}")
     from pneumoscan.study.report import write_report
@@ -95,17 +97,17 @@ def run(
     print(f"report: {write_report(out)}")
 
 
-@study.command(short_help="Write the report of a study's records again.")
+@study.command(short_help="Write the report again from the records.")
 @click.argument("out", type=click.Path(path_type=Path))
 def report(out: Path) -> None:
-    """Write the page, the graphs and the tables of the study in OUT again, from its records alone."""
+    """Write page, graphs and tables of the study in OUT again, from its records alone."""
     from pneumoscan.study.report import write_report
 
     print(f"report: {write_report(out)}")
 
 
 class Board:
-    """Shows a study: a live table on a terminal, elsewhere a line for what begins and ends and one a minute."""
+    """Progress of a study: a live table on a terminal; elsewhere a line when a trial begins or ends, and one per minute."""
 
     def __init__(self, order: "Order") -> None:
         self._order = order
@@ -138,8 +140,8 @@ class Board:
         self._decoding(done, total)
 
     def planned(self, trials: "Sequence[Planned]", ended: Sequence[str]) -> None:
-        """Take in what there is to do."""
-        later = "" if self._planned else "; then the best are confirmed"
+        """Set the trials of the study."""
+        later = "" if self._planned else "; then the best variants are confirmed"
         with self._lock:
             self._planned = {each.trial.name: each for each in trials}
             self._ended = list(ended)
@@ -229,7 +231,7 @@ class Board:
         return read_progress(self._order.work_folder, name)
 
     def _count(self) -> None:
-        """Estimate the time that is left, by the trials that were measured."""
+        """Estimate the remaining time from the finished trials."""
         from pneumoscan.study.forecast import seconds_left
         from pneumoscan.study.records import StudyFolder, read_facts
 
@@ -253,7 +255,7 @@ class Board:
             print(text, file=sys.stderr, flush=True)
 
     def _plain(self, text: str) -> None:
-        """Print a line where there is no table."""
+        """Print a line if there is no table."""
         if not hasattr(self._live, "console"):
             print(text, file=sys.stderr, flush=True)
 
@@ -267,7 +269,7 @@ def _print_forecast(forecast: "Forecast") -> None:
         print(f"{number:>4}  {entry.title:<58} {in_words(entry.seconds):>7}{status}{also}")
     films = f"{forecast.sizes.train:,} films to train on, {forecast.sizes.held_out:,} held out"
     if forecast.assumed:
-        films += " (as the public set has; name yours with --data)"
+        films += " (as in the public set; use --data for yours)"
     measured = forecast.pace.measured
     basis = (
         f"by {measured} measured trial{'' if measured == 1 else 's'}"
@@ -281,4 +283,4 @@ def _print_forecast(forecast: "Forecast") -> None:
 def _tally(answers: "Sequence[Answer]") -> str:
     statuses = [answer.status for answer in answers]
     counts = [f"{statuses.count(status)} {status}" for status in ("done", "diverged", "failed")]
-    return ", ".join(count for count in counts if not count.startswith("0 ")) or "all were there already"
+    return ", ".join(count for count in counts if not count.startswith("0 ")) or "all were done already"

@@ -1,4 +1,4 @@
-"""`pneumoscan train`: from a folder of films to a run folder."""
+"""`pneumoscan train`: train a network on a set of films."""
 
 import sys
 import time
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from pneumoscan.training.state import EpochRecord
 
 
-@click.command(short_help="Train a network, or go on with one.")
+@click.command(short_help="Train a network, or resume a run.")
 @data_option("Folder or table of films; its split train is used.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Run folder to make, or to go on with.",
+    help="Run folder: a new one, or with --resume the one to continue.",
 )
 @click.option("--preset", default="baseline", help="baseline, baseline-plain, …")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file laid over the preset.")
 @click.option(
-    "--set", "assignments", multiple=True, help="One setting, like loop.epochs=24; may be repeated."
+    "--config", type=click.Path(path_type=Path), help="TOML file whose settings override the preset."
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in OUT.")
+@click.option(
+    "--set", "assignments", multiple=True, help="One setting, such as loop.epochs=24; may be repeated."
+)
+@click.option("--resume", is_flag=True, help="Continue the run in OUT.")
 @click.option("--bundle/--no-bundle", default=True, help="Export the finished run to OUT/bundle.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
 def train(
@@ -41,7 +43,7 @@ def train(
     bundle: bool,
     tensorboard: bool,
 ) -> None:
-    """Train a network; a run that was killed goes on with --resume and ends with the same weights."""
+    """Train a network. --resume continues an interrupted run, which then ends with the same weights."""
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.training.config import load_config
     from pneumoscan.training.train import export_run, report_val, train
@@ -55,7 +57,7 @@ def train(
             trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
         except (KeyboardInterrupt, Terminated):
             films = " ".join(f"--data {source}" for source in data)
-            watcher.note(f"interrupted; go on with: pneumoscan train --resume {films} --out {out}")
+            watcher.note(f"interrupted; continue with: pneumoscan train --resume {films} --out {out}")
             raise
     if not trained.writes:
         return
@@ -73,11 +75,13 @@ def train(
         )
         right, read = report_val(out, data)
         if read:
-            print(f"split val: {right} of {read} right (reported only; one film is {100 / read:.3g} points)")
+            print(
+                f"split val: {right} of {read} correct (reported only; one film is {100 / read:.3g} points)"
+            )
 
 
 class Watcher:
-    """Shows a training: a live bar on a terminal, and a line an epoch."""
+    """Progress of a training: a live bar on a terminal, and one line per epoch."""
 
     def __init__(self, events: Path | None) -> None:
         self._events = events
@@ -112,7 +116,7 @@ class Watcher:
             )
 
     def epoch(self, record: "EpochRecord", history: "list[EpochRecord]") -> None:
-        """Print the line of an epoch, and write its events."""
+        """Print the line of an epoch and write its TensorBoard events."""
         if len(history) == 1:
             self._say("epoch   train loss   acc      val loss   acc      AUC      rate      films/s  minutes")
         self._say(
@@ -160,6 +164,6 @@ def _event_writer(folder: Path) -> Any:
     except ImportError:
         raise MissingDependencyError(
             "TensorBoard is not installed.",
-            'Run `pip install "pneumoscan[tensorboard]"`, or leave out --tensorboard.',
+            'Install the extra: pip install "pneumoscan[tensorboard]". Or leave out --tensorboard.',
         ) from None
     return SummaryWriter(str(folder))

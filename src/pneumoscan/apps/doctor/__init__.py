@@ -1,7 +1,7 @@
-"""What this machine offers pneumoscan, what is wrong with it, and what to do: the report of `pneumoscan doctor`.
+"""The checks of `pneumoscan doctor`: what this machine offers, what is wrong, and what to do.
 
-Nothing heavy is imported here: versions are read from the packages' own records, and what may crash when it is
-imported is imported in a process of its own.
+Nothing heavy is imported here. Versions come from the metadata of the packages, and packages that may crash when they are
+imported are imported in separate processes.
 """
 
 from pneumoscan.apps.doctor import machine, software
@@ -11,7 +11,7 @@ __all__ = ["Finding", "Status", "diagnose"]
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything; takes a few seconds and writes nothing but files that vanish at once."""
+    """Run all checks. This takes a few seconds and writes only temporary files."""
     return [
         software.python(),
         software.encoding(),

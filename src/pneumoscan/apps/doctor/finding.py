@@ -1,4 +1,4 @@
-"""What one look at the machine gave."""
+"""The result of one check of the machine."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,13 +8,13 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: Of the thing.
-        status: `ok`; `warn`: it works, but slowly or not all of it; `fail`: pneumoscan cannot work like this.
+        name: Name of the check.
+        status: `ok`; `warn`: pneumoscan works, but slowly or in part; `fail`: pneumoscan does not work.
         value: What was found.
-        remedy: What to do about it; empty if nothing need be done.
+        remedy: What to do; empty if nothing needs to be done.
     """
 
     name: str

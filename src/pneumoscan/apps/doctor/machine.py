@@ -1,4 +1,4 @@
-"""Processors, memory, folders and disk space, as the process may use them."""
+"""Processors, memory, folders and disk space that the process may use."""
 
 import math
 import os
@@ -16,11 +16,11 @@ GIB = 2**30
 
 
 def processors(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Look at what may be used of the processors, and what they can compute.
+    """Check how many processors may be used, and which instructions they have.
 
     Args:
-        root: Where `proc` and `sys` are.
-        environment: The environment's variables.
+        root: Folder that contains `proc` and `sys`.
+        environment: Environment variables.
     """
     present = os.cpu_count() or 1
     allowed = allowed_cores()
@@ -48,12 +48,12 @@ def _thread_setting(setting: str | None, usable: int) -> Finding:
 
 
 def _instructions(root: Path) -> Finding:
-    """Look for vector units, and say whether bfloat16 is worth while."""
+    """Check the vector instructions, and whether bfloat16 is useful."""
     flags = cpu_flags(root)
     known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
     found = [flag for flag in known if flag in flags]
     hardware = {"avx512_bf16", "amx_bf16", "bf16"} & set(found)
-    advice = "bfloat16 in hardware" if hardware else "no bfloat16 in hardware: stay with float32"
+    advice = "bfloat16 in hardware" if hardware else "no bfloat16 in hardware: use float32"
     value = f"{' '.join(found) or 'none known'}; {advice}"
     if not flags or {"avx2", "asimd"} & set(found):
         return Finding("vector instructions", "ok", value)
@@ -61,13 +61,13 @@ def _instructions(root: Path) -> Finding:
 
 
 def cpu_flags(root: Path = ROOT) -> frozenset[str]:
-    """Return the first processor's feature flags in lower case; empty where the system does not tell."""
+    """Return the feature flags of the first processor in lower case; empty if the system does not report them."""
     match = re.search(r"^(?:flags|Features)\s*:(.*)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     return frozenset(match[1].lower().split()) if match else frozenset()
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """Return how many processors' time the control group may use, of version 2 or 1; None without a limit."""
+    """Return how many processors the control group (version 2 or 1) may use; None without a limit."""
     quotas = []
     for folder in _group_folders(root, "cpu"):
         text = _text(folder / "cpu.max") or " ".join(
@@ -80,7 +80,7 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 
 
 def memory_available(root: Path = ROOT) -> int | None:
-    """Return the bytes that can still be used: the system's, or less by the control group's limit; None if unknown."""
+    """Return the available memory in bytes, limited by the control group; None if unknown."""
     match = re.search(r"^MemAvailable:\s*(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
     left = [int(match[1]) * 1024] if match else []
     for folder in _group_folders(root, "memory"):
@@ -95,7 +95,7 @@ def memory_available(root: Path = ROOT) -> int | None:
 
 
 def _group_folders(root: Path, controller: str) -> list[Path]:
-    """Return the folders of this process's control group and of those it lies in, which limit it too."""
+    """Return the folders of the control group of this process and of its parents, which limit it too."""
     folders = []
     for line in _text(root / "proc/self/cgroup").splitlines():
         _number, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -103,7 +103,7 @@ def _group_folders(root: Path, controller: str) -> list[Path]:
             continue
         top = root / "sys/fs/cgroup" / (controller if controllers else "")
         inside = top / path.lstrip("/")
-        # Within a container the path may be the host's, and only the top is there.
+        # In a container the path may be that of the host, and only the top folder exists.
         folders += [inside, *(parent for parent in inside.parents if parent.is_relative_to(top))]
     return folders
 
@@ -116,7 +116,7 @@ def _text(path: Path) -> str:
 
 
 def memory(root: Path = ROOT) -> Finding:
-    """Look whether there is enough memory to train, or at least to read films."""
+    """Check whether the memory is enough for training, or at least for prediction."""
     left = memory_available(root)
     if left is None:
         return Finding("memory", "ok", "unknown")
@@ -124,12 +124,12 @@ def memory(root: Path = ROOT) -> Finding:
     if left < GIB / 4:
         return Finding("memory", "fail", value, "Close other programs, or raise the container's limit.")
     if left < 2 * GIB:
-        return Finding("memory", "warn", value, "Enough to read films; train with small batches.")
+        return Finding("memory", "warn", value, "Enough for prediction; train with small batches.")
     return Finding("memory", "ok", value)
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where caches go: $PNEUMOSCAN_CACHE, $XDG_CACHE_HOME/pneumoscan, or ~/.cache/pneumoscan."""
+    """Return the folder of caches: $PNEUMOSCAN_CACHE, $XDG_CACHE_HOME/pneumoscan, or ~/.cache/pneumoscan."""
     if own := environment.get("PNEUMOSCAN_CACHE"):
         return Path(own)
     if shared := environment.get("XDG_CACHE_HOME"):
@@ -145,7 +145,7 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 
 def folders(environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Try to write where pneumoscan and matplotlib will want to."""
+    """Check whether the folders of pneumoscan and matplotlib are writable."""
     settings = (
         environment.get("MPLCONFIGDIR")
         or environment.get("XDG_CONFIG_HOME")
@@ -156,7 +156,7 @@ def folders(environment: Mapping[str, str] = os.environ) -> list[Finding]:
             "cache folder", cache_folder(environment), "fail", "Set PNEUMOSCAN_CACHE to a writable folder."
         ),
         _writable("temporary folder", _temporary(), "fail", "Set TMPDIR to a writable folder."),
-        _writable("working folder", Path.cwd(), "warn", "Give commands an --out that is elsewhere."),
+        _writable("working folder", Path.cwd(), "warn", "Use --out with another folder."),
         _writable("matplotlib's folder", Path(settings), "warn", "Set MPLCONFIGDIR to a writable folder."),
     ]
 
@@ -165,7 +165,7 @@ def _temporary() -> Path:
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
-        return Path("/tmp")  # noqa: S108 - only to be named: nothing there was writable
+        return Path("/tmp")  # noqa: S108 - only named in the message: no temporary folder was writable
 
 
 def _writable(name: str, folder: Path, otherwise: Status, remedy: str) -> Finding:
@@ -179,12 +179,12 @@ def _writable(name: str, folder: Path, otherwise: Status, remedy: str) -> Findin
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest of its parents that is there."""
+    """Return the folder, or its nearest parent that exists."""
     return next((place for place in (folder, *folder.parents) if place.exists()), Path.cwd())
 
 
 def disk_space(environment: Mapping[str, str] = os.environ) -> Finding:
-    """Look whether a cache of films and a run fit on the disk."""
+    """Check whether a cache of films and a run fit on the disk."""
     place = _existing(cache_folder(environment))
     free = shutil.disk_usage(place).free
     value = f"{free / GIB:.1f} GiB free at {place}"

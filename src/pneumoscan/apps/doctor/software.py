@@ -1,4 +1,4 @@
-"""Python, the packages and whether they load."""
+"""Python, the packages, and whether they can be imported."""
 
 import json
 import locale
@@ -16,7 +16,7 @@ from pneumoscan.system import has_process_limits
 
 PROBE_SECONDS = 120
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra == ['\"](\w+)['\"])?")
-# What is missing without an extra, for those who do not want it.
+# What each extra is needed for.
 _EXTRAS = {
     "": "reading films",
     "train": "training",
@@ -42,18 +42,18 @@ _PROBES = {
 
 
 def python() -> Finding:
-    """Look at the interpreter and the operating system."""
+    """Check the interpreter and the operating system."""
     value = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     if platform.system() == "Linux":
         return Finding("python", "ok", value)
-    lacks = "the service's film workers have a limit of memory on Linux only"
+    lacks = "the worker processes of the service have no memory limit here"
     if not has_process_limits():
-        lacks = "the service's film workers run without limits of memory, files and processes here"
+        lacks = "the worker processes of the service have no limits of memory, files and processes here"
     return Finding("python", "warn", value, f"pneumoscan is tested on Linux; {lacks}.")
 
 
 def encoding() -> Finding:
-    """Look whether file names and text are UTF-8."""
+    """Check whether file names and text are UTF-8."""
     found = {sys.getfilesystemencoding().lower(), locale.getpreferredencoding(do_setlocale=False).lower()}
     if found <= {"utf-8", "utf8"}:
         return Finding("text encoding", "ok", "UTF-8")
@@ -61,20 +61,20 @@ def encoding() -> Finding:
         "text encoding",
         "warn",
         ", ".join(sorted(found)),
-        "Set PYTHONUTF8=1 or LANG=C.UTF-8 for names beyond ASCII.",
+        "Set PYTHONUTF8=1 or LANG=C.UTF-8 for names with non-ASCII characters.",
     )
 
 
 def packages() -> list[Finding]:
-    """Compare the installed versions with what pneumoscan's own record asks for."""
+    """Compare the installed versions with the requirements of pneumoscan."""
     try:
         lines = metadata.requires("pneumoscan") or []
     except metadata.PackageNotFoundError:
-        remedy = "Install it with pip, so that its requirements are known."
+        remedy = "Install pneumoscan with pip, so that its requirements are known."
         return [Finding("pneumoscan", "warn", "not installed as a package", remedy)]
     groups = [match.groups(default="") for match in map(_REQUIREMENT.match, lines) if match]
     wanted: dict[str, tuple[str, str]] = {}
-    # The core before the extras: a package that several ask for belongs to the first.
+    # The core comes before the extras: a package that several require belongs to the first.
     for extra in _EXTRAS:
         for name, least, its_extra in groups:
             if its_extra == extra:
@@ -87,7 +87,7 @@ def _package(name: str, least: str, extra: str) -> Finding:
     install = f"pip install --upgrade '{package}'"
     version = installed_version(name)
     if version is None and extra:
-        # Whoever only reads films needs no more than the core.
+        # Prediction needs only the core.
         missing: Status = "warn" if extra == "train" else "ok"
         value = f"not installed, needed for {_EXTRAS[extra]}"
         return Finding(name, missing, value, f"If you want it: {install}")
@@ -99,7 +99,7 @@ def _package(name: str, least: str, extra: str) -> Finding:
 
 
 def installed_version(name: str) -> str | None:
-    """Return a package's version by its record, without importing it; None if it is not installed."""
+    """Return the version of a package from its metadata, without importing it; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -107,7 +107,7 @@ def installed_version(name: str) -> str | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, without trailing zeros and what follows the release: 2.9.0rc1+cpu is (2, 9)."""
+    """Return the release numbers of a version without trailing zeros: 2.9.0rc1+cpu gives (2, 9)."""
     release = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version)
     numbers = [int(part) for part in release[1].split(".")] if release else []
     while numbers and numbers[-1] == 0:
@@ -116,14 +116,14 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def imports() -> list[Finding]:
-    """Import what is installed, each in a process of its own, and say what it offers."""
+    """Import each installed package in a separate process, and report what it offers."""
     running = {name: _start(code) for name, code in _PROBES.items() if installed_version(name) is not None}
     return [_finding_of(name, *_finish(process)) for name, process in running.items()]
 
 
 def _start(code: str) -> "subprocess.Popen[str]":
     program = f"import json; found = {{}}; {code}; print(json.dumps(found))"
-    # -P: a file torch.py in the folder where doctor is called must not stand in for torch.
+    # -P: a file torch.py in the working folder must not be imported instead of torch.
     return subprocess.Popen(
         [sys.executable, "-P", "-W", "ignore", "-c", program],
         stdin=subprocess.DEVNULL,
@@ -136,7 +136,7 @@ def _start(code: str) -> "subprocess.Popen[str]":
 
 
 def _finish(process: "subprocess.Popen[str]") -> tuple[dict[str, Any] | None, str]:
-    """Return what a probe found, or None and the last words it said."""
+    """Return the result of a probe, or None and its last output."""
     try:
         out, err = process.communicate(timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -146,7 +146,7 @@ def _finish(process: "subprocess.Popen[str]") -> tuple[dict[str, Any] | None, st
     if process.returncode == 0:
         found: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
         return found, ""
-    ended = f"ended by signal {-process.returncode}" if process.returncode < 0 else "ended without a word"
+    ended = f"ended by signal {-process.returncode}" if process.returncode < 0 else "ended without output"
     return None, (err.strip().splitlines() or [ended])[-1][:200]
 
 
@@ -166,9 +166,7 @@ def _finding_of(name: str, found: Mapping[str, Any] | None, problem: str) -> Fin
     value = "; ".join(f"{key} {_said(value)}" for key, value in found.items()) or "it loads"
     lacking = name == "pydicom" and not all(found.values())
     remedy = (
-        "A DICOM film that is compressed so is refused, and its error says what to install."
-        if lacking
-        else ""
+        "A DICOM film with this compression is refused; its error says what to install." if lacking else ""
     )
     return Finding(title, "ok", value, remedy)
 
@@ -182,7 +180,7 @@ def _failed_import(name: str, title: str, problem: str) -> Finding:
 
 
 def _mismatch() -> str:
-    """Say whether torch and torchvision were built for different machines: their versions' part after the plus."""
+    """Compare the builds of torch and torchvision: the part of their versions after the plus."""
     versions = [installed_version(name) or "none" for name in ("torch", "torchvision")]
     builds = [version.partition("+")[2] or "default" for version in versions]
     same = "one build" if builds[0] == builds[1] else "two different builds"

@@ -1,4 +1,4 @@
-"""What is in a folder of films, and what to know before training on it."""
+"""The audit of a set of films: its content, and problems to know before training."""
 
 from pneumoscan.data.audit.audit import Audit, inspect
 from pneumoscan.data.audit.summary import summary_lines

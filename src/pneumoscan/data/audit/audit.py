@@ -1,4 +1,4 @@
-"""Inspect a set of films: read it once, count, look for copies and shortcuts, and write what was found."""
+"""Inspect a set of films: read it once, count, search for copies and shortcuts, and write the findings."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -34,24 +34,24 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Audit:
-    """What is in a set of films and what is wrong with it.
+    """Content and problems of a set of films.
 
     Attributes:
-        root: The folder, as it was given; of several places each with its name.
-        name: What the page calls the set: the folder's name, or those of the places.
-        layout: As in the manifest.
+        root: The folder as given; with several sites each with its name.
+        name: Name of the set on the page: that of the folder, or of the sites.
+        layout: Layout of the manifest.
         n_films: Rows of the table.
         n_readable: Films that can be used.
         splits: Counts by split.
-        sizes: Sizes and modes: of all films, then by class.
+        sizes: Sizes and modes of all films, then by class.
         patients: Films per patient.
         refused: Films that cannot be read.
         duplicates: Copies and near copies.
-        shortcuts: What the label can be guessed from.
-        sites: The sites side by side; None if there is one only.
-        findings: In plain words, the worst first.
-        notes: What was passed over while the table was made.
-        seconds: Time the inspection took.
+        shortcuts: How well the label can be guessed from unrelated features.
+        sites: Comparison of the sites; None if there is only one.
+        findings: Findings as text, most severe first.
+        notes: What was ignored while reading the table.
+        seconds: Duration of the inspection.
         means: Mean film by (split, class name): float32 (200, 200) in [0, 255]; not in the JSON.
     """
 
@@ -73,7 +73,7 @@ class Audit:
     means: dict[tuple[str, str], npt.NDArray[np.float32]] = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the mean films as JSON types, with stable keys."""
+        """Return everything except the mean films as JSON types, with stable keys."""
         return {
             "schema_version": SCHEMA_VERSION,
             "root": self.root,
@@ -140,16 +140,16 @@ def _group_json(group: DuplicateGroup) -> dict[str, Any]:
 
 
 def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: int | None = None) -> Audit:
-    """Find out what is in a set of films and what is wrong with it.
+    """Inspect a set of films.
 
     Args:
-        manifest: The table of films; every split of it is read, test too.
-        progress: Called with (films read, films in all) after each film.
-        workers: Threads that read; by default one more than the cores.
+        manifest: The table of films; all splits are read, also `test`.
+        progress: Called with (films read, all films) after each film.
+        workers: Threads; by default one more than cores.
 
     Raises:
         MissingDependencyError: scikit-learn is not installed.
-        NothingUsableError: Not one film can be read.
+        NothingUsableError: No film can be read.
     """
     require_scikit_learn()
     start = time.monotonic()

@@ -1,19 +1,19 @@
-"""Films that are there more than once: the same file, the same pixels, or a near copy.
+"""Copies of films: the same file, the same pixels, or a near copy.
 
-How the cut-offs of the near copies were chosen, on the 5,232 real films of train and val:
+The thresholds of near copies were chosen on the 5,232 real films of train and val:
 
 - Candidates differ in at most 24 of the 256 bits of a difference hash (each cell of 16×17 against its right
-  neighbour). The search is exact: every pair is compared. 400 films saved again as JPEG of quality 50 and 20, halved in
+  neighbour). The search is exhaustive: every pair is compared. 400 films saved again as JPEG of quality 50 and 20, halved in
   size, with gamma 0.7 and 1.3, with more contrast or with noise of 5 grey levels differ from their originals in 19 bits
   at most; about 1,600 pairs of the set are candidates.
-- A candidate is a near copy if the *detail* of the two films (64×64 thumbnails less their own 7×7 local mean)
+- A candidate is a near copy if the *detail* of the two films (64×64 thumbnails minus their 7×7 local mean)
   correlates at 0.85 or more. The copies named above have 0.957 or more (0.98 at the median), those of JPEG quality 10
   have 0.886; the two different films that are most alike, of two patients, have 0.754, and the two films of one patient
   that are most alike 0.627. Plain thumbnails separate less well: any two chests correlate up to 0.970, and a copy with
   gamma 0.7 has 0.988.
 
-So "the same patient again" stays below the cut by a wide margin. Mirrored copies, and copies cropped by more than about
-1% of a side, are not found.
+Films of the same patient are therefore well below the threshold. Mirrored copies, and copies cropped by more than about 1%
+of a side, are not detected.
 """
 
 from collections import defaultdict
@@ -39,12 +39,12 @@ Pair = tuple[int, int, float]
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Films that show the same picture.
+    """Films that show the same image.
 
     Attributes:
         kind: `same_file` (equal bytes), `same_pixels` (equal once decoded) or `near_copy`.
-        films: Their rows, in the manifest's order; two or more.
-        correlation: Least correlation of detail among the pairs that tie a near copy together; 1 for the others.
+        films: Two or more rows, in the order of the manifest.
+        correlation: Lowest correlation of detail among the pairs that connect near copies; 1 for other kinds.
     """
 
     kind: Kind
@@ -53,38 +53,38 @@ class DuplicateGroup:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that the films are in, sorted."""
+        """The splits of the films, sorted."""
         return tuple(sorted({film.split for film in self.films}))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes that the films are labelled with, sorted."""
+        """The labels of the films, sorted."""
         return tuple(sorted({CLASS_NAMES[film.label] for film in self.films}))
 
     @property
     def across_splits(self) -> bool:
-        """Whether they are in more than one split."""
+        """Whether the films are in more than one split."""
         return len(self.splits) > 1
 
     @property
     def contradictory(self) -> bool:
-        """Whether they have more than one label."""
+        """Whether the films have more than one label."""
         return len(self.class_names) > 1
 
     @property
     def same_patient(self) -> bool:
-        """Whether they are filed under one patient."""
+        """Whether the films belong to one patient."""
         return len({film.patient_id for film in self.films}) == 1
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """All groups, the worst first, and how wide the gap around the cut-off was.
+    """All groups, most severe first, and the margin of the threshold.
 
     Attributes:
         groups: Contradictory ones first, then those across splits, then by kind.
         n_candidates: Pairs of different films whose hashes are within `MAX_BITS`.
-        closest_below: Highest correlation of a candidate that is no near copy; None without one.
+        closest_below: Highest correlation of a candidate that is not a near copy; None without one.
     """
 
     groups: tuple[DuplicateGroup, ...]
@@ -97,7 +97,7 @@ class Duplicates:
 
     @property
     def n_redundant(self) -> int:
-        """Films that could be left out with one of each group of equal pixels kept."""
+        """Number of films that remain redundant if one of each group with equal pixels is kept."""
         return sum(len(group.films) - 1 for group in self.groups if group.kind != "near_copy")
 
 
@@ -147,7 +147,7 @@ def candidate_pairs(hash_bits: npt.NDArray[np.uint8], detail: npt.NDArray[np.uin
     """
     signs = np.unpackbits(hash_bits, axis=1).astype(np.float32) * 2 - 1
     for start in range(0, len(signs), _BLOCK):
-        # For vectors of ±1 the product is bits less twice the Hamming distance: one matrix product counts a block.
+        # For vectors of ±1 the product is bits minus twice the Hamming distance, so a matrix product counts a block.
         products = signs[start : start + _BLOCK] @ signs[start:].T
         first, second = np.nonzero(products >= _HASH_BITS - 2 * MAX_BITS)
         keep = second > first
@@ -161,13 +161,13 @@ def _correlated(
         return
     rows, row_of = np.unique(first, return_inverse=True)
     columns, column_of = np.unique(second, return_inverse=True)
-    # A product of the films concerned costs no more than all pairs would, however many of a set look alike.
+    # A product of the concerned films costs no more than all pairs, even if many films look alike.
     correlation = (unit_detail(detail[rows]) @ unit_detail(detail[columns]).T)[row_of, column_of]
     yield from zip(first.tolist(), second.tolist(), correlation.tolist(), strict=True)
 
 
 def unit_detail(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return what is left of thumbnails without their 7×7 local mean, as rows of length 1.
+    """Return thumbnails minus their 7×7 local mean, as rows of length 1.
 
     Args:
         thumbnails: uint8 (n, 64, 64).
@@ -190,7 +190,7 @@ def unit_detail(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _components(n: int, pairs: Sequence[Pair]) -> list[tuple[list[int], float]]:
-    """Return the connected sets of two or more of n things, each with the least correlation that ties it."""
+    """Return the connected components of two or more of n films, each with its lowest correlation."""
     parent = list(range(n))
 
     def root(i: int) -> int:

@@ -1,4 +1,4 @@
-"""What to know before training on a set, in plain words, the worst first."""
+"""Findings about a set of films as text, most severe first."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ SHARE_GAP = 0.10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """A finding.
 
     Attributes:
-        severity: `high` can make every result wrong, `medium` can mislead, `note` is good to know.
-        key: Stable name, for machines.
+        severity: `high` can invalidate every result, `medium` can mislead, `note` is useful to know.
+        key: Stable name for programs.
         title: A sentence.
-        text: What was found, with its numbers.
-        advice: What to do about it.
+        text: The finding with its figures.
+        advice: What to do.
     """
 
     severity: Severity
@@ -45,7 +45,7 @@ def findings_of(
     shortcuts: Shortcuts,
     others: Iterable[Finding] = (),
 ) -> tuple[Finding, ...]:
-    """Turn the tables of an audit into findings, ordered by severity; `others` come first within theirs."""
+    """Return the findings of an audit by severity; `others` come first within theirs."""
     found = [
         *others,
         *_about_duplicates(duplicates),
@@ -72,7 +72,7 @@ def _about_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
         yield Finding(
             "high",
             "contradictory_labels",
-            "The same picture carries both labels.",
+            "The same image has both labels.",
             f"{plural(len(contradictory), 'group')} of copies with both classes, {_first(contradictory)}.",
             "Find out which label is right, or leave these films out.",
         )
@@ -82,8 +82,8 @@ def _about_duplicates(duplicates: Duplicates) -> Iterator[Finding]:
             "high",
             "copies_across_splits",
             "Copies of a film are in more than one split.",
-            f"{plural(len(across), 'group')}, {_first(across)}. What was trained on is then judged on.",
-            "Remove them from train before judging.",
+            f"{plural(len(across), 'group')}, {_first(across)}. Training films are then part of the evaluation.",
+            "Remove them from train before an evaluation.",
         )
     inside = [group for group in duplicates.groups if not group.across_splits]
     if inside:
@@ -99,7 +99,7 @@ def _copies_inside(duplicates: Duplicates, inside: list[DuplicateGroup]) -> Find
         f"Copies within a split: {plural(sum(len(group.films) - 1 for group in inside), 'film')} too many.",
         f"{plural(len(inside) - near, 'group')} of identical films and {plural(near, 'group')} of near copies, "
         f"{patient}. In the whole set {plural(duplicates.n_redundant, 'identical film')} could be left out.",
-        "Harmless in train if a hold-out keeps them on one side; they count double where films are judged.",
+        "Harmless in train if the hold-out keeps them together; in an evaluation they count twice.",
     )
 
 
@@ -122,33 +122,33 @@ def _about_shortcuts(shortcuts: Shortcuts) -> Iterator[Finding]:
                 "high" if probe.roc_auc >= STRONG_AUC else "medium",
                 f"shortcut_{probe.name}",
                 f"{titles[probe.name]} (AUC {probe.roc_auc:.3f}).",
-                f"What a linear model was given: {probe.sees}. Measured in {plural(len(probe.fold_aucs), 'fold')} cut "
-                f"by patient, {plural(shortcuts.n_films, 'film')} of {shortcuts.split}; 0.5 is guessing. "
+                f"Input of a linear model: {probe.sees}. Measured in {plural(len(probe.fold_aucs), 'fold')} by "
+                f"patient, {plural(shortcuts.n_films, 'film')} of {shortcuts.split}; 0.5 is chance. "
                 f"{_meaning(probe)}",
                 _shortcut_advice(probe),
             )
 
 
 def _meaning(probe: Probe) -> str:
-    made = "a network can learn that instead. A hold-out cut from the same films has the trait too and will not show it."
+    made = "a network can learn this instead. A hold-out of the same films shares the property and does not reveal it."
     return {
-        "border": f"Hardly any lung is there, but how and where the films were made is: {made}",
-        "thumbnail": "Part of this is disease, for a clouded lung is bright at any size; but outlines, markers and the "
-        "cut of the film are in it too, and no fine sign of pneumonia is.",
-        "file_size": "At equal width and height the bytes of a JPEG measure sharpness, noise and compression: how the "
-        "films were made, and a network sees that too.",
-        "brightness": f"Cloudy lungs make a film brighter, but so do exposure and processing: {made}",
-    }.get(probe.name, f"That is not the disease: {made}")
+        "border": f"The border contains hardly any lung, but shows how and where the films were acquired: {made}",
+        "thumbnail": "Part of this is disease, because an opaque lung is bright at any size. But a thumbnail also shows outlines, "
+        "markers and the collimation, and no fine sign of pneumonia.",
+        "file_size": "At equal width and height, the size of a JPEG measures sharpness, noise and compression: how the "
+        "films were acquired. A network sees this too.",
+        "brightness": f"Opaque lungs make a film brighter, but so do exposure and processing: {made}",
+    }.get(probe.name, f"This is not the disease: {made}")
 
 
 def _shortcut_advice(probe: Probe) -> str:
     if probe.name == "file_size":
-        return "Vary sharpness, noise and compression in training, and judge on films made elsewhere."
+        return "Vary sharpness, noise and compression in training, and evaluate on films of another site."
     if probe.name in {"image_size", "mode"}:
-        return "Bring all films to one size and one channel, as pneumoscan does; resampling may still leave a trace."
+        return "Convert all films to one size and one channel, as pneumoscan does; resampling may still leave a trace."
     return (
-        "Vary crop, place, contrast and brightness in training, judge on films made elsewhere, and look at "
-        "activation maps for weight outside the lungs."
+        "Vary crop, position, contrast and brightness in training, evaluate on films of another site, and check "
+        "heatmaps for evidence outside the lungs."
     )
 
 
@@ -161,7 +161,7 @@ def _about_classes(splits: tuple[SplitCounts, ...]) -> Iterator[Finding]:
                 f"one_class_{split.split}",
                 f"{split.split} has no {missing} film.",
                 f"All {plural(split.n_films, 'film')} of {split.split} are of one class.",
-                "Nothing can be learned or judged on one class alone.",
+                "Training and evaluation need both classes.",
             )
     shares = [split.pneumonia_share for split in splits]
     if max(shares) - min(shares) >= SHARE_GAP:
@@ -170,8 +170,8 @@ def _about_classes(splits: tuple[SplitCounts, ...]) -> Iterator[Finding]:
             "medium",
             "class_share_differs",
             "The share of pneumonia differs between the splits.",
-            f"PNEUMONIA is {told}. A model carries the share it was trained on into its probabilities.",
-            "Choose the threshold on purpose; judge by sensitivity and specificity, not by accuracy alone.",
+            f"PNEUMONIA is {told}. The probabilities of a model depend on the prevalence in its training.",
+            "Choose the threshold deliberately; compare sensitivity and specificity, not accuracy alone.",
         )
 
 
@@ -184,9 +184,9 @@ def _about_patients(patients: Patients, duplicates: Duplicates) -> Iterator[Find
             "medium",
             "patients_across_splits",
             f"{plural(len(patients.across_splits), 'patient number')} in more than one split.",
-            f"For example {first.patient_id}: {told}. The same number is no proof of the same patient, for numbering "
-            f"may begin anew in each split; {plural(copies, 'group')} of copies across splits found.",
-            "If they are the same patients, the judgement on that split flatters the model.",
+            f"For example {first.patient_id}: {told}. The same number does not prove the same patient, because numbering "
+            f"may start again in each split; {plural(copies, 'group')} of copies across splits found.",
+            "If they are the same patients, the figures on that split are too good.",
         )
     if patients.films_per_patient.max > 1:
         several = sum(count for films, count in patients.histogram.items() if films != "1")
@@ -194,7 +194,7 @@ def _about_patients(patients: Patients, duplicates: Duplicates) -> Iterator[Find
             "note",
             "films_per_patient",
             f"{plural(several, 'patient')} with several films, up to {patients.films_per_patient.max:.0f}.",
-            "Films of one patient look alike: a random split of films would put them on both sides.",
+            "Films of one patient look alike: a random split of films would put them into both parts.",
             "Split by patient; the train command does.",
         )
 
@@ -206,7 +206,7 @@ def _about_refused(refused: tuple[RefusedFilm, ...], n_films: int) -> Iterator[F
             "unreadable_films",
             f"{plural(len(refused), 'film')} cannot be read.",
             f"{len(refused) / n_films:.1%} of {n_films:,}; the first is {refused[0].path} ({refused[0].code}).",
-            "Copy them again from where they came; they are left out of everything else here.",
+            "Copy them again from their source; they are left out of everything else here.",
         )
 
 
@@ -216,11 +216,11 @@ def _about_small_splits(splits: Iterable[SplitCounts]) -> Iterator[Finding]:
             yield Finding(
                 "medium",
                 f"small_{split.split}",
-                f"{split.split} is too small to decide anything on.",
+                f"{split.split} is too small for any choice.",
                 f"It has {plural(split.n_films, 'film')}: one film is {100 / split.n_films:.2f} points of accuracy.",
                 "Report intervals with every figure from it."
                 if split.split == "test"
-                else "Cut a hold-out by patient from train instead; the train command does.",
+                else "Hold out patients of train instead; the train command does.",
             )
 
 
@@ -232,7 +232,7 @@ def _about_sizes(sizes: Sizes) -> Iterator[Finding]:
             "The films have different shapes.",
             f"Width over height goes from {sizes.aspect.min:.2f} to {sizes.aspect.max:.2f} (median "
             f"{sizes.aspect.median:.2f}), in {plural(sizes.n_sizes, 'size')}.",
-            "Squashing to a square bends each film differently; know it when reading activation maps.",
+            "Resizing to a square distorts each film differently; consider this when reading heatmaps.",
         )
     if len(sizes.modes) > 1:
         told = ", ".join(f"{mode} {count:,}" for mode, count in sizes.modes.items())
@@ -241,5 +241,5 @@ def _about_sizes(sizes: Sizes) -> Iterator[Finding]:
             "mixed_modes",
             "The films have different colour modes.",
             f"{told}. All are read as grey.",
-            "Nothing to do, unless the mode goes with the label (see the table of shortcuts).",
+            "Nothing to do, unless the mode is associated with the label (see the table of shortcuts).",
         )

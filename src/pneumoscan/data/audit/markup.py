@@ -1,4 +1,4 @@
-"""Pieces of the inspection's page; whatever comes from files is escaped."""
+"""Elements of the page of the inspection. Text from files is escaped."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from pneumoscan.data.audit.tables import Range
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,)) -> str:
-    """Build a table of cells that are HTML already; the columns in `text` are set left."""
+    """Return a table of HTML cells; the columns in `text` are left-aligned."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
         kinds = (' class="text"' if i in text else "" for i in range(len(cells)))
@@ -24,15 +24,15 @@ def path(text: str) -> str:
 
 
 def figure(uri: str, alt: str, caption: str, extra: str = "") -> str:
-    """Return a picture with its caption."""
+    """Return an image with its caption."""
     return f'<figure><img src="{uri}" alt="{escape(alt)}"><figcaption>{breakable(caption)}</figcaption>{extra}</figure>'
 
 
 def breakable(text: str) -> str:
-    """Escape a caption and let long file names break after `/`, `_` and `-`."""
+    """Escape a caption and allow line breaks after `/`, `_` and `-`."""
     return re.sub(r"([/_-])(?=\w)", r"\1<wbr>", escape(text))
 
 
 def spread(found: Range, digits: int = 0) -> str:
-    """Return the median, with least and greatest value."""
+    """Return the median with minimum and maximum."""
     return f"{found.median:,.{digits}f} ({found.min:,.{digits}f}–{found.max:,.{digits}f})"

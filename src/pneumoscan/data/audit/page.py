@@ -1,4 +1,4 @@
-"""The inspection as one page: style and pictures inside, no script, nothing that is fetched."""
+"""The inspection as one HTML page with embedded style and images, without scripts or external resources."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -34,11 +34,11 @@ _KINDS = {"same_file": "same file", "same_pixels": "same pixels, other file", "n
 
 
 def render(audit: Audit, manifest: Manifest) -> str:
-    """Return the page of an audit; whatever comes from files, names above all, is escaped.
+    """Return the page of an audit. Text from files, in particular names, is escaped.
 
     Args:
-        audit: What was found.
-        manifest: Where the sample films are read again from.
+        audit: The audit.
+        manifest: The manifest, from which the sample films are read again.
     """
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     body = "\n".join(_sections(audit, manifest))
@@ -68,9 +68,9 @@ def _sections(audit: Audit, manifest: Manifest) -> Iterator[str]:
 def _header(audit: Audit) -> str:
     high = sum(finding.severity == "high" for finding in audit.findings)
     verdict = (
-        f"{plural(high, 'thing')} can make every result wrong."
+        f"{plural(high, 'finding')} can invalidate every result."
         if high
-        else "Nothing was found that must make results wrong."
+        else "Nothing was found that invalidates every result."
     )
     findings = "".join(_finding(finding) for finding in audit.findings)
     return (
@@ -109,7 +109,7 @@ def _split_row(split: SplitCounts) -> list[str]:
 
 def _shortcuts(audit: Audit) -> str:
     found = audit.shortcuts
-    title = "<h2>What the label can be guessed from without looking at the lungs</h2>"
+    title = "<h2>What the label can be guessed from without the lungs</h2>"
     if not found.probes:
         return f"{title}<p>Not measured: {escape(found.note)}.</p>"
     rows = [
@@ -118,10 +118,10 @@ def _shortcuts(audit: Audit) -> str:
     ]
     note = f" {escape(found.note.capitalize())}." if found.note else ""
     return (
-        f"{title}<p>Area under the ROC curve of a logistic regression, mean of {found.n_folds} folds cut by patient, "
-        f"{found.n_films:,} films of {found.n_patients:,} patients in {escape(str(found.split))}.{note} At 0.5 it "
-        "guesses. The nearer to 1, the easier a network can do without the disease; a hold-out of the same "
-        "films has the same trait, so only films made elsewhere show it.</p>"
+        f"{title}<p>Area under the ROC curve of a logistic regression, mean of {found.n_folds} folds by patient, "
+        f"{found.n_films:,} films of {found.n_patients:,} patients in {escape(str(found.split))}.{note} 0.5 is "
+        "chance. The closer to 1, the easier a network can learn something else than the disease. A hold-out of the same "
+        "films shares the property, so only films of another site reveal it.</p>"
         f"{auc_chart(found.probes)}{table(['Seen', 'That is', 'AUC', 'Folds'], rows, (0, 1))}"
     )
 
@@ -137,7 +137,7 @@ def _means(audit: Audit) -> str:
     if normal is not None and pneumonia is not None:
         difference = pneumonia - normal
         limit = max(1.0, float(np.abs(difference).max()))
-        caption = f"PNEUMONIA less NORMAL, {split}, grey levels of 255"
+        caption = f"PNEUMONIA minus NORMAL, {split}, grey levels of 255"
         picture = png_uri(diverging(difference, limit))
         figures.append(figure(picture, f"Difference of the means: {caption}", caption, colour_scale(limit)))
     figures += [
@@ -146,7 +146,7 @@ def _means(audit: Audit) -> str:
         if of != split and _n_films(audit, of, name) >= MIN_FOR_MEAN
     ]
     return (
-        "<h2>Mean film of each class</h2><p>All films squashed to 200×200 and averaged. Differences at the border, in "
+        "<h2>Mean film of each class</h2><p>All films resized to 200×200 and averaged. Differences at the border, in "
         "the corners or around the outline are shortcuts; those inside the lungs may be disease.</p>"
         f'<div class="row means">{"".join(figures)}</div>'
     )
@@ -174,9 +174,7 @@ def _duplicates(audit: Audit, manifest: Manifest) -> str:
     found = audit.duplicates
     counts = ", ".join(f"{plural(len(found.of_kind(k)), 'group')} “{t}”" for k, t in _KINDS.items())  # type: ignore[arg-type]
     below = (
-        ""
-        if found.closest_below is None
-        else f" The most alike pair below that has {found.closest_below:.2f}."
+        "" if found.closest_below is None else f" The most similar pair below has {found.closest_below:.2f}."
     )
     shown = found.groups[:MAX_GROUPS]
     more = (
@@ -188,8 +186,8 @@ def _duplicates(audit: Audit, manifest: Manifest) -> str:
     return (
         f"<h2>Copies</h2><p>{counts}.{more}</p>"
         f'<p class="soft">A near copy differs in at most {MAX_BITS} of 256 bits of a difference hash, and its detail '
-        f"correlates at {MIN_CORRELATION} or more with the other’s; two different films of one patient stay well below."
-        f"{below} Mirrored or clearly cropped copies are not found.</p>"
+        f"correlates at {MIN_CORRELATION} or more with the other’s; two different films of one patient are well below."
+        f"{below} Mirrored or strongly cropped copies are not detected.</p>"
         f'<div class="groups">{groups}</div>'
     )
 
@@ -200,7 +198,7 @@ def _group(group: DuplicateGroup, manifest: Manifest) -> str:
         said.append(f"correlation {group.correlation:.3f}")
     said += ["contradictory labels"] * group.contradictory + ["across splits"] * group.across_splits
     if not group.same_patient:
-        said.append("filed under several patients")
+        said.append("of several patients")
     shown = group.films[:MAX_FILMS_IN_GROUP]
     films = "".join(_film_figure(manifest, film, 148, film.path) for film in shown)
     more = "" if len(shown) == len(group.films) else f"<p>and {len(group.films) - len(shown)} more</p>"
@@ -219,8 +217,8 @@ def _patients(audit: Audit) -> str:
             for p in found.across_splits[:MAX_ROWS]
         ]
         shared = (
-            f"<h3>{plural(len(found.across_splits), 'number')} in more than one split</h3><p>The same number is no "
-            "proof of the same patient: numbering may begin anew in each split.</p>"
+            f"<h3>{plural(len(found.across_splits), 'number')} in more than one split</h3><p>The same number does not "
+            "prove the same patient: numbering may start again in each split.</p>"
             + table(["Patient", "Films"], lines, (0, 1))
             + _and_more(len(found.across_splits))
         )
@@ -255,7 +253,7 @@ def _sizes(sizes: tuple[Sizes, ...]) -> str:
     ]
     common = ", ".join(f"{shape.replace('x', '×')} ({count:,})" for shape, count in sizes[0].most_common)
     return (
-        "<h2>Sizes and modes</h2><p>Median, with least and greatest.</p>"
+        "<h2>Sizes and modes</h2><p>Median, minimum and maximum.</p>"
         f"{table(head, rows, (0, 6, 7))}<p>{plural(sizes[0].n_sizes, 'size')}; most common: "
         f"{escape(common)}.</p>"
     )
@@ -271,7 +269,7 @@ def _refused(audit: Audit) -> str:
 
 
 def _samples(manifest: Manifest) -> str:
-    parts = ["<h2>Sample films</h2><p>One film a patient, drawn with a fixed seed.</p>"]
+    parts = ["<h2>Sample films</h2><p>One film per patient, sampled with a fixed seed.</p>"]
     for split in dict.fromkeys(film.split for film in manifest.films):
         for label, name in enumerate(CLASS_NAMES):
             films = [film for film in manifest.films if film.split == split and film.label == label]

@@ -1,4 +1,4 @@
-"""The part of the inspection's page that sets several sites side by side."""
+"""The section of the inspection that compares several sites."""
 
 from html import escape
 
@@ -14,15 +14,15 @@ _HEAD = (
 
 
 def sites_section(sites: Sites) -> str:
-    """Return the section: a table, the mean film of each site, and what goes together."""
+    """Return the section: a table, the mean film of each site, and the association of site and label."""
     rows = [_row(facts) for facts in sites.sites]
     means = "".join(
         figure(png_uri(mean), f"Mean film of {name}", f"mean film, {name}")
         for name, mean in sites.means.items()
     )
     return (
-        "<h2>Sites</h2><p>Sizes, grey values and ages: median, with least and greatest of the originals. Contrast is "
-        "the standard deviation of a film’s grey values, border the mean of its outer frame, both of 255.</p>"
+        "<h2>Sites</h2><p>Sizes, grey values and ages of the original films: median, minimum and maximum. Contrast is "
+        "the standard deviation of the grey values of a film, border the mean of its outer frame, both of 255.</p>"
         f'{table(_HEAD, rows, (0, 10))}<div class="row means">{means}</div>{_together(sites)}'
     )
 
@@ -57,8 +57,8 @@ def _together(sites: Sites) -> str:
     where = "all splits" if sites.split == "all" else sites.split
     note = f" {escape(sites.note.capitalize())}." if sites.note else ""
     return (
-        "<h3>How well a site can be told, and what it tells</h3><p>Area under the ROC curve of a logistic regression in "
-        f"folds cut by patient, {sites.n_films:,} films of {where}; at 0.5 it guesses.{note} Cramér’s V between site and "
+        "<h3>How well the site can be predicted, and how well it predicts the label</h3><p>Area under the ROC curve of a logistic regression in "
+        f"folds by patient, {sites.n_films:,} films of {where}; 0.5 is chance.{note} Cramér’s V between site and "
         f"label is {sites.cramers_v:.2f}: at 0 they have nothing in common, at 1 one tells the other. Where both a site and "
         "its label can be told, a network can learn the site instead of the disease.</p>"
         + table(["Guessed", "Seen", "AUC", "Folds"], rows, (0, 1))

@@ -1,4 +1,4 @@
-"""Pictures for the page: films as data URIs, mean films, a diverging colour map and bar charts as inline SVG."""
+"""Images of the page: films as data URIs, mean films, a diverging colour map and bar charts as inline SVG."""
 
 import base64
 from html import escape
@@ -12,12 +12,12 @@ from pneumoscan.data.audit.shortcuts import Probe
 from pneumoscan.data.audit.tables import SplitCounts
 
 NORMAL_COLOUR, PNEUMONIA_COLOUR = "#7a9cc6", "#b5473c"
-# Ends of the diverging map: blue where PNEUMONIA is darker, red where it is brighter; told apart by the colour-blind.
+# Ends of the diverging map: blue for darker PNEUMONIA, red for brighter; distinct with colour blindness.
 _BLUE, _WHITE, _RED = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 
 
 def jpeg_uri(pixels: npt.NDArray[np.uint8], longest: int, quality: int = 78) -> str:
-    """Return a film (uint8, height × width) shrunk to `longest` pixels at its longer side, as a JPEG data URI."""
+    """Return a film (uint8, height × width), reduced to `longest` pixels at its longer side, as a JPEG data URI."""
     image = Image.fromarray(pixels)
     image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
     return _uri(image, "jpeg", quality=quality, optimize=True)
@@ -42,7 +42,7 @@ def diverging(values: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.u
 
 
 def colour_scale(limit: float) -> str:
-    """Draw the scale of `diverging` with its ends, middle and unit."""
+    """Draw the scale of `diverging` with ends, centre and unit."""
     stops = "".join(
         f'<stop offset="{offset}" stop-color="rgb{colour}"/>'
         for offset, colour in ((0, _BLUE), (0.5, _WHITE), (1, _RED))
@@ -64,7 +64,7 @@ def colour_scale(limit: float) -> str:
 
 
 def class_shares(splits: tuple[SplitCounts, ...]) -> str:
-    """Draw one bar a split, cut where NORMAL ends and PNEUMONIA begins."""
+    """Draw one bar per split, divided into NORMAL and PNEUMONIA."""
     rows = "".join(_share_row(split, 8 + 34 * i) for i, split in enumerate(splits))
     told = "; ".join(f"{split.split} {split.pneumonia_share:.1%}" for split in splits)
     height = 34 * len(splits) + 10
@@ -92,7 +92,7 @@ def _share_row(split: SplitCounts, y: int) -> str:
 
 
 def auc_chart(probes: tuple[Probe, ...]) -> str:
-    """Draw one bar a probe on an axis from 0.5 (guessing) to 1 (always right); folds as small marks."""
+    """Draw one bar per probe on an axis from 0.5 (chance) to 1 (perfect), with folds as small marks."""
     height = 32 * len(probes) + 50
     grid = "".join(_grid_line(value / 10, height) for value in range(5, 11))
     rows = "".join(_auc_row(probe, 8 + 32 * i) for i, probe in enumerate(probes))

@@ -1,4 +1,4 @@
-"""Read every film once and keep the little that the questions of the audit need: about 8 kB a film."""
+"""Read every film once and keep what the audit needs: about 8 kB per film."""
 
 import hashlib
 import os
@@ -30,16 +30,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class FilmFacts:
-    """What is known of a readable film.
+    """Facts about a readable film.
 
     Attributes:
         index: Its row in the manifest.
-        content_sha256: Of the file's bytes; of the array's bytes where there is no file.
-        pixels_sha256: Of the decoded grey pixels and their shape.
-        n_bytes: Size of the file, 0 where there is none.
-        width: In pixels.
-        height: In pixels.
-        mode: Pillow mode before it became grey, or dtype of the array.
+        content_sha256: SHA-256 of the bytes of the file, or of the array.
+        pixels_sha256: SHA-256 of the decoded grey pixels and their shape.
+        n_bytes: Size of the file; 0 without a file.
+        width: Width in pixels.
+        height: Height in pixels.
+        mode: Pillow mode before the conversion to grey, or dtype of the array.
         format: `JPEG`, `PNG` or `array`.
         brightness: Mean grey value in [0, 255].
     """
@@ -57,7 +57,7 @@ class FilmFacts:
 
 @dataclass(frozen=True)
 class RefusedFilm:
-    """A film that cannot be used, and the typed reason (`pneumoscan.errors`)."""
+    """A film that cannot be used, and its error (`pneumoscan.errors`)."""
 
     path: str
     split: str
@@ -68,10 +68,10 @@ class RefusedFilm:
 
 @dataclass(frozen=True)
 class Look:
-    """One film made small.
+    """A film in reduced form.
 
     Attributes:
-        squashed: uint8 (200, 200).
+        squashed: The resized film, uint8 (200, 200).
         border: float32 (564,), grey values in [0, 255] of the frame, averaged over cells of 4×4 pixels.
         coarse: float32 (400,), grey values in [0, 255] of the 20×20 thumbnail.
         detail: uint8 (64, 64) thumbnail.
@@ -87,11 +87,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Scan:
-    """All readable films made small; row i of every array belongs to `facts[i]`.
+    """All readable films in reduced form; row i of every array belongs to `facts[i]`.
 
     Attributes:
-        facts: One for each readable film, in the manifest's order.
-        refused: The others.
+        facts: One for each readable film, in the order of the manifest.
+        refused: The films that cannot be used.
         border: float32 (n, 564), see `Look`.
         coarse: float32 (n, 400).
         detail: uint8 (n, 64, 64).
@@ -116,16 +116,16 @@ class Scan:
 def scan(manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None) -> Scan:
     """Read every film of a manifest once.
 
-    Threads, for Pillow decodes and hashlib digests without the interpreter's lock: 5,232 films of 224×224 take 4 s on
-    two cores, and nothing has to be sent between processes.
+    Threads are used, because Pillow and hashlib release the interpreter lock: 5,232 films of 224×224 take 4 s on two cores,
+    and no data are copied between processes.
 
     Args:
-        manifest: Which films.
-        workers: Threads; by default one more than the cores, at most 16.
-        progress: Called with (films done, films in all) after each film.
+        manifest: The films.
+        workers: Threads; by default one more than cores, at most 16.
+        progress: Called with (films done, all films) after each film.
 
     Raises:
-        NothingUsableError: Not one film can be read.
+        NothingUsableError: No film can be read.
     """
     facts: list[FilmFacts] = []
     refused: list[RefusedFilm] = []
@@ -142,7 +142,7 @@ def scan(manifest: Manifest, *, workers: int | None = None, progress: Progress |
             progress(done, len(manifest))
     if not facts:
         raise NothingUsableError(
-            _nothing(manifest, refused), "Check that the folder holds JPEG or PNG films."
+            _nothing(manifest, refused), "Check that the folder contains JPEG, PNG or DICOM films."
         )
     return _stack(facts, refused, looks, means)
 
@@ -162,7 +162,7 @@ def _read_all(
 
 @contextmanager
 def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool that drops what is still queued when the block is left early, by Ctrl-C for one."""
+    """Return a pool that discards queued tasks when the block ends early, for example by Ctrl-C."""
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         yield pool
@@ -234,7 +234,7 @@ def _refused(record: FilmRecord, error: FilmError) -> RefusedFilm:
 
 
 class _Means:
-    """Running sums of squashed films by split and class."""
+    """Running sums of resized films by split and class."""
 
     def __init__(self) -> None:
         self.sums: dict[tuple[str, str], npt.NDArray[np.float64]] = {}

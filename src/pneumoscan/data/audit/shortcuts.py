@@ -1,8 +1,8 @@
-"""What the label can be guessed from without looking at the lungs.
+"""Shortcuts: how well the label can be predicted without the lungs.
 
-Linear models are trained on things that have little or nothing to do with the disease and judged by the area under the
-ROC curve in folds cut by patient. 0.5 is guessing. Well above it, the set holds a shortcut that a network will find
-too (Geirhos et al., Nature Machine Intelligence 2 (2020) 665–673; for chest films Zech et al., PLoS Medicine 15 (2018)
+Linear models are trained on features that have little or nothing to do with the disease. They are evaluated by the area
+under the ROC curve in folds by patient. 0.5 is chance. If the area is well above, the set contains a shortcut that a network
+finds too (Geirhos et al., Nature Machine Intelligence 2 (2020) 665–673; for chest films Zech et al., PLoS Medicine 15 (2018)
 e1002683, and DeGrave et al., Nature Machine Intelligence 3 (2021) 610–619).
 """
 
@@ -25,15 +25,15 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing to guess the label from, and how well that goes.
+    """A feature, and how well it predicts the label.
 
     Attributes:
         name: Stable key.
-        title: In words.
-        sees: What the linear model was given.
-        roc_auc: Mean over the folds, in [0, 1]; 0.5 where the feature is the same for all films.
-        fold_aucs: One a fold.
-        constant: All films have the same value, so there was nothing to learn from.
+        title: Readable name.
+        sees: Description of the input of the linear model.
+        roc_auc: Mean over the folds, in [0, 1]; 0.5 if the feature is the same for all films.
+        fold_aucs: One for each fold.
+        constant: Whether all films have the same value.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """The probes and what they were measured on.
+    """The probes, and the films on which they were measured.
 
     Attributes:
         split: `train`, or the largest split with both classes; None if there is none.
         n_films: Films used.
-        n_patients: Patients they belong to.
-        n_folds: Folds, cut by patient and stratified by label.
-        probes: In a fixed order; empty where nothing could be measured.
-        note: Why nothing was measured, or that a part of the films was drawn; else empty.
+        n_patients: Patients of these films.
+        n_folds: Folds by patient, stratified by label.
+        probes: The probes in a fixed order; empty if nothing could be measured.
+        note: Reason why nothing was measured, or that films were sampled; else empty.
     """
 
     split: str | None
@@ -65,12 +65,12 @@ class Shortcuts:
     note: str = ""
 
     def probe(self, name: str) -> Probe | None:
-        """Return the probe of that name, if it was measured."""
+        """Return the probe with a name, if it was measured."""
         return next((probe for probe in self.probes if probe.name == name), None)
 
 
 def require_scikit_learn() -> None:
-    """Check for scikit-learn before any film is read.
+    """Check that scikit-learn is installed, before any film is read.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -85,10 +85,10 @@ def require_scikit_learn() -> None:
 
 
 def find_shortcuts(scan: Scan, manifest: Manifest) -> Shortcuts:
-    """Measure how well the label is guessed from border, thumbnail, size, file and brightness.
+    """Measure how well border, thumbnail, size, file and brightness predict the label.
 
-    The linear model is a standardised logistic regression with strong L2 regularisation (C = 0.001); at most 12,000
-    films are used, whole patients drawn with a fixed seed.
+    The linear model is a standardised logistic regression with strong L2 regularisation (C = 0.001). At most 12,000 films
+    are used, of whole patients that are sampled with a fixed seed.
 
     Raises:
         MissingDependencyError: scikit-learn is not installed.
@@ -119,7 +119,7 @@ def _choose_split(splits: npt.NDArray[np.str_], labels: npt.NDArray[np.int64]) -
 
 
 def limited(rows: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.int64], str]:
-    """Return at most `MAX_FILMS` of the rows, whole patients, and what is to be said of it."""
+    """Return at most `MAX_FILMS` of the rows, of whole patients, and a note about it."""
     if len(rows) <= MAX_FILMS:
         return rows, ""
     names, patient_of, counts = np.unique(patients[rows], return_inverse=True, return_counts=True)
@@ -127,7 +127,7 @@ def limited(rows: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]) -> tupl
     taken = np.zeros(len(names), dtype=np.bool_)
     taken[order[np.cumsum(counts[order]) <= MAX_FILMS]] = True
     chosen = rows[taken[patient_of]]
-    return chosen, f"measured on {len(chosen):,} of {len(rows):,} films, whole patients drawn at random"
+    return chosen, f"measured on {len(chosen):,} of {len(rows):,} films, whole patients sampled at random"
 
 
 def guess(
@@ -138,18 +138,18 @@ def guess(
     y_true: npt.NDArray[np.int64],
     groups: npt.NDArray[np.str_],
 ) -> Probe | None:
-    """Measure how well a linear model tells 0 from 1 by the features, in folds cut by patient.
+    """Measure how well a linear model predicts 0 or 1 from features, in folds by patient.
 
     Args:
         name: Stable key.
-        title: In words.
-        sees: What the features are.
+        title: Readable name.
+        sees: Description of the features.
         features: float32 (n, m).
         y_true: int64 (n,) of 0 and 1.
         groups: Array of str (n,), the patients.
 
     Returns:
-        None where a side has fewer than two patients.
+        The probe; None if a class has fewer than two patients.
     """
     n_folds = _folds_for(y_true, groups)
     if n_folds < 2:
@@ -164,7 +164,7 @@ def _folds_for(y_true: npt.NDArray[np.int64], groups: npt.NDArray[np.str_]) -> i
 def _folds(
     y_true: npt.NDArray[np.int64], groups: npt.NDArray[np.str_], n_folds: int
 ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Return (train rows, held-out rows) of the folds that have both classes on both sides."""
+    """Return (train rows, held-out rows) of the folds with both classes in both parts."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     cut = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0).split(y_true, y_true, groups)
@@ -180,13 +180,13 @@ def _questions(scan: Scan, rows: npt.NDArray[np.int64]) -> list[tuple[str, str, 
         (
             "border",
             "Border",
-            "the outer 12 pixels of the film squashed to 200×200; the middle is not seen",
+            "the outer 12 pixels of the film at 200×200, without the centre",
             scan.border[rows],
         ),
         (
             "thumbnail",
             "Thumbnail",
-            "the film shrunk to 20×20 pixels: outlines, markers and overall cloudiness, no texture",
+            "the film at 20×20 pixels: outlines, markers and overall opacity, no texture",
             scan.coarse[rows],
         ),
         ("image_size", "Size in pixels", "width, height and their ratio; no pixel", size),
@@ -226,7 +226,7 @@ def _fold_auc(
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300))
     with warnings.catch_warnings():
-        # An AUC that is right to two digits does not need the last step of the solver.
+        # Two digits of the AUC do not need the last step of the solver.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features[fit], y_true[fit])
     return float(roc_auc_score(y_true[held], model.decision_function(features[held])))

@@ -1,4 +1,4 @@
-"""What to know of films of several sites, in plain words."""
+"""Findings about films of several sites as text."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ MAX_TITLE = 40
 MAX_NAMED = 8
 
 _ADVICE = (
-    "Draw the sites in training so that each shows the same share of PNEUMONIA, judge every site by itself, and leave one "
-    "out to see how a site that was not trained on fares."
+    "Sample the sites in training with the same prevalence of PNEUMONIA, evaluate every site separately, and leave one "
+    "out to measure the figures at an unseen site."
 )
 
 
 def findings_of_sites(sites: Sites | None) -> tuple[Finding, ...]:
-    """Turn the comparison of sites into findings; none if there is one site only."""
+    """Return the findings of the comparison of sites; none if there is only one site."""
     if sites is None:
         return ()
     return (*_about_one_class(sites), *_about_label(sites), *_about_looks(sites))
@@ -31,8 +31,8 @@ def _about_one_class(sites: Sites) -> Iterator[Finding]:
             "high",
             "site_of_one_class",
             f"{plural(len(alone), 'site')} with films of one class only.",
-            f"{told}. Whatever tells the site tells the label. {_visible(sites)}",
-            "Add films of the other class from there, or keep these films for judging alone.",
+            f"{told}. Everything that reveals the site reveals the label. {_visible(sites)}",
+            "Add films of the other class from there, or use these films for evaluation only.",
         )
 
 
@@ -43,7 +43,7 @@ def _about_label(sites: Sites) -> Iterator[Finding]:
     told = ", ".join(f"{facts.pneumonia_share:.1%} of {facts.site}" for facts in sites.sites[:MAX_NAMED])
     told += ", and so on" if len(shares) > MAX_NAMED else ""
     numbers = (
-        f"PNEUMONIA is {told}. The site alone tells the label with AUC {auc:.3f} (0.5 is guessing), Cramér’s V is "
+        f"PNEUMONIA is {told}. The site alone predicts the label with AUC {auc:.3f} (0.5 is chance), Cramér’s V is "
         f"{sites.cramers_v:.2f}; {plural(sites.n_films, 'film')} of {_split(sites)}. {_visible(sites)}"
     )
     if auc >= WEAK_AUC:
@@ -72,10 +72,10 @@ def _about_looks(sites: Sites) -> Iterator[Finding]:
         yield Finding(
             "note",
             "site_visible",
-            f"{several} can be told apart by a thumbnail of 20×20 pixels (AUC {best.roc_auc:.3f}).",
-            "Patients, devices and processing differ, and a network sees it. That does no harm by itself; it does where "
-            "the label goes with the site.",
-            "Do not judge by a pooled figure alone: judge every site by itself.",
+            f"{several} can be recognised from a thumbnail of 20×20 pixels (AUC {best.roc_auc:.3f}).",
+            "Patients, devices and processing differ, and a network sees it. This is harmless unless the label is associated "
+            "with the site.",
+            "Do not rely on a pooled figure alone: evaluate every site separately.",
         )
 
 
@@ -84,7 +84,7 @@ def _visible(sites: Sites) -> str:
     if best is None:
         return ""
     can = "A network can see it" if best.roc_auc >= WEAK_AUC else "It is hard to see"
-    return f"{can}: a linear model tells {best.title} from the other films by a thumbnail with AUC {best.roc_auc:.3f}."
+    return f"{can}: a linear model distinguishes {best.title} from the other films by a thumbnail with AUC {best.roc_auc:.3f}."
 
 
 def _split(sites: Sites) -> str:

@@ -1,6 +1,6 @@
-"""Films of several sites side by side, and whether the label can be told from where a film comes from.
+"""Comparison of sites, and how well the site of a film predicts its label.
 
-A network that can tell the site of a film can learn its share of pneumonia instead of the disease (Zech et al., PLoS
+A network that recognises the site of a film can learn the prevalence at the site instead of the disease (Zech et al., PLoS
 Medicine 15 (2018) e1002683).
 """
 
@@ -22,20 +22,20 @@ MAX_PROBED = 8
 
 @dataclass(frozen=True)
 class SiteFacts:
-    """One site in numbers; sizes and grey values are of the readable films.
+    """Figures of one site; sizes and grey values are of the readable films.
 
     Attributes:
-        site: Its name; `(not told)` for films without one.
-        n_films: Rows of the table, the unreadable ones too.
+        site: Name of the site; `(not told)` for films without one.
+        n_films: Rows of the table, including unreadable films.
         n_readable: Films that can be used.
-        n_patients: Patients they belong to.
+        n_patients: Patients of these films.
         pneumonia_share: Share of PNEUMONIA among the rows, in [0, 1].
-        width: Of the originals, in pixels; None if no film is readable, as for the next four.
-        height: In pixels.
+        width: Original width in pixels; None if no film is readable, as for the next four.
+        height: Original height in pixels.
         brightness: Mean grey value of a film in [0, 255].
-        contrast: Standard deviation of the grey values of a film, shrunk to 64×64.
+        contrast: Standard deviation of the grey values of a film at 64×64.
         border: Mean grey value of the outer frame.
-        views: Films by view, `PA` or `AP`, where told.
+        views: Number of films by view, `PA` or `AP`, if known.
         age: Of the patients in years, where told, else None.
     """
 
@@ -55,18 +55,18 @@ class SiteFacts:
 
 @dataclass(frozen=True)
 class Sites:
-    """Several sites, and how they go together with the label.
+    """Several sites, and the association of site and label.
 
     Attributes:
-        sites: In alphabetical order.
-        split: What the rest was measured on: `train`, or `all` where train is of one site.
+        sites: The sites in alphabetical order.
+        split: Films of the measurements: `train`, or `all` if train has only one site.
         n_films: Films used.
-        probes: By site how well a thumbnail tells its films from all others; the largest sites only, and only where
-            both sides have two patients. Of two sites one is left out, for both have the same answer.
-        label_probe: How well the site alone tells the label; None where that cannot be measured.
-        cramers_v: Cramér's V between site and label, from 0 (nothing in common) to 1 (one tells the other).
-        note: That a part of the films was drawn; else empty.
-        means: By site the mean thumbnail, uint8 (64, 64); not in the JSON.
+        probes: For each of the largest sites, how well a thumbnail distinguishes its films from all others, if both groups
+            have two patients. Of two sites only one is listed, because both have the same result.
+        label_probe: How well the site alone predicts the label; None if it cannot be measured.
+        cramers_v: Cramér's V between site and label, from 0 (no association) to 1 (one determines the other).
+        note: A note if films were sampled; else empty.
+        means: Mean thumbnail of each site, uint8 (64, 64); not in the JSON.
     """
 
     sites: tuple[SiteFacts, ...]
@@ -80,12 +80,12 @@ class Sites:
 
     @property
     def best_seen(self) -> Probe | None:
-        """The site that a thumbnail tells best."""
+        """The site that a thumbnail predicts best."""
         return max(self.probes, key=lambda probe: probe.roc_auc, default=None)
 
 
 def compare_sites(scan: Scan, manifest: Manifest) -> Sites | None:
-    """Compare the sites of a table; None if there is one only.
+    """Compare the sites of a table; None if there is only one.
 
     Raises:
         MissingDependencyError: scikit-learn is not installed.
@@ -114,7 +114,7 @@ def compare_sites(scan: Scan, manifest: Manifest) -> Sites | None:
 
 
 def cramers_v(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> float:
-    """Return Cramér's V of two columns of names, in [0, 1]; 0 where a column has one name only."""
+    """Return Cramér's V of two columns of names, in [0, 1]; 0 if a column has only one name."""
     rows, columns = (np.unique(each, return_inverse=True)[1] for each in (one, other))
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)
@@ -128,7 +128,7 @@ def cramers_v(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> f
 def _rows(
     manifest: Manifest, scan: Scan, sites: npt.NDArray[np.str_], patients: npt.NDArray[np.str_]
 ) -> tuple[str, npt.NDArray[np.int64], str]:
-    """Choose the films to measure on: train, where it has several sites."""
+    """Choose the films for the measurements: train, if it has several sites."""
     train = np.flatnonzero([manifest.films[index].split == "train" for index in scan.index])
     if len(np.unique(sites[train])) > 1:
         return "train", *limited(train, patients)
@@ -138,11 +138,11 @@ def _rows(
 def _seen(
     thumbnails: Features, sites: npt.NDArray[np.str_], patients: npt.NDArray[np.str_]
 ) -> tuple[Probe, ...]:
-    """Guess each of the larger sites from thumbnails."""
+    """Predict each of the larger sites from thumbnails."""
     names = [name for name, _ in Counter(sites.tolist()).most_common(MAX_PROBED)]
     found = []
     for name in sorted(names)[: 1 if len(names) == 2 else None]:
-        sees = "the film shrunk to 20×20 pixels"
+        sees = "the film at 20×20 pixels"
         probe = guess("site", name or NOT_TOLD, sees, thumbnails, (sites == name).astype(np.int64), patients)
         found += [probe] if probe else []
     return tuple(found)

@@ -23,7 +23,7 @@ def summary_lines(audit: Audit) -> list[str]:
         *(f"  {finding.severity:<7} {finding.title}" for finding in audit.findings),
     ]
     if not audit.findings:
-        lines.append("  nothing stands out")
+        lines.append("  nothing noticeable")
     return [line if len(line) <= 100 else line[:97] + "..." for line in lines]
 
 
@@ -41,8 +41,8 @@ def _site_lines(sites: Sites) -> list[str]:
             f"{facts.site[:23]:<24}{facts.n_films:>8,}{facts.pneumonia_share:>11.1%}{facts.n_patients:>10,}"
             f"{width:>8}{grey:>11}"
         )
-    seen = [f"a thumbnail tells {best.title[:30]} with AUC {best.roc_auc:.3f}"] if best else []
-    label = [f"the site tells the label with AUC {told.roc_auc:.3f}"] if told else []
+    seen = [f"a thumbnail predicts {best.title[:30]} with AUC {best.roc_auc:.3f}"] if best else []
+    label = [f"the site predicts the label with AUC {told.roc_auc:.3f}"] if told else []
     return [*lines, *(["; ".join([*seen, *label])] if seen or label else []), ""]
 
 
@@ -51,7 +51,7 @@ def _shortcut_lines(shortcuts: Shortcuts) -> list[str]:
         return [f"Shortcuts were not measured: {shortcuts.note}."]
     folds = f"{shortcuts.n_films:,} films of {shortcuts.split}, {shortcuts.n_folds} folds by patient"
     return [
-        "The label guessed without looking at the lungs, AUC (0.5 is guessing;",
+        "The label predicted without the lungs, AUC (0.5 is chance;",
         f"{folds}):",
         *(f"  {probe.title:<24} {probe.roc_auc:.3f}" for probe in shortcuts.probes),
     ]

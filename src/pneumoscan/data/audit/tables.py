@@ -1,4 +1,4 @@
-"""Counts: films by split and class, sizes and modes, films per patient, patients in more than one split."""
+"""Counts: films by split and class, sizes and modes, films per patient, and patients in more than one split."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -12,16 +12,16 @@ from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """One split in numbers.
+    """Figures of one split.
 
     Attributes:
         split: `train`, `val` or `test`.
-        n_films: Rows of the table, the unreadable ones too.
+        n_films: Rows of the table, including unreadable films.
         n_readable: Films that can be used.
-        n_patients: Patients they belong to.
+        n_patients: Patients of these films.
         films: Rows by class name.
         patients: Patients by class name.
-        causes: Rows by cause (`bacteria`, `virus`); empty where file names tell none.
+        causes: Rows by cause (`bacteria`, `virus`); empty if file names contain none.
         pneumonia_share: Share of PNEUMONIA among the rows, in [0, 1].
     """
 
@@ -37,7 +37,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Range:
-    """Least, median and greatest value."""
+    """Minimum, median and maximum."""
 
     min: float
     median: float
@@ -50,13 +50,13 @@ class Sizes:
 
     Attributes:
         name: Class name, or `all`.
-        width: In pixels.
-        height: In pixels.
-        aspect: Width over height.
-        n_bytes: Size of the file; zeros where there are no files.
+        width: Width in pixels.
+        height: Height in pixels.
+        aspect: Width divided by height.
+        n_bytes: Size of the file; zeros without files.
         brightness: Mean grey value in [0, 255].
         most_common: Up to five (`WIDTHxHEIGHT`, films).
-        n_sizes: Different sizes there are.
+        n_sizes: Number of different sizes.
         modes: Films by Pillow mode or dtype.
         formats: Films by format.
     """
@@ -75,7 +75,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class SharedPatient:
-    """A patient number that stands in more than one split, with the number of films in each."""
+    """A patient number that occurs in more than one split, with the number of films in each."""
 
     patient_id: str
     films: dict[str, int]
@@ -83,11 +83,11 @@ class SharedPatient:
 
 @dataclass(frozen=True)
 class Patients:
-    """Films per patient (a patient number within a split), and the numbers that cross splits or classes.
+    """Films per patient (a patient number within a split), and numbers in several splits or classes.
 
     Attributes:
         n_patients: Different patient numbers.
-        films_per_patient: Over the patients of each split.
+        films_per_patient: Distribution over the patients of each split.
         histogram: Patients by number of films: `1`, `2`, `3`, `4`, `5-9`, `10+`.
         largest: Up to five (patient, films).
         across_splits: Numbers in more than one split, most films first.
@@ -103,7 +103,7 @@ class Patients:
 
 
 def count_splits(manifest: Manifest, scan: Scan) -> tuple[SplitCounts, ...]:
-    """Count the films of each split that has any, in the order train, val, test."""
+    """Count the films of each split with films, in the order train, val, test."""
     readable = Counter[str](manifest.films[facts.index].split for facts in scan.facts)
     groups = [(split, [film for film in manifest.films if film.split == split]) for split in SPLITS]
     return tuple(_count(split, films, readable[split]) for split, films in groups if films)
@@ -128,7 +128,7 @@ def _patients(films: Iterable[FilmRecord]) -> int:
 
 
 def measure_sizes(manifest: Manifest, scan: Scan) -> tuple[Sizes, ...]:
-    """Measure all readable films, then each class by itself."""
+    """Measure all readable films, then each class separately."""
     groups = {"all": list(scan.facts)}
     for label, name in enumerate(CLASS_NAMES):
         groups[name] = [facts for facts in scan.facts if manifest.films[facts.index].label == label]
@@ -155,7 +155,7 @@ def _sizes(name: str, facts: Sequence[FilmFacts]) -> Sizes:
 
 
 def range_of(values: Sequence[float]) -> Range | None:
-    """Return least, median and greatest value; None if there are none."""
+    """Return minimum, median and maximum; None without values."""
     return _range(values) if len(values) else None
 
 
@@ -164,7 +164,7 @@ def _range(values: Sequence[float]) -> Range:
 
 
 def count_patients(manifest: Manifest) -> Patients:
-    """Count films per patient and find the numbers that stand in more than one split or class."""
+    """Count films per patient, and find the numbers in more than one split or class."""
     in_split = Counter[tuple[str, str]]((film.split, film.patient_id) for film in manifest.films)
     totals = Counter(film.patient_id for film in manifest.films)
     labels: dict[str, set[int]] = defaultdict(set)

@@ -12,9 +12,9 @@ def write_inspection(out: Path, audit: Audit, manifest: Manifest) -> Path:
     """Write `inspect.json` and `inspect.html` into the folder `out`, each in one step.
 
     Args:
-        out: Made if absent.
-        audit: Of this manifest.
-        manifest: Where the sample films are read again from; one that is gone since is shown as missing.
+        out: The folder, created if absent.
+        audit: The audit of this manifest.
+        manifest: The manifest; sample films are read again, and a film that is gone is shown as missing.
 
     Returns:
         The path of the page.

@@ -1,4 +1,4 @@
-"""Getting the Kaggle set "Chest X-Ray Images (Pneumonia)": by kagglehub, or out of a zip file that is there already.
+"""Download the Kaggle set "Chest X-Ray Images (Pneumonia)" with kagglehub, or unpack it from a zip file.
 
 D. Kermany, K. Zhang, M. Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj; D. Kermany et al., Cell 172 (2018)
 1122–1131. Licence CC BY 4.0.
@@ -32,19 +32,19 @@ KNOWN_COUNTS: dict[str, dict[str, int]] = {
     },
     "Mendeley": {"train/NORMAL": 1349, "train/PNEUMONIA": 3883, "test/NORMAL": 234, "test/PNEUMONIA": 390},
 }
-"""Films by folder in the two editions of the set; Mendeley's has the 16 films of val in train."""
+"""Films by folder in the two editions of the set; that of Mendeley has the 16 films of val in train."""
 
 __all__ = ["KNOWN_COUNTS", "Fetched", "fetch", "unpack"]
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was laid down.
+    """The downloaded set.
 
     Attributes:
-        folder: The data set's folder, with `train` and `test` in it.
-        counts: Films by `split/CLASS`; folders without films are not in it.
-        edition: `Kaggle` or `Mendeley` where the counts are those of it, else an empty string.
+        folder: The folder of the set, with `train` and `test` in it.
+        counts: Films by `split/CLASS`, without empty folders.
+        edition: `Kaggle` or `Mendeley` if the counts match, else an empty string.
     """
 
     folder: Path
@@ -55,20 +55,20 @@ class Fetched:
 def fetch(
     folder: Path, *, zip_path: Path | None = None, verify: bool = True, progress: Progress | None = None
 ) -> Fetched:
-    """Put the set into `folder`, from a zip file or, without one, from Kaggle.
+    """Write the set to `folder`, from a zip file or else from Kaggle.
 
     Args:
-        folder: Where to; absent or empty. It gets its name when everything is in it.
-        zip_path: A zip file with the set, from the Kaggle page or Mendeley Data.
-        verify: Refuse a set with other numbers of films than the known editions have.
-        progress: Called with (films done, films in all).
+        folder: The target, absent or empty. It appears under its name when it is complete.
+        zip_path: A zip file with the set, from Kaggle or Mendeley Data.
+        verify: Require the numbers of films of a known edition.
+        progress: Called with (films done, all films).
 
     Raises:
-        UsageError: `folder` has something in it.
-        ArchiveError: The zip file is damaged or would do harm.
-        DataDamagedError: The numbers of films are not those expected.
-        MissingDependencyError, NoNetworkError: Without a zip file: no kagglehub, or no answer.
-        DiskFullError, NotWritableError, LockedError: The disk's and the folder's state.
+        UsageError: `folder` is not empty.
+        ArchiveError: The zip file is damaged, or unpacking it would be dangerous.
+        DataDamagedError: The numbers of films differ from the known editions.
+        MissingDependencyError, NoNetworkError: Without a zip file: kagglehub is not installed, or the download failed.
+        DiskFullError, NotWritableError, LockedError: The folder cannot be written.
     """
     if zip_path is not None:
         return unpack(zip_path, folder, verify=verify, progress=progress)
@@ -81,10 +81,9 @@ def fetch(
 
 
 def unpack(zip_path: Path, folder: Path, *, verify: bool = True, progress: Progress | None = None) -> Fetched:
-    """Unpack the films of a zip file into `folder`; arguments and errors as `fetch`.
+    """Unpack the films of a zip file into `folder`; see `fetch` for arguments and errors.
 
-    Nothing else in the archive is taken: not `__MACOSX`, not hidden files, not the second copy of the set that the
-    Kaggle archive has inside the first.
+    Other entries are ignored: `__MACOSX`, hidden files, and the second copy of the set inside the Kaggle archive.
     """
     _check_target(folder)
     entries = plan(zip_path)
@@ -113,32 +112,32 @@ def _check_counts(counts: Mapping[str, int], verify: bool) -> str:
         )
         raise DataDamagedError(
             f"the set is not complete, or not the one expected: {told}.",
-            "Download it again, or add --no-verify to take it as it is. Nothing was written.",
+            "Download it again, or add --no-verify to accept it. Nothing was written.",
         )
     return ""
 
 
 def _check_target(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty.", "Name a new folder, or empty this one yourself.")
+        raise UsageError(f"{folder} is not empty.", "Give a new folder, or empty this one.")
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
-            raise UsageError(f"{place} is a file.", "Name a new folder.")
+            raise UsageError(f"{place} is a file.", "Give a new folder.")
 
 
 def _lay_down(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` work in a folder beside the target, which takes the target's name when it is full."""
+    """Let `fill` write to a folder beside the target, which is renamed to the target when it is complete."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link that is the target stays one
     make_folder(folder.parent)
     partial, lock = folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.lock"
     with locked(lock, what=str(folder)), write_problems(folder):
         _check_target(folder)
-        # Left by a run that was killed: the lock shows that nobody works in it.
+        # Left by a run that was killed: the lock shows that no process uses it.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             fill(partial)
-            # One flush for thousands of files, before the name says that they are there.
+            # One flush for thousands of files, before the folder gets its name.
             sync_disks()
             partial.replace(folder)
         except BaseException:

@@ -1,7 +1,7 @@
-"""Unpacking a zip file from who knows where: looked through before a byte is written, and counted while writing.
+"""Unpack an untrusted zip file. It is checked before a byte is written, and its bytes are counted while writing.
 
-The standard library strips dangerous names in silence and, in releases before 3.11.8, unpacks entries that overlap
-(D. Fifield, "A better zip bomb", WOOT 2019). Here any of it refuses the whole archive.
+The standard library silently strips dangerous names and, in releases before 3.11.8, unpacks overlapping entries
+(D. Fifield, "A better zip bomb", WOOT 2019). Here each of these is an error for the whole archive.
 """
 
 import re
@@ -24,7 +24,7 @@ MAX_FILE = 256 * 1024**2
 MAX_ENTRIES = 100_000
 MAX_RATIO = 100
 RATIO_FROM = 1024**2
-"""Smaller files may be compressed as much as they like."""
+"""Smaller files may have any compression ratio."""
 
 CHUNK = 1024**2
 
@@ -33,7 +33,7 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 @dataclass(frozen=True)
 class Entry:
-    """A film in an archive: its `split/CLASS`, its file name, and its name in the archive."""
+    """A film in an archive: `split/CLASS`, file name, and name in the archive."""
 
     folder: str
     name: str
@@ -41,11 +41,11 @@ class Entry:
 
 
 def plan(zip_path: Path) -> list[Entry]:
-    """Look an archive through and return the films that are to be unpacked.
+    """Check an archive and return the films to unpack.
 
     Raises:
-        ArchiveError: It is no zip file, is damaged, or has an entry that would do harm.
-        LayoutError: There is no data set in it.
+        ArchiveError: The file is not a zip file, is damaged, or has a dangerous entry.
+        LayoutError: The archive contains no set.
     """
     with _opened(zip_path) as archive:
         _check(zip_path, archive)
@@ -63,11 +63,11 @@ def plan(zip_path: Path) -> list[Entry]:
 def extract(
     zip_path: Path, entries: list[Entry], into: Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write the planned films to `into/split/CLASS/name`, counting the bytes that really come.
+    """Write the planned films to `into/split/CLASS/name`, counting the actual bytes.
 
     Raises:
-        ArchiveError: An entry is damaged or grows beyond a limit.
-        DiskFullError, NotWritableError: Where the caller turns the system's errors into them.
+        ArchiveError: An entry is damaged or expands beyond a limit.
+        DiskFullError, NotWritableError: If the caller converts the errors of the system.
     """
     total = 0
     with _opened(zip_path) as archive:
@@ -89,7 +89,7 @@ def _opened(zip_path: Path) -> Iterator[zipfile.ZipFile]:
         archive = zipfile.ZipFile(zip_path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as problem:
         raise ArchiveError(
-            f"{zip_path} is not a whole zip file: {problem}.", "Download it again."
+            f"{zip_path} is not a complete zip file: {problem}.", "Download it again."
         ) from problem
     with archive:
         yield archive
@@ -106,12 +106,12 @@ def _check(zip_path: Path, archive: zipfile.ZipFile) -> None:
     if (name := seen.most_common(1)[0] if seen else ("", 0))[1] > 1:
         raise ArchiveError(f"{zip_path} has {name[0]!r} {name[1]} times.", "It is not unpacked.")
     if sum(info.file_size for info in infos) > MAX_TOTAL:
-        raise ArchiveError(f"{zip_path} claims more than {MAX_TOTAL >> 30} GiB.", "It is not unpacked.")
+        raise ArchiveError(f"{zip_path} declares more than {MAX_TOTAL >> 30} GiB.", "It is not unpacked.")
     _check_overlaps(zip_path, archive)
 
 
 def _problem(info: zipfile.ZipInfo) -> str:
-    """Say what is dangerous about an entry, judged by its header; an empty string if nothing is."""
+    """Return what is dangerous about an entry according to its header; an empty string if nothing is."""
     name = info.orig_filename
     kind = stat.S_IFMT(info.external_attr >> 16)
     findings = {
@@ -125,8 +125,10 @@ def _problem(info: zipfile.ZipInfo) -> str:
         "is a link or a special file": kind not in {0, stat.S_IFREG, stat.S_IFDIR},
         "is encrypted": bool(info.flag_bits & 0x41),
         "is compressed in an unusual way": info.compress_type not in _METHODS,
-        f"claims more than {MAX_FILE >> 20} MiB": info.file_size > MAX_FILE,
-        f"claims to grow more than {MAX_RATIO} times": _grows_too_much(info.file_size, info.compress_size),
+        f"declares more than {MAX_FILE >> 20} MiB": info.file_size > MAX_FILE,
+        f"declares a compression ratio above {MAX_RATIO}": _grows_too_much(
+            info.file_size, info.compress_size
+        ),
     }
     return next((finding for finding, true in findings.items() if true), "")
 
@@ -136,7 +138,7 @@ def _grows_too_much(size: int, compressed: int) -> bool:
 
 
 def _check_overlaps(zip_path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse entries that share bytes: by the local headers, each must end before the next begins."""
+    """Raise an error if entries overlap: by the local headers, each must end before the next begins."""
     infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     ends_at = 0
     with zip_path.open("rb") as file:
@@ -150,7 +152,7 @@ def _check_overlaps(zip_path: Path, archive: zipfile.ZipFile) -> None:
             lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
             ends_at = info.header_offset + 30 + lengths + info.compress_size
             if ends_at > archive.start_dir:
-                raise _harmful(zip_path, info, "runs into the archive's directory")
+                raise _harmful(zip_path, info, "overlaps the archive's directory")
 
 
 def _films(names: list[str]) -> list[Entry]:
@@ -175,12 +177,12 @@ def _films(names: list[str]) -> list[Entry]:
 
 
 def _copy(zip_path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: BinaryIO, room: int) -> int:
-    """Copy one entry and return its bytes; the header is not believed."""
+    """Copy one entry and return its number of bytes, independent of its header."""
     written = 0
     for chunk in _chunks(zip_path, archive, info):
         written += len(chunk)
         if written > min(room, MAX_FILE) or _grows_too_much(written, info.compress_size):
-            raise _harmful(zip_path, info, "grows beyond the limits")
+            raise _harmful(zip_path, info, "expands beyond the limits")
         file.write(chunk)
     return written
 

@@ -1,4 +1,4 @@
-"""The array layout: one `.npz` file with the films and labels of every split, as PneumoniaMNIST has it.
+"""The array layout: one `.npz` file with the films and labels of every split, in the form of PneumoniaMNIST.
 
 J. Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023): keys `train_images`, `train_labels`, `val_images`, ...
 """
@@ -19,21 +19,19 @@ MIN_SIDE, MAX_SIDE = 28, 1024
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-_NOTE = (
-    "the file names no patients: every film counts as a patient of its own, so only exact copies are grouped."
-)
+_NOTE = "the file contains no patients: every film counts as one patient, so only exact copies are grouped."
 
 
 def load_npz(path: Path) -> Manifest:
     """Read the films of an `.npz` file into memory.
 
-    Images are uint8 (n, H, W) or (n, H, W, 3) with sides of 28 to 1024 pixels, labels whole numbers (n,) or (n, 1).
-    A header that claims more than 4 GiB, or other than what the archive holds, is refused before memory is asked
-    for; objects (pickles) are never loaded.
+    Images are uint8 (n, H, W) or (n, H, W, 3) with sides of 28 to 1024 pixels, labels are integers (n,) or (n, 1). A header
+    that declares more than 4 GiB, or contradicts the archive, is an error before memory is allocated. Objects (pickles) are
+    never loaded.
 
     Raises:
-        LayoutError: It has no such arrays.
-        DataDamagedError: It is no archive, is damaged, or claims more than it holds.
+        LayoutError: The file has no such arrays.
+        DataDamagedError: The file is not an archive, is damaged, or declares more than it contains.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -74,22 +72,24 @@ def _check_claims(path: Path, archive: zipfile.ZipFile, splits: list[Split]) -> 
     total = sum(_claimed_bytes(path, archive, name) for name in names)
     if total > MAX_BYTES:
         raise DataDamagedError(
-            f"{path} claims {total / 1024**3:.1f} GiB of films.", f"At most {MAX_BYTES >> 30} GiB are read."
+            f"{path} declares {total / 1024**3:.1f} GiB of films.", f"At most {MAX_BYTES >> 30} GiB are read."
         )
 
 
 def _claimed_bytes(path: Path, archive: zipfile.ZipFile, name: str) -> int:
-    """Return the bytes that an array's own header claims, which must be those that the archive claims."""
+    """Return the bytes that the header of an array declares, which must equal those in the archive."""
     with archive.open(name) as file:
         shape, _, dtype = _read_header(file)
         at = file.tell()
     if dtype.hasobject:
-        raise DataDamagedError(f"{path}: {name} holds Python objects.", "They are never loaded.")
+        raise DataDamagedError(f"{path}: {name} contains Python objects.", "They are never loaded.")
     claimed = dtype.itemsize
     for side in shape:
         claimed *= side
     if at + claimed != archive.getinfo(name).file_size:
-        raise DataDamagedError(f"{path}: {name} claims another size than it has.", "Download the file again.")
+        raise DataDamagedError(
+            f"{path}: {name} declares another size than it has.", "Download the file again."
+        )
     return claimed
 
 
@@ -122,7 +122,7 @@ def _check_labels(path: Path, split: Split, labels: npt.NDArray[Any], n: int) ->
     if labels.shape not in {(n,), (n, 1)} or labels.dtype.kind not in "iub":
         raise LayoutError(
             f"{path}: {split}_labels is {labels.dtype} {labels.shape} for {n} films.",
-            "It must be whole numbers (n, 1).",
+            "It must be integers (n, 1).",
         )
     flat = labels.reshape(n).astype(np.int64)
     if not np.isin(flat, range(len(CLASS_NAMES))).all():

@@ -1,4 +1,4 @@
-"""The folder layout: DIR/SPLIT/CLASS/film, as the Kaggle set "Chest X-Ray Images (Pneumonia)" has it."""
+"""The folder layout: DIR/SPLIT/CLASS/film, as in the Kaggle set "Chest X-Ray Images (Pneumonia)"."""
 
 import os
 from collections import Counter
@@ -10,7 +10,7 @@ from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest, Split
 from pneumoscan.data.names import facts_of, split_named
 from pneumoscan.errors import LayoutError
 
-# The reader tells formats by content; what is listed here beyond JPEG and PNG is refused there with its reason.
+# The reader recognises formats by content; it refuses other formats in this list with a reason.
 FILM_SUFFIXES = frozenset(
     (
         "jpeg",
@@ -35,7 +35,7 @@ MAX_DEPTH = 3
 
 @dataclass
 class _Place:
-    """A folder that may be the root of a data set: its class folders by (split, label), and what else it has."""
+    """A folder that may be the root of a data set: its class folders by (split, label), and its other content."""
 
     root: Path
     depth: int
@@ -45,23 +45,23 @@ class _Place:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether a split has both classes."""
+        """Return whether a split has both classes."""
         labels = Counter(split for split, _ in {(split, label) for split, label, _ in self.classes})
         return max(labels.values(), default=0) == 2
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Lower is better: whole sets first, then the shallower."""
+        """Lower is better: complete sets first, then shallower ones."""
         return (0 if self.is_whole else 1, self.depth)
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder name is one that operating systems leave behind, and no one means."""
+    """Return whether a file or folder name is a hidden one of the operating system."""
     return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 
 
 def has_film_name(name: str) -> bool:
-    """Tell whether a name may be a film's: a picture's ending, an ending of digits, or none."""
+    """Return whether a name may be that of a film: the extension of an image, an extension of digits, or none."""
     suffix = os.path.splitext(name)[1][1:].lower()  # noqa: PTH122 - names, not paths
     return not suffix or suffix.isdigit() or suffix in FILM_SUFFIXES
 
@@ -70,11 +70,11 @@ def load_folder(path: Path, *, labelled: bool = True) -> Manifest | None:
     """Read a folder layout; None if there is none.
 
     Args:
-        path: The folder, or one above it by at most three steps.
-        labelled: False reads the films that lie in `path` itself, without class folders; their label is -1.
+        path: The folder, or one at most three levels above it.
+        labelled: False reads the films in `path` itself, without class folders; their label is -1.
 
     Raises:
-        LayoutError: There are two data sets and no telling which is meant, or a folder cannot be listed.
+        LayoutError: There are two data sets, or a folder cannot be listed.
     """
     if not labelled:
         place = _Place(path, 0, [("test", -1, path)])
@@ -87,12 +87,12 @@ def load_folder(path: Path, *, labelled: bool = True) -> Manifest | None:
 
 
 def _places(path: Path) -> Iterator[_Place]:
-    """Walk at most `MAX_DEPTH` folders down, breadth first, each real folder once, until a whole set was seen."""
+    """Search at most `MAX_DEPTH` levels down, breadth first, each real folder once, until a complete set is found."""
     level, seen, whole = [path], set[Path](), False
     for depth in range(MAX_DEPTH + 1):
         below: list[Path] = []
         for folder in level:
-            # A link to a folder above would otherwise be walked again under another name.
+            # A link to a folder above would otherwise be searched again under another name.
             if folder.resolve() in seen:
                 continue
             seen.add(folder.resolve())
@@ -119,12 +119,12 @@ def _by_split(folder: Path, subfolders: list[Path], depth: int) -> _Place:
 
 
 def _by_class(folder: Path, subfolders: list[Path], depth: int) -> _Place:
-    """See the folder as one split: the one of its name, else train."""
+    """Treat the folder as one split: the one with its name, else train."""
     place = _Place(folder, depth)
     split = split_named(folder.name) or "train"
     _add_classes(place, split, subfolders)
-    place.notes.append(f"{folder.name} has no split folders: all of it is taken as {split}.")
-    # Where a folder with split folders is as good, that one is meant.
+    place.notes.append(f"{folder.name} has no split folders: all films count as {split}.")
+    # A folder with split folders of the same rank takes precedence.
     place.depth += 1
     return place
 
@@ -148,7 +148,7 @@ def _choose(path: Path, places: list[_Place]) -> _Place | None:
     rivals = [place for place in best if place.rank == best[0].rank]
     if len(rivals) > 1:
         names = ", ".join(place.root.relative_to(path).as_posix() for place in rivals[:4])
-        raise LayoutError(f"{path} holds several data sets: {names}.", "Name the folder that is meant.")
+        raise LayoutError(f"{path} contains several data sets: {names}.", "Give the folder of one of them.")
     return best[0]
 
 
@@ -159,8 +159,8 @@ def _manifest(place: _Place) -> Manifest:
         films += _films(place.root, folder, split, label, passed)
     notes = list(place.notes)
     if place.others:
-        notes.append(f"folders passed over: {', '.join(sorted(place.others)[:8])}.")
-    notes += [f"{count} {what} passed over." for what, count in sorted(passed.items())]
+        notes.append(f"folders ignored: {', '.join(sorted(place.others)[:8])}.")
+    notes += [f"{count} {what} ignored." for what, count in sorted(passed.items())]
     return Manifest(root=place.root, layout="folder", films=tuple(films), notes=tuple(notes)).in_order()
 
 

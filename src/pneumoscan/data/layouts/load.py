@@ -1,4 +1,4 @@
-"""What lies at a path: a folder by split and class, a table, arrays in an `.npz` file, or a published set."""
+"""Recognise the layout at a path: a folder by split and class, a table, arrays in an `.npz` file, or a published set."""
 
 import posixpath
 from dataclasses import replace
@@ -15,39 +15,39 @@ from pneumoscan.errors import LayoutError, UsageError
 
 TABLE_NAMES = ("films.csv", "manifest.csv", "labels.csv")
 
-LAYOUTS = """These layouts are understood:
+LAYOUTS = """These layouts are supported:
     DIR/train/NORMAL/*.jpeg, DIR/train/PNEUMONIA/*.jpeg, and the same for val and test
         (also up to three folders further down, as in DIR/chest_xray/train/...)
-    DIR/NORMAL/*.jpeg, DIR/PNEUMONIA/*.jpeg (all of it is train)
-    FILE.csv with the columns path,label and, if you like, patient_id,split,site,view,age; or DIR/films.csv
-    FILE.npz as PneumoniaMNIST has it: train_images, train_labels, val_images, ...
-    Published sets as they come: NIH ChestX-ray14 (DIR/Data_Entry_2017.csv), RSNA Pneumonia Detection Challenge
+    DIR/NORMAL/*.jpeg, DIR/PNEUMONIA/*.jpeg (all films are train)
+    FILE.csv with the columns path,label and optionally patient_id,split,site,view,age; or DIR/films.csv
+    FILE.npz in the form of PneumoniaMNIST: train_images, train_labels, val_images, ...
+    Published sets in their original form: NIH ChestX-ray14 (DIR/Data_Entry_2017.csv), RSNA Pneumonia Detection Challenge
         (DIR/stage_2_train_labels.csv), CheXpert (DIR/train.csv)"""
 
 
 def load_manifest(
     path: Path, *, labels_required: bool = True, site: str = "", findings: tuple[str, ...] = ()
 ) -> Manifest:
-    """Read which films there are at `path`; no picture is opened.
+    """Read the table of films at `path`, without opening an image.
 
     Args:
-        path: A folder, a `.csv` file or a `.npz` file; see `LAYOUTS`.
-        labels_required: False also takes a CSV without labels and a folder of films without class folders; their
-            films get the label -1 and, without a split column, the split `test`.
-        site: Of the films whose own table tells none; by default the name of a published set, else not told.
-        findings: Which findings of a published set count as PNEUMONIA; by default `Pneumonia`.
+        path: A folder, a `.csv` file or an `.npz` file; see `LAYOUTS`.
+        labels_required: False also accepts a CSV without labels and a folder of films without class folders; their films
+            get the label -1 and, without a split column, the split `test`.
+        site: Site of films whose own table gives none; by default the name of a published set, else unknown.
+        findings: Findings of a published set that count as PNEUMONIA; by default `Pneumonia`.
 
     Raises:
-        LayoutError: There is nothing at `path`, or its layout is not known, or a table has an error.
+        LayoutError: `path` does not exist, its layout is unknown, or a table has an error.
         DataDamagedError: An `.npz` file is damaged.
-        UsageError: `findings` are named, and there are none to choose from or no such ones.
+        UsageError: `findings` are given, but the set has no findings or not these.
     """
     path = Path(path)
     known = _published_set_at(path)
     if findings and known is None:
         raise UsageError(
             f"there are no findings to choose from at {path}.",
-            "Only NIH ChestX-ray14 and CheXpert have them, in the form that they were published in.",
+            "Only NIH ChestX-ray14 and CheXpert have findings, in their published form.",
         )
     if known is not None:
         manifest = known.load(path, findings)
@@ -68,7 +68,7 @@ def load_manifest(
 
 
 def _published_set_at(path: Path) -> KnownSet | None:
-    """Return the published set at a path; a table of the user's own beside it is meant instead."""
+    """Return the published set at a path, unless a table of the user is beside it."""
     if not path.is_dir() or ((own := _table_in(path)) and names_columns(own, REQUIRED)):
         return None
     return known_set_at(path)

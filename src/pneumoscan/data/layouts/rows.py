@@ -1,4 +1,4 @@
-"""A table in a CSV file, row by row, with errors that name the line."""
+"""Read a CSV file row by row, with errors that name the line."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ class Row:
     Attributes:
         place: File and line, for messages.
         line: Its number, from 1.
-        cells: By the column's name in lower case; empty where the line is short.
+        cells: Cells by the name of the column in lower case; empty if the line is short.
     """
 
     place: str
@@ -29,10 +29,10 @@ class Row:
 
 
 def open_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
-    """Return the names of the columns, in lower case, and the rows, with `,` `;` or tab between the cells.
+    """Return the names of the columns in lower case, and the rows; cells are separated by `,` `;` or tab.
 
     Raises:
-        LayoutError: It cannot be read, or (while the rows are walked through) has a line that does not fit.
+        LayoutError: The file cannot be read, or (during iteration) has an invalid line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -66,7 +66,7 @@ def _rows(path: Path, header: list[str], reader: Any) -> Iterator[Row]:
             if len(cells) > len(header):
                 raise LayoutError(
                     f"{place}: {len(cells)} cells under {len(header)} columns.",
-                    "Quote cells that hold a comma.",
+                    "Quote cells that contain a comma.",
                 )
             yield Row(
                 place,
@@ -74,11 +74,11 @@ def _rows(path: Path, header: list[str], reader: Any) -> Iterator[Row]:
                 {name: cell.strip() for name, cell in zip_longest(header, cells, fillvalue="")},
             )
     except csv.Error as problem:
-        raise LayoutError(f"{path} line {reader.line_num}: {problem}.", "Mend the line.") from problem
+        raise LayoutError(f"{path} line {reader.line_num}: {problem}.", "Correct the line.") from problem
 
 
 def names_columns(path: Path, names: Sequence[str]) -> bool:
-    """Tell whether a file's first line has every column of `names` (lower case); reads no further."""
+    """Return whether the first line of a file has every column of `names` (lower case)."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = file.readline(MAX_HEADER)
@@ -89,10 +89,10 @@ def names_columns(path: Path, names: Sequence[str]) -> bool:
 
 
 def check_columns(path: Path, header: list[str], names: Sequence[str]) -> None:
-    """Raise LayoutError if a table has not every column of `names` (lower case)."""
+    """Raise LayoutError unless a table has every column of `names` (lower case)."""
     missing = [name for name in names if name not in header]
     if missing:
         raise LayoutError(
             f"{path} line 1 has no column {missing[0]!r}; it has {', '.join(header)[:200] or 'nothing'}.",
-            "Take the file as it was published.",
+            "Use the original file of the publisher.",
         )

@@ -1,4 +1,4 @@
-"""From what a user names, `PATH` or `SITE=PATH`, once or several times, to one table of films."""
+"""Read one table of films from one or several sources `PATH` or `SITE=PATH`."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
 
 class Source(NamedTuple):
-    """A source in its parts.
+    """The parts of a source.
 
     Attributes:
-        name: Of the site; empty if none was given.
-        path: Where the films are.
-        findings: What counts as PNEUMONIA in a published set; empty if not chosen.
+        name: Name of the site; empty if none was given.
+        path: Path of the films.
+        findings: Findings of a published set that count as PNEUMONIA; empty if not chosen.
     """
 
     name: str
@@ -32,49 +32,49 @@ class Source(NamedTuple):
 
 
 def load_sites(sources: Sources) -> Manifest:
-    """Read the films of one or several places.
+    """Read the films of one or several sites.
 
-    One source without a name is what `load_manifest` reads. One with a name gives it to its films as their site, and
-    nothing else changes. Several are joined as `combine` says; one without a name is called as its published set, folder
-    or file.
+    One source without a name is read by `load_manifest`. The name of a single source becomes the site of its films, and
+    nothing else changes. Several sources are combined by `combine`; one without a name is named after its published set,
+    folder or file.
 
     Args:
-        sources: One or several, each `PATH` or `SITE=PATH`, where SITE is of letters, digits, `-` and `_`; after the path
-            of a published set may stand `#Pneumonia,Consolidation`, what counts as PNEUMONIA. A path that exists is
-            taken as a path, whatever it looks like.
+        sources: One or several, each `PATH` or `SITE=PATH`, where SITE consists of letters, digits, `-` and `_`. The path of a
+            published set may be followed by the findings that count as PNEUMONIA: `#Pneumonia,Consolidation`. A path that
+            exists is always taken as a path.
 
     Raises:
-        UsageError: There is no source, two have one name, or there are no such findings.
-        LayoutError, DataDamagedError: As `load_manifest` says.
+        UsageError: There is no source, two have the same name, or there are no such findings.
+        LayoutError, DataDamagedError: See `load_manifest`.
     """
     parsed = [_parsed(source) for source in as_tuple(sources)]
     if not parsed:
-        raise UsageError("there are no films.", "Name a folder, a .csv or a .npz file.")
+        raise UsageError("there are no films.", "Give a folder, a .csv or an .npz file.")
     if len(parsed) == 1:
         return _load(parsed[0])
     return combine({name: _load(source) for name, source in named_sources(sources).items()})
 
 
 def named_sources(sources: Sources) -> dict[str, Source]:
-    """Return each source by the name of its site; one without a name is called as its published set, folder or file.
+    """Return each source by the name of its site; one without a name is named after its published set, folder or file.
 
     Raises:
-        UsageError: Two have one name.
+        UsageError: Two sources have the same name.
     """
     named: dict[str, Source] = {}
     for source in map(_parsed, as_tuple(sources)):
         name = source.name or _name_of(source.path)
         if name in named:
             raise UsageError(
-                f"{named[name].path} and {source.path} are both called {name!r}.",
-                "Name them apart: --data NAME=PATH.",
+                f"{named[name].path} and {source.path} both have the name {name!r}.",
+                "Give them different names: --data NAME=PATH.",
             )
         named[name] = source
     return named
 
 
 def as_text(source: Source) -> str:
-    """Return a source as a user would write it, with its whole path."""
+    """Return a source in the form of the command line, with its absolute path."""
     named = f"{source.name}=" if source.name else ""
     chosen = f"#{','.join(source.findings)}" if source.findings else ""
     return f"{named}{source.path.absolute()}{chosen}"
@@ -86,17 +86,17 @@ def as_tuple(sources: Sources) -> tuple[str | Path, ...]:
 
 
 def as_words(sources: Sources) -> str:
-    """Return one source or several for a message."""
+    """Return one or several sources as text for a message."""
     return ", ".join(str(source) for source in as_tuple(sources))
 
 
 def absolute(sources: Sources) -> tuple[str, ...]:
-    """Return the sources so that they mean the same films in every working folder."""
+    """Return the sources with absolute paths, independent of the working folder."""
     return tuple(as_text(_parsed(source)) for source in as_tuple(sources))
 
 
 def called(sources: Sources) -> str:
-    """Return the name of one source, or the names of several joined by `-`, as for a folder."""
+    """Return the name of one source, or the names of several joined by `-`, for a folder."""
     parsed = [_parsed(source) for source in as_tuple(sources)]
     return "-".join(source.name or _name_of(source.path) for source in parsed)
 
@@ -109,7 +109,7 @@ def _parsed(source: str | Path) -> Source:
     if isinstance(source, Path) or Path(source).exists():
         return Source("", Path(source), ())
     match = _NAMED.fullmatch(source)
-    # A shell leaves the ~ behind an = sign alone.
+    # A shell does not expand ~ after an = sign.
     name, path = (match[1], Path(match[2]).expanduser()) if match else ("", Path(source))
     folder, mark, findings = str(path).rpartition("#")
     if not mark or path.exists():

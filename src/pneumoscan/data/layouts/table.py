@@ -1,4 +1,4 @@
-"""The table layout: a CSV file with a row for every film."""
+"""The table layout: a CSV file with one row per film."""
 
 import math
 import posixpath
@@ -25,19 +25,19 @@ MAX_AGE = 130.0
 def load_csv(
     path: Path, *, labels_required: bool = True, splits: Mapping[str, Split] | None = None
 ) -> Manifest:
-    """Read `path,label[,patient_id,split,site,view,age]`, with a heading in the first line.
+    """Read `path,label[,patient_id,split,site,view,age]`, with the names of the columns in the first line.
 
-    The cells are separated by `,` `;` or tab. Paths are relative to the file's folder. Labels are 0, 1, NORMAL or PNEUMONIA. Without a `split` the films are
-    train; without a `patient_id` the file name tells it. A `view` other than PA or AP and an `age` that is no number of
-    years are not taken over, and a note counts them.
+    Cells are separated by `,` `;` or tab. Paths are relative to the folder of the file. Labels are 0, 1, NORMAL or
+    PNEUMONIA. Films without a `split` are train. Without a `patient_id` it is derived from the file name. A `view` other
+    than PA or AP, and an `age` that is not a number of years, are ignored, and a note counts them.
 
     Args:
         path: The file, UTF-8 with or without a byte order mark.
-        labels_required: False takes films without a label (-1 then); their split is `test` if none is given.
-        splits: By path, the split of films for which the table tells none.
+        labels_required: False accepts films without a label (then -1); their split is `test` if none is given.
+        splits: By path, the split of films for which the table gives none.
 
     Raises:
-        LayoutError: It is not such a table; names the line and the column.
+        LayoutError: The table has an error; the message names line and column.
     """
     header, rows = open_rows(path)
     _check_header(path, header, labels_required)
@@ -52,7 +52,7 @@ def load_csv(
         if film.path in seen:
             raise LayoutError(
                 f"{row.place}, column path: {film.path!r} is also in line {seen[film.path]}.",
-                "Name every film once.",
+                "List every film once.",
             )
         seen[film.path] = row.line
         films.append(film)
@@ -66,17 +66,17 @@ def _check_header(path: Path, header: list[str], labels_required: bool) -> None:
             shown = ", ".join(header)[:200] or "nothing"
             raise LayoutError(
                 f"{path} line 1 has no column {name!r}; it has {shown}.",
-                "The columns are path,label and, if you like, patient_id,split,site,view,age.",
+                "The columns are path,label and optionally patient_id,split,site,view,age.",
             )
     for name in COLUMNS:
         if header.count(name) > 1:
-            raise LayoutError(f"{path} line 1 has the column {name!r} twice.", "Name every column once.")
+            raise LayoutError(f"{path} line 1 has the column {name!r} twice.", "Give every column once.")
 
 
 def _film(row: Row, labels_required: bool, splits: Mapping[str, Split]) -> FilmRecord:
     given = row.cells.get("path", "")
     if not given or "\0" in given:
-        raise LayoutError(f"{row.place}, column path: no path.", "Every row names a film's file.")
+        raise LayoutError(f"{row.place}, column path: no path.", "Every row needs the path of a film.")
     path = posixpath.normpath(given)
     label = _label(row, labels_required)
     facts = facts_of(path)
@@ -93,12 +93,12 @@ def _film(row: Row, labels_required: bool, splits: Mapping[str, Split]) -> FilmR
 
 
 def view_of(text: str) -> View | None:
-    """Read a view, `PA` or `AP` in whatever case; None if it is neither."""
+    """Return a view, `PA` or `AP`, in upper or lower case; None if it is neither."""
     return _VIEWS.get(text.strip().upper())
 
 
 def years_of(text: str) -> float | None:
-    """Read an age, as `58`, `58.5` or `058Y` (also months M, weeks W, days D), in years; None if it is none."""
+    """Return an age such as `58`, `58.5` or `058Y` (also months M, weeks W, days D) in years; None if invalid."""
     match = _AGE.fullmatch(text.strip())
     if match is None:
         return None
@@ -130,7 +130,7 @@ def _split(row: Row, default: Split) -> Split:
 
 def _notes(path: Path, header: list[str], unread: Counter[str]) -> tuple[str, ...]:
     others = sorted({name or "(without a name)" for name in header} - set(COLUMNS))
-    notes = [f"columns of {path.name} passed over: {', '.join(others)[:200]}."] if others else []
+    notes = [f"columns of {path.name} ignored: {', '.join(others)[:200]}."] if others else []
     notes += [
         f"{count} cell{'' if count == 1 else 's'} of column {name} not understood, left empty."
         for name, count in sorted(unread.items())

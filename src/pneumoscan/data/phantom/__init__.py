@@ -1,4 +1,4 @@
-"""Synthetic chest films: drawn from a model of a child's chest, to try the whole way without a patient's film."""
+"""Synthetic chest films from a model of a child's chest, to run the whole workflow without films of patients."""
 
 from pneumoscan.data.phantom.film import SYNTHETIC_TEXT, cause_of, draw_film, film_size
 from pneumoscan.data.phantom.folder import (

@@ -1,4 +1,4 @@
-"""A child's chest as path lengths: what of the beam's way is soft tissue, air, lung and bone."""
+"""A child's chest as path lengths of the beam through soft tissue, air, lung and bone."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Chest:
     Attributes:
         soft: Water-like tissue, as if the lungs were solid.
         bone: Extra attenuation of bone, in units of water.
-        lung: Path through aerated lung, heart and mediastinum taken off.
+        lung: Path through aerated lung, without heart and mediastinum.
         density: Density of the healthy lung relative to water.
         vessels: Extra path of vessels in the lung.
     """
@@ -36,7 +36,7 @@ class Chest:
 
 
 def build_chest(patient: Patient, pose: Pose, canvas: Canvas) -> Chest:
-    """Project a patient's healthy chest on a canvas."""
+    """Project the healthy chest of a patient onto a canvas."""
     cage = cage_half_width(patient, canvas)
     lung = project_lungs(patient, pose, canvas, cage)
     return Chest(

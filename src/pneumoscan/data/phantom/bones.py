@@ -31,7 +31,7 @@ def _ribs(patient: Patient, pose: Pose, canvas: Canvas, cage: Plane) -> Plane:
     ends = 0.34 + 0.035 * np.maximum(front, 0)
     fore = _band(front, patient.rib_width * 1.15, 8) * step(q - ends, 0.25) * np.minimum(grazing, 1.6)
     strength = patient.rib_density
-    # Over the liver the lower ribs drown in the scatter of the thick abdomen.
+    # Over the liver, scatter of the thick abdomen hides the lower ribs.
     above = 1 - 0.65 * step(canvas.y - 1.62, 0.6)
     return strength * inside * above * (0.17 * back + 0.09 * fore)
 

@@ -40,12 +40,12 @@ def grow_tree(
     """Grow a tree from `root` into the lung of one side (-1 the picture's left, +1 its right).
 
     Args:
-        rng: Where the tree's chances come from.
+        rng: Random generator.
         root: x and y of the hilum in chest units.
         side: -1 or +1.
-        stems: How many branches leave the root.
+        stems: Number of branches at the root.
         width: Diameter of a stem in chest units; children are thinner by a third or more.
-        order: How often a branch divides.
+        order: Number of divisions of a branch.
     """
     angles = np.linspace(-1.25, 1.35, stems) + rng.normal(0, 0.2, stems)
     starts = np.array(root) + rng.normal(0, 0.035, (stems, 2))
@@ -79,7 +79,7 @@ def draw_branches(canvas: Canvas, branches: list[Branch]) -> Plane:
     for branch in sorted(branches, key=lambda branch: branch.strength):
         pixels = canvas.to_pixels(branch.points, _SCALE)
         wide = branch.width / canvas.pitch * _SCALE
-        # A line cannot be thinner than a pixel: it gets paler instead.
+        # A line cannot be thinner than a pixel; it becomes paler instead.
         grey = round(255 * branch.strength * min(1.0, wide))
         pen.line(
             [tuple(point) for point in pixels.tolist()], fill=grey, width=max(1, round(wide)), joint="curve"

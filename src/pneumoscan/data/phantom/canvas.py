@@ -1,8 +1,8 @@
-"""The plane a phantom is projected on, and the few shapes that all its parts are made of.
+"""The projection plane of a synthetic film, and the shapes of its parts.
 
 Lengths are in *chest units*: 1 is the inner half-width of the rib cage. x runs to the picture's right (the patient's
-left), y downwards from the apex of the lungs. Every part is a path length in these units, so that parts can be added
-and taken away before the beam passes through them.
+left), y downwards from the apex of the lungs. Every part is a path length in these units, so parts can be added and
+subtracted before the beam passes through them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from PIL import Image
 # Always float32; numpy's types cannot say that a Python number beside an array keeps it so.
 Plane = npt.NDArray[np.floating[Any]]
 
-# Textures belong to the patient: they are anchored to this box (left, top, right, bottom), not to a film's frame.
+# Textures belong to the patient, so they are anchored to this box (left, top, right, bottom) and not to a film.
 TEXTURE_BOX = (-3.0, -2.0, 3.0, 4.0)
 
 
@@ -30,7 +30,7 @@ class Canvas:
         pitch: Side of a pixel, in chest units.
         height: Rows.
         width: Columns.
-        bend: Sideways shift of the midline, as (amplitude, wave number, phase): no spine is quite straight.
+        bend: Sideways shift of the midline, as (amplitude, wave number, phase): no spine is exactly straight.
     """
 
     left: float
@@ -59,7 +59,7 @@ class Canvas:
         return np.abs(self.x)
 
     def to_pixels(self, points: npt.NDArray[np.float64], scale: int = 1) -> npt.NDArray[np.float64]:
-        """Turn points (n, 2) of x, y in chest units into columns and rows, times `scale`."""
+        """Convert points (n, 2) of x, y in chest units into columns and rows, times `scale`."""
         pixels: npt.NDArray[np.float64] = (points - np.array([self.left, self.top])) / self.pitch * scale
         return pixels
 
@@ -68,7 +68,7 @@ class Canvas:
         left, top, right, bottom = TEXTURE_BOX
         rows, columns = round((bottom - top) / cell), round((right - left) / cell)
         noise = Image.fromarray(rng.standard_normal((rows, columns), dtype=np.float32))
-        # The picture of noise is stretched over the texture box; the canvas looks at its own part of it.
+        # The noise covers the texture box; the canvas uses its own part of it.
         x0, y0 = max(0.0, (self.left - left) / cell), max(0.0, (self.top - top) / cell)
         x1 = min(float(columns), x0 + self.width * self.pitch / cell)
         y1 = min(float(rows), y0 + self.height * self.pitch / cell)
@@ -96,7 +96,7 @@ def spot(x: Plane, y: Plane) -> Plane:
 
 
 def radius(x: Plane, y: Plane) -> Plane:
-    """Return the distance from the origin; a good deal quicker than `np.hypot`."""
+    """Return the distance from the origin, faster than `np.hypot`."""
     distance: Plane = np.sqrt(x * x + y * y)
     return distance
 

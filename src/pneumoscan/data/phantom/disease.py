@@ -39,7 +39,7 @@ class Pneumonia:
         cause: `bacteria` or `virus`.
         foci: The consolidations; none for a virus.
         centre: For a virus: y of the worst level on the right and on the left.
-        texture_seed: Where the disease's textures come from.
+        texture_seed: Seed of the textures of the disease.
     """
 
     cause: str
@@ -63,7 +63,7 @@ _LOBES = {
 
 
 def sample_pneumonia(rng: np.random.Generator) -> Pneumonia:
-    """Draw a patient's pneumonia: two in three are lobar."""
+    """Sample the pneumonia of a patient: two of three are lobar."""
     cause = BACTERIA if rng.random() < 0.65 else VIRUS
     count = 0 if cause == VIRUS else 1 + int(rng.random() < 0.3)
     lobes = rng.choice(list(_LOBES), size=count, replace=False)
@@ -79,17 +79,17 @@ def _sample_focus(rng: np.random.Generator, lobe: str) -> Focus:
 
 
 def sample_severity(rng: np.random.Generator) -> float:
-    """Draw how far the disease has gone on one film, 0.6 (plain to see) to 1 (worst)."""
+    """Sample the severity on one film, from 0.6 (clearly visible) to 1 (most severe)."""
     return float(rng.uniform(0.6, 1.0))
 
 
 def infiltrate(pneumonia: Pneumonia, severity: float, canvas: Canvas, lung: Plane) -> tuple[Plane, Plane]:
-    """Return what the disease does to the lung on one film.
+    """Return the effect of the disease on the lung of one film.
 
     Args:
-        pneumonia: The patient's disease.
+        pneumonia: The disease of the patient.
         severity: 0 to 1, see `sample_severity`.
-        canvas: The film's plane.
+        canvas: The plane of the film.
         lung: Path through aerated lung, float32 (height, width).
 
     Returns:

@@ -1,7 +1,7 @@
-"""From a chest to a film: the beam, scatter, the detector, the machine's grey scale, its marker and its borders.
+"""Render a film of a chest: beam, scatter, detector, grey scale of the machine, marker and borders.
 
-Everything here is drawn without a look at the label, from random streams of its own, so that a film with the disease
-and the same film without differ in the lungs only.
+Everything here is independent of the label and has its own random numbers. A film with the disease and the same film
+without it therefore differ only in the lungs.
 """
 
 import math
@@ -19,7 +19,7 @@ from pneumoscan.data.phantom.patient import Patient, sample_patient, sample_pose
 
 SYNTHETIC_TEXT = "SYNTHETIC – NOT A PATIENT"
 DEFAULT_SIDE = 320
-# The canvas is drawn a little larger than the film, so that a rotated film has no empty corners.
+# The canvas is slightly larger than the film, so that a rotated film has no empty corners.
 _MARGIN = 1.12
 _CANVAS_ROWS = 230
 
@@ -27,15 +27,15 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Machine(NamedTuple):
-    """How one kind of X-ray machine renders a film.
+    """Rendering by one kind of X-ray machine.
 
     Attributes:
-        contrast: Slope of the grey scale in the middle.
-        gamma: Bend of the grey scale.
+        contrast: Slope of the grey scale in its centre.
+        gamma: Curvature of the grey scale.
         black: Grey of the unattenuated beam, 0 to 1.
         white: Grey of the densest tissue, 0 to 1.
         scatter: Scattered quanta for each primary one.
-        quanta: Quanta a pixel in the open beam; fewer is noisier.
+        quanta: Quanta per pixel in the open beam; fewer give more noise.
         blur: Focal and detector blur, in pixels.
         sharpen: Strength of the machine's edge enhancement.
     """
@@ -60,20 +60,20 @@ MACHINES = (
 
 @dataclass(frozen=True)
 class Exposure:
-    """What belongs to one film; drawn without a look at the label.
+    """Parameters of one film, independent of the label.
 
     Attributes:
-        machine: How the film is rendered.
+        machine: Rendering of the film.
         height: Height of the field of view in chest units.
         aspect: Width by height.
-        centre: Middle of the field of view in chest units.
+        centre: Centre of the field of view in chest units.
         angle: Rotation in degrees.
         brightness: Shift of the grey scale.
-        floor: How far into the dark the grey scale reaches; larger is blacker lungs.
+        floor: Extent of the grey scale to dark values; larger gives blacker lungs.
         borders: Shares of the film hidden by the collimator: left, top, right, bottom.
-        marker: Letter; x and y of its middle as shares of the film; its height as a share; its grey.
-        note: Where the words that name the film synthetic stand: x as a share of the free width, and at the top or not.
-        noise_seed: Where the quantum noise comes from.
+        marker: Letter; x and y of its centre as shares of the film; its height as a share; its grey value.
+        note: Position of the text that marks the film as synthetic: x as a share of the free width, and whether at the top.
+        noise_seed: Seed of the quantum noise.
     """
 
     machine: Machine
@@ -90,7 +90,7 @@ class Exposure:
 
 
 def sample_exposure(rng: np.random.Generator) -> Exposure:
-    """Draw a film's exposure."""
+    """Sample the exposure of a film."""
     machine = MACHINES[int(rng.integers(len(MACHINES)))]
     height = rng.uniform(2.05, 2.75)
     borders = rng.uniform(0.0, 0.06, 4) * (rng.random(4) < 0.2)
@@ -120,14 +120,14 @@ def sample_exposure(rng: np.random.Generator) -> Exposure:
 
 
 def cause_of(patient_seed: int, *, seed: int = 0) -> str:
-    """Return what a patient's pneumonia is due to, if he has one: `bacteria` or `virus`."""
+    """Return the cause of a patient's pneumonia: `bacteria` or `virus`."""
     return sample_pneumonia(_stream(seed, patient_seed, 1)).cause
 
 
 def film_size(
     patient_seed: int, film_number: int, *, side: int = DEFAULT_SIDE, seed: int = 0
 ) -> tuple[int, int]:
-    """Return the height and width in pixels that a film has of its own, its longer side about `side`."""
+    """Return the original height and width of a film in pixels, with a longer side of about `side`."""
     exposure = sample_exposure(_stream(seed, patient_seed, 2, film_number))
     longer = side * _stream(seed, patient_seed, 3, film_number).uniform(0.85, 1.15)
     width, height = (
@@ -139,20 +139,20 @@ def film_size(
 def draw_film(
     patient_seed: int, film_number: int, *, label: int, size: tuple[int, int] | None = None, seed: int = 0
 ) -> Pixels:
-    """Draw one film; the same arguments give the same film.
+    """Return one synthetic film; the same arguments give the same film.
 
-    A processor that rounds exp otherwise may differ by one grey step in a few pixels, and another release of Pillow
-    in the shape of the letters.
+    A processor that rounds exp differently may change a few pixels by one grey level, and another release of Pillow the shape
+    of the letters.
 
     Args:
-        patient_seed: Whose chest it is, 0 or more; a patient's anatomy and disease are the same on all his films.
-        film_number: Which of the patient's films, 0 or more.
-        label: 1 draws the patient's pneumonia, 0 the same film without it.
-        size: Height and width in pixels; by default the film's own, see `film_size`.
-        seed: Of the set.
+        patient_seed: Number of the patient, 0 or more; anatomy and disease are the same on all films of a patient.
+        film_number: Number of the film of this patient, 0 or more.
+        label: 1 includes the pneumonia of the patient, 0 gives the same film without it.
+        size: Height and width in pixels; by default the original size, see `film_size`.
+        seed: Seed of the set.
 
     Returns:
-        uint8 array (height, width), bone bright and air dark, with the words that name it synthetic burnt in.
+        uint8 array (height, width), bone bright and air dark, with a text that marks it as synthetic.
     """
     patient = sample_patient(_stream(seed, patient_seed, 0))
     pose = sample_pose(_stream(seed, patient_seed, 4, film_number))
@@ -175,10 +175,10 @@ def _stream(seed: int, patient_seed: int, purpose: int, film_number: int = 0) ->
 
 
 def _canvas(patient: Patient, exposure: Exposure, height: int, width: int) -> tuple[Canvas, float]:
-    """Lay a canvas over the field of view, and return it with its pitch relative to the film's.
+    """Return the canvas of the field of view, and its pitch relative to that of the film.
 
-    The chest always fits into the film's width. No film is sharp to the pixel: a canvas of `_CANVAS_ROWS` rows loses
-    nothing on a larger film.
+    The chest always fits into the width of the film. No film is sharp to the pixel, so a canvas of `_CANVAS_ROWS` rows is
+    sufficient for a larger film.
     """
     film_pitch = max(exposure.height / height, 2.3 / width)
     pitch = max(film_pitch, film_pitch * height / _CANVAS_ROWS)
@@ -188,7 +188,7 @@ def _canvas(patient: Patient, exposure: Exposure, height: int, width: int) -> tu
 
 
 def _turn(plane: Plane, angle: float, scale: float, height: int, width: int) -> Plane:
-    """Rotate the canvas about its middle by `angle` degrees, enlarge it, and cut the film (height, width) out."""
+    """Rotate the canvas about its centre by `angle` degrees, enlarge it, and crop the film (height, width)."""
     sine, cosine = math.sin(math.radians(angle)) / scale, math.cos(math.radians(angle)) / scale
     x, y = width / 2, height / 2
     x0, y0 = plane.shape[1] / 2, plane.shape[0] / 2
@@ -200,7 +200,7 @@ def _turn(plane: Plane, angle: float, scale: float, height: int, width: int) -> 
 
 
 def _expose(attenuation: Plane, exposure: Exposure) -> Plane:
-    """Send the beam through and read the detector: float32 grey in about [0, 1], bone bright."""
+    """Simulate beam and detector: float32 grey in about [0, 1], bone bright."""
     machine = exposure.machine
     rng = np.random.default_rng(np.random.SeedSequence([exposure.noise_seed]))
     primary = np.exp(-1.9 * np.maximum(attenuation, 0))
@@ -213,7 +213,7 @@ def _expose(attenuation: Plane, exposure: Exposure) -> Plane:
 
 
 def _grey_scale(density: Plane, exposure: Exposure) -> Plane:
-    """Map optical density to grey; what is dense on every film, spine and liver, sets the scale, not the lungs."""
+    """Map optical density to grey. Spine and liver, which are dense on every film, set the scale, not the lungs."""
     machine = exposure.machine
     high = float(np.percentile(density[::3, ::3], 97))
     share = np.clip((density / high - exposure.floor) / (1.04 - exposure.floor), 0, 1.15)
@@ -224,7 +224,7 @@ def _grey_scale(density: Plane, exposure: Exposure) -> Plane:
 
 
 def _blur(plane: Plane, sigma: float) -> Plane:
-    """Blur with a small Gaussian of `sigma` pixels; borders repeat."""
+    """Blur with a small Gaussian of `sigma` pixels; border pixels are repeated."""
     reach = max(1, round(2 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
     weights /= weights.sum()
@@ -235,7 +235,7 @@ def _blur(plane: Plane, sigma: float) -> Plane:
 
 
 def _spread(plane: Plane) -> Plane:
-    """Blur widely, as scatter does: about a tenth of the film."""
+    """Blur widely, like scatter: about a tenth of the film."""
     height, width = plane.shape
     small = Image.fromarray(plane).resize((12, 12), Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
@@ -268,7 +268,7 @@ def _write_marker(pen: ImageDraw.ImageDraw, exposure: Exposure, height: int, wid
 def _write_note(pen: ImageDraw.ImageDraw, exposure: Exposure, height: int, width: int) -> None:
     tall = max(7, 0.034 * width)
     font = ImageFont.load_default(tall)
-    # Pillow's own font has no dash: the words are set apart and the dash is drawn.
+    # Pillow's own font has no dash, so the dash is drawn between the words.
     before, after = SYNTHETIC_TEXT.split("–")
     dash = pen.textlength("H", font=font)
     x, at_top = exposure.note

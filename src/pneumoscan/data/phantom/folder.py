@@ -1,7 +1,7 @@
-"""A folder of phantom films in the Kaggle layout: planned first, then drawn in several processes.
+"""A folder of synthetic films in the Kaggle layout: planned first, then created in several processes.
 
-The plan follows from the numbers that the set is made with alone, and each film from its place in the plan. So a run
-that was killed is completed by running it again: whole films are left as they are, the others are drawn.
+The plan depends only on the arguments of the set, and each film on its position in the plan. An interrupted run is therefore
+completed by running it again: complete films stay, and the others are created.
 """
 
 import multiprocessing
@@ -23,27 +23,27 @@ from pneumoscan.files import make_folder, write_atomic, write_problems
 
 COMMENT = "pneumoscan phantom: synthetic, not a patient"
 NOTICE = SYNTHETIC_NOTICE
-# Raise this when films are drawn differently: a folder of an older drawing is then not completed with newer films.
+# Increase this when the drawing changes, so that a folder of an older version is not completed with newer films.
 DRAWING = 1
 _IMAGE_DESCRIPTION = 270
 _VAL_FILMS = 16
 _TEST_SHARE = 0.24
 _POSITIVE_SHARE = {"train": 0.68, "val": 0.5, "test": 0.62}
-# New films are of patients whose numbers no set reaches.
+# New films are of patients with numbers that no set reaches.
 _NEW_PATIENTS = 1_000_000
 _BATCH = 8
 
 
 @dataclass(frozen=True)
 class PhantomFilm:
-    """A drawn film and what is known of it.
+    """A synthetic film with its label and patient.
 
     Attributes:
         pixels: uint8 array (height, width).
         label: 1 is PNEUMONIA, 0 is NORMAL.
         patient_id: The patient in the film's name: `IM-0115` or `person12`.
         cause: `bacteria` or `virus`; None for a normal film.
-        path: Relative to the set's folder, as in `train/NORMAL/IM-0115-0001.jpeg`.
+        path: Path relative to the folder of the set, such as `train/NORMAL/IM-0115-0001.jpeg`.
     """
 
     pixels: Pixels
@@ -55,18 +55,18 @@ class PhantomFilm:
 
 @dataclass(frozen=True)
 class PlannedFilm:
-    """A film before it is drawn.
+    """A planned film.
 
     Attributes:
-        path: Relative to the set's folder.
-        patient_seed: Whose chest is drawn.
-        film_number: Which of the patient's films.
+        path: Path relative to the folder of the set.
+        patient_seed: Number of the patient.
+        film_number: Number of the film of this patient.
         label: 1 is PNEUMONIA, 0 is NORMAL.
         patient_id: The patient in the film's name.
         cause: `bacteria` or `virus`; None for a normal film.
-        seed: Of the set.
-        side: About the longer side in pixels.
-        colour: Saved as RGB though it is grey.
+        seed: Seed of the set.
+        side: Approximate longer side in pixels.
+        colour: Whether it is saved as RGB although it is grey.
     """
 
     path: str
@@ -89,17 +89,17 @@ class PlannedFilm:
 def plan_phantom_set(
     *, patients: int = 400, seed: int = 0, side: int = DEFAULT_SIDE
 ) -> tuple[PlannedFilm, ...]:
-    """Return the films of a set in the order train, val, test: what `write_phantom_set` draws.
+    """Return the films of a set in the order train, val, test, for `write_phantom_set`.
 
-    Patients are drawn apart into the splits. Train holds a few traps for an audit to find: films that are there twice
-    under two names, one of them under another patient's, and films saved in colour.
+    Each split has its own patients. Train contains deliberate faults for an audit: films that occur twice under two names,
+    one of them under another patient, and films saved in colour.
 
     Raises:
         UsageError: There are fewer than 24 patients, or films would be smaller than 64 pixels.
     """
     if patients < 24 or side < 64:
         raise UsageError(
-            f"a phantom set of {patients} patients and {side} pixels is too small.",
+            f"a synthetic set of {patients} patients and {side} pixels is too small.",
             "Ask for at least 24 patients and 64 pixels.",
         )
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
@@ -155,7 +155,7 @@ def _with_traps(rng: np.random.Generator, films: list[PlannedFilm], patients: in
 
 
 def _copy_of(film: PlannedFilm, patients: int, *, other: bool) -> PlannedFilm:
-    """Return the same film under a film number that no film has, or under a patient that nobody is."""
+    """Return the same film with an unused film number, or with an unused patient."""
     number = patients if other else film.patient_seed
     number_of_film = 0 if other else 4 * (patients + 1)
     named = _plan_film("train", number, number_of_film, film.label, film.seed, film.side)
@@ -172,23 +172,23 @@ def write_phantom_set(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write a set of phantom films in the Kaggle layout; complete it if a run before this was killed.
+    """Write a set of synthetic films in the Kaggle layout, or complete one of an interrupted run.
 
-    The films are drawn in fresh processes: a script that calls this needs its `if __name__ == "__main__"`.
+    The films are created in new processes, so a script that calls this needs `if __name__ == "__main__"`.
 
     Args:
-        folder: New, empty, or a phantom set made with the same numbers.
-        patients: How many there are; each has one to four films.
-        seed: Of the set; the same seed gives the same films.
-        side: About the longer side of a film in pixels.
-        workers: Processes; by default one for each core.
-        progress: Called with how many films are there and how many there will be.
+        folder: A new or empty folder, or a synthetic set with the same arguments.
+        patients: Number of patients; each has one to four films.
+        seed: Seed of the set; the same seed gives the same films.
+        side: Approximate longer side of a film in pixels.
+        workers: Number of processes; by default one per core.
+        progress: Called with (films done, all films).
 
     Returns:
         The number of films in the set.
 
     Raises:
-        UsageError: The folder holds something else, or another phantom set; or the set would be too small.
+        UsageError: The folder contains other files or another synthetic set, or the set would be too small.
         DiskFullError, NotWritableError: See `files.write_atomic`.
     """
     plan = plan_phantom_set(patients=patients, seed=seed, side=side)
@@ -207,19 +207,19 @@ def write_phantom_set(
 
 
 def write_new_films(folder: Path, *, count: int = 6, seed: int = 1, side: int = DEFAULT_SIDE) -> list[Path]:
-    """Write films of patients that are in no set, healthy and sick in turn; their names do not tell which.
+    """Write films of new patients, alternately without and with pneumonia; their names do not reveal it.
 
     Args:
-        folder: New, empty, or one that this function wrote with the same numbers.
-        count: How many films.
-        seed: Of the films.
-        side: About the longer side of a film in pixels.
+        folder: A new or empty folder, or one that this function wrote with the same arguments.
+        count: Number of films.
+        seed: Seed of the films.
+        side: Approximate longer side of a film in pixels.
 
     Returns:
-        The films' paths.
+        The paths of the films.
 
     Raises:
-        UsageError: The folder holds something else.
+        UsageError: The folder contains other files.
         DiskFullError, NotWritableError: See `files.write_atomic`.
     """
     _claim(folder, f"new films={count} seed={seed} side={side} drawing={DRAWING}")
@@ -234,7 +234,7 @@ def write_new_films(folder: Path, *, count: int = 6, seed: int = 1, side: int = 
 
 
 def _claim(folder: Path, made_with: str) -> None:
-    """Put the notice into a new folder; refuse one that holds anything but the same set."""
+    """Write the notice into a new folder; raise an error if the folder contains anything but the same set."""
     notice = folder / NOTICE
     text = (
         "SYNTHETIC: every film in this folder was drawn by pneumoscan from a model of a chest.\n"
@@ -248,19 +248,19 @@ def _claim(folder: Path, made_with: str) -> None:
             if found == text:
                 return
             raise UsageError(
-                f"{folder} holds another phantom set ({found.strip().splitlines()[-1:]}).",
+                f"{folder} contains another synthetic set ({found.strip().splitlines()[-1:]}).",
                 "Choose a new folder.",
             )
-        # What a killed run may leave of the notice itself is no stranger.
+        # A killed run may leave a temporary file of the notice.
         if any(not entry.name.startswith(f".{NOTICE}.") for entry in folder.iterdir()):
             raise UsageError(
-                f"{folder} is not empty and holds no phantom set.", "Choose a new or empty folder."
+                f"{folder} is not empty and contains no synthetic set.", "Choose a new or empty folder."
             )
     write_atomic(notice, text)
 
 
 def _is_whole(path: Path) -> bool:
-    """Tell whether a JPEG is there with its end; nothing else than a whole film gets the name."""
+    """Return whether a JPEG is complete."""
     try:
         with path.open("rb") as file:
             file.seek(-2, os.SEEK_END)
@@ -270,7 +270,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _write_all(folder: Path, films: list[PlannedFilm], workers: int | None) -> Iterator[int]:
-    """Draw and write films in processes of their own; yield how many more are there, batch by batch."""
+    """Create films in separate processes; yield the number of new films after each batch."""
     batches = [films[start : start + _BATCH] for start in range(0, len(films), _BATCH)]
     processes = min(workers or os.cpu_count() or 1, len(batches))
     if processes <= 1:
@@ -287,7 +287,7 @@ def _write_all(folder: Path, films: list[PlannedFilm], workers: int | None) -> I
 
 
 def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the process that the user sees: it stops the others."""
+    """Ignore Ctrl-C, which the main process handles; it stops the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -302,7 +302,7 @@ def _write(folder: Path, film: PlannedFilm) -> None:
 
 
 def encode(pixels: Pixels, *, colour: bool = False) -> bytes:
-    """Return a film as JPEG bytes that say in their comment and EXIF description that it is synthetic."""
+    """Return a film as JPEG bytes whose comment and EXIF description mark it as synthetic."""
     exif = Image.Exif()
     exif[_IMAGE_DESCRIPTION] = COMMENT
     image = Image.fromarray(pixels).convert("RGB" if colour else "L")

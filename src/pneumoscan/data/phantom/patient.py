@@ -1,4 +1,4 @@
-"""Who is filmed and how he stood: the numbers that a chest is built from."""
+"""Parameters of a synthetic patient and of the position on a film."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Patient:
-    """What stays the same on every film of a patient; lengths in chest units (see `canvas`).
+    """Parameters that are constant for all films of a patient; lengths in chest units (see `canvas`).
 
     Attributes:
         wall: Thickness of muscle and fat outside the rib cage.
@@ -30,7 +30,7 @@ class Patient:
         aeration: Density of healthy lung relative to water, before the film's depth of breath.
         vessels: Strength of the lung vessels, 1 is average.
         bend: Curve of the midline, see `Canvas`.
-        texture_seed: Where the patient's textures, vessels and bowel gas are drawn from.
+        texture_seed: Seed of the textures, vessels and bowel gas of the patient.
     """
 
     wall: float
@@ -58,11 +58,11 @@ class Patient:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a patient stood and breathed on one film.
+    """Position and breath of a patient on one film.
 
     Attributes:
         breath: Shift of the diaphragm, positive is a deeper breath.
-        turn: Rotation about the long axis: shifts what lies in front against what lies behind.
+        turn: Rotation about the long axis, which shifts structures in front against those behind.
         aeration: Factor on the density of healthy lung.
         veil: For the right and the left side: soft tissue over the lung, in chest units (a turned or fat child).
         veil_centre: y of the densest place of each side's veil.
@@ -76,7 +76,7 @@ class Pose:
 
 
 def sample_patient(rng: np.random.Generator) -> Patient:
-    """Draw a patient."""
+    """Sample a patient."""
     arm = rng.uniform(-1.15, 1.35)
     return Patient(
         wall=rng.uniform(0.14, 0.3),
@@ -104,7 +104,7 @@ def sample_patient(rng: np.random.Generator) -> Patient:
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
-    """Draw a pose; nothing in it knows of a disease."""
+    """Sample a pose, independent of any disease."""
     heavy = rng.gamma(0.9, 0.06, 2)
     return Pose(
         breath=rng.normal(0, 0.055),
@@ -116,5 +116,5 @@ def sample_pose(rng: np.random.Generator) -> Pose:
 
 
 def texture_stream(patient: Patient, purpose: int) -> np.random.Generator:
-    """Return the stream of random numbers for one of the textures that a patient keeps on every film."""
+    """Return the random numbers of a texture, which is the same on every film of a patient."""
     return np.random.default_rng(np.random.SeedSequence([patient.texture_seed, purpose]))

@@ -28,13 +28,13 @@ def cage_half_width(patient: Patient, canvas: Canvas) -> Plane:
 
 
 def project_lungs(patient: Patient, pose: Pose, canvas: Canvas, cage: Plane) -> Plane:
-    """Return the path (height, width) through lung that holds air, heart and mediastinum taken off."""
+    """Return the path (height, width) through aerated lung, without heart and mediastinum."""
     depth = 0.74 * patient.depth
     across = canvas.r / (cage * 0.985)
     path = depth * np.sqrt(np.maximum(1 - across * across * across, 0))
     path *= step(canvas.y - 0.02, 0.22) * 0.3 + 0.7
     below = _diaphragm(patient, pose, canvas)
-    # The lung's hind recess reaches deeper than the dome: a little of it shows through the liver.
+    # The posterior recess of the lung reaches below the dome, so part of it is visible through the liver.
     recess = 0.16 * np.exp(-np.maximum(below, 0) / 0.12)
     path *= 1 - step(below, 2.2 * canvas.pitch) * (1 - recess)
     aerated: Plane = path * _beside_mediastinum(patient, pose, canvas) - _heart(patient, pose, canvas)

@@ -1,13 +1,13 @@
-"""DICOM radiographs: from the bytes of a file to grey pixels, in the order of the modules.
+"""DICOM radiographs: from the bytes of a file to grey pixels.
 
-`elements` finds the few header values that are needed and steps over all others; `file` opens the file up to its pixel
-data; `admission` says whether it is a chest film at all; `layout` says how its pixels lie; `frames` decodes them, with
-`codestream` looking at compressed pictures first; `grey` paints them as a workstation would. No header value ever gets
-into an error or a log.
+The modules in their order: `elements` finds the few header values that are needed and skips all others; `file` opens the
+file up to its pixel data; `admission` decides whether it is a chest film; `layout` describes its pixels; `frames` decodes
+them, after `codestream` has checked compressed images; `grey` computes the grey levels that a workstation displays. No
+header value appears in an error or a log.
 
-The header is not read with pydicom, for three reasons: it reports trouble through `warnings`, whose filters belong to the
-whole process and not to a thread; it inflates and nests without bounds; and it parses what a film's patient is called.
-pydicom's decoders are the way to the codecs, imported when a film needs one.
+The header is not read with pydicom, for three reasons. pydicom reports problems through `warnings`, whose filters belong to
+the process and not to a thread. It has no limits for inflating and nesting. And it parses the name of the patient. The
+decoders of pydicom give access to the codecs and are imported when a film needs one.
 """
 
 from pneumoscan.imaging.dicom.film import DicomFilm, open_film

@@ -1,6 +1,6 @@
-"""Which DICOM files are chest films: by class, modality, frames, view and body part, before a pixel is touched.
+"""Decide which DICOM files are chest films, by class, modality, frames, view and body part, before decoding.
 
-The header's own words are compared with lists of ours and never repeated: they may hold a patient's data.
+The words of the header are compared with our lists. They never appear in a message, because they may contain patient data.
 """
 
 from pneumoscan.errors import (
@@ -14,15 +14,15 @@ from pneumoscan.imaging.dicom.elements import DataSet, Tag
 from pneumoscan.imaging.dicom.file import DicomFile, sop_class
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-# PS3.4, B.5: computed and digital radiographs, and secondary captures of one byte, word or true colour.
+# PS3.4, B.5: computed and digital radiographs, and secondary captures (byte, word or true colour).
 _RADIOGRAPHS = frozenset((f"{_STORAGE}1", f"{_STORAGE}1.1"))
 _CAPTURES = frozenset(f"{_STORAGE}{last}" for last in ("7", "7.2", "7.3", "7.4"))
 _FOR_PROCESSING = f"{_STORAGE}1.1.1"
 _RADIOGRAPHY = frozenset(("CR", "DX"))
-# A secondary capture may leave its modality out, or call it radiography (RG) or other (OT).
+# A secondary capture may have no modality, or radiography (RG) or other (OT).
 _CAPTURED = _RADIOGRAPHY | {"RG", "OT", ""}
 
-# Manufacturer's Model Name in each result of ours; a PACS sends the pictures back as if they were films.
+# Manufacturer's Model Name in our results: a PACS may send their images back like films.
 OWN_DEVICE = "pneumoscan"
 
 _CLASS_NAMES = (
@@ -55,7 +55,7 @@ _MODALITY_NAMES = {
     "XC": "a photograph",
 }
 
-# PS3.3, C.8.11.5 (DX) and C.8.1.2 (CR), and what is written instead. Decubitus films lie, oblique ones are turned.
+# PS3.3, C.8.11.5 (DX) and C.8.1.2 (CR), and values that are used in practice.
 _LATERAL = frozenset(("LL", "RL", "LAT", "LATERAL", "LATERO", "PROFILE", "LM", "ML", "LMO", "MLO", "XTL"))
 _OBLIQUE = frozenset(("LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"))
 _DECUBITUS = frozenset(("LLD", "RLD", "DECUB", "DECUBITUS"))
@@ -66,18 +66,18 @@ _CHEST_CODES = frozenset(("T-D3000", "51185008", "43799004", "816094009"))
 
 
 def admit(file: DicomFile) -> None:
-    """Refuse what is no single frontal film of a chest, as far as the header says so.
+    """Raise an error if the header says that the file is not a single frontal chest film.
 
     Raises:
-        FilmKindError: Another class or modality, raw data meant for processing, or a result of pneumoscan.
-        FilmNoPictureError: There are no pixel data.
+        FilmKindError: Another class or modality, raw data for processing, or a result of pneumoscan.
+        FilmNoPictureError: The file has no pixel data.
         FilmAnimatedError: The number of frames is not one.
         FilmViewError: Lateral, oblique or decubitus.
-        FilmBodyPartError: Another part of the body.
+        FilmBodyPartError: Another body part.
     """
     header, source = file.header, file.reader.source
     if header.text(Tag.DEVICE_MODEL) == OWN_DEVICE.upper():
-        raise FilmKindError(f"{source} is a result of pneumoscan.", "Send the film that it was made of.")
+        raise FilmKindError(f"{source} is a result of pneumoscan.", "Send the original film.")
     _admit_kind(sop_class(file), header.text(Tag.MODALITY), source)
     if Tag.PIXELS not in header.elements:
         raise FilmNoPictureError(f"{source} has no pixel data.", "Send the image itself.")
@@ -89,7 +89,7 @@ def admit(file: DicomFile) -> None:
 def _admit_kind(uid: str, modality: str, source: str) -> None:
     if uid == _FOR_PROCESSING:
         raise FilmKindError(
-            f"{source} holds raw detector data for processing.", "Send the image for presentation."
+            f"{source} contains raw detector data for processing.", "Send the image for presentation."
         )
     if uid in _CAPTURES:
         admitted = modality in _CAPTURED
@@ -105,14 +105,14 @@ def _admit_kind(uid: str, modality: str, source: str) -> None:
 
 
 def _kind(uid: str, modality: str) -> str:
-    """Return in our own words what a file is instead."""
+    """Return a description of what the file is instead."""
     named = next(
         (name for prefix, name in _CLASS_NAMES if (uid + ".").startswith(prefix.rstrip(".") + ".")), None
     )
     other = (
-        "no radiograph by its class and modality"
+        "not a radiograph according to its class and modality"
         if uid or modality
-        else "of a kind that its header does not tell"
+        else "of a kind that its header does not give"
     )
     return named or _MODALITY_NAMES.get(modality, other)
 
@@ -120,7 +120,7 @@ def _kind(uid: str, modality: str) -> str:
 def _admit_frames(header: DataSet, source: str) -> None:
     text = header.text(Tag.FRAMES)
     if text and not (text.isdecimal() and int(text) == 1):
-        raise FilmAnimatedError(f"{source} does not hold exactly one frame.", "Send one film a file.")
+        raise FilmAnimatedError(f"{source} does not contain exactly one frame.", "Send one film per file.")
 
 
 def _admit_view(header: DataSet, source: str) -> None:
@@ -130,7 +130,7 @@ def _admit_view(header: DataSet, source: str) -> None:
         said |= code.words(Tag.CODE_MEANING)
     if said & _NOT_FRONTAL:
         raise FilmViewError(
-            f"{source} is a lateral, oblique or decubitus view by its header.",
+            f"{source} is a lateral, oblique or decubitus view according to its header.",
             "Send the frontal film (PA or AP).",
         )
 
@@ -138,13 +138,13 @@ def _admit_view(header: DataSet, source: str) -> None:
 def _admit_body_part(header: DataSet, source: str) -> None:
     part, region = header.words(Tag.BODY_PART), None
     if not part:
-        # Only where the plain word is missing: codes come in many vocabularies.
+        # Only if the plain word is missing, because codes come from many vocabularies.
         region = header.item(Tag.ANATOMIC_REGION)
         part = frozenset() if region is None else region.words(Tag.CODE_MEANING)
     thorax = bool(part & _CHEST) or part == {"THORACIC", "STRUCTURE"}
     coded = region is not None and region.text(Tag.CODE_VALUE) in _CHEST_CODES
     if part and not (thorax or coded):
         raise FilmBodyPartError(
-            f"{source} shows another part of the body than the chest by its header.",
-            "Send a film of the chest; correct the header if it is one.",
+            f"{source} shows another body part than the chest according to its header.",
+            "Send a chest film; if it is one, correct the header.",
         )

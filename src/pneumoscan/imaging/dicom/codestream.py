@@ -1,4 +1,4 @@
-"""What a compressed picture says of its own size, so that a decoder never trusts more than the file's header told."""
+"""The size that a compressed image declares, compared with the header of the file before decoding."""
 
 import struct
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from pneumoscan.imaging.dicom.layout import Layout
 
 _JP2_BOX = b"\x00\x00\x00\x0cjP  "
 _CODESTREAM_2000 = b"\xff\x4f\xff\x51"
-# ITU-T T.81, B.1.1.3 and T.87, C.1.1: start of frame, but for the three markers among them that are something else.
+# ITU-T T.81, B.1.1.3 and T.87, C.1.1: start of frame, except the three markers among them with other meanings.
 _FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
 # The end of an image in both JPEG families and the end of a codestream in JPEG 2000.
@@ -17,14 +17,14 @@ _END = b"\xff\xd9"
 
 
 class Claim(NamedTuple):
-    """What the codestream's own header says.
+    """The header of a codestream.
 
     Attributes:
-        width: In pixels.
-        height: In pixels.
-        components: Colours.
-        bits: Of a sample.
-        process: The marker of a JPEG's frame, such as 0xC0 (baseline) or 0xC3 (lossless); 0 for JPEG 2000.
+        width: Width in pixels.
+        height: Height in pixels.
+        components: Number of colours.
+        bits: Bits per sample.
+        process: Frame marker of a JPEG, such as 0xC0 (baseline) or 0xC3 (lossless); 0 for JPEG 2000.
     """
 
     width: int
@@ -35,34 +35,34 @@ class Claim(NamedTuple):
 
 
 def claim_of(frame: bytes, syntax: str, reader: Reader) -> Claim:
-    """Return what a compressed frame claims to be.
+    """Return the header of a compressed frame.
 
     Raises:
-        FilmDamagedError: There is no header in it, or one of tiles without end.
+        FilmDamagedError: The frame has no header, or one with too many tiles.
     """
     try:
         claim = _claim_2000(frame) if syntax in JPEG_2000 else _claim_jpeg(frame)
     except (struct.error, IndexError):
         claim = None
     if claim is None:
-        raise reader.damaged("its compressed picture has no header")
+        raise reader.damaged("its compressed image has no header")
     return claim
 
 
 def check_claim(claim: Claim, frame: bytes, layout: Layout, reader: Reader) -> None:
-    """Refuse a compressed picture of another size than the file's header has, and one that was cut.
+    """Raise an error if a compressed image contradicts the header of the file, or was cut off.
 
     Raises:
         FilmDamagedError: Width, height, colours or depth differ.
-        FilmTruncatedError: The frame does not end with its end marker. Of cut JPEG-LS the codec ponders for seconds; cut
-            JPEG 2000 becomes a picture that is not the film.
+        FilmTruncatedError: The frame has no end marker. The codec needs seconds for JPEG-LS that was cut off, and JPEG 2000
+            that was cut off gives an image that differs from the film.
     """
-    # A byte may make the length even, and more of them fill the last fragment.
+    # One byte may make the length even, and more bytes may fill the last fragment.
     if not frame.rstrip(b"\0\xff").endswith(_END):
         raise reader.truncated()
     told = (layout.columns, layout.rows, layout.samples)
     if (claim.width, claim.height, claim.components) != told or not 1 <= claim.bits <= layout.bits_allocated:
-        raise reader.damaged("its compressed picture has another size or depth than its header says")
+        raise reader.damaged("its compressed image has another size or depth than its header")
 
 
 def _claim_jpeg(frame: bytes) -> Claim | None:
@@ -80,7 +80,7 @@ def _claim_jpeg(frame: bytes) -> Claim | None:
 
 
 def _claim_2000(frame: bytes) -> Claim | None:
-    """Read the SIZ segment (ITU-T T.800, A.5.1), wherever a JP2 wrapper may have put it."""
+    """Read the SIZ segment (ITU-T T.800, A.5.1), also inside a JP2 container."""
     at = frame.find(_CODESTREAM_2000, 0, 4096) if frame.startswith(_JP2_BOX) else 0
     if at < 0 or not frame.startswith(_CODESTREAM_2000, at):
         return None
@@ -88,7 +88,7 @@ def _claim_2000(frame: bytes) -> Claim | None:
     (components,) = struct.unpack_from(">H", frame, at + 40)
     parts = [struct.unpack_from(">BBB", frame, at + 42 + 3 * i) for i in range(min(components, 4))]
     width, height = right - left, bottom - top
-    # One depth, no subsampling, and tiles that are fewer than the pixels of a thumbnail.
+    # One depth, no subsampling, and fewer tiles than a thumbnail has pixels.
     plain = len(set(parts)) == 1 and parts[0][1:] == (1, 1)
     if not plain or min(tile_width, tile_height) < 1:
         return None

@@ -1,4 +1,4 @@
-"""The elements of a DICOM data set (PS3.5, section 7): those that are named are found, all others stepped over unread."""
+"""The elements of a DICOM data set (PS3.5, section 7): the listed ones are read, all others are skipped."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from pneumoscan.errors import FilmDamagedError, FilmTooLargeError, FilmTruncatedError, FilmValueError
 
-# A radiograph has about 150; what is nested in sequences of undefined length counts too.
+# A radiograph has about 150; elements nested in sequences of undefined length count too.
 MAX_ELEMENTS = 50_000
 
 _UNDEFINED = 0xFFFF_FFFF
@@ -19,12 +19,12 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
-# PS3.5, 6.2: decimal and integer strings; Python's own float() would take "nan" and "1_0" as well.
+# PS3.5, 6.2: decimal and integer strings; Python's float() also accepts "nan" and "1_0".
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Tag(IntEnum):
-    """The elements that are looked at; nothing else of a header is."""
+    """The elements that are read. No other part of a header is."""
 
     MEDIA_SOP_CLASS = 0x0002_0002
     TRANSFER_SYNTAX = 0x0002_0010
@@ -66,26 +66,26 @@ WANTED = frozenset(Tag)
 
 
 class Encoding(NamedTuple):
-    """How a data set is written: with or without value representations, and in which byte order."""
+    """Encoding of a data set: with or without value representations, and the byte order."""
 
     implicit: bool
     little: bool
 
     @property
     def order(self) -> str:
-        """The byte order as `struct` and NumPy write it."""
+        """The byte order in the notation of `struct` and NumPy."""
         return "<" if self.little else ">"
 
 
 class Element(NamedTuple):
-    """Where an element's value lies.
+    """Position of the value of an element.
 
     Attributes:
-        vr: Two letters, or empty where the encoding has none.
-        start: Of the value in the data.
-        end: One past the value; equal to `start` while the length is undefined.
+        vr: Value representation, two letters; empty if the encoding has none.
+        start: Start of the value in the data.
+        end: End of the value; equal to `start` if the length is undefined.
         undefined: Whether the length is undefined.
-        encoding: Of what is nested in the value.
+        encoding: Encoding of nested elements.
     """
 
     vr: bytes
@@ -97,18 +97,18 @@ class Element(NamedTuple):
 
 @dataclass
 class Reader:
-    """Bytes with elements in them, and how many of these may still be looked at."""
+    """Bytes that contain elements, and the number of elements that may still be read."""
 
     data: bytes
     source: str
     left: int = field(default=MAX_ELEMENTS)
 
     def head(self, at: int, encoding: Encoding) -> tuple[int, Element]:
-        """Return the tag that stands at a place, and its element.
+        """Return the tag at a position, and its element.
 
         Raises:
-            FilmTruncatedError: The data end before the value does.
-            FilmTooLargeError: More elements were looked at than a film has.
+            FilmTruncatedError: The data end before the value is complete.
+            FilmTooLargeError: The data have more elements than a film.
         """
         self.left -= 1
         if self.left < 0:
@@ -123,13 +123,13 @@ class Reader:
         end = start if undefined else start + length
         if end > len(self.data):
             raise self.truncated()
-        # What is of unknown representation and undefined length is nested implicit little endian (PS3.5, 6.2.2).
+        # An unknown representation with undefined length contains implicit little endian (PS3.5, 6.2.2).
         inner = Encoding(implicit=True, little=True) if vr == b"UN" else encoding
         return group << 16 | number, Element(vr, start, end, undefined, inner)
 
     def _vr_and_length(self, at: int, group: int, encoding: Encoding) -> tuple[bytes, int, int]:
         order, vr = encoding.order, self.data[at + 4 : at + 6]
-        # Some writers leave the representation out in nested elements; upper-case letters tell.
+        # Some writers omit the representation in nested elements; upper-case letters show its presence.
         if encoding.implicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
             return b"", at + 8, struct.unpack_from(order + "I", self.data, at + 4)[0]
         if vr not in _LONG_VRS:
@@ -139,7 +139,7 @@ class Reader:
         return vr, at + 12, struct.unpack_from(order + "I", self.data, at + 8)[0]
 
     def past(self, element: Element) -> int:
-        """Return where the next element stands, with a stack of our own for what is nested: depth costs nothing."""
+        """Return the position of the next element. Nesting uses an explicit stack, so any depth is possible."""
         if not element.undefined:
             return element.end
         at, nested = element.start, [element.encoding]
@@ -154,22 +154,22 @@ class Reader:
 
     def truncated(self) -> FilmTruncatedError:
         """Return the error of a file that ends too early."""
-        return FilmTruncatedError(f"{self.source} ends before its picture does.", "Copy the film again.")
+        return FilmTruncatedError(f"{self.source} ends before its image is complete.", "Copy the film again.")
 
     def damaged(self, what: str) -> FilmDamagedError:
-        """Return the error of a file whose parts contradict each other; `what` must not have a header's value."""
-        return FilmDamagedError(f"{self.source} does not decode: {what}.", "Export the film again.")
+        """Return the error for a file with contradicting parts. `what` must not contain a header value."""
+        return FilmDamagedError(f"{self.source} cannot be decoded: {what}.", "Export the film again.")
 
     def wrong(self, what: str) -> FilmValueError:
-        """Return the error of a header with values that no film has; `what` must not have such a value."""
+        """Return the error for a header with invalid values. `what` must not contain such a value."""
         return FilmValueError(
-            f"{self.source} cannot be shown: {what}.", "Have the header corrected where it was made."
+            f"{self.source} cannot be displayed: {what}.", "Have the header corrected at its source."
         )
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """The elements of one level that were asked for, with their values typed on demand."""
+    """The requested elements of one level. Values are converted on demand."""
 
     reader: Reader
     encoding: Encoding
@@ -179,7 +179,7 @@ class DataSet:
     def read(
         cls, reader: Reader, at: int, end: int, encoding: Encoding, wanted: Collection[int] = WANTED
     ) -> Self:
-        """Read one level until `end`, an item's end, or the pixel data, whose element is the last."""
+        """Read one level until `end`, the end of an item, or the pixel data, which are the last element."""
         found: dict[int, Element] = {}
         while at < end:
             tag, element = reader.head(at, encoding)
@@ -193,17 +193,17 @@ class DataSet:
         return cls(reader, encoding, found)
 
     def __contains__(self, tag: Tag) -> bool:
-        """Tell whether there is such an element with a value."""
+        """Return whether the element exists and has a value."""
         element = self.elements.get(tag)
         return element is not None and (element.undefined or element.end > element.start)
 
     def raw(self, tag: int) -> bytes:
-        """Return the bytes of a value; none if it is absent."""
+        """Return the bytes of a value; empty if it is absent."""
         element = self.elements.get(tag)
         return self.reader.data[element.start : element.end] if element is not None else b""
 
     def text(self, tag: Tag) -> str:
-        """Return the first of the values as upper-case text without accents and padding; empty if it is absent."""
+        """Return the first value as upper-case text without accents and padding; empty if it is absent."""
         value = self.raw(tag).split(b"\\")[0][:256]
         try:
             text = value.decode()
@@ -213,28 +213,28 @@ class DataSet:
         return plain.strip(" \0\t\r\n").upper()
 
     def words(self, tag: Tag) -> frozenset[str]:
-        """Return the words of `text`, told apart by anything but letters."""
+        """Return the words of `text`, separated by anything but letters."""
         return frozenset(re.findall(r"[A-Z]+", self.text(tag)))
 
     def number(self, tag: Tag) -> float | None:
-        """Return the first of the values of a decimal or integer string; None if it is absent or empty.
+        """Return the first value of a decimal or integer string; None if it is absent or empty.
 
         Raises:
-            FilmValueError: It is no finite number.
+            FilmValueError: The value is not a finite number.
         """
         text = self.text(tag)
         if not text:
             return None
         value = float(text) if _DECIMAL.fullmatch(text) else math.nan
         if not math.isfinite(value):
-            raise self.reader.wrong(f"its {name_of(tag)} is no finite number")
+            raise self.reader.wrong(f"its {name_of(tag)} is not a finite number")
         return value
 
     def integer(self, tag: Tag, default: int | None = None, *, signed: bool = False) -> int:
-        """Return the first of the 16-bit values.
+        """Return the first 16-bit value.
 
         Raises:
-            FilmDamagedError: It is absent without a default, or too short.
+            FilmDamagedError: The value is absent and has no default, or is too short.
         """
         value = self.raw(tag)
         if not value and default is not None:
@@ -263,8 +263,8 @@ def fragments(reader: Reader, at: int) -> list[tuple[int, int]]:
     """Return start and end of each fragment of encapsulated pixel data, without the offset table (PS3.5, A.4).
 
     Raises:
-        FilmTruncatedError: The data end before the sequence does.
-        FilmDamagedError: Something stands there that is no fragment.
+        FilmTruncatedError: The data end before the sequence is complete.
+        FilmDamagedError: The sequence contains something else than fragments.
     """
     found: list[tuple[int, int]] = []
     while True:
@@ -272,11 +272,11 @@ def fragments(reader: Reader, at: int) -> list[tuple[int, int]]:
         if tag == _SEQUENCE_END:
             return found[1:]
         if tag != _ITEM or element.undefined:
-            raise reader.damaged("the fragments of its pixel data are out of step")
+            raise reader.damaged("the fragments of its pixel data are not aligned")
         found.append((element.start, element.end))
         at = element.end
 
 
 def name_of(tag: Tag) -> str:
-    """Return an element's name for a message, such as `RESCALE SLOPE`."""
+    """Return the name of an element for a message, such as `RESCALE SLOPE`."""
     return tag.name.replace("_", " ")

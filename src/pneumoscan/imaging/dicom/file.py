@@ -1,4 +1,4 @@
-"""From the bytes of a DICOM file to its header (PS3.10, section 7): transfer syntax, inflating, the data set."""
+"""Read the header of a DICOM file (PS3.10, section 7): transfer syntax, inflating, the data set."""
 
 import zlib
 from collections.abc import Collection
@@ -25,12 +25,12 @@ _READ = NATIVE | {RLE} | JPEG | JPEG_LS | JPEG_2000
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file that was looked at up to its pixel data.
+    """A DICOM file, read up to its pixel data.
 
     Attributes:
-        syntax: UID of the transfer syntax, one that is read.
+        syntax: UID of the transfer syntax, which is a supported one.
         meta: The file meta information.
-        header: The data set; its last element is the pixel data, if there are any.
+        header: The data set. Its last element is the pixel data, if there are any.
     """
 
     syntax: str
@@ -39,22 +39,22 @@ class DicomFile:
 
     @property
     def reader(self) -> Reader:
-        """The bytes that the header's elements point into: the file's, or what they inflate to."""
+        """The bytes to which the elements of the header refer: those of the file, or the inflated ones."""
         return self.header.reader
 
 
 def open_file(data: bytes, source: str, *, max_inflated: int, wanted: Collection[int] = WANTED) -> DicomFile:
-    """Look at a file that begins with 128 bytes and `DICM`.
+    """Open a file that begins with 128 bytes and `DICM`.
 
     Args:
         data: All bytes of the file.
-        source: What to call it in errors.
-        max_inflated: How many bytes a deflated data set may become.
+        source: Name of the file in errors.
+        max_inflated: Maximum number of bytes of an inflated data set.
         wanted: The elements to find in the data set.
 
     Raises:
-        FilmFormatError: The transfer syntax is not read.
-        FilmTruncatedError, FilmDamagedError, FilmTooLargeError: The file is not whole or not sane.
+        FilmFormatError: The transfer syntax is not supported.
+        FilmTruncatedError, FilmDamagedError, FilmTooLargeError: The file is incomplete, damaged or too large.
     """
     reader = Reader(data, source)
     at = _META_AT
@@ -71,7 +71,7 @@ def open_file(data: bytes, source: str, *, max_inflated: int, wanted: Collection
     header = DataSet.read(reader, at, len(reader.data), encoding, wanted)
     if syntax not in _READ:
         raise FilmFormatError(
-            f"{source} is a DICOM file in a transfer syntax that is not read.",
+            f"{source} is a DICOM file with a transfer syntax that is not supported.",
             "Export it uncompressed, or as JPEG 2000, JPEG-LS or RLE.",
         )
     return DicomFile(syntax, meta, header)
@@ -83,7 +83,7 @@ def sop_class(file: DicomFile) -> str:
 
 
 def _encoding(data: bytes, at: int, syntax: str) -> Encoding:
-    """Return how the data set is written: as the syntax says, unless its first element shows that this is not so."""
+    """Return the encoding of the data set: that of the syntax, unless the first element shows another."""
     if syntax == EXPLICIT_BIG:
         return Encoding(implicit=False, little=False)
     vr = data[at + 4 : at + 6]
@@ -91,7 +91,7 @@ def _encoding(data: bytes, at: int, syntax: str) -> Encoding:
 
 
 def _inflated(reader: Reader, at: int, most: int) -> bytes:
-    """Return the inflated data set (PS3.5, A.5), never more of it than `most` bytes."""
+    """Return the inflated data set (PS3.5, A.5), at most `most` bytes."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         with memoryview(reader.data) as view:

@@ -1,4 +1,4 @@
-"""A DICOM file as a film: opened, admitted, measured; painted when its size was found sane."""
+"""A DICOM file as a film: opened and checked first, decoded when its size has been accepted."""
 
 from dataclasses import dataclass
 
@@ -15,32 +15,32 @@ from pneumoscan.imaging.dicom.layout import Layout, layout_of
 
 @dataclass(frozen=True)
 class DicomFilm:
-    """A chest film by its header, not decoded yet.
+    """A chest film whose header has been checked, not decoded yet.
 
     Attributes:
         file: The opened file.
-        layout: Of its pixels; the size is what the header claims.
+        layout: Layout of its pixels, with the size that the header declares.
     """
 
     file: DicomFile
     layout: Layout
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """Decode and paint it: uint8 (rows, columns), 0 black; raises as `frames.decode` and `grey.paint`."""
+        """Decode the film to uint8 (rows, columns), 0 black. Raises the errors of `frames.decode` and `grey.paint`."""
         compressed = self.file.syntax not in NATIVE | {RLE}
         return paint(decode(self.file, self.layout), self.file.header, self.layout, compressed=compressed)
 
 
 def open_film(data: bytes, source: str, *, max_inflated: int) -> DicomFilm:
-    """Read the header of a DICOM file and see whether it is a chest film.
+    """Read the header of a DICOM file and check that it is a chest film.
 
     Args:
-        data: All bytes, beginning with 128 of any value and `DICM`.
-        source: What to call the file in errors.
-        max_inflated: How many bytes a deflated data set may become.
+        data: All bytes of the file.
+        source: Name of the file in errors.
+        max_inflated: Maximum number of bytes of an inflated data set.
 
     Raises:
-        FilmError: One of its children says why the film is refused.
+        FilmError: The film cannot be used. The subclass gives the reason.
     """
     file = _open(data, source, max_inflated=max_inflated)
     admit(file)

@@ -1,4 +1,4 @@
-"""Decode the one frame of a film into stored values, whatever its transfer syntax."""
+"""Decode the frame of a film into stored values, for every supported transfer syntax."""
 
 import logging
 import struct
@@ -23,13 +23,13 @@ from pneumoscan.imaging.dicom.layout import Layout
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-# Some writers pad the pixel data to whole blocks.
+# Some writers pad the pixel data to full blocks.
 _MAX_EXCESS = 4096
 _DCT_8_BIT = frozenset((0xC0, 0xC1, 0xC2))
-# The most faithful first; gdcm comes with python-gdcm, pillow is there anyway.
+# The most faithful first. gdcm comes with python-gdcm; Pillow is always installed.
 _PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm", "pillow")
 _LOSSLESS_JPEG = "lossless or 12-bit JPEG"
-# Every codec of a compression that needs one reads this syntax of it.
+# A syntax that every codec of the compression reads.
 _SYNTAX_OF = {
     "JPEG 2000": "1.2.840.10008.1.2.4.90",
     "JPEG-LS": "1.2.840.10008.1.2.4.80",
@@ -38,22 +38,22 @@ _SYNTAX_OF = {
 
 
 def decode(file: DicomFile, layout: Layout) -> Samples:
-    """Return the stored values of the film's one frame, every bit as it is.
+    """Return the stored values of the frame, with all bits unchanged.
 
     Args:
-        file: With pixel data.
-        layout: Of a size that was found sane.
+        file: A file with pixel data.
+        layout: Layout of its pixels, with an accepted size.
 
     Returns:
         uint8 or uint16 (rows, columns); colour as uint8 (rows, columns, 3) in RGB, or of one luma (rows, columns).
 
     Raises:
-        FilmTruncatedError, FilmDamagedError: The pixel data are not whole.
-        CodecMissingError: A package is needed for this transfer syntax.
+        FilmTruncatedError, FilmDamagedError: The pixel data are incomplete or damaged.
+        CodecMissingError: This transfer syntax needs a package that is not installed.
     """
     element = file.header.elements[Tag.PIXELS]
     if element.undefined != (file.syntax not in NATIVE):
-        raise file.reader.damaged("its pixel data are not coded as its transfer syntax says")
+        raise file.reader.damaged("its pixel data do not have the coding of its transfer syntax")
     with _decoding(file.reader):
         if file.syntax in NATIVE:
             return _native(file, layout)
@@ -71,7 +71,7 @@ def decode(file: DicomFile, layout: Layout) -> Samples:
 
 @contextmanager
 def _decoding(reader: Reader) -> Iterator[None]:
-    """Give every exception and warning of the decoders its place in our tree, without their words."""
+    """Convert every exception and warning of the decoders into an error of pneumoscan, without their text."""
     try:
         yield
     except (FilmError, CodecMissingError):
@@ -98,19 +98,19 @@ def _native(file: DicomFile, layout: Layout) -> Samples:
     values += values % 2
     octets = np.frombuffer(reader.data, np.uint8, min(values, element.end - element.start), element.start)
     if file.syntax == EXPLICIT_BIG and element.vr == b"OW":
-        # Words of big-endian order hold two pixels in the wrong order (PS3.5, D).
+        # Big-endian words contain two pixels in the wrong order (PS3.5, D).
         octets = octets.view(np.uint16).byteswap().view(np.uint8)
     return _arranged(octets, layout)
 
 
 def _arranged(octets: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.uint8]:
-    """Return 8-bit samples (rows, columns) or RGB (rows, columns, 3); of what has a luma, the luma."""
+    """Return 8-bit samples (rows, columns) or RGB (rows, columns, 3); the luma if there is one."""
     shape = (layout.rows, layout.columns)
     pixels = layout.rows * layout.columns
     if layout.samples == 1:
         return octets[:pixels].reshape(shape)
     if layout.photometric == "YBR_FULL_422":
-        # Two lumas before two chromas (PS3.3, C.7.6.3.1.2).
+        # Two luma values come before two chroma values (PS3.3, C.7.6.3.1.2).
         return octets[: pixels * 2].reshape(-1, 4)[:, :2].reshape(shape)
     octets = octets[: pixels * 3]
     colours = octets.reshape(3, *shape).transpose(1, 2, 0) if layout.planar else octets.reshape(*shape, 3)
@@ -118,13 +118,13 @@ def _arranged(octets: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.u
 
 
 def _run_lengths(frame: bytes, layout: Layout, reader: Reader) -> Samples:
-    """Decode RLE (PS3.5, G): a plane for each byte of each sample, the highest first.
+    """Decode RLE (PS3.5, G): one plane per byte of each sample, the highest byte first.
 
-    The runs are those of TIFF's PackBits, which Pillow decodes in C; a row as long as the plane lets runs cross rows.
+    The runs equal those of TIFF's PackBits, which Pillow decodes in C. A single row for the whole plane lets runs cross rows.
     """
     count, *offsets = struct.unpack_from("<16I", frame)
     if count != layout.samples * layout.bytes_each:
-        raise reader.damaged("its pixel data have another number of planes than its header says")
+        raise reader.damaged("its pixel data have another number of planes than its header")
     bounds = [*offsets[:count], len(frame)]
     pixels = layout.rows * layout.columns
     planes = [
@@ -144,7 +144,7 @@ def _run_lengths(frame: bytes, layout: Layout, reader: Reader) -> Samples:
 
 
 def _jpeg(frame: bytes, layout: Layout, reader: Reader) -> npt.NDArray[np.uint8]:
-    """Decode an 8-bit JPEG as a film that comes as a JPEG file is."""
+    """Decode an 8-bit JPEG in the same way as a film in a JPEG file."""
     container = unwrap(frame, reader.source)
     image = JpegImagePlugin.JpegImageFile(BytesIO(container.picture))
     if (
@@ -152,26 +152,26 @@ def _jpeg(frame: bytes, layout: Layout, reader: Reader) -> npt.NDArray[np.uint8]
         and layout.photometric == "RGB"
         and not {"adobe_transform", "jfif"} & image.info.keys()
     ):
-        # Without a marker libjpeg takes three components for luma and chroma; the header knows better.
+        # Without a marker, libjpeg interprets three components as luma and chroma; the header is more reliable.
         image.draft("YCbCr", image.size)
         return np.asarray(Image.frombytes("RGB", image.size, image.tobytes()))
     return np.asarray(image)
 
 
 def _by_plugin(frame: bytes, syntax: str, layout: Layout, reader: Reader) -> Samples:
-    """Decode by whichever codec is installed for pydicom."""
+    """Decode with a codec that is installed for pydicom."""
     decoder = _decoder(syntax)
     plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), None)
     if plugin is None:
         raise _codec_missing(syntax, reader)
-    # One frame, one fragment: an offset table of the file, right or wrong, is never looked at.
+    # One frame as one fragment: the offset table of the file is not used.
     even = frame + b"\0" * (len(frame) % 2)
     capsule = (
         struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, len(even))
         + even
         + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     )
-    # Checks and corrections of unused bits warn; the former are done, the latter follow with the grey levels.
+    # pydicom warns about unused bits. We check them before, and mask them when computing grey levels.
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -197,10 +197,12 @@ def _by_plugin(frame: bytes, syntax: str, layout: Layout, reader: Reader) -> Sam
 
 @cache
 def _decoder(syntax: str) -> Any:
-    from pydicom.pixels.decoders.base import get_decoder  # a third of a second that other films do without
+    from pydicom.pixels.decoders.base import (
+        get_decoder,
+    )  # takes a third of a second; other films do not need it
     from pydicom.uid import UID
 
-    # It logs what a codec raises before it raises it; a film's error says it once, in our words.
+    # It logs the errors of a codec before it raises them; our error reports them once.
     logging.getLogger("pydicom.pixels.decoders.base").addFilter(_is_not_ours)
     return get_decoder(UID(syntax))
 
@@ -213,14 +215,14 @@ def _is_not_ours(_record: logging.LogRecord) -> bool:
 
 
 def _photometric(frame: bytes, syntax: str, layout: Layout) -> str:
-    """Return what pydicom would correct the photometric interpretation to, for it warns when it does."""
+    """Return the photometric interpretation as pydicom would correct it, which avoids its warning."""
     if layout.samples == 3 and syntax not in JPEG_2000 and b"JFIF\0" in frame[:64]:
         return "YBR_FULL"
     return layout.photometric
 
 
 def codecs() -> dict[str, bool]:
-    """Return for each compression that this package cannot read alone whether a codec for it is installed."""
+    """Return, for each compression that needs a codec, whether the codec is installed."""
     return {
         kind: any(name in _decoder(syntax).available_plugins for name in _PLUGINS)
         for kind, syntax in _SYNTAX_OF.items()

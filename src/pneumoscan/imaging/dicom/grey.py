@@ -1,8 +1,8 @@
-"""Paint stored values as a workstation shows them: modality, window, polarity (PS3.4, N.2), in 8 bits.
+"""Compute the grey levels that a workstation displays: modality, window, polarity (PS3.4, N.2), in 8 bits.
 
-Every step turns one value into one, so all of it is done once for the at most 65,536 values that a pixel can store, and
-the film is a look-up. `pydicom.pixels.apply_modality_lut` and `apply_voi_lut` give the same grey levels where they are right
-(the tests hold the two together); a VOI LUT of more than 256 entries of 8 bits, which turns 12 bits into 8, wraps there.
+Every step maps one value to one value. So all steps are computed once for the at most 65,536 values that a pixel can store,
+and applied to the film as a look-up table. The tests compare the result with `pydicom.pixels.apply_modality_lut` and
+`apply_voi_lut`, except for a VOI LUT of more than 256 entries of 8 bits, which overflows there.
 """
 
 import math
@@ -17,7 +17,7 @@ from pneumoscan.imaging.dicom.frames import Samples
 from pneumoscan.imaging.dicom.layout import Layout
 
 Values = npt.NDArray[np.float64]
-# What the film itself tells where no window is given: the ends are often letters of lead, and dead pixels.
+# Percentiles of the film if it has no window: the extremes are often lead markers and dead pixels.
 PERCENTILES = (0.5, 99.5)
 _SAMPLE = 1_000_000
 _CHUNK = 1 << 20
@@ -28,8 +28,8 @@ class LookUp:
     """A modality or VOI LUT (PS3.3, C.11.1.1 and C.11.2.1.1).
 
     Attributes:
-        first: The value that is mapped to the first entry; lower ones are too, higher ones than the last to the last.
-        bits: Of an entry, 8 to 16.
+        first: The value of the first entry. Lower values map to the first entry, higher ones than the last to the last.
+        bits: Bits per entry, 8 to 16.
         entries: float64 (n,).
     """
 
@@ -48,14 +48,14 @@ def paint(samples: Samples, header: DataSet, layout: Layout, *, compressed: bool
     """Return the film as uint8 (rows, columns), 0 black.
 
     Args:
-        samples: As `frames.decode` returns them.
-        header: Of the file.
-        layout: Of its pixels.
-        compressed: Whether a codec gave the samples: it puts them into the lowest bits.
+        samples: The result of `frames.decode`.
+        header: Header of the file.
+        layout: Layout of its pixels.
+        compressed: Whether the samples come from a codec, which puts them into the lowest bits.
 
     Raises:
-        FilmValueError: A window, slope or LUT that no film has.
-        FilmDamagedError: A LUT that is shorter than it says.
+        FilmValueError: The window, slope or LUT has invalid values.
+        FilmDamagedError: A LUT is shorter than it declares.
     """
     if layout.samples == 3:
         return _luma(samples)
@@ -66,9 +66,9 @@ def paint(samples: Samples, header: DataSet, layout: Layout, *, compressed: bool
         values = _modality(stored.astype(np.float64), header, layout)
         shown = _shown(values, samples, padding, header, layout)
     if not np.isfinite(shown).all():
-        raise header.reader.wrong("its window leads beyond all numbers")
+        raise header.reader.wrong("its window leads to values that are not finite")
     if layout.photometric == "MONOCHROME1" or header.text(Tag.LUT_SHAPE) == "INVERSE":
-        # Both say the same thing (PS3.3, C.8.11.3.1.2): one turn, never two.
+        # Both mean the same (PS3.3, C.8.11.3.1.2): invert once, never twice.
         shown = 1 - shown
     table = np.rint(shown * 255).astype(np.uint8)
     table[padding] = 0
@@ -81,7 +81,7 @@ def _luma(samples: Samples) -> npt.NDArray[np.uint8]:
 
 
 def _looked_up(table: npt.NDArray[np.uint8], samples: Samples) -> npt.NDArray[np.uint8]:
-    # In pieces: NumPy widens what it indexes with to 64 bits.
+    # In pieces, because NumPy converts indices to 64 bits.
     flat, painted = samples.reshape(-1), np.empty(samples.shape, np.uint8)
     out = painted.reshape(-1)
     for start in range(0, flat.size, _CHUNK):
@@ -90,7 +90,7 @@ def _looked_up(table: npt.NDArray[np.uint8], samples: Samples) -> npt.NDArray[np
 
 
 def _stored(codes: npt.NDArray[np.int_], layout: Layout, shift: int) -> npt.NDArray[np.int_]:
-    """Return the stored value of every pattern of bits: without the unused ones, with its sign."""
+    """Return the stored value of every bit pattern: without unused bits, with its sign."""
     values = (codes >> shift) & ((1 << layout.bits_stored) - 1)
     if not layout.signed:
         return values
@@ -101,13 +101,13 @@ def _stored(codes: npt.NDArray[np.int_], layout: Layout, shift: int) -> npt.NDAr
 def _padding(
     codes: npt.NDArray[np.int_], stored: npt.NDArray[np.int_], header: DataSet, layout: Layout
 ) -> npt.NDArray[np.bool_]:
-    """Tell which patterns are no picture (PS3.3, C.7.5.1.1.2)."""
+    """Return which bit patterns are padding (PS3.3, C.7.5.1.1.2)."""
     if Tag.PADDING not in header:
         return np.zeros(codes.shape, np.bool_)
     one = header.integer(Tag.PADDING, signed=layout.signed)
     other = header.integer(Tag.PADDING_LIMIT, one, signed=layout.signed)
     within: npt.NDArray[np.bool_] = (stored >= min(one, other)) & (stored <= max(one, other))
-    # Some pad with a value that the stored bits cannot hold.
+    # Some writers pad with a value that the stored bits cannot represent.
     beyond: npt.NDArray[np.bool_] = codes == one & ((1 << layout.bits_allocated) - 1)
     return within | beyond
 
@@ -122,14 +122,14 @@ def _modality(values: Values, header: DataSet, layout: Layout) -> Values:
         raise header.reader.wrong("its RESCALE SLOPE is zero")
     values = values * (1.0 if slope is None else slope) + (intercept or 0.0)
     if not np.isfinite(values).all():
-        raise header.reader.wrong("its RESCALE SLOPE and INTERCEPT lead beyond all numbers")
+        raise header.reader.wrong("its RESCALE SLOPE and INTERCEPT lead to values that are not finite")
     return values
 
 
 def _shown(
     values: Values, samples: Samples, padding: npt.NDArray[np.bool_], header: DataSet, layout: Layout
 ) -> Values:
-    """Return the grey level in [0, 1] of every value: by VOI LUT, window, or what the film itself tells."""
+    """Return the grey level in [0, 1] of every value: by VOI LUT, window, or the percentiles of the film."""
     item = header.item(Tag.VOI_LUT)
     if item is not None:
         look_up = _look_up(item, signed=layout.signed and header.item(Tag.MODALITY_LUT) is None)
@@ -148,7 +148,7 @@ def _windowed(values: Values, center: float, width: float, header: DataSet) -> V
     """Apply a window (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
     function = header.text(Tag.WINDOW_FUNCTION) or "LINEAR"
     if function not in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}:
-        raise header.reader.wrong("its WINDOW FUNCTION is not known")
+        raise header.reader.wrong("its WINDOW FUNCTION is unknown")
     if width < 1 if function == "LINEAR" else width <= 0:
         raise header.reader.wrong("its WINDOW WIDTH is too small")
     if function == "SIGMOID":
@@ -161,7 +161,7 @@ def _windowed(values: Values, center: float, width: float, header: DataSet) -> V
 
 
 def _ends(values: Values, samples: Samples, padding: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return black and white of a film of more than 8 bits that names no window."""
+    """Return the values of black and white for a film of more than 8 bits without a window."""
     step = math.ceil(math.sqrt(samples.size / _SAMPLE))
     codes = samples[::step, ::step].reshape(-1)
     codes = codes[~padding[codes]]
@@ -178,7 +178,7 @@ def _look_up(item: DataSet, *, signed: bool) -> LookUp:
     """Read a LUT.
 
     Raises:
-        FilmDamagedError: Its data are shorter than its descriptor says.
+        FilmDamagedError: The data are shorter than the descriptor declares.
         FilmValueError: Its entries have less than 8 or more than 16 bits.
     """
     reader, order = item.reader, item.encoding.order
@@ -195,5 +195,5 @@ def _look_up(item: DataSet, *, signed: bool) -> LookUp:
     if bits == 8 and count <= len(data) < 2 * count:
         return LookUp(first, bits, np.frombuffer(data, np.uint8, count).astype(np.float64))
     if len(data) < 2 * count:
-        raise reader.damaged("a look-up table is shorter than it says")
+        raise reader.damaged("a look-up table is shorter than it declares")
     return LookUp(first, bits, np.frombuffer(data, order + "u2", count).astype(np.float64))

@@ -1,4 +1,4 @@
-"""How a film's pixels lie in its pixel data (PS3.3, C.7.6.3): checked before anything is decoded."""
+"""The layout of the pixels in the pixel data (PS3.3, C.7.6.3), checked before decoding."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,12 +18,12 @@ class Layout:
         rows: Height in pixels, 0 is possible.
         columns: Width in pixels, 0 is possible.
         samples: 1 for grey, 3 for colour.
-        photometric: One of `GREY` or `COLOUR`; MONOCHROME1 says that the least value is white.
-        planar: Whether colours lie in three planes.
+        photometric: One of `GREY` or `COLOUR`; MONOCHROME1 means that the lowest value is white.
+        planar: Whether colours are stored in three planes.
         bits_allocated: 8 or 16.
-        bits_stored: How many of these are the pixel's, 1 to `bits_allocated`; others may hold an overlay.
-        shift: How many unused bits lie below them.
-        signed: Whether they are a two's complement.
+        bits_stored: Number of bits of the pixel, 1 to `bits_allocated`; other bits may contain an overlay.
+        shift: Number of unused bits below them.
+        signed: Whether the value is a two's complement.
     """
 
     rows: int
@@ -43,7 +43,7 @@ class Layout:
 
     @property
     def mode(self) -> str:
-        """What becomes the film's mode: the photometric interpretation and the bits, such as `MONOCHROME2/12`."""
+        """The mode of the film: photometric interpretation and stored bits, such as `MONOCHROME2/12`."""
         return f"{self.photometric}/{self.bits_stored}"
 
 
@@ -51,7 +51,7 @@ def layout_of(header: DataSet) -> Layout:
     """Read the layout from a header.
 
     Raises:
-        FilmFormatError: A colour coding or depth that is not read.
+        FilmFormatError: The colour coding or bit depth is not supported.
         FilmDamagedError: The values are missing or contradict each other.
     """
     reader, photometric = header.reader, header.text(Tag.PHOTOMETRIC)
@@ -62,7 +62,7 @@ def layout_of(header: DataSet) -> Layout:
     signed = header.integer(Tag.SIGNED, 0)
     _check_colours(reader, photometric, samples, allocated)
     if not (1 <= stored <= high + 1 <= allocated and signed in {0, 1}):
-        raise reader.damaged("the bits of its pixels are described with a contradiction")
+        raise reader.damaged("the description of its bits is contradictory")
     return Layout(
         rows=header.integer(Tag.ROWS),
         columns=header.integer(Tag.COLUMNS),
@@ -81,6 +81,6 @@ def _check_colours(reader: Reader, photometric: str, samples: int, allocated: in
     colour = photometric in COLOUR and samples == 3 and allocated == 8
     if not (grey or colour):
         raise FilmFormatError(
-            f"{reader.source} has pixels of a colour coding or depth that is not read.",
+            f"{reader.source} has pixels with a colour coding or bit depth that is not supported.",
             "Export it with 8 or 16 bits of grey, or as 8-bit RGB.",
         )

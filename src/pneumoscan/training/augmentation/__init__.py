@@ -1,8 +1,8 @@
-"""Augmentation of whole batches: what is drawn (`sample`) stands apart from how it is applied (`apply`).
+"""Augmentation of batches. Sampling the parameters (`sample`) is separate from applying them (`apply`).
 
-The draw depends on the seed, the epoch and the film alone, never on its neighbours in the batch, the order of the
-films or the number of processes. So a run that goes on from a checkpoint, one with smaller batches and one on many
-machines see the same films, and any of them can be drawn again:
+The parameters depend only on the seed, the epoch and the film, not on the batch, the order of the films or the number of
+processes. A resumed run, one with smaller batches and one on several machines therefore see the same films, and each
+augmented film can be reproduced:
 
     parameters = sample(config, seed=0, epoch=7, film_ids=film_ids, size=200)
     batch = apply(images, parameters)

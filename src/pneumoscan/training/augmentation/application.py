@@ -1,6 +1,6 @@
-"""Augmentation applied: one resampling for all of the geometry, then what changes grey values.
+"""Apply augmentation: one resampling for all geometric changes, then the changes of grey values.
 
-Each step works on the films that it changes and leaves the others' bytes alone; a step that is off costs nothing.
+Each step processes only the films that it changes. A step that is off costs nothing.
 """
 
 from collections.abc import Callable
@@ -29,19 +29,19 @@ Step = Callable[[Tensor, AugmentationParameters], Tensor]
 def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     """Augment a batch of films.
 
-    The order is geometry, border, markers, blur, tone, gamma, contrast, brightness, noise, erasing. What comes in from outside the film is
-    black, as the collimated border of a film is; repeating the edge would draw streaks that no film has.
+    The order is geometry, border, markers, blur, tone, gamma, contrast, brightness, noise, erasing. Areas outside the film
+    become black, like the collimated border of a film. Repeating the edge would give streaks that no film has.
 
     Args:
-        images: float32 (n, 1, S, S) in [0, 1], on any device. Never changed.
+        images: float32 (n, 1, S, S) in [0, 1], on any device. They are not modified.
         parameters: n rows from `sample`.
 
     Returns:
-        float32 (n, 1, S, S) in [0, 1]; `images` itself if nothing is on. The same input gives the same bytes on one
-        device with one number of threads; noise is another on another kind of device.
+        float32 (n, 1, S, S) in [0, 1]; `images` itself if everything is off. The same input gives the same bytes on the same
+        device with the same number of threads; noise differs between kinds of devices.
 
     Raises:
-        UsageError: The images are not such a batch, or there are more or fewer of them than parameters.
+        UsageError: The images are not such a batch, or their number differs from that of the parameters.
     """
     _check(images, parameters)
     mirrored = (parameters.affine == _MIRROR).all(axis=(1, 2))
@@ -58,12 +58,12 @@ def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
         (parameters.brightness != 0, _brighten),
         (parameters.noise > 0, _add_noise),
     ]
-    # The caller may be computing in bfloat16, which has too few grey levels for a film.
+    # The caller may compute in bfloat16, which has too few grey levels for a film.
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         changed = images
         for chosen, step in steps:
             changed = _on_rows(changed, parameters, chosen, step)
-        # Erasing comes after the clamp, for the mean is that of the film as it will be seen.
+        # Erasing follows the clamp, so that the mean is that of the final film.
         changed = changed if changed is images else changed.clamp_(0, 1)
         return _on_rows(changed, parameters, parameters.erase[:, 2] > 0, _erase)
 
@@ -80,7 +80,7 @@ def _check(images: Tensor, parameters: AugmentationParameters) -> None:
 def _on_rows(
     images: Tensor, parameters: AugmentationParameters, chosen: npt.NDArray[np.bool_], step: Step
 ) -> Tensor:
-    """Return the batch with `step` done to the chosen films, mask (n,)."""
+    """Return the batch with `step` applied to the chosen films, mask (n,)."""
     if not chosen.any():
         return images
     if chosen.all():
@@ -90,7 +90,7 @@ def _on_rows(
 
 
 def _columns(values: npt.NDArray[np.float32], images: Tensor) -> Tensor:
-    """Bring float32 (n,) to (n, 1, 1, 1) on the images' device."""
+    """Convert float32 (n,) to (n, 1, 1, 1) on the device of the images."""
     return torch.from_numpy(values).to(images.device).view(-1, 1, 1, 1)
 
 
@@ -104,9 +104,9 @@ def _resample(images: Tensor, parameters: AugmentationParameters) -> Tensor:
 
 
 def _grid(affine: Tensor, size: int) -> Tensor:
-    """Return (n, S, S, 2): for each new pixel its (x, y) in the old film.
+    """Return (n, S, S, 2): the position (x, y) of each new pixel in the original film.
 
-    An affine map is a sum of one term along the row and one along the column, so two vectors a film are enough;
+    An affine map is the sum of a term along the row and one along the column, so two vectors per film are enough.
     `affine_grid` multiplies matrices for every pixel and takes eight times as long.
     """
     centres = (2 * torch.arange(size, dtype=torch.float32, device=affine.device) + 1) / size - 1
@@ -140,7 +140,7 @@ def _put_markers(images: Tensor, parameters: AugmentationParameters) -> Tensor:
 
 
 def _stencil(shape: int, height: int, width: int) -> Tensor:
-    """Return bool (height, width): which pixels a marker paints."""
+    """Return bool (height, width): the pixels of a marker."""
     if shape not in _LETTERS:
         return torch.ones(height, width, dtype=torch.bool)
     letter = torch.tensor([[mark == "#" for mark in row] for row in _LETTERS[shape]])
@@ -149,7 +149,7 @@ def _stencil(shape: int, height: int, width: int) -> Tensor:
 
 
 def _curve(images: Tensor, parameters: AugmentationParameters) -> Tensor:
-    """Put the grey values through each film's broken line."""
+    """Map the grey values by the piecewise linear curve of each film."""
     heights = torch.from_numpy(parameters.tone).to(images.device)  # (n, 9)
     place = images.flatten(1).clamp(0, 1) * TONE_PIECES  # (n, S·S)
     piece = place.floor().clamp_(max=TONE_PIECES - 1)
@@ -159,7 +159,7 @@ def _curve(images: Tensor, parameters: AugmentationParameters) -> Tensor:
 
 
 def _blur(images: Tensor, parameters: AugmentationParameters) -> Tensor:
-    """Blur each film by its own Gaussian, along rows and then columns; the edge pixels are repeated outside."""
+    """Blur each film with its own Gaussian, along rows and then columns; edge pixels are repeated outside."""
     kernels = _kernels(parameters.blur).to(images.device)  # (n, K)
     n, taps = kernels.shape
     reach = taps // 2
@@ -169,7 +169,7 @@ def _blur(images: Tensor, parameters: AugmentationParameters) -> Tensor:
 
 
 def _kernels(sigmas: npt.NDArray[np.float32]) -> Tensor:
-    """Return float32 (n, K): each row a Gaussian cut at its own three sigmas, zero beyond, with sum 1."""
+    """Return float32 (n, K): in each row a Gaussian, zero beyond three sigmas, with sum 1."""
     reach = np.ceil(3 * sigmas.astype(np.float64))
     offsets = np.arange(-reach.max(), reach.max() + 1)
     weights = np.exp(-0.5 * (offsets / sigmas[:, None].astype(np.float64)) ** 2)

@@ -1,25 +1,25 @@
-"""What may be done to a film at random, and how strongly; all of it is off by default."""
+"""Strengths of the random changes of a film in training; all are off by default."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class AugmentationConfig(BaseModel):
-    """Strengths of the random changes; the default of every field means that nothing is changed.
+    """Strengths of the random changes. The defaults change nothing.
 
     Attributes:
         rotation: Degrees, 0 to 180; the angle is uniform in ±rotation, counter-clockwise above 0.
-        shift: Fraction of the side, 0 to 0.5; right and down are drawn apart, each uniform in ±shift.
+        shift: Fraction of the side, 0 to 0.5; horizontal and vertical shifts are independent, each uniform in ±shift.
         zoom: Fraction, 0 to 0.5; the magnification is uniform in 1 ± zoom.
-        crop: Least share of the film's area that a random crop keeps, 0.05 to 1 (off); the share is uniform in
-            [crop, 1], and the crop is stretched to the film's size.
-        crop_aspect: Largest ratio of the crop's sides, 1 to 2; width / height is log-uniform in
-            [1 / crop_aspect, crop_aspect], as far as a crop of the drawn area fits the film.
+        crop: Smallest share of the area that a random crop keeps, 0.05 to 1 (off); the share is uniform in [crop, 1], and
+            the crop is resized to the size of the film.
+        crop_aspect: Largest ratio of the sides of the crop, 1 to 2; width / height is log-uniform in
+            [1 / crop_aspect, crop_aspect], as far as a crop of this area fits into the film.
         flip: Probability of a left-right flip, 0 to 1. It puts the heart on the other side.
-        border: Share of the side, 0 to 0.3; each of the four edges is, one time in two, covered by a black strip whose
-            depth is uniform in [0, border], as a collimator leaves one.
-        marker: Probability, 0 to 1, of each of two bright boxes or letters R or L, of 3 to 12% of the side, most of them
-            near an edge: what tells the side of the body on real films, and nothing of the lungs.
-        tone: 0 to 2; the grey values go through a rising curve of eight straight pieces whose slopes are, but for a
+        border: Share of the side, 0 to 0.3; each of the four edges is covered, with probability one half, by a black strip
+            whose depth is uniform in [0, border], like the edge of a collimator.
+        marker: Probability, 0 to 1, of each of two bright boxes or letters R or L, of 3 to 12% of the side, mostly near an
+            edge, like the side markers of real films.
+        tone: 0 to 2; the grey values are mapped by an increasing curve of eight linear pieces whose slopes are, up to a
             common factor, exp(u) with u uniform in ±tone each.
         gamma: 0 to 1; the exponent is exp(u) with u uniform in ±gamma.
         contrast: 0 to 0.9; differences from the film's mean are multiplied by a factor uniform in 1 ± contrast.
@@ -27,9 +27,9 @@ class AugmentationConfig(BaseModel):
         noise: Fraction of the full scale, 0 to 0.25; the standard deviation of white Gaussian noise is uniform in
             [0, noise].
         blur: Pixels, 0 to 5; the standard deviation of a Gaussian blur is uniform in [0, blur].
-        erase: Probability, 0 to 1, that one box of the film is painted with the film's mean (Zhong et al.,
-            Random Erasing Data Augmentation, AAAI 2020).
-        erase_area: Largest share of the film's area that the box covers, 0.01 to 0.5; the share is uniform in
+        erase: Probability, 0 to 1, that one box is filled with the mean of the film (Zhong et al., Random Erasing Data
+            Augmentation, AAAI 2020).
+        erase_area: Largest share of the area that the box covers, 0.01 to 0.5; the share is uniform in
             [erase_area / 4, erase_area], the ratio of its sides log-uniform in [1/3, 3].
     """
 
@@ -54,6 +54,6 @@ class AugmentationConfig(BaseModel):
 
     @property
     def is_off(self) -> bool:
-        """Whether no film is ever changed, so that sampling can be left out."""
+        """Whether no film is ever changed."""
         strengths = self.model_dump(exclude={"crop", "crop_aspect", "erase_area"})
         return self.crop == 1 and not any(strengths.values())

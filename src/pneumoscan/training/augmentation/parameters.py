@@ -1,4 +1,4 @@
-"""The random numbers of augmentation: a hash of (seed, epoch, film, number), so that no draw depends on another."""
+"""The random numbers of augmentation. Each is a hash of (seed, epoch, film, number), independent of all others."""
 
 import math
 from dataclasses import dataclass, fields
@@ -21,20 +21,20 @@ UInt64 = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class AugmentationParameters:
-    """What is done to each film of a batch; row i belongs to film i, n rows in all.
+    """Parameters of the changes of each film of a batch; row i of n belongs to film i.
 
     Attributes:
-        affine: float32 (n, 2, 3): where in the old film a point of the new one lies; coordinates (x, y) run from
-            -1 to 1 between the outer edges of the film. Rotation, shift, zoom, crop and flip in one.
+        affine: float32 (n, 2, 3): position in the original film of a point of the new one; coordinates (x, y) run from -1
+            to 1 between the outer edges of the film. It combines rotation, shift, zoom, crop and flip.
         border: int64 (n, 4): depth in pixels of the black strips at top, right, bottom and left; 0 is off.
         marker: int64 (n, 2, 6): top, left, height and width in pixels, shape (0 box, 1 R, 2 L), grey value in 1/255;
             height 0 is off.
-        tone: float32 (n, 9): what the grey values 0, 1/8, … 1 become; a straight line is off.
+        tone: float32 (n, 9): new values of the grey values 0, 1/8, … 1; a straight line is off.
         gamma: float32 (n,), the exponent; 1 is off.
         contrast: float32 (n,), a factor; 1 is off.
         brightness: float32 (n,), added; 0 is off.
         noise: float32 (n,), standard deviation; 0 is off.
-        noise_seed: int64 (n,), not negative; the seed of each film's noise.
+        noise_seed: int64 (n,), not negative; the seed of the noise of each film.
         blur: float32 (n,), standard deviation in pixels; 0 is off.
         erase: int64 (n, 4), a box as top, left, height, width in pixels; height 0 is off.
     """
@@ -67,7 +67,7 @@ class AugmentationParameters:
 
 
 class _Number(IntEnum):
-    """Which number of a film's stream is for what; a new one goes to the end, so that the others stay."""
+    """Purposes of the numbers in the random stream of a film. New ones are added at the end, so the others do not change."""
 
     ROTATION = auto()
     SHIFT_X = auto()
@@ -105,17 +105,17 @@ class _Number(IntEnum):
 def sample(
     config: AugmentationConfig, *, seed: int, epoch: int, film_ids: npt.NDArray[np.int64], size: int
 ) -> AugmentationParameters:
-    """Draw what is done to each film in one epoch.
+    """Sample the parameters of each film in one epoch.
 
     Args:
-        config: How strongly.
-        seed: Of the run.
-        epoch: Counted from 0 or 1; another epoch gives other numbers.
-        film_ids: int64 (n,), a number that stays the film's own for the whole run, such as its row in the cache.
+        config: The strengths.
+        seed: Seed of the run.
+        epoch: Number of the epoch; another epoch gives other numbers.
+        film_ids: int64 (n,), a number for each film that is constant during the run, such as its row in the cache.
         size: Side of the films in pixels.
 
     Returns:
-        n rows that depend on `config`, `seed`, `epoch`, `size` and the film's own id only.
+        n rows that depend only on `config`, `seed`, `epoch`, `size` and the id of the film.
     """
     stream = _Stream(seed, epoch, film_ids)
     return AugmentationParameters(
@@ -134,7 +134,7 @@ def sample(
 
 
 class _Stream:
-    """Random numbers of some films: number k of a film is the hash of (seed, epoch, film id, k)."""
+    """Random numbers of films: number k of a film is the hash of (seed, epoch, film id, k)."""
 
     def __init__(self, seed: int, epoch: int, film_ids: npt.NDArray[np.int64]) -> None:
         ids = np.ascontiguousarray(film_ids, dtype=np.int64).view(np.uint64)
@@ -155,7 +155,7 @@ class _Stream:
         return np.stack([self.uniform(number, part) for part in range(parts)], axis=1)
 
     def around(self, number: _Number, reach: float) -> Float64:
-        """Return float64 (n,), uniform in ±reach; exactly 0 where reach is 0."""
+        """Return float64 (n,), uniform in ±reach; exactly 0 if reach is 0."""
         return (2 * self.uniform(number) - 1) * reach
 
 
@@ -164,7 +164,7 @@ _PARTS = 1000  # more than there are numbers
 
 
 def _mix(state: UInt64) -> UInt64:
-    """Hash uint64 (n,) by the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014, section 3)."""
+    """Hash uint64 (n,) with the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014, section 3)."""
     state = state + np.uint64(_GOLDEN)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -185,12 +185,12 @@ def _affine(config: AugmentationConfig, stream: _Stream) -> Float32:
         [cos * width * mirror, -sin * height, cos * x - sin * y],
         [sin * width * mirror, cos * height, sin * x + cos * y],
     ]
-    # Adding 0 turns -0 into 0: whether a matrix is the identity is asked of its values.
+    # Adding 0 turns -0 into 0, so that the identity is recognised by its values.
     return (np.moveaxis(np.array(rows), 2, 0) + 0.0).astype(np.float32)
 
 
 def _crops(config: AugmentationConfig, stream: _Stream) -> tuple[Float64, Float64, Float64, Float64]:
-    """Return the crops' width and height as shares of the side, and their centres in -1..1; float64 (n,) each."""
+    """Return width and height of the crops as shares of the side, and their centres in -1..1; float64 (n,) each."""
     area = 1 - stream.uniform(_Number.CROP_AREA) * (1 - config.crop)
     width, height = _sides(area, config.crop_aspect, stream.uniform(_Number.CROP_ASPECT))
     centre_x = (1 - width) * stream.around(_Number.CROP_X, 1)
@@ -200,14 +200,14 @@ def _crops(config: AugmentationConfig, stream: _Stream) -> tuple[Float64, Float6
 
 def _sides(area: Float64, widest: float, u: Float64) -> tuple[Float64, Float64]:
     """Return width and height, at most 1, of boxes of `area`; their ratio is log-uniform up to `widest`."""
-    # A box of this area fits a square of side 1 while its ratio is between area and 1 / area.
+    # A box of this area fits into a square of side 1 if its ratio is between area and 1 / area.
     reach = np.minimum(math.log(widest), -np.log(area))
     aspect = np.exp(reach * (2 * u - 1))
     return np.sqrt(area * aspect), np.sqrt(area / aspect)
 
 
 def _erase_boxes(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDArray[np.int64]:
-    """Return int64 (n, 4): top, left, height, width in pixels; zeros where nothing is erased."""
+    """Return int64 (n, 4): top, left, height, width in pixels; zeros if nothing is erased."""
     area = config.erase_area * (1 - 0.75 * stream.uniform(_Number.ERASE_AREA))
     sides = _sides(area, 3.0, stream.uniform(_Number.ERASE_ASPECT))
     width, height = (np.clip(np.rint(side * size), 1, size) for side in sides)
@@ -227,7 +227,7 @@ def _borders(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDAr
 
 
 def _markers(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDArray[np.int64]:
-    """Return int64 (n, 2, 6): top, left, height, width, shape, grey; zeros where there is none."""
+    """Return int64 (n, 2, 6): top, left, height, width, shape, grey; zeros if there is none."""
 
     def draw(number: _Number) -> Float64:
         return stream.uniforms(number, MARKERS)
@@ -237,7 +237,7 @@ def _markers(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDAr
         for number in (_Number.MARKER_HEIGHT, _Number.MARKER_WIDTH)
     )
     top, left, edge = draw(_Number.MARKER_Y), draw(_Number.MARKER_X), draw(_Number.MARKER_EDGE)
-    # Three in four are drawn to an edge: two thirds of these to a side, one third to the top or bottom.
+    # Three of four are near an edge: two thirds of these at a side, one third at the top or bottom.
     left = np.where(edge < 0.5, 0.15 * left + 0.85 * (edge < 0.25), left)
     top = np.where((edge >= 0.5) & (edge < 0.75), 0.15 * top + 0.85 * (edge < 0.625), top)
     columns = [
@@ -253,7 +253,7 @@ def _markers(config: AugmentationConfig, stream: _Stream, size: int) -> npt.NDAr
 
 
 def _tones(config: AugmentationConfig, stream: _Stream) -> Float32:
-    """Return float32 (n, 9): the curve's height at 0, 1/8, … 1; from 0 to 1, rising."""
+    """Return float32 (n, 9): the values of the curve at 0, 1/8, … 1; increasing from 0 to 1."""
     slopes = np.exp((2 * stream.uniforms(_Number.TONE, TONE_PIECES) - 1) * config.tone)
     heights = np.cumsum(slopes, axis=1) / slopes.sum(axis=1, keepdims=True)
     return np.pad(heights, ((0, 0), (1, 0))).astype(np.float32)

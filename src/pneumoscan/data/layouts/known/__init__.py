@@ -1,4 +1,4 @@
-"""Published sets, read as they come from their publishers; a file that only they have tells them."""
+"""Published sets in their original form, recognised by a file that only they have."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ Findings = tuple[str, ...]
 
 @dataclass(frozen=True)
 class KnownSet:
-    """How a published set is told and read.
+    """A published set: how it is recognised and read.
 
     Attributes:
-        name: The layout, and the site of its films unless the user names another.
-        is_at: Whether a folder holds it.
+        name: Name of the layout, and of the site of its films unless the user gives another.
+        is_at: Returns whether a folder contains the set.
         load: Reads a folder; the findings count as PNEUMONIA, by default `Pneumonia`.
     """
 
@@ -33,5 +33,5 @@ KNOWN_SETS = (
 
 
 def known_set_at(folder: Path) -> KnownSet | None:
-    """Return the published set that a folder holds, or None."""
+    """Return the published set in a folder, or None."""
     return next((known for known in KNOWN_SETS if known.is_at(folder)), None)

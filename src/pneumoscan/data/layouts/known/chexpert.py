@@ -1,7 +1,7 @@
 """CheXpert: 224,316 films of adults of one hospital, with findings mined from their reports.
 
 J. Irvin et al., "CheXpert: A Large Chest Radiograph Dataset with Uncertainty Labels", AAAI 2019. The tables are
-`train.csv` and `valid.csv`; 1.0 means that a finding is there, 0.0 that it is not, -1.0 that the report is uncertain.
+`train.csv` and `valid.csv`; 1.0 means that a finding is present, 0.0 that it is absent, -1.0 that the report is uncertain.
 """
 
 import re
@@ -24,21 +24,21 @@ _TRIED = 50
 
 
 def is_at(folder: Path) -> bool:
-    """Tell whether a folder holds a table with the set's columns."""
+    """Return whether a folder contains a table with the columns of the set."""
     return any((folder / name).is_file() and names_columns(folder / name, COLUMNS) for name in TABLES)
 
 
 def load(folder: Path, findings: tuple[str, ...] = ()) -> Manifest:
     """Read the frontal films: those with a chosen finding are PNEUMONIA, those with `No Finding` NORMAL.
 
-    Films whose chosen findings are uncertain, and films with neither, are passed over. `valid.csv` is the split val.
+    Films whose chosen findings are uncertain, and films with neither, are left out. `valid.csv` is the split val.
 
     Args:
-        folder: Where the tables lie.
-        findings: What counts as PNEUMONIA; by default `Pneumonia`.
+        folder: Folder of the tables.
+        findings: Findings that count as PNEUMONIA; by default `Pneumonia`.
 
     Raises:
-        LayoutError: A table has other columns, or the films that it names are not there.
+        LayoutError: A table has other columns, or its films are missing.
         UsageError: The set has no such finding.
     """
     passed, films = Counter[str](), list[FilmRecord]()
@@ -70,7 +70,7 @@ def _films(
 
 
 def _label(row: Row, positive: tuple[str, ...]) -> int | str:
-    """Return the label, or why the film has none."""
+    """Return the label, or the reason why the film has none."""
     if row.cells["frontal/lateral"].lower() != "frontal":
         return "of another view than frontal"
     marks = {_mark(row, name) for name in positive}
@@ -106,18 +106,18 @@ def _film(row: Row, path: str, label: int, split: Split) -> FilmRecord:
 
 
 def _inner(row: Row) -> str:
-    """Return the path below the set's own folder: `train/patient00001/…`."""
+    """Return the path relative to the folder of the set: `train/patient00001/…`."""
     first, _, rest = row.cells["path"].partition("/")
     return rest if first.lower().startswith("chexpert") else row.cells["path"]
 
 
 def _base(folder: Path, table: Path, rows: list[Row]) -> str:
-    """Return what leads from the folder to the set's own: nothing, or the first part of the table's paths."""
+    """Return the prefix between the folder and that of the set: empty, or the first part of the paths in the table."""
     for row in rows[:_TRIED]:
         outer = row.cells["path"].removesuffix(_inner(row))
         for base in dict.fromkeys(("", outer)):
             if (folder / (base + _inner(row))).is_file():
                 return base
     raise LayoutError(
-        f"none of the first films that {table} names is in {folder}.", "Unpack the set's archive there."
+        f"none of the first films of {table} is in {folder}.", "Unpack the set's archive there."
     )

@@ -1,4 +1,4 @@
-"""Which of a set's findings count as PNEUMONIA, and what is said of the films that are passed over."""
+"""The findings of a set that count as PNEUMONIA, and notes about the films that are left out."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ PNEUMONIA = "Pneumonia"
 
 
 def chosen(asked: tuple[str, ...], there: Iterable[str]) -> tuple[str, ...]:
-    """Return the findings that count as PNEUMONIA as the set spells them; `Pneumonia` if none is asked for.
+    """Return the findings that count as PNEUMONIA in the spelling of the set; `Pneumonia` if none is chosen.
 
     Raises:
         UsageError: The set has no such finding.
@@ -18,16 +18,16 @@ def chosen(asked: tuple[str, ...], there: Iterable[str]) -> tuple[str, ...]:
     unknown = [name for name in asked if name.lower() not in spelled]
     if unknown:
         raise UsageError(
-            f"the set has no finding {unknown[0]!r}.", f"Name some of {', '.join(sorted(spelled.values()))}."
+            f"the set has no finding {unknown[0]!r}.", f"Choose from {', '.join(sorted(spelled.values()))}."
         )
     return tuple(spelled[name.lower()] for name in asked) or (PNEUMONIA,)
 
 
 def passed_over(count: int, what: str) -> list[str]:
-    """Return the note on films that were passed over; none if there are none."""
-    return [f"{count:,} film{'' if count == 1 else 's'} {what} passed over."] if count else []
+    """Return the note about films that were left out; none if there are none."""
+    return [f"{count:,} film{'' if count == 1 else 's'} {what} left out."] if count else []
 
 
 def in_words(findings: tuple[str, ...]) -> str:
-    """Return the findings for a note."""
+    """Return the findings as text for a note."""
     return " or ".join(findings)

@@ -1,7 +1,7 @@
 """NIH ChestX-ray14: 112,120 frontal films of adults, with findings mined from their reports.
 
 X. Wang et al., "ChestX-ray8: Hospital-scale Chest X-ray Database", CVPR 2017. The table is `Data_Entry_2017.csv`, in its
-later edition `Data_Entry_2017_v2020.csv`; the films lie in `images/` or in `images_001/images/` to
+later edition `Data_Entry_2017_v2020.csv`; the films are in `images/` or in `images_001/images/` to
 `images_012/images/`.
 """
 
@@ -20,18 +20,18 @@ COLUMNS = ("image index", "finding labels", "patient id")
 
 
 def is_at(folder: Path) -> bool:
-    """Tell whether a folder holds the set's table."""
+    """Return whether a folder contains the table of the set."""
     return any((folder / name).is_file() for name in TABLES)
 
 
 def load(folder: Path, findings: tuple[str, ...] = ()) -> Manifest:
     """Read the set: films with a chosen finding are PNEUMONIA, films with `No Finding` NORMAL.
 
-    The films that `test_list.txt` names are test, all others train.
+    The films in `test_list.txt` are test, all others train.
 
     Args:
-        folder: Where the table lies.
-        findings: What counts as PNEUMONIA; by default `Pneumonia`.
+        folder: Folder of the table.
+        findings: Findings that count as PNEUMONIA; by default `Pneumonia`.
 
     Raises:
         LayoutError: The table has other columns, or there are no films.
@@ -79,7 +79,7 @@ def _film(row: Row, place: str, label: int, *, is_test: bool) -> FilmRecord:
 
 
 def _places(folder: Path) -> dict[str, str]:
-    """Return by file name where the films lie, relative to the folder."""
+    """Return the paths of the films by file name, relative to the folder."""
     parts = [folder / "images", *sorted(folder.glob("images_*/images"))]
     places = {
         path.name: path.relative_to(folder).as_posix()
@@ -91,7 +91,7 @@ def _places(folder: Path) -> dict[str, str]:
     if not places:
         raise LayoutError(
             f"{folder} has no films in images/ or images_001/images/ to images_012/images/.",
-            "Unpack the set's archives there.",
+            "Unpack the archives of the set there.",
         )
     return places
 

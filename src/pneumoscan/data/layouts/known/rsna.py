@@ -17,29 +17,29 @@ FILMS = "stage_2_train_images"
 _LABEL_OF = {"normal": 0, "lung opacity": 1, "no lung opacity / not normal": None}
 
 _OVERLAP = (
-    "the films are a part of NIH ChestX-ray14 under other names: the two sets are no independent sites, and a film may be in "
+    "the films are part of NIH ChestX-ray14 under other names: the two sets are not independent sites, and a film may be in "
     "both without being an exact copy."
 )
-_PATIENTS = "the set numbers films and not patients: every film counts as a patient of its own."
+_PATIENTS = "the set numbers films, not patients: every film counts as one patient."
 
 
 def is_at(folder: Path) -> bool:
-    """Tell whether a folder holds the set's labels."""
+    """Return whether a folder contains the labels of the set."""
     return (folder / LABELS).is_file()
 
 
 def load(folder: Path, findings: tuple[str, ...] = ()) -> Manifest:
-    """Read the films that have labels; all are train.
+    """Read the labelled films; all are train.
 
-    With `stage_2_detailed_class_info.csv` the class Normal is NORMAL, Lung Opacity is PNEUMONIA, and the films that are
-    neither are passed over. Without it `Target` is the label.
+    With `stage_2_detailed_class_info.csv` the class Normal is NORMAL, Lung Opacity is PNEUMONIA, and other films are left
+    out. Without it `Target` is the label.
 
     Raises:
         LayoutError: A table has other columns or values, or there are no films.
-        UsageError: `findings` are named; the set has none to choose from.
+        UsageError: `findings` are given; the set has none.
     """
     if findings:
-        raise UsageError("the RSNA set has no findings to choose from.", "Name the folder alone.")
+        raise UsageError("the RSNA set has no findings to choose from.", "Give the folder alone.")
     labels = _by_class(folder / CLASSES) if (folder / CLASSES).is_file() else _by_target(folder / LABELS)
     there = _film_names(folder)
     films = [
@@ -64,13 +64,15 @@ def _by_class(path: Path) -> dict[str, int | None]:
     for row in rows:
         named = row.cells.get("class", "").lower()
         if named not in _LABEL_OF:
-            raise LayoutError(f"{row.place}, column class: {named!r}.", "Take the file as it was published.")
+            raise LayoutError(
+                f"{row.place}, column class: {named!r}.", "Use the original file of the publisher."
+            )
         labels[row.cells["patientid"]] = _LABEL_OF[named]
     return labels
 
 
 def _by_target(path: Path) -> dict[str, int | None]:
-    """Read the labels, of which a film has one for each box."""
+    """Read the labels; a film has one for each box."""
     header, rows = open_rows(path)
     check_columns(path, header, ("patientid", "target"))
     labels: dict[str, int | None] = {}
