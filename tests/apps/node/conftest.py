@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import orthanc_server
 import postgres_server
 import pytest
 
@@ -29,3 +30,25 @@ def postgres(postgres_cluster: str) -> Iterator[str]:
     yield postgres_cluster
     with psycopg.connect(postgres_cluster, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS job, mark")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    from tiny_bundle import write_tiny_bundle
+
+    folder: Path = tmp_path_factory.mktemp("model") / "bundle"
+    write_tiny_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> "Iterator[orthanc_server.Orthanc]":
+    """An empty PACS that was started for this test."""
+    for name in ("highdicom", "httpx", "pynetdicom"):
+        pytest.importorskip(name, reason="the extra `node` is not installed")
+    if not orthanc_server.installed():
+        pytest.skip("Orthanc with its DICOMweb plugin is not installed")
+    server = orthanc_server.Orthanc(tmp_path / "orthanc")
+    yield server
+    server.stop(kill=True)

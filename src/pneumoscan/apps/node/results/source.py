@@ -124,7 +124,7 @@ def read_source(data: bytes, *, undeclared: str = UNDECLARED) -> Source:
         identity=_identity(file, undeclared.encode("ascii")),
         offset=_zone(offset),
         burned_in=burned_in if burned_in in {"YES", "NO"} else "",
-        pixels_sha256=_pixels_sha256(file),
+        pixels_sha256=stored_pixels_sha256(file),
     )
 
 
@@ -191,7 +191,8 @@ def _zone(value: bytes) -> timezone | None:
     return timezone(-away if found[1] == b"-" else away) if away < timedelta(hours=15) else None
 
 
-def _pixels_sha256(file: DicomFile) -> str:
+def stored_pixels_sha256(file: DicomFile) -> str:
+    """Return the SHA-256 of an opened film's pixel data; see `pixels_sha256_of`."""
     element = file.header.elements.get(Tag.PIXELS)
     if element is None:
         raise FilmNoPictureError("the film has no pixel data.", "Send the image itself.")

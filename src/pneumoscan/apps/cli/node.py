@@ -1,0 +1,232 @@
+"""`pneumoscan node`: a node beside the PACS of a hospital."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumoscan.errors import NothingUsableError, UsageError
+
+if TYPE_CHECKING:
+    from pneumoscan.apps.node.config import Config
+    from pneumoscan.apps.node.queue import Job, Queue
+
+_STATES = ("found", "fetched", "made", "stored", "done", "refused", "conflict", "parked")
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default="node.toml",
+    help="The node's settings.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(short_help="Read the films of a hospital's PACS, and store reports beside them.")
+def node() -> None:
+    """Run a node beside a PACS: new chest radiographs are found, read, and reported on, each exactly once.
+
+    Research use only, not for diagnosis. docs/hospital.md tells how to begin.
+    """
+
+
+@node.command()
+@config_option
+def init(*, config_path: Path) -> None:
+    """Write a node.toml to begin with: shadow mode, an Orthanc on this machine."""
+    from pneumoscan.apps.node.template import TEMPLATE
+    from pneumoscan.files import write_atomic
+
+    if config_path.exists():
+        raise UsageError(f"{config_path} is there already.", "Edit it, or name another with --config.")
+    write_atomic(config_path, TEMPLATE)
+    print(f"{config_path} is written, in shadow mode. Edit it, then: pneumoscan node check")
+
+
+@node.command()
+@config_option
+@json_option
+def check(*, config_path: Path, as_json: bool) -> None:
+    """Try everything that a node needs: packages, disk, queue, model, PACS; say what fails."""
+    from pneumoscan.apps.node.check import check as tries
+
+    tried = []
+    for one in tries(_load(config_path)):
+        tried.append(one)
+        if not as_json:
+            remedy = f" {one.problem.remedy}" if one.problem is not None else ""
+            print(f"{'ok  ' if one.problem is None else 'FAIL'} {one.what:9} {one.said}{remedy}", flush=True)
+    if as_json:
+        rows = [{"what": one.what, "ok": one.problem is None, "said": one.said,
+                 "code": one.problem.code if one.problem else ""} for one in tried]  # fmt: skip
+        print(json.dumps(rows, indent=2))
+    failed = [one.problem for one in tried if one.problem is not None]
+    if failed:
+        sys.exit(failed[0].exit_code)
+
+
+@node.command()
+@config_option
+@click.option("--roles", help="Of find, receive, work, joined by commas; by default those of the settings.")
+def run(*, config_path: Path, roles: str | None) -> None:
+    """Run the node until SIGTERM or Ctrl-C; what was begun is brought to its end, or goes on at the next start."""
+    from pneumoscan.apps.node.run import run as run_node
+
+    run_node(_load(config_path), [role.strip() for role in roles.split(",")] if roles else ())
+
+
+@node.command()
+@config_option
+@json_option
+def status(*, config_path: Path, as_json: bool) -> None:
+    """Tell what was found and where it stands; the states' sum is all that was ever found."""
+    from pneumoscan.apps.node.status import status_of
+
+    with _queue(_load(config_path)) as queue:
+        told = status_of(queue)
+    if as_json:
+        print(json.dumps(told.to_json(), indent=2))
+        return
+    for state, count in told.counts.items():
+        codes = ", ".join(
+            f"{name[len(state) + 1 : -1]} {n}"
+            for name, n in told.codes.items()
+            if name.startswith(state + "(")
+        )
+        print(f"{state:9}{count:8}{'   ' + codes if codes else ''}")
+    print(f"{'all':9}{told.found:8}")
+    if told.oldest_seconds is not None:
+        print(f"{told.waiting} wait, the oldest for {told.oldest_seconds:.0f} s")
+    if told.looked_seconds is not None:
+        print(f"last looked for films {told.looked_seconds:.0f} s ago")
+    if told.problem:
+        print(f"looking fails: {told.problem}")
+
+
+@node.command("list")
+@config_option
+@click.option("--state", type=click.Choice(_STATES), multiple=True, help="Of these states; may be repeated.")
+@click.option("--limit", type=click.IntRange(1), default=50, help="At most so many.")
+@json_option
+def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List objects: number, state, code, attempts, label, probability. With --json also UIDs and accession numbers."""
+    import dataclasses
+
+    with _queue(_load(config_path)) as queue:
+        jobs = list(queue.jobs(_states(state), limit=limit))
+    if as_json:
+        print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=2))
+        return
+    for job in jobs:
+        print(_line(job))
+
+
+@node.command()
+@config_option
+@click.argument("ids", nargs=-1, type=int)
+@click.option("--all", "everything", is_flag=True, help="All that are parked.")
+def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
+    """Let parked objects begin again, by their numbers."""
+    if bool(ids) == everything:
+        raise UsageError(
+            "name the numbers of parked objects, or --all.", "pneumoscan node list --state parked"
+        )
+    _change(config_path, "retried", lambda queue: queue.retry(None if everything else ids))
+
+
+@node.command()
+@config_option
+@click.argument("ids", nargs=-1, type=int, required=True)
+def park(*, config_path: Path, ids: tuple[int, ...]) -> None:
+    """Put waiting objects aside, by their numbers, until they are retried."""
+    _change(config_path, "parked", lambda queue: queue.park(ids, "by_hand"))
+
+
+@node.command()
+@config_option
+@click.option("--timeout", type=click.FloatRange(1), default=3600.0, help="Seconds to wait for the end.")
+def drain(*, config_path: Path, timeout: float) -> None:
+    """Take nothing more in, wait until what waits is done, and let the running node end."""
+    import time
+
+    from pneumoscan.apps.node.run import DRAIN
+    from pneumoscan.apps.node.status import status_of
+
+    until = time.monotonic() + timeout
+    with _queue(_load(config_path)) as queue:
+        queue.set_mark(DRAIN, "yes")
+        while (waiting := status_of(queue).waiting) and time.monotonic() < until:
+            time.sleep(0.5)
+    if waiting:
+        raise UsageError(
+            f"{waiting} objects still wait.", "Look whether the node runs: pneumoscan node status"
+        )
+    print("nothing waits any more")
+
+
+@node.command()
+@config_option
+@click.option("--since", type=_DAY, required=True, help="First date of the studies.")
+@click.option("--until", type=_DAY, help="Last date of the studies; by default today.")
+@click.option("--re-read", is_flag=True, help="Also read again what an earlier model has read.")
+def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read: bool) -> None:
+    """Put films of a range of dates into the queue that are not there, or, with --re-read, let the present model read all."""
+    from pneumoscan.apps.node.audit import Audit
+    from pneumoscan.apps.node.maker import load_model, reading_of, writer_of
+    from pneumoscan.apps.node.pacs import Pacs
+    from pneumoscan.apps.node.sources.qido import look
+
+    config = _load(config_path)
+    last = (until or datetime.now()).date()
+    if since.date() > last:
+        raise UsageError("--since is after --until.", "Give the earlier date first.")
+    reading = reading_of(writer_of(config, load_model(config))) if re_read else ""
+    with _queue(config) as queue, Pacs(config) as pacs:
+        found = look(pacs, queue, config, since=since.date(), until=last, reading=reading)
+        Audit(config.data / "audit.jsonl").write(
+            "swept", new=found.new, **({"reading": reading} if reading else {})
+        )
+    print(f"{found.new} new of {found.seen}")
+
+
+def _load(path: Path) -> "Config":
+    from pneumoscan.apps.node.config import load_config
+
+    return load_config(path)
+
+
+def _queue(config: "Config") -> Any:
+    from contextlib import closing
+
+    from pneumoscan.apps.node.queue import open_queue
+
+    return closing(open_queue(config.data, config.queue.postgres))
+
+
+def _states(names: tuple[str, ...]) -> list[Any]:
+    from pneumoscan.apps.node.queue import State
+
+    return [State(name) for name in names]
+
+
+def _line(job: "Job") -> str:
+    probability = "" if job.probability is None else f"{job.probability:.3f}"
+    return f"{job.id:7}  {job.state:9}{job.code:18}{job.attempts:3}  {job.label:17}{probability}"
+
+
+def _change(path: Path, event: str, change: "Callable[[Queue], int]") -> None:
+    from pneumoscan.apps.node.audit import Audit
+
+    config = _load(path)
+    with _queue(config) as queue:
+        count = change(queue)
+    if not count:
+        raise NothingUsableError("no such object is in a state for that.", "pneumoscan node list")
+    Audit(config.data / "audit.jsonl").write(event, objects=count)
+    print(f"{count} {event}")

@@ -1,0 +1,172 @@
+"""`node check`: whether a node with these settings would work, said in words, one line for each thing that was tried."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pneumoscan.apps.node.config import Config
+from pneumoscan.errors import (
+    EnvironmentProblemError,
+    MissingDependencyError,
+    PacsAnswerError,
+    PacsAwayError,
+    PneumoscanError,
+)
+
+_REPORT_CLASS, _PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"
+_ECHO_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one check has found.
+
+    Attributes:
+        what: Was tried.
+        said: In words.
+        problem: What is wrong; None if it works.
+    """
+
+    what: str
+    said: str
+    problem: PneumoscanError | None = None
+
+
+def check(config: Config) -> Iterator[Tried]:
+    """Try one thing after another; a failure stops none of the others."""
+    checks: list[tuple[str, Callable[[Config], str]]] = [
+        ("software", _software),
+        ("disk", _disk),
+        ("queue", _queue),
+        ("audit", _audit),
+        ("model", _model),
+        ("query", _query),
+    ]
+    if config.pacs.orthanc:
+        checks.append(("changes", _changes))
+    if config.pacs.dicom:
+        checks.append(("echo", _echo))
+        checks.append(("classes", _classes))
+    for what, one in checks:
+        try:
+            yield Tried(what, one(config))
+        except PneumoscanError as problem:
+            yield Tried(what, problem.message, problem)
+
+
+def _software(_config: Config) -> str:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("highdicom", "httpx", "pynetdicom") if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"{', '.join(missing)} is missing.", "pip install 'pneumoscan[node]'")
+    return "the packages of the node are installed"
+
+
+def _disk(config: Config) -> str:
+    from pneumoscan.apps.node.spool import Spool
+
+    spool = Spool(config.spool, min_free=config.node.min_free_mb << 20)
+    spool.drop(spool.put(b"check"))
+    return f"{shutil.disk_usage(config.spool).free >> 30} GiB are free"
+
+
+def _queue(config: Config) -> str:
+    from pneumoscan.apps.node.queue import open_queue
+
+    queue = open_queue(config.data, config.queue.postgres)
+    try:
+        said = queue.integrity()
+        if said != "ok":
+            raise EnvironmentProblemError(f"the queue is damaged: {said}.", "Put it aside and start anew.")
+        return f"{sum(queue.counts().values())} objects, whole"
+    finally:
+        queue.close()
+
+
+def _audit(config: Config) -> str:
+    from pneumoscan.apps.node.audit import verify
+
+    path = config.data / "audit.jsonl"
+    return f"{verify(path)} lines, each with the hash of the one before" if path.exists() else "none yet"
+
+
+def _model(config: Config) -> str:
+    from pneumoscan.apps.node.maker import load_model, writer_of
+
+    bundle = load_model(config)
+    writer = writer_of(config, bundle)
+    return f"{writer.model_name} gives its known answers; {writer.operating_point}, threshold {writer.threshold:g}"
+
+
+def _query(config: Config) -> str:
+    from pneumoscan.apps.node.pacs import Pacs
+
+    today = datetime.now().astimezone().date()
+    days = f"{today - timedelta(days=config.find.days - 1):%Y%m%d}-{today:%Y%m%d}"
+    with Pacs(config) as pacs:
+        counts = [
+            f"{len(pacs.search({'StudyDate': days, 'Modality': modality}, limit=config.find.page))} {modality}"
+            for modality in config.find.modalities
+        ]
+    return f"the PACS answers; in the last {config.find.days} days: {', '.join(counts)} (first page)"
+
+
+def _changes(config: Config) -> str:
+    from pneumoscan.apps.node.pacs import Pacs
+
+    with Pacs(config) as pacs:
+        told = pacs.get_json(f"{config.pacs.orthanc.rstrip('/')}/changes", {"since": "0", "limit": "1"})
+    if not isinstance(told, dict) or "Changes" not in told:
+        raise PacsAnswerError(
+            "pacs.orthanc gives no list of changes.", "See that it is Orthanc's own address."
+        )
+    return "Orthanc gives its list of changes"
+
+
+def _echo(config: Config) -> str:
+    with _Association(config, ["1.2.840.10008.1.1"]) as association:
+        status = association.send_c_echo()
+    if not status or status.Status != 0:
+        raise PacsAnswerError("the PACS does not answer an echo with success.", "Ask its administrator.")
+    return "the PACS answers an echo"
+
+
+def _classes(config: Config) -> str:
+    names = {_REPORT_CLASS: "structured reports", _PICTURE_CLASS: "secondary captures"}
+    with _Association(config, list(names)) as association:
+        accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+    refused = [name for uid, name in names.items() if uid not in accepted]
+    if refused:
+        raise PacsAnswerError(f"the PACS does not accept {' and '.join(refused)}.", "Ask its administrator.")
+    return "the PACS accepts reports (Comprehensive 3D SR) and pictures (Secondary Capture)"
+
+
+class _Association:
+    """An association with the PACS's application entity, for the length of a block."""
+
+    def __init__(self, config: Config, classes: list[str]) -> None:
+        import logging
+
+        from pynetdicom import AE
+
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+        title, _, place = config.pacs.dicom.partition("@")
+        host, _, port = place.rpartition(":")
+        entity = AE(config.receive.ae_title)
+        entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = _ECHO_SECONDS
+        for uid in classes:
+            entity.add_requested_context(uid)
+        self._association = entity.associate(host, int(port), ae_title=title)
+
+    def __enter__(self) -> Any:
+        if self._association.is_rejected:
+            raise PacsAnswerError("the PACS rejects this node's AE title.", "Have it entered there.")
+        if not self._association.is_established:
+            raise PacsAwayError("the PACS does not answer at pacs.dicom.", "See that the address is right.")
+        return self._association
+
+    def __exit__(self, *_: object) -> None:
+        self._association.release()

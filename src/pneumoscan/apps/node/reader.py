@@ -1,0 +1,105 @@
+"""A process that reads films for the node and makes their results: `workers.worker`, with another reader.
+
+    python -P -m pneumoscan.apps.node.reader SOCKET MODEL MEMORY_MB PARENT
+
+Decoding the film and drawing the picture both take strangers' pixels, so both happen here, under the worker's limits.
+"""
+
+import dataclasses
+import gc
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.apps.node.results import Finding, Writer, make_results
+from pneumoscan.apps.workers import worker
+from pneumoscan.apps.workers.protocol import Reading, Want
+from pneumoscan.apps.workers.reading import too_large
+
+if TYPE_CHECKING:
+    from pneumoscan.inference.bundle import Bundle
+
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.node.reader")
+
+
+def request(writer: Writer, made_at: datetime | None, character_set: str) -> Want:
+    """Return what a film's finding is asked for with.
+
+    Args:
+        writer: Makes the results.
+        made_at: The time that they carry; None for a finding without results.
+        character_set: Of films that declare none; see `make_results`.
+    """
+    moment = None if made_at is None else made_at.isoformat()
+    asked = {"writer": dataclasses.asdict(writer), "made_at": moment, "character_set": character_set}
+    return Want(more=asked)
+
+
+def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Reading:
+    """Read one film; the row is that of `pneumoscan predict`, the files are the report and the picture.
+
+    Raises:
+        FilmError: The film is refused.
+        BundleError: The network does not run.
+    """
+    from pneumoscan.imaging import read
+    from pneumoscan.inference.rows import find_in
+
+    try:
+        seen = read(film)
+        found = find_in(bundle, seen, threshold)
+        row = found.row.to_json()
+        if want.more["made_at"] is None:
+            return Reading(row)
+        return _with_results(bundle, film, found.activation_map, row, want.more)
+    except MemoryError:
+        raise too_large() from None
+
+
+def _with_results(
+    bundle: "Bundle",
+    film: bytes,
+    activation_map: Any,
+    row: dict[str, Any],
+    asked: Mapping[str, Any],
+) -> Reading:
+    from pneumoscan.inference.heatmap import evidence_of
+
+    writer = Writer(**asked["writer"])
+    evidence = None if activation_map is None else evidence_of(bundle, activation_map)
+    drawn: dict[str, Any] = (
+        {} if evidence is None else {"heatmap": evidence.values, "full_scale": evidence.full_scale}
+    )
+    finding = Finding(
+        label=row["label"],
+        probability=row["probability"],
+        threshold=row["threshold"],
+        operating_point=writer.operating_point,
+        warnings=tuple(row["warnings"]),
+        site=row["site"],
+        **drawn,
+    )
+    moment = datetime.fromisoformat(asked["made_at"])
+    made = make_results(film, finding, writer, made_at=moment, undeclared=asked["character_set"])
+    told = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
+    return Reading(row | {"results": told}, files=tuple(one.content for one in made))
+
+
+def _load(model: Path) -> worker.Read:
+    """Load the model and what results are made with: once the process is confined, nothing more can be."""
+    from pneumoscan.apps.node.results import capture, picture, report, writing
+    from pneumoscan.inference.bundle import load_bundle
+
+    del capture, picture, report, writing  # imported here, for the limits count what comes later
+
+    bundle = load_bundle(model, threads=1)
+    gc.collect()
+    gc.freeze()
+    return partial(read_film, bundle)
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[1:], _load))

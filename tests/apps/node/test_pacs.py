@@ -1,0 +1,201 @@
+"""DICOMweb against a scripted server: what is asked, what is understood, and what is no answer."""
+
+import json
+import logging
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import node_films
+import pytest
+
+from pneumoscan.apps.node import multipart
+from pneumoscan.apps.node.config import Config
+from pneumoscan.apps.node.config import Pacs as Settings
+from pneumoscan.apps.node.pacs import Pacs
+from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError
+
+pytest.importorskip("httpx", reason="the extra `node` is not installed")
+
+
+@pytest.fixture
+def server():
+    """A server whose `answers` are given one after the other, and that keeps the requests."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            server.asked.append(
+                (self.path, dict(self.headers), self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            )
+            status, content_type, content = server.answers.pop(0)
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers, server.asked = [], []
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def pacs(server, tmp_path):
+    url = f"http://127.0.0.1:{server.server_address[1]}/dicom-web/"
+    with Pacs(Config(pacs=Settings(url=url, max_object_mb=1), folder=tmp_path)) as opened:
+        yield opened
+
+
+def told(**values):
+    tags = {
+        "sop": "00080018",
+        "study": "0020000D",
+        "series": "0020000E",
+        "modality": "00080060",
+        "date": "00080020",
+    }
+    return {tags[name]: {"vr": "XX", "Value": [value]} for name, value in values.items()}
+
+
+def answer(server, value, status=200):
+    content = b"" if value is None else json.dumps(value).encode()
+    server.answers.append((status, "application/dicom+json", content))
+
+
+def test_a_page_of_a_query(server, pacs):
+    answer(
+        server,
+        [told(sop="1.2", study="1.3", series="1.4", modality="DX", date="20260101"), {"00080018": 3}, 7],
+    )
+    found = pacs.search({"Modality": "DX", "StudyDate": "20260101-20260102"}, limit=10, offset=20)
+    assert (found[0].sop_instance_uid, found[0].series_instance_uid, found[0].study_date) == (
+        "1.2",
+        "1.4",
+        "20260101",
+    )
+    assert [one.sop_instance_uid for one in found[1:]] == ["", ""]
+    path = server.asked[0][0]
+    assert path.startswith("/dicom-web/instances?Modality=DX&StudyDate=20260101-20260102&")
+    assert path.endswith("limit=10&offset=20")
+
+
+def test_pages_end_with_an_empty_one(server, pacs):
+    for page in ([told(sop="1"), told(sop="2")], [told(sop="3")], None):
+        answer(server, page, 204 if page is None else 200)
+    assert [len(page) for page in pacs.pages({}, 2)] == [2, 1]
+    assert [path.rpartition("=")[2] for path, _, _ in server.asked] == ["0", "2", "3"]
+
+
+def test_a_pacs_that_ignores_the_key_has_not_the_object(server, pacs):
+    answer(server, [told(sop="9.9")])
+    assert not pacs.has("1.2", "1.3")
+    answer(server, [told(sop="1.2")])
+    assert pacs.has("1.2")
+
+
+def test_an_object_comes_as_it_is(server, pacs):
+    film = node_films.film(0)
+    server.answers.append((200, *multipart.encode([film])))
+    assert pacs.fetch("1", "2", "3") == film
+    path, headers, _ = server.asked[0]
+    assert path == "/dicom-web/studies/1/series/2/instances/3"
+    assert "transfer-syntax=*" in headers["Accept"]
+
+
+def test_objects_are_sent_as_they_are_and_the_answer_names_them(server, pacs):
+    item = {"00081155": {"vr": "UI", "Value": ["1.2"]}}
+    answer(server, {"00081199": {"vr": "SQ", "Value": [item]}})
+    assert pacs.store("1", [b"one", b"two"]) == {"1.2"}
+    path, headers, body = server.asked[0]
+    assert path == "/dicom-web/studies/1"
+    assert multipart.decode(headers["Content-Type"], body) == [b"one", b"two"]
+    answer(server, {"00081198": {"vr": "SQ", "Value": [item]}})
+    with pytest.raises(PacsAnswerError, match="refuses"):
+        pacs.store("1", [b"one"])
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 502, 503, 504])
+def test_some_answers_promise_better_luck_later(server, pacs, status):
+    answer(server, {}, status)
+    with pytest.raises(PacsAwayError, match=f"answers {status}"):
+        pacs.search({}, limit=1)
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 409, 410, 500])
+def test_others_do_not(server, pacs, status):
+    answer(server, {"secret": "CANARY"}, status)
+    with pytest.raises(PacsAnswerError, match=f"answers {status}") as caught:
+        pacs.search({}, limit=1)
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b"3", b'{"a": 1}', b"<html>"])
+def test_what_is_no_list_is_no_answer(server, pacs, content):
+    server.answers.append((200, "application/json", content))
+    with pytest.raises(PacsAnswerError):
+        pacs.search({}, limit=1)
+
+
+def test_an_object_that_is_too_long_is_not_read_to_its_end(server, pacs):
+    server.answers.append((200, *multipart.encode([b"\0" * (2 << 20)])))
+    with pytest.raises(PacsAnswerError, match="longer than is allowed"):
+        pacs.fetch("1", "2", "3")
+
+
+@pytest.mark.parametrize("objects", [[], [b"1", b"2"]])
+def test_another_number_of_objects_is_no_answer(server, pacs, objects):
+    server.answers.append((200, *multipart.encode(objects)))
+    with pytest.raises(PacsAnswerError, match=f"{len(objects)} objects"):
+        pacs.fetch("1", "2", "3")
+
+
+def test_nobody_there_is_away_and_no_url_is_told(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    config = Config(pacs=Settings(url="http://127.0.0.1:9/dicom-web"), folder=tmp_path)
+    with Pacs(config) as pacs, pytest.raises(PacsAwayError) as caught:
+        pacs.has("1.2.3.CANARY")
+    assert "CANARY" not in str(caught.value) + caplog.text
+    assert caught.value.exit_code == 75
+
+
+def test_an_answer_has_a_time_as_a_whole(server, pacs):
+    import faulty_proxy
+
+    for _ in range(2):
+        answer(server, [told(sop="1.2")])
+    proxy = faulty_proxy.FaultyProxy(pacs._url, share=1, seed=0, faults=("dawdle",))
+    slow = replace(pacs._config, url=proxy.url, transfer_seconds=1.5)
+    with Pacs(Config(pacs=slow)) as impatient, pytest.raises(PacsAwayError, match="too long"):
+        impatient.search({}, limit=1)
+    proxy.close()
+
+
+def test_secrets_are_sent_and_never_shown(server, tmp_path, monkeypatch):
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("PNEUMOSCAN_PACS_TOKEN", "the-token")
+    answer(server, [])
+    with Pacs(Config(pacs=Settings(url=url), folder=tmp_path)) as pacs:
+        pacs.search({}, limit=1)
+        assert "the-token" not in repr(pacs) + repr(pacs._config)
+    assert server.asked[0][1]["Authorization"] == "Bearer the-token"
+    (tmp_path / "password").write_text("sesame")
+    (tmp_path / "password").chmod(0o644)
+    settings = Settings(url=url, user="me", password_file="password")
+    with pytest.raises(ConfigError, match="chmod 600"):
+        Pacs(Config(pacs=settings, folder=tmp_path))
+    (tmp_path / "password").chmod(0o600)
+    monkeypatch.delenv("PNEUMOSCAN_PACS_TOKEN")
+    answer(server, [])
+    with Pacs(Config(pacs=settings, folder=tmp_path)) as pacs:
+        pacs.search({}, limit=1)
+    assert server.asked[1][1]["Authorization"].startswith("Basic ")
