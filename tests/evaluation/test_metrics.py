@@ -5,6 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 from sklearn import metrics as reference
 
 from pneumoscan.errors import NothingUsableError, UsageError
@@ -200,7 +202,8 @@ def test_operating_points_are_the_best_by_brute_force(make_outcome, seed, steps)
     points = choose_thresholds(y_true, y_prob)
     candidates = np.r_[np.unique(y_prob), 1.0]
     gains = [youden(y_true, y_prob, threshold) for threshold in candidates]
-    assert youden(y_true, y_prob, points["balanced"].threshold) == pytest.approx(max(gains))
+    assert points["balanced"].threshold == pytest.approx(undecided(y_true, y_prob), abs=0.02)
+    assert youden(y_true, y_prob, points["balanced"].threshold) > max(gains) - 0.12
     reached = [t for t in candidates if (y_prob[y_true == 1] >= t).mean() >= 0.98]
     assert points["sensitivity_98"].threshold == max(reached)
     assert points["sensitivity_98"].recall >= 0.98
@@ -214,9 +217,38 @@ def youden(y_true, y_prob, threshold) -> float:
     return float(called[y_true == 1].mean() + (~called)[y_true == 0].mean())
 
 
-def test_balanced_is_the_middle_of_the_widest_stretch():
+def undecided(y_true, y_prob) -> float:
+    """Where a logistic regression on log-odds, both classes weighted alike, is undecided, by minimising its loss."""
+    odds = logit(np.clip(y_prob, 1e-3, 1 - 1e-3))
+    weight = np.where(y_true == 1, 1 / y_true.sum(), 1 / (1 - y_true).sum())
+    sign = 2 * y_true - 1
+    found = minimize(lambda w: (weight * np.logaddexp(0, -sign * (w[0] * odds + w[1]))).sum(), [1.0, 0.0])
+    return float(expit(-found.x[1] / found.x[0]))
+
+
+def test_a_few_films_do_not_move_the_balanced_threshold():
+    rng = np.random.default_rng(0)
+    y_true = np.repeat([0, 1], [200, 600])
+    y_prob = expit(np.r_[rng.standard_t(3, 200) - 3, 1.5 * rng.standard_t(3, 600) + 3])
+    draws = [rng.integers(0, 800, 800) for _ in range(30)]
+    balanced = [choose_thresholds(y_true[rows], y_prob[rows])["balanced"].threshold for rows in draws]
+    highest = [
+        max(np.unique(y_prob), key=lambda t, rows=rows: youden(y_true[rows], y_prob[rows], t))
+        for rows in draws
+    ]
+    assert np.std(logit(balanced)) < 0.5 * np.std(logit(highest))
+
+
+@pytest.mark.parametrize(
+    "y_prob", [[0.5] * 4, [0.9, 0.8, 0.2, 0.1], [0.0, 0.0, 1.0, 1.0], [0.0, 1e-9, 1e-9, 1e-8]]
+)
+def test_there_is_a_balanced_threshold_whatever_the_model_says(y_prob):
+    assert 0 <= choose_thresholds([0, 0, 1, 1], y_prob)["balanced"].threshold <= 1
+
+
+def test_balanced_parts_classes_that_lie_apart():
     points = choose_thresholds([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9])
-    assert points["balanced"].threshold == pytest.approx(0.4)
+    assert 0.3 < points["balanced"].threshold < 0.5
     assert (points["balanced"].recall, points["balanced"].specificity) == (1.0, 1.0)
     assert points["balanced"].to_json()["n_positive"] == 2
     assert "4 held-out training films" in points["balanced"].source
