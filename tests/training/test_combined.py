@@ -4,13 +4,17 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from scipy.stats import spearmanr
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+from sklearn.metrics import roc_auc_score
 
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.models.registry import build, config_of
 from pneumoscan.training.combined import Combined, Member, fold_norms, round_to_half
 from pneumoscan.training.graph import onnx_graph, widened
-from pneumoscan.training.site_heads import Head, Linear, SiteHeads, fit_linear, means
+from pneumoscan.training.site_heads import Head, Linear, Quadratic, SiteHeads, fit_linear, fit_ratio, means
 
+WIDTHS = (24, 40, 80, 112, 192, 320)
 FIRST, SECOND = Preprocessing(size=64, mean=0.48, std=0.24), Preprocessing(size=64, mean=0.5, std=0.5)
 
 
@@ -40,9 +44,9 @@ def films() -> torch.Tensor:
 def _heads(score: float, home_score: float | None = None, general: float = 0.0) -> SiteHeads:
     rng = np.random.default_rng(0)
     answer = Linear(rng.normal(size=768) * 0.01, 0.3)
-    member = Linear(np.zeros(768), score)
+    member = Quadratic(np.zeros((64, 3)), np.zeros(3), np.zeros((3, 3)), np.zeros(3), score)
     home = Linear(np.zeros(768), -score if home_score is None else home_score)
-    return SiteHeads(home, [Head("b", (member, member), answer, general)], (24, 40, 80, 112, 192, 320))
+    return SiteHeads(home, [Head("b", member, answer, general)], WIDTHS)
 
 
 def test_the_answer_is_the_mean_of_the_members_each_with_films_as_it_wants_them(members, films):
@@ -78,18 +82,17 @@ def test_a_head_answers_where_a_film_resembles_its_site_and_nowhere_else(members
     assert torch.allclose(scores, torch.tensor([-score, score]).expand(4, 2))
 
 
-@pytest.mark.parametrize("score", [5.0, -5.0])
-def test_the_networks_count_in_a_head_and_all_answers_count_alike_where_a_film_resembles_no_site(
-    members, films, score
+@pytest.mark.parametrize(("score", "home_score"), [(5.0, -5.0), (-5.0, -5.0), (-5.0, 5.0)])
+def test_the_networks_count_in_a_head_and_a_head_changes_no_answer_elsewhere(
+    members, films, score, home_score
 ):
-    heads = _heads(score, home_score=-5.0, general=0.4)
+    heads = _heads(score, home_score=home_score, general=0.4)
     combined = Combined(members, heads)
     found = combined(films)
     general, inner = combined.general(films)
     alone = general.mean((1, 2))
     answers = (means(inner) @ heads.answers.T + heads.answer_bias)[:, 0] + 0.4 * alone
-    wanted = answers if score > 0 else (answers + alone) / 2
-    assert torch.allclose(found, wanted, atol=1e-3)
+    assert torch.allclose(found, answers if score > 0 else alone, atol=1e-3)
     assert not torch.allclose(answers, alone, atol=1e-2)
 
 
@@ -130,3 +133,44 @@ def test_a_linear_score_parts_what_can_be_parted():
     assert ((score(features) > 0) == is_one).mean() > 0.97
     assert np.allclose(score.less(1.5)(features), score(features) - 1.5)
     assert np.allclose(score.scaled(2, 1)(features), 2 * score(features) + 1)
+
+
+def _two_clouds() -> tuple[np.ndarray, np.ndarray]:
+    """Points about one centre, the first ones far less spread along one axis."""
+    rng = np.random.default_rng(3)
+    inside, outside = rng.normal(0, [1, 0.2, 1], (600, 3)), rng.normal(0, [1, 2, 1], (900, 3))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    return inside @ turn + 4, outside @ turn + 4
+
+
+def test_a_quadratic_score_parts_what_no_plane_parts():
+    inside, outside = _two_clouds()
+    score = fit_ratio(inside, outside, 3)
+    points = np.concatenate([inside, outside])
+    is_inside = np.arange(len(points)) < len(inside)
+    assert roc_auc_score(is_inside, score(points)) > 0.9
+    assert 0.4 < roc_auc_score(is_inside, fit_linear(points, is_inside, 1.0)(points)) < 0.6
+    assert np.isclose(score(inside).std(), 1)
+    assert np.allclose(score.less(1.5)(points), score(points) - 1.5)
+
+
+def test_a_quadratic_score_orders_films_as_discriminant_analysis_does():
+    inside, outside = _two_clouds()
+    points = np.concatenate([inside, outside])
+    is_inside = np.arange(len(points)) < len(inside)
+    peer = QuadraticDiscriminantAnalysis().fit(points, is_inside).decision_function(points)
+    assert spearmanr(fit_ratio(inside, outside, 3)(points), peer).statistic > 0.97
+
+
+def test_heads_score_films_as_the_fitted_scores_do():
+    rng = np.random.default_rng(5)
+    inside, outside = rng.normal(1, 1, (80, 768)), rng.normal(0, 2, (90, 768))
+    scores = [fit_ratio(inside[:, :64] * scale, outside[:, :64], 24) for scale in (1, 2)]
+    home = fit_linear(np.concatenate([inside, outside]), np.arange(170) < 80, 1.0)
+    heads = SiteHeads(
+        home, [Head(name, score, home) for name, score in zip("bc", scores, strict=True)], WIDTHS
+    )
+    maps = torch.split(torch.from_numpy(outside.astype(np.float32))[:, :, None, None], WIDTHS, 1)
+    found = heads.scores(maps).numpy()
+    assert np.allclose(found[:, 0], home(outside), atol=1e-3)
+    assert np.allclose(found[:, 1:], np.stack([score(outside) for score in scores], 1), atol=1e-3)

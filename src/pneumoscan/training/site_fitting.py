@@ -20,15 +20,19 @@ from pneumoscan.training.site_heads import (
     Float64,
     Head,
     Linear,
+    Quadratic,
     SiteHeads,
     fit_linear,
+    fit_ratio,
     means,
 )
 
 FOLDS = 5
 AUGMENTED_VIEWS = 2
-# Films of its own that a site loses to each of the two scores of resemblance.
-LOST = 0.025
+# Films of its own that a site loses to its score of resemblance.
+LOST = 0.04
+# The score of resemblance reads so many of the first inner maps, in so many principal axes.
+FIRST_MAPS, AXES = 2, 48
 # Of augmented held-out films of the home site: it is where films that look otherwise still get an answer.
 HOME_LOST = 0.01
 MOST_CONFIDENT_AND_WRONG = 0.09
@@ -142,29 +146,28 @@ def _fit_head(
 ) -> tuple[Head, dict[str, object]]:
     """Fit a head to all films of a site, and tell how heads fitted to other patients did."""
     y_true = films.labels.astype(np.int64)
-    head_alone, pairs = np.zeros(len(y_true)), np.zeros((len(y_true), 2))
+    head_alone, resemblance = np.zeros(len(y_true)), np.zeros(len(y_true))
     for train, test in _folds(y_true, films.patient_ids, seed):
         head_alone[test] = _answer(own, y_true, train)(own.plain[test])
-        for place, score in enumerate(_membership(own, elsewhere, train)):
-            pairs[test, place] = score(own.plain[test])
+        resemblance[test] = _membership(own, elsewhere, train)(own.plain[test])
     weight = GENERAL_SHARE * float(head_alone.std() / (own.general.std() or 1.0))
     answers = head_alone + weight * own.general
-    cuts = np.quantile(pairs, LOST, axis=0)
+    cut = float(np.quantile(resemblance, LOST))
     every = np.arange(len(y_true))
-    first, second = _membership(own, elsewhere, every)
+    membership = _membership(own, elsewhere, every).less(cut)
     slope, constant = _scaling(answers, y_true)
-    middle, half_width = _range_of(slope * answers + constant, y_true)
+    half_width = _half_width(slope * answers + constant, y_true)
     stretch = at.half_width / half_width
     factor = at.temperature * stretch * slope
-    moved = at.temperature * (at.middle + stretch * (constant - middle))
+    moved = at.temperature * (at.middle + stretch * constant)
     answer = _answer(own, y_true, every).scaled(factor, moved)
-    head = Head(site, (first.less(float(cuts[0])), second.less(float(cuts[1]))), answer, factor * weight)
-    known = (pairs >= cuts).all(1)
-    gap = slope * answers + constant - middle
+    head = Head(site, membership, answer, factor * weight)
+    known = resemblance >= cut
+    gap = slope * answers + constant
     wrong = (gap >= 0) != (y_true == 1)
     told = (np.abs(gap) > half_width) & known
     given = factor * answers + moved
-    given = np.where(known, given, (given + own.general) / 2)  # As `SiteHeads.mixed` has it.
+    given = np.where(known, given, own.general)  # As `SiteHeads.mixed` has it.
     facts = _figures(films, every, given, f"{FOLDS}-fold cross-validation by patient")
     facts |= {
         "roc_auc_left_out": _figures(films, every, own.general, "")["roc_auc"],
@@ -172,7 +175,7 @@ def _fit_head(
         "answered": float(told.mean()),
         "accuracy_answered": float(1 - wrong[told].mean()),
         "confident_and_wrong": float((told & wrong).mean()),
-        "resembling_of_home": float(((first(elsewhere) >= cuts[0]) & (second(elsewhere) >= cuts[1])).mean()),
+        "resembling_of_home": float((membership(elsewhere) >= 0).mean()),
     }
     return head, facts
 
@@ -217,22 +220,12 @@ def _answer(own: Views, y_true: Labels, rows: Indices) -> Linear:
     return Linear(np.concatenate([np.zeros(start), deep.weight]), deep.bias)
 
 
-def _membership(own: Views, elsewhere: Float32, rows: Indices) -> tuple[Linear, Linear]:
-    """Return two scores: against other sites and augmented films of the site, and against the latter alone, from one depth."""
+def _membership(own: Views, elsewhere: Float32, rows: Indices) -> Quadratic:
+    """Return the score that holds films of the site, as they are and mirrored, against all other films and augmented ones."""
+    width = sum(own.widths[:FIRST_MAPS])
     inside = np.concatenate([own.plain[rows], own.mirrored[rows]])
-    changed = np.concatenate([view[rows] for view in own.augmented])
-    every = _separating(inside, np.concatenate([changed, elsewhere]), MEMBERSHIP_C)
-    at = _middle_depth(own.widths)
-    middle = _separating(inside[:, at], changed[:, at], MEMBERSHIP_C)
-    weight = np.zeros(inside.shape[1])
-    weight[at] = middle.weight
-    return every, Linear(weight, middle.bias)
-
-
-def _middle_depth(widths: tuple[int, ...]) -> slice:
-    """Return the features of the third map from the end: deep enough to see organs, wide enough to see the film."""
-    starts = np.cumsum([0, *widths])
-    return slice(int(starts[-4]), int(starts[-3]))
+    outside = np.concatenate([*(view[rows] for view in own.augmented), elsewhere])
+    return fit_ratio(inside[:, :width], outside[:, :width], AXES)
 
 
 def _separating(inside: Float32, outside: Float32, strength: float) -> Linear:
@@ -249,22 +242,18 @@ def _folds(y_true: Labels, patients: npt.NDArray[np.str_] | None, seed: int) -> 
 
 
 def _scaling(scores: Float64, y_true: Labels) -> tuple[float, float]:
-    """Return slope and constant that make log-odds of scores (J. Platt, 1999), without a penalty to speak of."""
+    """Return slope and constant that make log-odds of scores (J. Platt, 1999): 0 where both classes are equally likely."""
     spread = float(scores.std()) or 1.0
     line = fit_linear(scores[:, None], y_true == 1, 1e3 / spread)
     return float(line.weight[0]), line.bias
 
 
-def _range_of(odds: Float64, y_true: Labels) -> tuple[float, float]:
-    """Return the log-odds of highest sensitivity + specificity, and the narrowest half-width beyond which few are wrong."""
-    from sklearn.metrics import roc_curve
-
-    false, true, cuts = roc_curve(y_true, odds)
-    middle = float(np.clip(cuts[np.argmax(true - false)], -4, 4))
-    gap = np.abs(odds - middle)
-    wrong = np.sort(gap[(odds >= middle) != (y_true == 1)])[::-1]
+def _half_width(odds: Float64, y_true: Labels) -> float:
+    """Return the narrowest distance from 0 beyond which at most `MOST_CONFIDENT_AND_WRONG` of the films are wrong."""
+    gap = np.abs(odds)
+    wrong = np.sort(gap[(odds >= 0) != (y_true == 1)])[::-1]
     most = int(MOST_CONFIDENT_AND_WRONG * len(odds))
-    return middle, float(wrong[most]) if most < len(wrong) else 0.05
+    return float(wrong[most]) if most < len(wrong) else 0.05
 
 
 def _figures(films: TrainingFilms, rows: Indices, scores: Float64, source: str) -> dict[str, object]:

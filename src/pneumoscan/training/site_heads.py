@@ -1,16 +1,17 @@
 """Heads for sites: which site a film resembles, and an answer of its own for each site that the networks were not trained on.
 
 A network that was trained at one hospital is no better than chance at another one whose films look different, and a network
-that is trained on both learns what tells the sick of the second hospital from its healthy without the lungs, and then fails at
+that is trained on both learns what separates the sick of the second hospital from its healthy without the lungs, and then fails at
 a third. So the networks are trained at one site, the home site, and are left as they are. For each further site a linear
 head reads the means of a network's inner maps (A. S. Razavian et al., CVPR Workshops 2014); it is used for films
-that resemble that site and for no others. It reads the deeper maps only, and the networks' own answer counts a little in it: both
-cost a hundredth of AUC at the site itself, and both keep it from reading the site's scanner instead of the lungs. A film
-that resembles no site gets the mean of all answers, since none is known to be right, and is far from the training films.
+that resemble that site and for no others, so that a head changes no answer at any other hospital. It reads the deeper maps only,
+and the networks' own answer counts a little in it: both cost a hundredth of AUC at the site itself, and both keep it from
+reading the site's scanner instead of the lungs. Whether a film resembles a further site is read from the first maps, which
+hold grain, sharpness and grey values. A film that resembles no site keeps the networks' answer, and is far from the training films.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 # How steeply the answer goes over from the networks to the head of a site; the score is in log-odds.
 _STEEPNESS = 4.0
+# How far a covariance is moved towards that of a ball.
+_SHRINKAGE = 0.1
 MEMBERSHIP_C, ANSWER_C = 1e-2, 1e-3
 
 
@@ -52,18 +55,51 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Quadratic:
+    """A quadratic score of features (n, d): z @ form @ z + slope @ z + constant, where z = features[:, :width] @ axes + shift.
+
+    Attributes:
+        axes: float64 (width, k); the features beyond the first `width` are not read.
+        shift: float64 (k,).
+        form: float64 (k, k), symmetric.
+        slope: float64 (k,).
+        constant: The constant.
+    """
+
+    axes: Float64
+    shift: Float64
+    form: Float64
+    slope: Float64
+    constant: float
+
+    def __call__(self, features: npt.NDArray[np.floating]) -> Float64:
+        """Return the scores float64 (n,)."""
+        z = np.asarray(features[:, : len(self.axes)], np.float64) @ self.axes + self.shift
+        scores: Float64 = np.einsum("ni,ij,nj->n", z, self.form, z) + z @ self.slope + self.constant
+        return scores
+
+    def less(self, cut: float) -> "Quadratic":
+        """Return the score moved so that `cut` becomes 0."""
+        return replace(self, constant=self.constant - cut)
+
+    def divided(self, unit: float) -> "Quadratic":
+        """Return the score in another unit."""
+        return replace(self, form=self.form / unit, slope=self.slope / unit, constant=self.constant / unit)
+
+
+@dataclass(frozen=True)
 class Head:
     """What is known of a site beside the home site.
 
     Attributes:
         name: Of the site.
-        membership: Two scores; a film resembles the site where both are above 0.
+        membership: A film resembles the site where this score is above 0.
         answer: The log-odds of PNEUMONIA, in units of the model's logit, but for `general`.
         general: How much the networks' own logit counts: it is multiplied by this and added.
     """
 
     name: str
-    membership: tuple[Linear, Linear]
+    membership: Quadratic
     answer: Linear
     general: float = 0.0
 
@@ -72,22 +108,26 @@ class SiteHeads(nn.Module):
     """The heads as a module: maps of a network → scores of resemblance, answers and evidence."""
 
     home: torch.Tensor
-    membership: torch.Tensor
     answers: torch.Tensor
     home_bias: torch.Tensor
-    membership_bias: torch.Tensor
+    axes: torch.Tensor
+    shift: torch.Tensor
+    form: torch.Tensor
+    slope: torch.Tensor
+    constant: torch.Tensor
     answer_bias: torch.Tensor
     general: torch.Tensor
 
     def __init__(self, home: Linear, heads: Sequence[Head], widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = list(widths)
-        pairs = [score for head in heads for score in head.membership]
-        for name, scores in (("home", [home]), ("membership", pairs), ("answers", [h.answer for h in heads])):
+        for name in ("axes", "shift", "form", "slope", "constant"):
+            parts = np.stack([getattr(head.membership, name) for head in heads]).astype(np.float32)
+            self.register_buffer(name, torch.from_numpy(parts))
+        for name, scores in (("home", [home]), ("answers", [head.answer for head in heads])):
             weights = np.stack([score.weight for score in scores]).astype(np.float32)
             self.register_buffer(name, torch.from_numpy(weights))
         self.register_buffer("home_bias", _constants([home]))
-        self.register_buffer("membership_bias", _constants(pairs))
         self.register_buffer("answer_bias", _constants([head.answer for head in heads]))
         self.register_buffer("general", torch.tensor([head.general for head in heads], dtype=torch.float32))
 
@@ -95,24 +135,19 @@ class SiteHeads(nn.Module):
         """Return float32 (N, sites): above 0 where the film resembles the site; the home site comes first."""
         features = means(maps)
         home = features @ self.home.T + self.home_bias  # (N, 1)
-        both = features @ self.membership.T + self.membership_bias  # (N, 2·heads)
-        return torch.cat([home, both.view(-1, both.shape[1] // 2, 2).amin(2)], 1)
+        z = features[:, : self.axes.shape[1]] @ self.axes + self.shift[:, None]  # (heads, N, k)
+        scores = (z @ self.form * z).sum(2) + (z @ self.slope[:, :, None]).squeeze(2)  # (heads, N)
+        return torch.cat([home, scores.T + self.constant], 1)
 
     def mixed(
         self, general: torch.Tensor, maps: Sequence[torch.Tensor], scores: torch.Tensor
     ) -> torch.Tensor:
-        """Return the maps (N, h, w) of the networks, gone over to the heads' where films resemble the heads' sites.
-
-        Where a film resembles no site, they go over to the mean of the networks and all heads.
-        """
+        """Return the maps (N, h, w) of the networks, replaced by the heads' where films resemble the heads' sites."""
         answers = means(maps) @ self.answers.T + self.answer_bias
         evidence = self._evidence(maps, general.shape[1], answers)  # (N, heads, h, w)
         evidence = evidence + self.general[:, None, None] * general[:, None]
         share = torch.sigmoid(_STEEPNESS * scores[:, 1:])  # (N, heads)
         share = share / share.sum(1, keepdim=True).clamp(min=1)
-        rest = 1 - share.sum(1)
-        unknown = rest * torch.sigmoid(-_STEEPNESS * scores[:, 0]) / (1 + share.shape[1])
-        share = share + unknown[:, None]
         rest = 1 - share.sum(1)
         return rest[:, None, None] * general + (share[:, :, None, None] * evidence).sum(1)
 
@@ -146,6 +181,40 @@ def fit_linear(features: npt.NDArray[np.floating], is_one: npt.NDArray[np.bool_]
     model.fit((features - mean) / spread, is_one)
     weight = model.coef_[0] / spread
     return Linear(weight.astype(np.float64), float(model.intercept_[0] - weight @ mean))
+
+
+def fit_ratio(inside: npt.NDArray[np.floating], outside: npt.NDArray[np.floating], axes: int) -> Quadratic:
+    """Fit the logarithm of the ratio of two Gaussian densities: quadratic discriminant analysis, regularised.
+
+    Both are fitted in the first principal axes of `outside`, and each covariance is moved towards a multiple of the identity
+    (J. H. Friedman, Regularized discriminant analysis, JASA 84, 1989).
+
+    Args:
+        inside: (n, d), the films that score high.
+        outside: (m, d), all others.
+        axes: How many principal axes are used, at most d.
+
+    Returns:
+        The score in units of its standard deviation over `inside`.
+    """
+    mean, spread = outside.mean(0), outside.std(0) + 1e-6
+    _, vectors = np.linalg.eigh(np.cov(((outside - mean) / spread).T))
+    weight = np.asarray(vectors[:, ::-1][:, :axes] / spread[:, None], np.float64)
+    shift = -mean @ weight
+    form, slope, constant = _gaussian(inside @ weight + shift)
+    others = _gaussian(outside @ weight + shift)
+    score = Quadratic(weight, shift, form - others[0], slope - others[1], constant - others[2])
+    return score.divided(float(score(inside).std()) or 1.0)
+
+
+def _gaussian(z: Float64) -> tuple[Float64, Float64, float]:
+    """Return the logarithm of the density of points (n, k) as form, slope and constant, but for a number that k gives."""
+    centre, covariance = z.mean(0), np.cov(z.T)
+    width = len(centre)
+    covariance = covariance + _SHRINKAGE * np.trace(covariance) / width * np.eye(width)
+    precision = np.linalg.inv(covariance)
+    constant = -0.5 * (centre @ precision @ centre + np.linalg.slogdet(covariance)[1])
+    return -0.5 * precision, precision @ centre, float(constant)
 
 
 def _constants(scores: Sequence[Linear]) -> torch.Tensor:
