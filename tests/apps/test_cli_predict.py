@@ -326,7 +326,7 @@ def test_prevalence_tells_predictive_values_and_changes_no_row(rated, films):
     for part in (
         "rated: sensitivity 0.900 (0.850 to 0.950), specificity 0.800 (0.750 to 0.850)",
         "PPV 0.333 (0.274 to 0.413), NPV 0.986 (0.978 to 0.994)",
-        "Of 100 films at this prevalence, 10.0 with pneumonia: 27.0 are called PNEUMONIA, 9.0 of them rightly; 1.0 are",
+        "Of 100 films at this prevalence, 10.0 with pneumonia: 27.0 are labelled PNEUMONIA, 9.0 of them correctly; 1.0 are",
     ):
         assert part in done.stderr
 

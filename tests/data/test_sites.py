@@ -133,7 +133,7 @@ def test_a_place_without_a_name_is_called_by_its_folder_or_file(tmp_path):
 def test_two_places_of_one_name_are_refused(tmp_path):
     for folder in ("a/films", "b/films"):
         _table(tmp_path / folder, "path,label\nx.png,0\n")
-    with pytest.raises(UsageError, match="both called 'films'"):
+    with pytest.raises(UsageError, match="both have the name 'films'"):
         load_sites([tmp_path / "a/films", tmp_path / "b/films"])
     assert load_sites([tmp_path / "a/films", f"b={tmp_path / 'b/films'}"]).site_names == ("b", "films")
 

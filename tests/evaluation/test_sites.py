@@ -80,9 +80,7 @@ def test_a_site_of_one_label_has_no_area(films):
     assert table.rows[1].roc_auc is None
     assert table.rows[1].specificity is None
     assert table.differences == ()
-    assert table.warnings() == (
-        "All films of the site b are labelled PNEUMONIA: there is no area under ROC of it.",
-    )
+    assert table.warnings() == ("All films of the site b are labelled PNEUMONIA: it has no area under ROC.",)
     SiteDisplay.from_table(table, 0.8, None).plot()
 
 

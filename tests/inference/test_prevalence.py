@@ -102,10 +102,10 @@ def test_what_is_told_has_rates_values_and_films():
     assert rates == "balanced: sensitivity 0.900, specificity 0.800 (by a rule, on 100 films)"
     assert values == "prevalence 0.1: PPV 0.333, NPV 0.986"
     assert films == (
-        "Of 100 films at this prevalence, 10.0 with pneumonia: 27.0 are called PNEUMONIA, 9.0 of them rightly; "
+        "Of 100 films at this prevalence, 10.0 with pneumonia: 27.0 are labelled PNEUMONIA, 9.0 of them correctly; "
         "1.0 are missed."
     )
-    assert "not changed" in caution
+    assert "do not change" in caution
 
 
 def test_intervals_of_both_rates_bound_both_values():

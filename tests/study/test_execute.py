@@ -135,7 +135,7 @@ def test_other_films_are_refused_and_nothing_is_lost(
     other = tmp_path / "other"
     shutil.copytree(films, other)
     next(iter(sorted((other / "train" / "NORMAL").iterdir()))).unlink()
-    with pytest.raises(DataDamagedError, match="not those that the study"):
+    with pytest.raises(DataDamagedError, match="differ from those of the study"):
         run_study(study_copy / "study.toml", Order(other, study_copy), Notes())
     assert read_record(StudyFolder(study_copy), names_of(study_copy)[0]) is not None
 
@@ -161,7 +161,7 @@ def test_trials_go_on_with_the_threads_they_were_begun_with(write_plan, run_plan
     notes = run_plan(plan, jobs=threads + 1)
     assert notes.answers == []
     if threads > 1:
-        assert any(f"go on with {threads} worker threads" in note for note in notes.notes)
+        assert any(f"trials use {threads} worker threads" in note for note in notes.notes)
 
 
 # Kills

@@ -159,11 +159,11 @@ def test_missing_and_failed_trials_are_rows(study_copy: Path) -> None:
 def test_a_study_that_has_only_begun_can_be_reported(study_copy: Path) -> None:
     shutil.rmtree(study_copy / "trials")
     page = write_report(study_copy).read_text()
-    assert "No trial of the baseline is done." in page
+    assert "No trial of the baseline has finished." in page
 
 
 def test_a_folder_without_a_study_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no study"):
+    with pytest.raises(UsageError, match="contains no study"):
         write_report(tmp_path)
 
 

@@ -126,7 +126,7 @@ def test_a_diverging_run_says_so(small_config, small_films) -> None:
 def test_weights_spoilt_by_the_last_step_of_an_epoch_are_found(small_config, small_films) -> None:
     # One step an epoch: its loss is taken before the weights are spoilt.
     config = small_config("optimizer.name=sgd", "optimizer.learning_rate=1e30", "loop.batch_size=60")
-    with pytest.raises(TrainingDivergedError, match="held-out films are no numbers after epoch 1"):
+    with pytest.raises(TrainingDivergedError, match="held-out films are not finite after epoch 1"):
         fit(config, small_films)
 
 

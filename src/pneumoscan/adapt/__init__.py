@@ -1,4 +1,4 @@
-"""A model at a hospital that is not its own: is it any good there, and with which temperature and threshold?"""
+"""Evaluate a model on films of another hospital, and refit its temperature and thresholds to them."""
 
 from pneumoscan.adapt.adaptation import Adaptation
 from pneumoscan.adapt.adapting import adapt

@@ -1,4 +1,4 @@
-"""What adapting a model found: the named result, and the record of it that reports and bundles carry."""
+"""The result of an adaptation, and its record in reports and bundles."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,22 +14,22 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What adapting a model found.
+    """The result of an adaptation.
 
     Attributes:
-        films: The hospital's films, as the model saw them.
-        operating_point: Which one is judged.
-        base: Name and SHA-256 of the network that was adapted.
-        fitted: On all films.
-        threshold_before: The model's own cut-off there, in [0, 1].
-        temperature_before: The model's own.
-        cross_validated: How the films fared under fits on others.
-        area: Under the ROC curve.
-        as_it_is: Figures at the model's own temperature and threshold.
-        adapted: Figures under cross-validation.
-        gain: `adapted` less `as_it_is`.
-        verdict: What to do.
-        cautions: What a reader must know first, a sentence each.
+        films: The films of the hospital with the outputs of the model.
+        operating_point: The operating point that is evaluated.
+        base: Name and SHA-256 of the network.
+        fitted: Fit to all films.
+        threshold_before: The original threshold, in [0, 1].
+        temperature_before: The original temperature.
+        cross_validated: Predictions under fits to other patients.
+        area: Area under the ROC curve.
+        as_it_is: Figures at the original temperature and threshold.
+        adapted: Cross-validated figures.
+        gain: `adapted` minus `as_it_is`.
+        verdict: The advice.
+        cautions: Sentences to read before the figures.
     """
 
     films: HospitalFilms
@@ -47,7 +47,7 @@ class Adaptation:
     cautions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record that reports and bundles carry: JSON types, no file name and no patient in it."""
+        """Return the record for reports and bundles: JSON types, without file names and patients."""
         point = self.operating_point
         changed = self.verdict.advice != "use_as_it_is"
         return {

@@ -1,4 +1,4 @@
-"""From a model and a hospital's labelled films to a verdict, and to a bundle that is set for films like these."""
+"""Evaluate a model on labelled films of a hospital, refit it, and write a new bundle."""
 
 from pathlib import Path
 
@@ -28,28 +28,28 @@ def adapt(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Adaptation:
-    """Judge a model on a hospital's films, re-fit it to them, and write it as a new bundle if it may be used.
+    """Evaluate a model on films of a hospital, refit it to them, and write a new bundle if it may be used.
 
     Args:
         model: A bundle folder, or a run folder with `bundle/` in it.
-        data: What `data.layouts.load_manifest` reads, labelled; all its splits are taken.
-        out: Folder of the new bundle; nothing may be there. Nothing is written there if the verdict is not to use it.
-        operating_point: The one that is judged and becomes the default; by default the model's own choice.
-        folds: Of the cross-validation, from 2 to 20; fewer if a class has fewer patients.
-        seed: Of the dealing into folds and of the bootstrap.
+        data: Labelled films for `data.layouts.load_manifest`; all splits are used.
+        out: Folder of the new bundle, which must not exist. It is not written if the advice is not to use the model.
+        operating_point: Operating point that is evaluated and becomes the default; by default that of the model.
+        folds: Folds of the cross-validation, 2 to 20; fewer if a class has fewer patients.
+        seed: Seed of the folds and of the bootstrap.
         workers: Threads that read films; by default one more than cores, at most 8.
-        progress: Called with films done and films in all.
+        progress: Called with (films done, all films).
 
     Returns:
-        What was found.
+        The result.
 
     Raises:
-        UsageError: There is no such model, or `folds` or `workers` is out of range.
-        ConfigError: The model has no such operating point.
-        LayoutError: The data has no layout that is known.
+        UsageError: The model does not exist, or `folds` or `workers` is outside its range.
+        ConfigError: The model has no operating point with this name.
+        LayoutError: The data have no known layout.
         NothingUsableError: Too few films are left.
-        BundleError: The model is damaged, or answers otherwise once it is re-fitted.
-        NotWritableError, DiskFullError: There is something at `out`, or it cannot be written.
+        BundleError: The model is damaged, or gives wrong outputs after the refit.
+        NotWritableError, DiskFullError: `out` exists, or cannot be written.
         MissingDependencyError: `onnx` is not installed.
     """
     if not 2 <= folds <= 20:
@@ -61,8 +61,8 @@ def adapt(
     threshold = bundle.spec.threshold(point)
     if point not in RULES:
         raise UsageError(
-            f"there is no rule to choose the operating point {point!r} by.",
-            f"Name one of {', '.join(RULES)}.",
+            f"there is no rule for the operating point {point!r}.",
+            f"Choose one of {', '.join(RULES)}.",
         )
     manifest = load_manifest(data)
     films = read_films(bundle, manifest, workers=workers, progress=progress)
@@ -73,9 +73,9 @@ def adapt(
 
 
 def check_free(out: Path) -> None:
-    """Raise NotWritableError if there is anything at `out` but an empty folder: no bundle is ever written over."""
+    """Raise NotWritableError if `out` is anything but an empty folder; no bundle is overwritten."""
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise NotWritableError(f"{out} is there already.", "Choose a new folder.")
+        raise NotWritableError(f"{out} already exists.", "Choose a new folder.")
 
 
 def _evaluated(
@@ -119,32 +119,32 @@ def _cautions(
 ) -> tuple[str, ...]:
     found = list(films.notes)
     if synthetic:
-        found.insert(0, "These films are synthetic: the verdict says nothing about any patient.")
+        found.insert(0, "These films are synthetic: the advice says nothing about patients.")
     elif bundle.spec.training.get("synthetic"):
-        found.insert(0, "The model was trained on synthetic films: it is no judge of real ones.")
+        found.insert(0, "The model was trained on synthetic films. It says nothing about real ones.")
     if films.n < FEW_FILMS:
         found.append(
             f"Only {films.n} films: the intervals are wide. Label {FEW_FILMS} or more; 100 to 200 are better."
         )
     if folds < asked:
-        found.append(f"{folds} folds in place of {asked}: a class has no more patients.")
+        found.append(f"{folds} folds instead of {asked}, because a class has no more patients.")
     found += _out_of_distribution(bundle, films)
     share = films.n_positive / films.n
     found.append(
-        f"The re-fitted probability holds where {share:.0%} of the films show PNEUMONIA, as among these; where fewer do it "
+        f"The re-fitted probability is valid at a prevalence of {share:.0%}, as in these films. At a lower prevalence it "
         "is too high."
     )
     return tuple(found)
 
 
 def _out_of_distribution(bundle: Bundle, films: HospitalFilms) -> list[str]:
-    """Say how many films the model itself would not tell the class of."""
+    """Return a caution about films that differ from the training films."""
     if bundle.spec.guard is None or films.distances is None:
         return []
     far = int((films.distances >= bundle.spec.guard["unusual"]).sum())
     if not far:
         return []
     return [
-        f"{far:,} of {films.n:,} films look unlike those the model was trained on: `predict` labels such films UNSURE or "
-        "NOT_A_CHEST_FILM; here they count as all others do."
+        f"{far:,} of {films.n:,} films differ from those in training: `predict` labels such films UNSURE or "
+        "NOT_A_CHEST_FILM; here they count like all others."
     ]

@@ -1,4 +1,4 @@
-"""Figures of the model as it is and re-fitted on the same films, and of their difference, with cautious intervals."""
+"""Figures of the model as it is and refitted, and their differences on the same films, with conservative intervals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Figure:
     """A number and its 95% interval.
 
     Attributes:
-        value: On the films themselves.
+        value: The figure on the films.
         ci95: Lower and upper bound.
     """
 
@@ -45,10 +45,10 @@ Figures = Mapping[str, Figure]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one way of using the model says of each film.
+    """The predictions of the model with one set of parameters.
 
     Attributes:
-        calls: float64 (n,) in [0, 1]: whether the film was called PNEUMONIA; with repeats, in which share of them.
+        calls: float64 (n,) in [0, 1]: whether the film is labelled PNEUMONIA; with repeats, the share of them.
         y_prob: float64 (repeats, n), in [0, 1].
     """
 
@@ -59,13 +59,13 @@ class Predictions:
 def figures_of(y_true: Labels, patients: Labels, answers: Predictions, weights: Floats) -> Figures:
     """Return accuracy, sensitivity, specificity, balanced accuracy, Brier score, log loss and calibration error.
 
-    Shares get the wider of two intervals on each side: the bootstrap by patient, and Wilson's with each patient as one
-    film, for the bootstrap is too sure where hardly a film is called wrongly.
+    Proportions get the wider of two intervals on each side: the bootstrap over patients, and Wilson's with patients in place of
+    films. The bootstrap is too narrow if hardly any film is misclassified.
 
     Args:
         y_true: int64 (n,), both classes present.
         patients: int64 (n,), from 0.
-        answers: Of one way.
+        answers: The predictions.
         weights: See `resample`.
     """
     drawn = _figures(y_true, answers, weights)
@@ -76,7 +76,7 @@ def figures_of(y_true: Labels, patients: Labels, answers: Predictions, weights: 
 
 
 def differences(y_true: Labels, first: Predictions, second: Predictions, weights: Floats) -> Figures:
-    """Return how much more each figure of `first` is than that of `second` on the same films and resamples."""
+    """Return the differences `first` minus `second` of each figure, on the same films and resamples."""
     ones = np.ones((1, y_true.size))
     own = _less(_figures(y_true, first, ones), _figures(y_true, second, ones))
     drawn = _less(_figures(y_true, first, weights), _figures(y_true, second, weights))
@@ -85,7 +85,7 @@ def differences(y_true: Labels, first: Predictions, second: Predictions, weights
 
 
 def area(y_true: Labels, patients: Labels, logits: Floats, weights: Floats) -> Figure:
-    """Return the area under the ROC curve with the wider of the bootstrap's and `score_interval`'s bounds."""
+    """Return the area under the ROC curve with the wider bounds of bootstrap and `score_interval`."""
     value = float(weighted_roc_auc(y_true, logits, np.ones((1, y_true.size)))[0])
     counts = [int(np.unique(patients[y_true == label]).size) for label in (1, 0)]
     return _figure(
@@ -94,15 +94,15 @@ def area(y_true: Labels, patients: Labels, logits: Floats, weights: Floats) -> F
 
 
 def score_interval(area: float, n_positive: int, n_negative: int) -> Interval:
-    """Return the 95% score interval of an area under the ROC curve; it has a width at 0 and 1 as well.
+    """Return the 95% score interval of an area under the ROC curve, which has a width at 0 and 1 as well.
 
-    J. Hanley, B. McNeil, Radiology 143 (1982) 29–36, for the variance, solved for the area as E. Wilson does for a
-    share; R. Newcombe, Statist. Med. 25 (2006) 559–573, method 5.
+    J. Hanley, B. McNeil, Radiology 143 (1982) 29–36, for the variance, solved for the area like Wilson's interval of a
+    proportion; R. Newcombe, Statist. Med. 25 (2006) 559–573, method 5.
 
     Args:
-        area: In [0, 1].
-        n_positive: PNEUMONIA films that count as independent, at least 1.
-        n_negative: NORMAL ones, at least 1.
+        area: The area, in [0, 1].
+        n_positive: Independent PNEUMONIA films, at least 1.
+        n_negative: Independent NORMAL films, at least 1.
     """
     n = (n_positive + n_negative) / 2
 
@@ -115,7 +115,7 @@ def score_interval(area: float, n_positive: int, n_negative: int) -> Interval:
 
 
 def _outermost(is_inside: Callable[[float], bool], start: float, end: float) -> float:
-    """Bisect for the last place from `start` towards `end` that is inside."""
+    """Find by bisection the last value from `start` towards `end` that is inside."""
     inner, outer = start, end
     for _ in range(50):
         middle = (inner + outer) / 2
@@ -127,7 +127,7 @@ def _outermost(is_inside: Callable[[float], bool], start: float, end: float) -> 
 
 
 def resample(y_true: Labels, patients: Labels, *, n_resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Draw patients with replacement, with all their films: how often each film stands in each resample (b, n).
+    """Resample patients with all their films: the number of times that each film is in each resample (b, n).
 
     Resamples without one of the classes are left out.
     """
@@ -140,7 +140,7 @@ def resample(y_true: Labels, patients: Labels, *, n_resamples: int = RESAMPLES, 
 
 
 def _figures(y_true: Labels, answers: Predictions, weights: Floats) -> dict[str, Floats]:
-    """Return each figure (b,) of every weighting (b, n)."""
+    """Return each figure (b,) for the weightings (b, n)."""
     positive, negative, films = weights @ y_true, weights @ (1 - y_true), weights.sum(axis=1)
     sensitivity = weights @ (answers.calls * y_true) / positive
     specificity = weights @ ((1 - answers.calls) * (1 - y_true)) / negative
@@ -156,26 +156,26 @@ def _figures(y_true: Labels, answers: Predictions, weights: Floats) -> dict[str,
 
 
 def _calibration_error(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
-    """Return the expected calibration error of `evaluation.calibration.reliability` for many weightings at once."""
+    """Return the expected calibration error of `evaluation.calibration.reliability` for several weightings."""
     place = np.clip(np.searchsorted(np.arange(BINS + 1) / BINS, y_prob, side="right") - 1, 0, BINS - 1)
     gaps = (place[:, None] == np.arange(BINS)) * (y_prob - y_true)[:, None]
     return np.asarray(np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1), np.float64)
 
 
 def _unbiased(drawn: Floats, value: float) -> Floats:
-    """Move resampled calibration errors to their mean: bins of films drawn twice are more uneven than those of the films."""
+    """Shift resampled calibration errors to the actual value, because repeated films make the bins more uneven."""
     return np.asarray(drawn - drawn.mean() + value, np.float64)
 
 
 def _wilson_of_patients(y_true: Labels, patients: Labels, own: Mapping[str, float]) -> dict[str, Interval]:
-    """Return intervals of the shares as if each patient were one film; that of the mean of two by their distances."""
+    """Return intervals of proportions with patients in place of films; that of a mean of two by their distances."""
     counts = {"accuracy": np.unique(patients).size}
     counts |= {
         name: np.unique(patients[y_true == label]).size
         for name, label in (("sensitivity", 1), ("specificity", 0))
     }
     found = {name: _wilson_of_share(own[name], int(count)) for name, count in counts.items()}
-    # R. Newcombe, Statist. Med. 17 (1998) 873–890, method 10: distances add up as squares.
+    # R. Newcombe, Statist. Med. 17 (1998) 873–890, method 10: the squares of distances add up.
     (low1, high1), (low0, high0) = found["sensitivity"], found["specificity"]
     down = sqrt((own["sensitivity"] - low1) ** 2 + (own["specificity"] - low0) ** 2) / 2
     up = sqrt((own["sensitivity"] - high1) ** 2 + (own["specificity"] - high0) ** 2) / 2
@@ -184,7 +184,7 @@ def _wilson_of_patients(y_true: Labels, patients: Labels, own: Mapping[str, floa
 
 
 def _wilson_of_share(share: float, count: int) -> Interval:
-    """Return Wilson's interval of a share of `count`, between those of the whole numbers around it."""
+    """Return Wilson's interval of a proportion of `count`, interpolated between integers."""
     low, high = int(share * count), min(count, int(share * count) + 1)
     return min(wilson(low, count)[0], share), max(wilson(high, count)[1], share)
 

@@ -1,4 +1,4 @@
-"""A hospital's labelled films through a model, once: logits, labels, patients, and what had to be left out."""
+"""The labelled films of a hospital with the outputs of the model: logits, labels, patients, and what was left out."""
 
 import hashlib
 from collections import Counter
@@ -25,18 +25,18 @@ COMPARED = 300
 
 @dataclass(frozen=True)
 class HospitalFilms:
-    """The films that count, each once, and what the model says of them.
+    """The films without copies, and the outputs of the model.
 
     Attributes:
         logits: float64 (n,), before the temperature.
         y_true: int64 (n,), 1 is PNEUMONIA.
         patients: int64 (n,), from 0.
-        sha256: n hashes of the films' bytes.
-        inputs: float32 (m, 1, size, size), the first films as the network took them, at most `COMPARED`.
-        distances: float64 (n,), how far each film looks from the training films; None if the model does not measure it.
-        unknown_patients: Films whose name tells no patient; each is its own.
+        sha256: n hashes of the bytes of the films.
+        inputs: float32 (m, 1, size, size), the inputs of the network for the first films, at most `COMPARED`.
+        distances: float64 (n,), distances from the training films; None if the model has none.
+        unknown_patients: Films without a known patient; each counts as one patient.
         refused: Films that could not be read: path, error code, message.
-        notes: What was left out or must be known, a sentence each; without names.
+        notes: Sentences about what was left out, without names.
     """
 
     logits: Floats
@@ -67,7 +67,7 @@ class HospitalFilms:
 
 @dataclass(frozen=True)
 class _ReadFilm:
-    """What became of one film."""
+    """The result for one film."""
 
     film: FilmRecord
     sha256: str = ""
@@ -80,10 +80,10 @@ class _ReadFilm:
 def read_films(
     bundle: Bundle, manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None
 ) -> HospitalFilms:
-    """Read every film of a manifest, whatever its split.
+    """Classify every film of a manifest, of all splits.
 
-    Left out are films that cannot be read, that the model was made with, and copies: one of each stays, none where their
-    labels differ.
+    Films that cannot be read, that the model was trained or selected on, and copies are left out. One of each group of
+    copies stays, unless their labels differ.
 
     Args:
         bundle: The model, loaded with one thread.
@@ -93,8 +93,8 @@ def read_films(
 
     Raises:
         UsageError: `workers` is below 1.
-        NothingUsableError: What is left is too little to adapt with.
-        BundleError: The network does not run.
+        NothingUsableError: Too few films are left.
+        BundleError: The network fails.
     """
     numbered = list(enumerate(manifest.films))
     answers = answers_of(partial(_read_one, bundle, manifest), numbered, workers=workers, progress=progress)
@@ -105,7 +105,7 @@ def read_films(
     _check_enough(kept, notes)
     unknown = sum(a.film.patient_id == PurePosixPath(a.film.path).stem for a in kept)
     if unknown:
-        notes.append(f"{_films(unknown)} of no known patient: each counts as a patient of its own.")
+        notes.append(f"{_films(unknown)} without a known patient: each counts as one patient.")
     return HospitalFilms(
         logits=np.array([a.logit for a in kept], np.float64),
         y_true=np.array([a.film.label for a in kept], np.int64),
@@ -128,7 +128,7 @@ def _read_one(bundle: Bundle, manifest: Manifest, numbered: tuple[int, FilmRecor
         return _ReadFilm(record, error=problem)
     outputs = bundle.run(batch)
     distance = None if outputs.distance is None else float(outputs.distance[0])
-    # Some more than are compared, for films may be left out yet; not all, for there may be thousands.
+    # More than are compared, because films may be left out later; not all, because there may be thousands.
     kept = batch if index < 2 * COMPARED else None
     return _ReadFilm(record, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
 
@@ -139,15 +139,15 @@ def _distances(answers: Sequence[_ReadFilm]) -> Floats | None:
 
 
 def _each_once(answers: Sequence[_ReadFilm], used: frozenset[str]) -> tuple[list[_ReadFilm], list[str]]:
-    """Leave out films that the model was made with, and copies."""
+    """Leave out films that the model was trained or selected on, and copies."""
     notes = []
     fresh = [answer for answer in answers if answer.sha256 not in used]
     if len(fresh) < len(answers):
         notes.append(
-            f"{_films(len(answers) - len(fresh))} left out: the model was made with them, and they would flatter it."
+            f"{_films(len(answers) - len(fresh))} left out: the model was trained or selected on them, so its figures would be too good."
         )
     if not used:
-        notes.append("The model does not list the films it was made with: it may have seen some of these.")
+        notes.append("The model does not list its training films: it may have seen some of these.")
     labels: dict[str, set[int]] = {}
     for answer in fresh:
         labels.setdefault(answer.sha256, set()).add(answer.film.label)
@@ -160,7 +160,7 @@ def _each_once(answers: Sequence[_ReadFilm], used: frozenset[str]) -> tuple[list
     if copies:
         notes.append(f"{_films(copies)} left out: exact copies of others.")
     if torn:
-        notes.append(f"{_films(torn)} left out: the same picture is labelled NORMAL and PNEUMONIA.")
+        notes.append(f"{_films(torn)} left out: the same image is labelled NORMAL and PNEUMONIA.")
     return list(first.values()), notes
 
 
@@ -177,8 +177,8 @@ def _check_enough(kept: Sequence[_ReadFilm], notes: Sequence[str]) -> None:
     ):
         raise NothingUsableError(
             f"too few labelled films to adapt with: {told}. {' '.join(notes)}".strip(),
-            f"At least {LEAST_FILMS} films are needed, {LEAST_OF_A_CLASS} of each class, of {LEAST_PATIENTS} patients a "
-            "class; 100 and more are worth the while.",
+            f"At least {LEAST_FILMS} films are needed, {LEAST_OF_A_CLASS} of each class, of {LEAST_PATIENTS} patients per "
+            "class; 100 or more are better.",
         )
 
 

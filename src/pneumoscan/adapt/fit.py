@@ -1,8 +1,8 @@
-"""Temperature, offset and thresholds from a few labelled films, and what they give on films that had no say in them.
+"""Fit temperature, offset and thresholds to a few labelled films, and cross-validate them.
 
-With fifty films the highest sensitivity + specificity *that was seen* is a matter of one or two films. The distributions of
-the logits are smoothed first, and temperature and offset are fitted with a penalty; `benchmarks/simulation/adaptation.py` measures this beside
-the alternatives.
+With fifty films, the highest *observed* sensitivity + specificity depends on one or two films. Therefore the distributions
+of the logits are smoothed first, and temperature and offset are fitted with a penalty.
+`benchmarks/simulation/adaptation.py` compares this with the alternatives.
 """
 
 import math
@@ -24,7 +24,7 @@ RIDGE = 0.3
 REPEATS = 10
 _GRID = 801
 _STEPS = 100
-# Of standardised logits; a model that orders the films the wrong way round has none to fit.
+# Slope of standardised logits; a model with an inverted ranking cannot be fitted.
 _LEAST_SLOPE = 0.05
 # A logistic distribution of scale 1 has this standard deviation.
 _LOGISTIC_DEVIATION = np.pi / np.sqrt(3)
@@ -32,12 +32,12 @@ _LOGISTIC_DEVIATION = np.pi / np.sqrt(3)
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted.
+    """Fitted parameters.
 
     Attributes:
-        temperature: Above 0.
+        temperature: Temperature, above 0.
         offset: probability = sigmoid((logit + offset) / temperature).
-        cuts: By operating point the logit from which a film is called PNEUMONIA, before offset and temperature.
+        cuts: By operating point the logit from which a film is labelled PNEUMONIA, before offset and temperature.
     """
 
     temperature: float
@@ -49,19 +49,19 @@ class Fit:
         return sigmoid((np.asarray(logits, np.float64) + self.offset) / self.temperature)
 
     def threshold(self, name: str) -> float:
-        """Return an operating point's cut-off as a probability."""
+        """Return the threshold of an operating point as a probability."""
         return float(self.probability(self.cuts[name]))
 
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """How each film fared under fits on other patients' films, `repeats` times.
+    """Predictions for each film under fits to other patients, `repeats` times.
 
     Attributes:
-        calls: By operating point float64 (n,), the share of the repeats in which the film was called PNEUMONIA.
+        calls: By operating point float64 (n,), the share of the repeats in which the film was labelled PNEUMONIA.
         y_prob: float64 (repeats, n).
-        folds: Into how many parts the patients were dealt.
-        temperatures: float64 (repeats · folds,), as they were fitted.
+        folds: Number of folds.
+        temperatures: float64 (repeats · folds,), the fitted temperatures.
     """
 
     calls: dict[str, Floats]
@@ -71,14 +71,14 @@ class CrossValidated:
 
 
 def sigmoid(values: npt.ArrayLike) -> Floats:
-    """Return 1 / (1 + exp(-values)) as float64; no value overflows it."""
+    """Return 1 / (1 + exp(-values)) as float64, without overflow."""
     array = np.asarray(values, np.float64)
     small = np.exp(-np.abs(array))
     return np.where(array >= 0, 1.0, small) / (1.0 + small)
 
 
 def log_losses(y_true: Labels, y_prob: Floats) -> Floats:
-    """Return -log of the probability of the truth, film by film; probabilities of 0 and 1 count as 1e-12 from there."""
+    """Return -log of the probability of the true label of each film; probabilities are limited to 1e-12 from 0 and 1."""
     right = np.where(y_true == 1, y_prob, 1 - y_prob)
     return np.asarray(-np.log(np.clip(right, 1e-12, 1.0)), np.float64)
 
@@ -95,11 +95,11 @@ def fit(logits: Floats, y_true: Labels) -> Fit:
 
 
 def fit_probability(logits: Floats, y_true: Labels, *, ridge: float = RIDGE) -> tuple[float, float]:
-    """Return the temperature and offset with the least penalised log loss.
+    """Return the temperature and offset with the lowest penalised log loss.
 
-    J. Platt, Advances in Large Margin Classifiers (1999) 61–74, by Newton's method on standardised logits, with
-    `ridge` / 2 times the squares of slope and intercept added to the summed loss. Without it films that the model
-    separates without an error would ask for a temperature of 0; with it few films give cautious probabilities.
+    J. Platt, Advances in Large Margin Classifiers (1999) 61–74, by Newton's method on standardised logits, with `ridge` / 2
+    times the squares of slope and intercept added to the summed loss. Without the penalty, films that the model separates
+    without an error give a temperature of 0. With it, few films give moderate probabilities.
     """
     centre, spread = float(logits.mean()), max(float(logits.std()), 1e-6)
     inputs = np.stack([(logits - centre) / spread, np.ones(logits.size)])  # (2, n)
@@ -110,7 +110,7 @@ def fit_probability(logits: Floats, y_true: Labels, *, ridge: float = RIDGE) -> 
         bend = (inputs * (prob * (1 - prob))) @ inputs.T + ridge * np.eye(2)
         step = np.linalg.solve(bend, slope)
         length = float(np.linalg.norm(step))
-        # A longer step may leap over the answer where the loss is straight.
+        # A longer step may overshoot where the loss is linear.
         weights = weights - step * min(1.0, 1.0 / max(length, 1e-12))
         if length < 1e-10:
             break
@@ -121,15 +121,15 @@ def fit_probability(logits: Floats, y_true: Labels, *, ridge: float = RIDGE) -> 
 def smoothed_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:
     """Choose the three operating points on smoothed distributions of the logits.
 
-    Each class is smoothed by a logistic kernel of the width 1.06 · deviation · n^(-1/5) (B. Silverman, Density
-    Estimation (1986), section 3.4.2); the rules of `RULES` are read off the smoothed sensitivity and specificity.
+    Each class is smoothed with a logistic kernel of the width 1.06 · deviation · n^(-1/5) (B. Silverman, Density
+    Estimation (1986), section 3.4.2). The rules of `RULES` apply to the smoothed sensitivity and specificity.
 
     Args:
         logits: float64 (n,).
         y_true: int64 (n,), both classes present.
 
     Returns:
-        By operating point the logit from which a film is called PNEUMONIA.
+        By operating point the logit from which a film is labelled PNEUMONIA.
     """
     positive, negative = logits[y_true == 1], logits[y_true == 0]
     widths = [_width(values, logits) for values in (positive, negative)]
@@ -140,7 +140,7 @@ def smoothed_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:
     found, share = sensitivity * positive.size, (1 - specificity) * negative.size
     f1 = 2 * found / (found + share + positive.size)
     balanced = _top(grid, sensitivity + specificity)
-    # Where the classes lie far apart, more than 0.98 costs nothing.
+    # If the classes are well separated, more than 0.98 costs nothing.
     sensitive = min(balanced, float(grid[np.flatnonzero(sensitivity >= SENSITIVE)[-1]]))
     return {"best_f1": _top(grid, f1), "balanced": balanced, "sensitivity_98": sensitive}
 
@@ -157,7 +157,7 @@ def _share_above(values: Floats, grid: Floats, width: float) -> Floats:
 
 
 def _top(grid: Floats, gain: Floats) -> float:
-    """Return the middle of the places with the highest gain."""
+    """Return the centre of the positions with the highest gain."""
     tops = np.flatnonzero(gain >= gain.max() - 1e-9)
     return float((grid[tops[0]] + grid[tops[-1]]) / 2)
 
@@ -171,15 +171,15 @@ def cross_validate(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> CrossValidated:
-    """Fit on all folds but one, judge that one, for every fold; and again with the patients dealt anew.
+    """Fit on all folds but one and evaluate that one, for every fold; repeated with new folds.
 
     Args:
         logits: float64 (n,).
         y_true: int64 (n,).
         patients: int64 (n,), from 0; all films of one are in the same fold.
-        folds: At least 2 and at most as many as either class has patients.
-        repeats: How often the patients are dealt.
-        seed: Of the dealing.
+        folds: At least 2, and at most the number of patients of either class.
+        repeats: Number of repetitions with new folds.
+        seed: Seed of the folds.
     """
     y_prob = np.empty((repeats, logits.size))
     called = {name: np.zeros(logits.size) for name in RULES}
@@ -198,9 +198,9 @@ def cross_validate(
 
 
 def deal(y_true: Labels, patients: Labels, folds: int, rng: np.random.Generator) -> Labels:
-    """Deal whole patients into folds of like numbers of both classes: int64 (n,) from 0 to folds - 1.
+    """Assign whole patients to folds with similar numbers of both classes: int64 (n,) from 0 to folds - 1.
 
-    Patients with many films first, then in random order; each goes where its classes are scarcest.
+    Patients with many films come first, then in random order. Each goes to the fold with the fewest films of its classes.
     """
     counts = np.stack([np.bincount(patients, weights=y_true == label) for label in (0, 1)], axis=1)
     order = rng.permutation(len(counts))
@@ -215,5 +215,5 @@ def deal(y_true: Labels, patients: Labels, folds: int, rng: np.random.Generator)
 
 
 def patients_of_each(y_true: Labels, patients: Labels) -> Sequence[int]:
-    """Return how many patients have a NORMAL film, and how many one with PNEUMONIA."""
+    """Return the numbers of patients with NORMAL and with PNEUMONIA films."""
     return [int(np.unique(patients[y_true == label]).size) for label in (0, 1)]

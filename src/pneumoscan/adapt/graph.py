@@ -1,4 +1,4 @@
-"""The same network with another temperature and offset: only the last operators of its graph are replaced."""
+"""Replace temperature and offset of a network: only the last operators of its graph change."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ def needs_onnx() -> Any:
 
 
 def with_temperature(network: bytes, *, temperature: float, offset: float) -> bytes:
-    """Return a bundle's graph with `logit` + offset, `activation_map` + offset, and probability = sigmoid(logit / T).
+    """Return the graph of a bundle with `logit` + offset, `activation_map` + offset, and probability = sigmoid(logit / T).
 
-    The mean of the map is the logit still. Weights and all other operators stay as they are.
+    The mean of the map is still the logit. Weights and all other operators do not change.
 
     Args:
-        network: A bundle's `model.onnx`.
-        temperature: The new one, above 0; the old one is dropped.
+        network: `model.onnx` of a bundle.
+        temperature: The new temperature, above 0.
         offset: Added to the logit, before the temperature.
 
     Raises:
@@ -61,7 +61,7 @@ def with_temperature(network: bytes, *, temperature: float, offset: float) -> by
 
 
 def _drop_probability(graph: Any) -> None:
-    """Take out what makes `probability` alone: its node and those before it whose results nobody else uses."""
+    """Remove the nodes that only contribute to `probability`."""
     wanted = {output.name for output in graph.output} - {"probability"}
     while True:
         used = wanted | {name for node in graph.node for name in node.input}
@@ -76,7 +76,7 @@ def _drop_probability(graph: Any) -> None:
 
 
 def _rename(graph: Any, name: str, new: str) -> None:
-    """Give a tensor another name everywhere inside the graph; its output of the old name is then free."""
+    """Rename a tensor everywhere inside the graph, so that the output with the old name is free."""
     for node in graph.node:
         for names in (node.input, node.output):
             for index, used in enumerate(names):

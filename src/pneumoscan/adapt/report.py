@@ -1,4 +1,4 @@
-"""What adapting found, to read: Markdown for people, JSON for machines, and a section for the model card."""
+"""The report of an adaptation: Markdown for readers, JSON for programs, and a section for the model card."""
 
 import csv
 import io
@@ -45,18 +45,18 @@ def markdown(found: Adaptation) -> str:
         "",
         *(f"- {reason}" for reason in found.verdict.reasons),
         "",
-        f"{films.n - films.n_positive} films are labelled NORMAL, {films.n_positive} PNEUMONIA. Judged at the operating "
+        f"{films.n - films.n_positive} films are labelled NORMAL, {films.n_positive} PNEUMONIA. Evaluated at the operating "
         f"point `{found.operating_point}`.",
         "",
         *_table(found),
         "",
-        "In brackets 95% intervals by patient. Fewer is better in lines with a star. *Re-fitted* is cross-validated: "
-        f"temperature, offset and threshold came from other patients' films ({found.cross_validated.folds} folds, "
-        f"{REPEATS} times). The area under the ROC curve is not changed by re-fitting.",
+        "95% intervals over patients are in brackets. Lower is better in rows with a star. *Re-fitted* is cross-validated: "
+        f"temperature, offset and threshold come from other patients' films ({found.cross_validated.folds} folds, "
+        f"{REPEATS} times). Re-fitting does not change the area under the ROC curve.",
         "",
         *_settings(found),
         "",
-        "## Read this too",
+        "## Cautions",
         "",
         *(f"- {caution}" for caution in found.cautions),
         "",
@@ -65,7 +65,7 @@ def markdown(found: Adaptation) -> str:
 
 
 def card(found: Adaptation) -> str:
-    """Return what the model card says of it."""
+    """Return the section for the model card."""
     lines = [
         f"# {found.base['name']}, checked on films where it is used",
         "",
@@ -78,9 +78,9 @@ def card(found: Adaptation) -> str:
         "",
         *_settings(found),
         "",
-        "What follows is the card of the model before; its temperature and thresholds are those of that model."
+        "The card of the original model follows; its temperature and thresholds are those of that model."
         if found.verdict.advice == "use_adapted"
-        else "Temperature and thresholds are unchanged. What follows is the card of the model.",
+        else "Temperature and thresholds are unchanged. The card of the model follows.",
         "",
     ]
     return "\n".join(lines)
@@ -101,7 +101,7 @@ def _table(found: Adaptation) -> list[str]:
 
 def _settings(found: Adaptation) -> list[str]:
     fitted, used = found.fitted, found.verdict.advice
-    note = {"use_adapted": "in the new bundle", "use_as_it_is": "the new bundle keeps the first line"}
+    note = {"use_adapted": "in the new bundle", "use_as_it_is": "the new bundle keeps the first row"}
     return [
         f"| {note.get(used, 'no bundle was written')} | temperature | offset | threshold |",
         "|---|---|---|---|",
@@ -112,5 +112,5 @@ def _settings(found: Adaptation) -> list[str]:
 
 
 def shown(figure: Figure, sign: str = "") -> str:
-    """Return a figure with its interval, as `0.912 (0.850 to 0.960)`."""
+    """Return a figure with its interval, such as `0.912 (0.850 to 0.960)`."""
     return f"{figure.value:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"

@@ -1,4 +1,4 @@
-"""Whether to use the model on films like these, by rules on the bounds of the intervals."""
+"""Advice whether to use the model on films like these, by rules on the bounds of the intervals."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,13 +15,13 @@ Advice = Literal["do_not_use", "too_few_films", "use_adapted", "use_as_it_is"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do.
+    """The advice.
 
     Attributes:
-        advice: `do_not_use`, `too_few_films` (it may serve; these films do not show it), `use_adapted` or
+        advice: `do_not_use`, `too_few_films` (the model may be usable, but these films do not show it), `use_adapted` or
             `use_as_it_is`.
         words: The same in a sentence.
-        reasons: The bounds that led there, a sentence each.
+        reasons: Sentences about the bounds that led to it.
     """
 
     advice: Advice
@@ -37,8 +37,8 @@ class Verdict:
 WORDS: dict[Advice, str] = {
     "do_not_use": "Do not use this model on films like these.",
     "too_few_films": "Do not use this model on films like these yet: there are too few to show that it is good enough.",
-    "use_adapted": "Use it with the new temperature and threshold, and go on checking it.",
-    "use_as_it_is": "Use it as it is, and go on checking it: a new threshold is not shown to be better.",
+    "use_adapted": "Use it with the new temperature and threshold, and keep checking it.",
+    "use_as_it_is": "Use it as it is, and keep checking it: a new threshold is not shown to be better.",
 }
 
 
@@ -48,21 +48,21 @@ def verdict_on(
     """Decide, in this order.
 
     1. The area under the ROC curve is not shown to be 0.80: do not use.
-    2. Re-fitted it is clearly better (balanced accuracy, or log loss with no worse a balanced accuracy) and good enough:
-       use it adapted.
-    3. As it is it is good enough: use it so. Else, if re-fitted it is good enough: use it adapted.
+    2. The refitted model is clearly better (balanced accuracy, or log loss with a balanced accuracy that is no lower) and good
+    enough: use it adapted.
+    3. The model as it is is good enough: use it as it is. Otherwise, if the refitted model is good enough: use it adapted.
     4. Neither: do not use.
 
-    Good enough is, at the lower bounds, a balanced accuracy of 0.70; at `sensitivity_98`, which gives specificity away on
-    purpose, a sensitivity of 0.90 and a specificity of 0.25 instead. A value above a limit with a bound below it gives
-    `too_few_films` in place of `do_not_use`.
+    Good enough means a balanced accuracy of 0.70 at the lower bound; for `sensitivity_98`, which trades specificity for
+    sensitivity, a sensitivity of 0.90 and a specificity of 0.25 instead. A figure above a limit with a bound below it gives
+    `too_few_films` instead of `do_not_use`.
 
     Args:
-        area: Of the model; re-fitting leaves it as it is.
-        as_it_is: At the model's own operating point.
-        adapted: Cross-validated.
-        gain: `adapted` less `as_it_is`.
-        operating_point: Which one.
+        area: Area under the ROC curve, which refitting does not change.
+        as_it_is: Figures at the original operating point.
+        adapted: Cross-validated figures.
+        gain: `adapted` minus `as_it_is`.
+        operating_point: Name of the operating point.
     """
     reasons = [_bound("the area under the ROC curve", area, LEAST_AREA)]
     if area.low < LEAST_AREA:
@@ -98,11 +98,11 @@ def _is_better(gain: Figures) -> bool:
 
 def _bound(name: str, figure: Figure, least: float) -> str:
     if figure.low >= least:
-        shown = f"so it is shown to be at least the {least:.2f} that is wanted"
+        shown = f"so it is shown to be at least the required {least:.2f}"
     elif figure.value >= least:
-        shown = f"so it is not shown to be at least the {least:.2f} that is wanted"
+        shown = f"so it is not shown to be at least the required {least:.2f}"
     else:
-        shown = f"below the {least:.2f} that is wanted"
+        shown = f"below the required {least:.2f}"
     return f"{name[0].upper()}{name[1:]} is {figure.value:.3f} (lower bound {figure.low:.3f}), {shown}."
 
 

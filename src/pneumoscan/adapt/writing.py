@@ -1,4 +1,4 @@
-"""The bundle of an adapted model: the same network, and proof that it answers as was fitted."""
+"""Write the bundle of an adapted model, and verify its outputs."""
 
 import shutil
 from collections.abc import Mapping
@@ -26,16 +26,16 @@ SAME = 1e-4
 
 
 def write_adapted(bundle: Bundle, found: Adaptation, out: Path) -> None:
-    """Write what the verdict recommends: the re-fitted model, or the old one with the record of this check.
+    """Write the bundle that the advice recommends: the refitted model, or the original one with the record of this check.
 
     Args:
-        bundle: The model that was judged.
-        found: With a verdict to use it.
-        out: The new bundle's folder.
+        bundle: The model that was evaluated.
+        found: The result, with the advice to use the model.
+        out: Folder of the new bundle.
 
     Raises:
-        BundleError: The graph cannot be changed, or answers otherwise than was fitted; nothing is left at `out` then.
-        NotWritableError, DiskFullError: It cannot be written.
+        BundleError: The graph cannot be changed, or gives other outputs than fitted; `out` is then not written.
+        NotWritableError, DiskFullError: The folder cannot be written.
     """
     network = (bundle.path / "model.onnx").read_bytes()
     spec = replace(
@@ -59,17 +59,17 @@ def write_adapted(bundle: Bundle, found: Adaptation, out: Path) -> None:
 
 
 def _records_hold(bundle: Bundle, found: Adaptation) -> bool:
-    """Whether the records of how the model was judged are true of the new bundle as well.
+    """Return whether the records of the model are valid for the new bundle as well.
 
-    They are of the old temperature and thresholds; the held-out figures and the bands of unsure films are of the default
-    operating point. Those of a re-fitted model are in the record of the adaptation.
+    They belong to the original temperature and thresholds. The held-out figures and the unsure bands belong to the default
+    operating point. The figures of a refitted model are in the record of the adaptation.
     """
     same_point = found.operating_point == bundle.spec.default_operating_point
     return found.verdict.advice == "use_as_it_is" and same_point
 
 
 def _refitted(bundle: Bundle, spec: BundleSpec, found: Adaptation) -> BundleSpec:
-    """Return the description with the new temperature, operating points and known answers."""
+    """Return the description with the new temperature, operating points and known outputs."""
     known = bundle.run(self_check_inputs(spec.preprocessing)).logit + found.fitted.offset
     thresholds = {
         name: _point(found, name, point) if name in RULES else _moved(point, found)
@@ -81,14 +81,14 @@ def _refitted(bundle: Bundle, spec: BundleSpec, found: Adaptation) -> BundleSpec
         temperature=found.fitted.temperature,
         thresholds=thresholds,
         training=_training_facts(spec.training, found),
-        # What it says was measured at the old temperature; the record of the adaptation has the new figures.
+        # It was measured at the original temperature; the record of the adaptation has the new figures.
         calibration=None,
         self_check=self_check_of(known, found.fitted.temperature),
     )
 
 
 def _training_facts(old: Mapping[str, Any], found: Adaptation) -> dict[str, Any]:
-    """Return what is told of the training, with the colours of a heatmap ending at the same place of the map as before."""
+    """Return the facts about the training, with the colour scale of heatmaps adjusted to the new temperature."""
     if "map_full_scale" not in old:
         return dict(old)
     full = float(old["map_full_scale"]) * found.temperature_before / found.fitted.temperature
@@ -96,7 +96,7 @@ def _training_facts(old: Mapping[str, Any], found: Adaptation) -> dict[str, Any]
 
 
 def _point(found: Adaptation, name: str, old: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a re-chosen operating point with the rates it had under cross-validation."""
+    """Return a new operating point with its cross-validated rates."""
     films = found.films
     calls, y_true = found.cross_validated.calls[name], films.y_true
     weights = resample(y_true, films.patients)
@@ -120,14 +120,14 @@ def _point(found: Adaptation, name: str, old: Mapping[str, Any]) -> dict[str, An
 
 
 def _moved(old: Mapping[str, Any], found: Adaptation) -> dict[str, Any]:
-    """Return a point that no rule is known for: at the same logit as before, without rates."""
+    """Return an operating point without a rule: at the same logit as before, without rates."""
     threshold = float(found.fitted.probability(found.temperature_before * log_odds(float(old["threshold"]))))
     source = f"{old['source']}; not chosen anew when the model was adapted"
     return {"threshold": threshold, "source": source} | _band(old, threshold, found)
 
 
 def _band(old: Mapping[str, Any], threshold: float, found: Adaptation) -> dict[str, Any]:
-    """Return the `unsure_band` of a point around its new threshold: as wide in logits as it was."""
+    """Return the `unsure_band` of a point around its new threshold, with the same width in logits."""
     if not old.get("unsure_band"):
         return {}
     half = float(old["unsure_band"]["half_width"]) * found.temperature_before / found.fitted.temperature
@@ -142,15 +142,15 @@ def _band(old: Mapping[str, Any], threshold: float, found: Adaptation) -> dict[s
 
 
 def _readme(bundle: Bundle, found: Adaptation) -> str:
-    """Return the model card with what was found, before the text it had."""
+    """Return the model card with the result of the adaptation before the original text."""
     return f"{card(found)}\n{(bundle.path / 'README.md').read_text(encoding='utf-8')}"
 
 
 def _verify(bundle: Bundle, found: Adaptation, written: Bundle) -> None:
-    """Have both networks read the films again and hold the new one's outputs against the old one's.
+    """Classify the films with both networks and compare their outputs.
 
     Raises:
-        BundleError: They do not agree.
+        BundleError: The outputs do not agree.
     """
     changed = found.verdict.advice == "use_adapted"
     offset = found.fitted.offset if changed else 0.0
@@ -163,11 +163,11 @@ def _verify(bundle: Bundle, found: Adaptation, written: Bundle) -> None:
         gaps.append(old.logit - found.films.logits[index])
         if old.activation_map is not None and new.activation_map is not None:
             gaps.append((new.activation_map - old.activation_map - offset).astype(np.float64))
-        # float32 logits are told to 1 in 10 million of their size, and of what is added to them.
+        # float32 logits have a relative precision of 1 in 10 million, also of the offset.
         scale = max(1.0, float(np.abs(old.logit).max()), abs(offset))
         worst = max(worst, *(float(np.abs(gap).max()) / scale for gap in gaps))
     if not worst <= SAME:
         raise BundleError(
             f"the re-fitted network differs by {worst:.2g} from what was fitted (allowed: {SAME:g}).",
-            "Do not use it; please report it with the versions that `pneumoscan doctor` prints.",
+            "Do not use it. Please report it with the versions that `pneumoscan doctor` prints.",
         )

@@ -1,13 +1,13 @@
-"""A study: one baseline, small changes of it in sections, every trial resumable, and a report made from the records alone.
+"""Studies: comparisons of variants with a baseline, as resumable trials, with a report from the records alone.
 
-plan.py      what is asked: sections, variants, why and what is expected
-trials.py    which trainings that needs, in which order, and which are confirmed with more seeds
-films.py     the films of a study, the same hold-out for every trial
-trial.py     one trial: a plain function of (config, films), resumable in its folder
-evaluation.py what a trained network is worth on the held-out films, as they are and seen differently
-records.py   what is kept of a trial, and of the study
-launchers.py where trials run: here, in several processes, or on a cluster
-execute.py   the whole study, from the plan to the last record
-compare.py   differences to the baseline, their intervals, and the verdict in words
-report.py    the page, the figures and the two tables, from the records
+plan.py       sections and variants, with their reasons and expectations
+trials.py     the trainings that a plan needs, their order, and confirmations with more seeds
+films.py      the films of a study, with the same hold-out for every trial
+trial.py      one trial: a function of (configuration, films), resumable in its folder
+evaluation.py evaluation of a network on the held-out films, unchanged and in the stress test
+records.py    the records of a trial and of the study
+launchers.py  where trials run: in this process, in several processes, or on a cluster
+execute.py    the whole study, from the plan to the last record
+compare.py    differences to the baseline, their intervals, and the conclusion
+report.py     page, figures and tables from the records
 """

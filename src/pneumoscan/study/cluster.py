@@ -1,7 +1,7 @@
-"""Trials on a cluster, by Ray: the same tasks and answers as on this machine.
+"""Run trials on a cluster with Ray: the same tasks and results as on this machine.
 
-Where the environment variable RAY_ADDRESS names a cluster, its machines work; the study's folder and the films must be
-where all of them find them, at the same paths. Otherwise Ray is started on this machine, on its loopback address only.
+If the environment variable RAY_ADDRESS names a cluster, its machines run the trials. The folder of the study and the films
+must be at the same paths on all of them. Otherwise Ray is started on this machine, on its loopback address only.
 """
 
 import json
@@ -16,17 +16,17 @@ from pneumoscan.study.worker import error_from
 
 
 class OnRay:
-    """Trials as tasks of Ray, each with as many of its CPUs as the trial has worker threads.
+    """Runs trials as tasks of Ray, each with as many CPUs as the trial has worker threads.
 
     Args:
-        jobs: How many trials at once, where Ray is started on this machine.
+        jobs: Number of trials at the same time, if Ray is started on this machine.
     """
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
 
     def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
-        """Run the tasks, as many at once as the cluster has room for; see `launchers.Launcher`."""
+        """Run the tasks, as many at the same time as the cluster allows; see `launchers.Launcher`."""
         if not tasks:
             return
         ray = _ray()
@@ -49,13 +49,13 @@ class OnRay:
 
 
 def _places(ray: Any, threads: int, gpus: int) -> int:
-    """Return how many trials the cluster's machines have room for now; it may grow."""
+    """Return how many trials the machines of the cluster can run now; this may increase."""
     there = ray.cluster_resources()
     return max(1, int(there.get("GPU", 0)) if gpus else int(there.get("CPU", 0) // threads))
 
 
 def _perform(text: str) -> str:
-    """Do a task in a worker of Ray; an error that concerns every trial comes back as text too."""
+    """Execute a task in a worker of Ray; an error that concerns every trial is returned as text too."""
     from pneumoscan.study.trial import Task, perform
 
     try:
@@ -76,10 +76,10 @@ def _answer(ray: Any, handle: Any, task: Task) -> Answer:
 
 
 def _ray() -> Any:
-    """Import Ray, set up so that it reports to nobody and, where it is started here, listens to this machine only."""
+    """Import Ray, configured so that it reports no usage and, if started here, listens to this machine only."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not os.environ.get("RAY_ADDRESS"):
-        # What Ray does on Windows and macOS: without it, it listens on every address of the machine.
+        # The default on Windows and macOS; otherwise Ray listens on every address of the machine.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray

@@ -1,10 +1,10 @@
-"""Is a variant better than the baseline? The difference, its 95% interval, and the verdict in words.
+"""Comparison of a variant with the baseline: the difference, its 95% interval, and the conclusion.
 
-Two things make a difference of two trials uncertain. Which patients were held out: their resamples are drawn once for
-the whole study, so that both trials meet the same patients in each, and what is common to both cancels out. And the
-seed: its spread is taken as proportional to the error (1 - figure), and the factor is pooled over all configurations of
-the study that have two seeds or more, for three seeds alone say little of a spread. The interval is normal, with the
-sum of both variances; the means are over seeds.
+Two sources make the difference of two trials uncertain. The first is the choice of held-out patients. Their resamples are the
+same for the whole study, so what is common to both trials cancels out. The second is the seed. Its spread is assumed
+proportional to the error (1 - figure), and the factor is pooled over all configurations of the study with two or more seeds,
+because three seeds alone determine a spread only roughly. The interval is normal, with the sum of both variances. Means are
+over seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +23,13 @@ Floats = npt.NDArray[np.float64]
 Verdict = Literal["better", "worse", "no detectable difference"]
 
 Z = 1.959964
-# Name → title; all are better when higher.
+# Name → title; higher is better for all.
 COMPARED = {
-    "roc_auc": "AUC, films as they are",
-    "accuracy": "accuracy at 0.5, films as they are",
-    "stress_roc_auc": "mean AUC, films seen differently",
+    "roc_auc": "AUC, unchanged films",
+    "accuracy": "accuracy at 0.5, unchanged films",
+    "stress_roc_auc": "mean AUC, stress test",
 }
-# The primary outcomes: those that the verdicts are on.
+# The primary outcomes, which have conclusions.
 PRIMARY = ("roc_auc", "stress_roc_auc")
 
 
@@ -38,8 +38,8 @@ class Figure:
     """A figure of one trial.
 
     Attributes:
-        value: In [0, 1].
-        draws: float64 (b,): its value in each resample of the patients; NaN where it is not defined.
+        value: The figure, in [0, 1].
+        draws: float64 (b,): its value in each resample of the patients; NaN if it is not defined.
     """
 
     value: float
@@ -48,13 +48,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant's mean over seeds minus the baseline's.
+    """The mean of a variant over its seeds minus that of the baseline.
 
     Attributes:
         value: The difference; above 0 the variant is better.
-        ci95: Its interval.
-        verdict: `better` or `worse` if the interval leaves 0 out.
-        seeds_known: Whether the spread over seeds is in the interval; without it, it is too narrow.
+        ci95: Its 95% interval.
+        verdict: `better` or `worse` if the interval excludes 0.
+        seeds_known: Whether the interval includes the spread over seeds; otherwise it is too narrow.
     """
 
     value: float
@@ -64,12 +64,12 @@ class Difference:
 
 
 def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floats) -> dict[str, Figure]:
-    """Return the compared figures of a done trial; one that is not defined is left out.
+    """Return the compared figures of a finished trial, without those that are not defined.
 
     Args:
-        record: Of the trial.
-        y_true: int64 (n,), of the held-out films.
-        weights: float64 (b, n), of `evaluation.patient_weights`.
+        record: Record of the trial.
+        y_true: int64 (n,), labels of the held-out films.
+        weights: float64 (b, n), the result of `evaluation.patient_weights`.
     """
     logits = record.logits.astype(np.float64)
     right = ((logits >= 0) == (y_true == 1)).astype(np.float64)
@@ -88,11 +88,11 @@ def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floa
 
 @dataclass(frozen=True)
 class Comparison:
-    """All done trials of a study, ready to be compared.
+    """All finished trials of a study.
 
     Attributes:
-        by_key: By config the figures of its seeds: name → one `Figure` a seed.
-        seed_factor: By figure the spread over seeds divided by the error; None where no config has two seeds.
+        by_key: Figures of each configuration: name → one `Figure` per seed.
+        seed_factor: For each figure, the spread over seeds divided by the error; None if no configuration has two seeds.
     """
 
     by_key: Mapping[str, Mapping[str, Sequence[Figure]]]
@@ -102,7 +102,7 @@ class Comparison:
     def of(
         cls, records: Iterable[TrialRecord], y_true: npt.NDArray[np.int64], patients: tuple[str, ...]
     ) -> "Comparison":
-        """Gather the records of a study; those that are not done are left out."""
+        """Create the comparison from the records of a study, without unfinished ones."""
         weights = patient_weights(patients)
         by_key: dict[str, dict[str, list[Figure]]] = {}
         for record in records:
@@ -113,12 +113,12 @@ class Comparison:
         return cls(by_key, {name: _seed_factor(by_key.values(), name) for name in COMPARED})
 
     def mean(self, key: str, name: str) -> float | None:
-        """Return a figure's mean over the seeds of a config; None if there is none."""
+        """Return the mean of a figure over the seeds of a configuration; None if there is none."""
         found = self.by_key.get(key, {}).get(name, ())
         return float(np.mean([figure.value for figure in found])) if found else None
 
     def difference(self, key: str, baseline: str, name: str) -> Difference | None:
-        """Return how a config differs from the baseline; None if it is the baseline or either has no figure."""
+        """Return the difference of a configuration to the baseline; None for the baseline itself or without figures."""
         ours, theirs = (self.by_key.get(each, {}).get(name, ()) for each in (key, baseline))
         if key == baseline or not ours or not theirs:
             return None
@@ -143,11 +143,11 @@ def _verdict(value: float, half: float) -> Verdict:
 
 
 def _seed_factor(configs: Iterable[Mapping[str, Sequence[Figure]]], name: str) -> float | None:
-    """Return the root mean square, over seeds of all configs, of the distance from the config's mean over its error."""
+    """Return the root mean square over all seeds of (figure - mean of its configuration) / error."""
     squares, freedom = 0.0, 0
     for config in configs:
         values = np.array([figure.value for figure in config.get(name, ())])
-        # A network that never erred has no error to measure its spread by.
+        # A network without errors has no error to relate the spread to.
         if values.size < 2 or values.mean() == 1:
             continue
         squares += float((((values - values.mean()) / (1 - values.mean())) ** 2).sum())

@@ -1,4 +1,4 @@
-"""How long a trial will take: a cost model until trials were measured, then what they took."""
+"""The duration of a trial: from finished trials, or else from a cost model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,36 +14,36 @@ from pneumoscan.models.registry import ModelConfig, build
 from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.trials import Planned, Trial
 
-# Core-milliseconds of the baseline network at 200×200 in bfloat16 for each film trained on, augmentation included
+# Core-milliseconds of the baseline network at 200×200 in bfloat16 per training film, including augmentation
 # (measured: 14 s an epoch of 4,433 + 783 films on two cores).
 BASELINE_CORE_MS = 5.9
-# A film that is only read costs that much less: no backward pass, no augmentation.
+# A film of the validation costs this fraction: no backward pass, no augmentation.
 READING = 1 / 2.8
-# Share of the time that goes with the multiplications; the rest goes with the values of the feature maps, which travel
-# to memory and back. Fitted to eleven networks and sizes of the baseline's kind, each within 20%.
+# Share of the time in proportion to the multiplications; the rest is in proportion to the values of the feature maps, which
+# are written to memory and read back. Fitted to eleven networks and sizes like the baseline, each within 20%.
 ARITHMETIC = 0.3
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many films a trial trains on and how many it is judged on."""
+    """Numbers of training films and of held-out films of a trial."""
 
     train: int
     held_out: int
 
 
-# The public set's split train with the default hold-out.
+# The split train of the public set with the default hold-out.
 PUBLIC_SET = Sizes(train=4433, held_out=783)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a unit of work takes: core-milliseconds for one film of the baseline network.
+    """Time per unit of work: core-milliseconds for one film of the baseline network.
 
     Attributes:
-        core_ms: In general.
-        by_key: Of trials with the same config that were measured.
-        measured: How many trials that rests on; 0: the built-in figure.
+        core_ms: General value.
+        by_key: Measured values of configurations.
+        measured: Number of measured trials; 0: the built-in value.
     """
 
     core_ms: float
@@ -52,7 +52,7 @@ class Pace:
 
 
 def pace_of(planned: Iterable[Planned], records: Iterable[TrialRecord], sizes: Sizes) -> Pace:
-    """Return the pace that the records of done trials show."""
+    """Return the pace of finished trials."""
     configs = {each.trial.key: each.trial for each in planned}
     by_key: dict[str, list[float]] = {}
     for record in records:
@@ -62,7 +62,7 @@ def pace_of(planned: Iterable[Planned], records: Iterable[TrialRecord], sizes: S
         epochs = [float(value) for value in record.origin.get("seconds", [])]
         if not epochs:
             continue
-        # The median: an epoch that was interrupted or disturbed must not count.
+        # The median, so that an interrupted or disturbed epoch has no influence.
         spent = median(epochs) * 1000 * trial.config.loop.worker_threads
         by_key.setdefault(record.key, []).append(spent / (sizes.train * relative_cost(trial)))
     paces = {key: median(values) for key, values in by_key.items()}
@@ -72,7 +72,7 @@ def pace_of(planned: Iterable[Planned], records: Iterable[TrialRecord], sizes: S
 
 
 def seconds_of(trial: Trial, pace: Pace, sizes: Sizes) -> float:
-    """Return how long a trial takes with the cores that its worker threads use."""
+    """Return the duration of a trial in seconds with the cores of its worker threads."""
     core_ms = pace.by_key.get(trial.key, pace.core_ms)
     epochs = trial.config.loop.epochs
     films = epochs * (sizes.train + READING * sizes.held_out)
@@ -81,14 +81,14 @@ def seconds_of(trial: Trial, pace: Pace, sizes: Sizes) -> float:
 
 
 def relative_cost(trial: Trial) -> float:
-    """Return what a film costs in training, relative to the baseline network at 200×200."""
+    """Return the cost of a film in training relative to the baseline network at 200×200."""
     multiplications, values = _work(trial.config.model, trial.config.data.size)
     base_multiplications, base_values = _work(BaselineConfig(), 200)
     return ARITHMETIC * multiplications / base_multiplications + (1 - ARITHMETIC) * values / base_values
 
 
 def in_words(seconds: float) -> str:
-    """Return a time for people."""
+    """Return a duration as text."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -97,13 +97,13 @@ def in_words(seconds: float) -> str:
 
 
 def mean_seconds(trials: Sequence[Trial], pace: Pace, sizes: Sizes) -> float:
-    """Return the mean time of several trials, for one of them that is not chosen yet."""
+    """Return the mean duration of several trials, for one of them that is not chosen yet."""
     return sum(seconds_of(trial, pace, sizes) for trial in trials) / len(trials)
 
 
 @lru_cache(maxsize=256)
 def _work(config: ModelConfig, size: int) -> tuple[int, int]:
-    """Return multiplications, and values of the layers' outputs, of one film's forward pass."""
+    """Return the multiplications and the output values of all layers in the forward pass of one film."""
     with torch.random.fork_rng(devices=[]):
         network = build(config, size).eval()
     counts = [0, 0]

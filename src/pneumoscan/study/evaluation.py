@@ -1,4 +1,4 @@
-"""What a trained network is worth on the held-out films: as they are at every threshold, and seen differently."""
+"""Evaluation of a trained network on the held-out films: unchanged at every threshold, and in the stress test."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,15 +32,15 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class NetworkEvaluation:
-    """What a network says of the held-out films, and what that is worth.
+    """Outputs of a network for the held-out films, and their figures.
 
     Attributes:
         figures: JSON types: `n`, `n_positive`, `val_loss`, `accuracy`, `sensitivity`, `specificity` (at 0.5),
-            `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`); of several sites `sites`: by
+            `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`); with several sites also `sites`: by
             name `left_out`, `n`, `n_positive`, `n_patients`, `roc_auc`, `roc_auc_ci95`.
-        logits: float32 (n,), of the films as they are.
-        stress_draws: float64 (RESAMPLES,): the mean area under ROC of the changed views in each resample of
-            `patient_weights`; NaN where a resample lacks a class.
+            logits: float32 (n,), of the unchanged films.
+            stress_draws: float64 (RESAMPLES,): the mean area under ROC of the views in each resample of `patient_weights`; NaN
+            if a resample lacks a class.
     """
 
     figures: dict[str, Any]
@@ -51,12 +51,12 @@ class NetworkEvaluation:
 def evaluate_network(
     config: TrainingConfig, weights: Mapping[str, torch.Tensor], films: StudyFilms
 ) -> NetworkEvaluation:
-    """Evaluate trained weights as their validation did: in the run's precision, micro-batches and worker threads.
+    """Evaluate trained weights as in their validation: with the precision, micro-batches and worker threads of the run.
 
     Args:
-        config: Of the run, resolved.
-        weights: By name.
-        films: Whose hold-out is read.
+        config: Resolved configuration of the run.
+        weights: Weights by name.
+        films: The films with their hold-out.
     """
     network = build(config.model, config.data.size)
     network.load_state_dict(dict(weights))
@@ -74,9 +74,9 @@ def evaluate_network(
 
 
 def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Floats:
-    """Return how often each film stands in each resample of patients: float64 (resamples, n), always the same draws.
+    """Return the number of times that each film is in each resample of patients: float64 (resamples, n).
 
-    Because they are the same for every trial, trials can be compared resample by resample.
+    The resamples are the same for every trial, so trials can be compared resample by resample.
     """
     owners = np.unique(np.array(patients), return_inverse=True)[1]
     count = int(owners.max()) + 1
@@ -88,7 +88,7 @@ def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Fl
 def _by_site(
     threads: WorkerThreads, films: StudyFilms, plain: Logits, left_out: frozenset[str]
 ) -> dict[str, Any]:
-    """Return `sites`: what the network is worth at each site; on all films of a site that was left out."""
+    """Return `sites`: the figures at each site, on all films of a site that was left out."""
     told, rows = films.films.sites, films.films.val
     names = [] if told is None else sorted(set(told.tolist()))
     if len(names) < 2 or told is None:
@@ -108,7 +108,7 @@ def _by_site(
 
 
 def _area(films: StudyFilms, rows: npt.NDArray[np.int64], logits: Logits) -> dict[str, Any]:
-    """Return the area under ROC of some films with its interval over their patients; None where a class is missing."""
+    """Return the area under ROC of films with its interval over their patients; None if a class is missing."""
     y_true = films.films.labels[rows].astype(np.int64)
     owners = films.films.patient_ids
     patients = tuple(str(row) for row in rows) if owners is None else tuple(owners[rows].tolist())

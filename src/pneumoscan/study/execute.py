@@ -1,4 +1,4 @@
-"""A whole study: from the plan to the last record; killed at any instant, the next call goes on."""
+"""Run a study from the plan to the last record. If it is interrupted, the next call continues it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -30,34 +30,34 @@ Decoding = Callable[[int, int], None]
 
 
 class Watcher(Protocol):
-    """Who wants to know how a study goes; every method may do nothing. They are called from several threads."""
+    """Receives the progress of a study. Every method may do nothing. They are called from several threads."""
 
     def planned(self, trials: Sequence[Planned], ended: Sequence[str]) -> None:
-        """These trials are to be done, in this order; those of the names in `ended` are."""
+        """Called with the trials in their order, and the names of those that have ended."""
 
     def begun(self, name: str) -> None:
-        """A trial is begun, or gone on with."""
+        """Called when a trial begins or resumes."""
 
     def ended(self, answer: Answer) -> None:
-        """A trial has ended."""
+        """Called when a trial has ended."""
 
     def note(self, text: str) -> None:
-        """Something worth a line happened."""
+        """Called with a message."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """How a study is to be run.
+    """Options of a study run.
 
     Attributes:
         data: The films.
-        out: The study's folder, for the records.
+        out: Folder of the study, for the records.
         work: Folder for checkpoints and weights; None: `OUT/work`.
-        jobs: Trials at once, on this machine.
+        jobs: Trials at the same time, on this machine.
         launcher: One of `LAUNCHERS`.
-        only: Names of sections; none named: all.
-        seeds: At least so many for every variant; 0: as planned.
-        cache: Folder of the film cache; None: the usual one.
+        only: Names of sections; empty: all.
+        seeds: Minimum number of seeds of every variant; 0: as planned.
+        cache: Folder of the film cache; None: the default.
     """
 
     data: Sources
@@ -71,24 +71,24 @@ class Order:
 
     @property
     def work_folder(self) -> Path:
-        """Where checkpoints and weights lie."""
+        """Folder for checkpoints and weights."""
         return (self.work or self.out / "work").absolute()
 
 
 def run_study(
     plan_file: Path, order: Order, watcher: Watcher, *, decoding: Decoding | None = None
 ) -> list[Answer]:
-    """Run what is left of a study.
+    """Run the remaining trials of a study.
 
     Returns:
-        The answers of this call's trials; those that were there already have none.
+        The results of the trials of this call.
 
     Raises:
-        ConfigError: The plan is unsound, or a section of that name is not in it.
-        DataDamagedError: The films are not those that the study was begun with.
+        ConfigError: The plan is invalid, or has no section with a given name.
+        DataDamagedError: The films differ from those of the study.
         LockedError: Another process works on this study.
         PneumoscanError: See `trial.perform`, `open_films`.
-        KeyboardInterrupt, Terminated: Those that ran wrote a checkpoint.
+        KeyboardInterrupt, Terminated: The running trials wrote a checkpoint.
     """
     plan, text = read_plan(plan_file)
     check_sections(plan, order.only)
@@ -105,7 +105,7 @@ def run_study(
 
 
 def check_sections(plan: Plan, only: Sequence[str]) -> None:
-    """Raise ConfigError unless every name is that of a section."""
+    """Raise ConfigError unless every name is the name of a section."""
     known = [section.name for section in plan.sections]
     for name in only:
         if name not in known:
@@ -113,7 +113,7 @@ def check_sections(plan: Plan, only: Sequence[str]) -> None:
 
 
 def machine_of(plan: Plan, jobs: int) -> Machine:
-    """Return how trials compute on this machine: each of `jobs` trials has its share of the cores."""
+    """Return the settings of trials on this machine: each of `jobs` trials has its share of the cores."""
     config = plan.baseline_config()
     loop = resolve(config).loop
     threads = config.loop.worker_threads or (1 if loop.device == "cuda" else max(1, usable_cores() // jobs))
@@ -128,19 +128,19 @@ def _begin(
     watcher: Watcher,
     decoding: Decoding | None,
 ) -> StudyFacts:
-    """Open the films in every size the plan has, and write down or check what all trials share."""
+    """Open the films in every size of the plan, and write or check the facts that all trials share."""
     known = read_facts(folder)
     machine = known.ground.machine if known else machine_of(plan, order.jobs)
     films = _open_all(plan, order, decoding)
     facts = facts_of(films, machine)
     if known and known != facts:
         raise DataDamagedError(
-            f"the films or the hold-out are not those that the study in {order.out} was begun with.",
-            "Put the same films there, leave data.val_fraction and data.split_seed, or choose another folder.",
+            f"the films or the hold-out differ from those of the study in {order.out}.",
+            "Use the same films, data.val_fraction and data.split_seed, or choose another folder.",
         )
     if known and machine != machine_of(plan, order.jobs):
         watcher.note(
-            f"trials go on with {machine.worker_threads} worker threads in {machine.precision} on {machine.device}, as the study was begun"
+            f"trials use {machine.worker_threads} worker threads in {machine.precision} on {machine.device}, as in the first call of the study"
         )
     write_atomic(folder.plan, text)
     write_held_out(folder, films)
@@ -149,7 +149,7 @@ def _begin(
 
 
 def _open_all(plan: Plan, order: Order, decoding: Decoding | None) -> StudyFilms:
-    """Decode the films in every size, so that no trial has to, and return those of the baseline."""
+    """Decode the films in every size before the trials, and return those of the baseline."""
     base = plan.baseline_config().data
     others = {plan.config_of(s, variant).data for s in plan.sections for variant in s.variants} - {base}
     for data in sorted(others, key=lambda data: data.size):
@@ -165,7 +165,7 @@ def _run(
     order: Order,
     watcher: Watcher,
 ) -> list[Answer]:
-    """Run those of the planned trials that have not ended; `before` are done and only shown."""
+    """Run the planned trials that have not ended; those in `before` are finished and only shown."""
     every = [*before, *planned]
     ended = [each.trial.name for each in every if folder.is_ended(each.trial.name)]
     watcher.planned(every, ended)
@@ -202,7 +202,7 @@ def _launcher(order: Order) -> Launcher:
 
 
 def _scores(folder: StudyFolder, planned: Sequence[Planned]) -> dict[str, float]:
-    """Return what the best variants are chosen by, of the trials that are done."""
+    """Return the scores of finished trials, by which the best variants are chosen."""
     found = {}
     for each in planned:
         record = read_record(folder, each.trial.name)

@@ -1,4 +1,4 @@
-"""The graphs of a study: how trials converge, what they read at which epoch, and how far they are from the baseline."""
+"""The graphs of a study: convergence, figures by epoch, figures by site, and differences to the baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ PANELS = (
     ("train_accuracy", "training accuracy"),
     ("val_accuracy", "validation accuracy"),
 )
-# Okabe & Ito's colours but black and yellow; dashes tell lines apart where colours do not, on paper or to the eye.
+# Okabe & Ito's colours except black and yellow; dashes distinguish lines where colours do not.
 LOOKS: tuple[tuple[str, Any], ...] = (
     (BLUE, "-"),
     (VERMILION, "-"),
@@ -40,12 +40,12 @@ MOST_LINES = len(LOOKS)
 
 @dataclass(frozen=True)
 class Curves:
-    """A variant's epochs, all its seeds.
+    """The epochs of all seeds of a variant.
 
     Attributes:
-        name: For the legend.
-        histories: One a seed: a mapping an epoch, as `TrialRecord.history`.
-        is_baseline: Drawn as the reference.
+        name: Name in the legend.
+        histories: One per seed, in the form of `TrialRecord.history`.
+        is_baseline: Whether it is drawn as the reference.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Curves:
     is_baseline: bool = False
 
     def band(self, figure: str) -> tuple[Floats, Floats, Floats, Floats]:
-        """Return epochs, and mean, least and greatest value over the seeds, float64 (k,); NaN where there is none."""
+        """Return epochs, and mean, minimum and maximum over the seeds, float64 (k,); NaN without a value."""
         longest = max((len(history) for history in self.histories), default=0)
         if not longest:
             return (np.empty(0),) * 4
@@ -70,7 +70,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """A figure of one trial at one epoch, against a setting: the group's name, the setting, the epoch, the value."""
+    """A figure of one trial at one epoch: the name of the group, the setting, the epoch, the value."""
 
     group: str
     setting: float
@@ -80,7 +80,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class ForestRow:
-    """A variant's differences to the baseline, by figure; missing where there is none to tell."""
+    """The differences of a variant to the baseline, by figure."""
 
     name: str
     seeds: int
@@ -152,9 +152,9 @@ def _draw_lines(panel: "Axes", lines: Sequence[Curves], key: str) -> None:
 
 
 def _set_scale(panels: Sequence["Axes"], lines: Sequence[Curves], key: str) -> None:
-    """Give panels one vertical scale that shows what differs, whatever a single wild epoch does.
+    """Set a common vertical scale for panels that ignores single outlying epochs.
 
-    Losses run from 0 to somewhat above the bulk of the values, accuracies from somewhat below it to 1.
+    Losses range from 0 to slightly above most values, accuracies from slightly below them to 1.
     """
     values = np.concatenate([np.empty(0), *(each for line in lines for each in line.band(key)[2:])])
     if not values.size:
@@ -171,11 +171,11 @@ def _set_scale(panels: Sequence["Axes"], lines: Sequence[Curves], key: str) -> N
 
 
 def draw_sweep(points: Sequence[tuple[str, Sequence[SweepPoint]]], setting: str) -> "Figure":
-    """Draw figures against a setting, a line for each epoch they are read at, a column for each group.
+    """Draw figures against a setting, with a line for each epoch and a column for each group.
 
     Args:
         points: (title of the figure, its points); one row of panels each.
-        setting: Its name, on the horizontal axis.
+        setting: Name of the setting on the horizontal axis.
     """
     from matplotlib.figure import Figure
 
@@ -189,7 +189,7 @@ def draw_sweep(points: Sequence[tuple[str, Sequence[SweepPoint]]], setting: str)
             panels[0].set_ylabel(title)
             values = np.array([point.value for point in row if point.value is not None])
             if values.size and panels[0].get_ylim()[1] > (top := 3 * float(np.quantile(values, 0.8))):
-                # One rate that is far too high must not press all the others flat.
+                # One rate that is far too high must not compress all others.
                 panels[0].set_ylim(0, top)
         for panel, group in zip(axes[0], groups, strict=True):
             panel.set_title(group or "all variants")
@@ -227,12 +227,12 @@ def _draw_epochs(panel: "Axes", points: Sequence[SweepPoint]) -> None:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """A variant's area under ROC at each site.
+    """The area under ROC of a variant at each site.
 
     Attributes:
-        name: For the axis.
-        areas: By site, one value a seed.
-        left_out: The sites of which it saw no film.
+        name: Name on the axis.
+        areas: By site, one value per seed.
+        left_out: The sites that were left out of its training.
     """
 
     name: str
@@ -241,9 +241,9 @@ class SiteRow:
 
 
 def draw_sites(rows: Sequence[SiteRow]) -> "Figure":
-    """Draw each variant's area under ROC, one panel for each site: a dot a seed, a bar at their mean.
+    """Draw the area under ROC of each variant, one panel per site: a dot per seed, and a bar at the mean.
 
-    A site that the variant saw no film of is drawn in red, any other one in blue.
+    A site that was left out of the training is red, any other site blue.
     """
     from matplotlib.figure import Figure
 
@@ -268,7 +268,7 @@ def draw_sites(rows: Sequence[SiteRow]) -> "Figure":
             panel.hlines(places, 0.2, 1.0, color=PALE, linewidth=0.6, zorder=0)
             panel.set_xlim(0.2, 1.0)
             panel.set_title(f"films of {site}")
-            panel.set_xlabel("area under ROC (0.5: guessing, 1: perfect)")
+            panel.set_xlabel("area under ROC (0.5: chance, 1: perfect)")
             panel.tick_params(axis="y", length=0)
         axes[0].set_yticks(places, [row.name for row in rows])
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
@@ -276,7 +276,7 @@ def draw_sites(rows: Sequence[SiteRow]) -> "Figure":
 
 
 def draw_forest(rows: Sequence[ForestRow]) -> "Figure":
-    """Draw each variant's difference to the baseline with its interval, one panel for each figure that is judged."""
+    """Draw the difference of each variant to the baseline with its interval, one panel per figure."""
     from matplotlib.figure import Figure
 
     with styled():

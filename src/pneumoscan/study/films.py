@@ -1,4 +1,4 @@
-"""The films of a study: one hold-out for every trial, the pixels once for each size."""
+"""The films of a study, with the same hold-out for every trial."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class StudyFilms:
-    """Films of one size, and whose they are.
+    """Films of one size with their patients.
 
     Attributes:
-        films: Pixels, labels, and which rows are trained on and held out.
-        held_out_paths: n paths of the held-out films, as in the table.
-        held_out_patients: n patients of theirs.
+        films: Pixels, labels and hold-out.
+        held_out_paths: n paths of the held-out films.
+        held_out_patients: n patients of the held-out films.
         data_sha256: Identifies the films; see `data.cache`.
         synthetic: Whether they are synthetic films.
     """
@@ -44,17 +44,17 @@ class StudyFilms:
 
     @property
     def held_out_sha256(self) -> str:
-        """What identifies the hold-out: SHA-256 over the paths of its films."""
+        """SHA-256 over the paths of the held-out films, which identifies the hold-out."""
         return hashlib.sha256("\n".join(self.held_out_paths).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def open_films(
     data: Sources, config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None
 ) -> StudyFilms:
-    """Return the films of the split train, a part of the patients held out.
+    """Return the films of the split train, with part of the patients held out.
 
     Args:
-        data: What `load_sites` reads.
+        data: Sources for `load_sites`.
         config: Size, preprocessing and hold-out.
         cache: Folder of the film cache.
         progress: Called with (done, total) while films are decoded.

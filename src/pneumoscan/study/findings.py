@@ -1,4 +1,4 @@
-"""What the records of a study say, gathered from its folder alone."""
+"""The results of a study, collected from its records."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ class VariantFindings:
 
     Attributes:
         name: `baseline` for the baseline.
-        title: For tables and legends; says so where it is the baseline itself.
-        change: Settings that are not the baseline's: name → value.
-        why: The reason for it.
-        expect: What was expected.
+        title: Title in tables and legends; it says if the variant is the baseline itself.
+        change: Settings that differ from the baseline: name → value.
+        why: The reason.
+        expect: The expectation.
         trial: Its trial with seed 0.
-        records: Those that ended, by seed.
+        records: Records of ended trials by seed.
         missing: Names of planned trials that have not ended.
-        differences: To the baseline, by figure; empty for the baseline.
+        differences: Differences to the baseline by figure; empty for the baseline.
     """
 
     name: str
@@ -69,11 +69,11 @@ class VariantFindings:
 
     @property
     def first_score(self) -> float | None:
-        """What the best variant is chosen by: the mean AUC of the changed views, with seed 0; None if it has none."""
+        """The score by which the best variant is chosen: mean AUC of the stress test with seed 0; None if there is none."""
         return next((record.score() for record in self.records if record.seed == 0), None)
 
     def mean(self, figure: Callable[[TrialRecord], float | None]) -> float | None:
-        """Return a figure's mean over the done seeds; None if there is none or it is not defined for one of them."""
+        """Return the mean of a figure over the finished seeds; None if it is not defined for all of them."""
         values = [figure(record) for record in self.done]
         known = [value for value in values if value is not None]
         return fmean(known) if known and len(known) == len(values) else None
@@ -84,9 +84,9 @@ class SectionFindings:
     """A section and its variants.
 
     Attributes:
-        section: As planned.
-        variants: In the plan's order.
-        groups: The variants by group, in order; one group of no name where the section names no setting.
+        section: The planned section.
+        variants: The variants in the order of the plan.
+        groups: The variants by group, in order; one group without a name if the section names no setting.
     """
 
     section: Section
@@ -95,16 +95,16 @@ class SectionFindings:
 
     @property
     def best(self) -> VariantFindings | None:
-        """The variant whose trial with seed 0 has the highest mean AUC of the changed views, of equals the first.
+        """The variant whose trial with seed 0 has the highest mean AUC in the stress test; the first of equals.
 
-        Of the confirmed variants that one is chosen before its further seeds are known: a mean over all seeds would prefer
-        a variant that was lucky once and never tried again.
+        It is chosen before its further seeds are known, because a mean over all seeds would favour a variant that was lucky
+        with one seed and never repeated.
         """
         return _best(self.variants)
 
     @property
     def bests(self) -> dict[str, VariantFindings]:
-        """The best of each group; groups without a figure are left out."""
+        """The best variant of each group, without groups that have no figure."""
         found = {name: _best(variants) for name, variants in self.groups.items()}
         return {name: variant for name, variant in found.items() if variant is not None}
 
@@ -119,13 +119,13 @@ class Findings:
     """A study's plan and records.
 
     Attributes:
-        plan: As it was last given.
-        facts: What all trials share.
-        y_true: int64 (n,), of the held-out films.
+        plan: The plan as last given.
+        facts: Facts that all trials share.
+        y_true: int64 (n,), labels of the held-out films.
         baseline: The baseline.
-        sections: In the plan's order.
-        planned: Every trial at its places, those that confirm among them.
-        comparison: All done trials.
+        sections: The sections in the order of the plan.
+        planned: Every trial with its places, including confirmations.
+        comparison: All finished trials.
     """
 
     plan: Plan
@@ -144,21 +144,21 @@ class Findings:
                 yield found.section.name, variant
 
     def records(self) -> list[TrialRecord]:
-        """Return every record once, in the plan's order."""
+        """Return every record once, in the order of the plan."""
         return list({r.name: r for _, variant in self.variants() for r in variant.records}.values())
 
 
 def gather(folder: StudyFolder) -> Findings:
-    """Read a study's folder.
+    """Read the folder of a study.
 
     Raises:
-        UsageError: There is no study.
+        UsageError: The folder contains no study.
         DataDamagedError: A record is damaged.
-        ConfigError: The plan in it no longer fits this version's settings.
+        ConfigError: The plan does not fit the settings of this version.
     """
     facts = read_facts(folder)
     if facts is None or not folder.plan.exists():
-        raise UsageError(f"{folder.path} holds no study.", "Run one with `pneumoscan study PLAN`.")
+        raise UsageError(f"{folder.path} contains no study.", "Run one with `pneumoscan study PLAN`.")
     plan = parse_plan(folder.plan.read_bytes(), str(folder.plan))
     y_true, patients = read_held_out(folder)
     first = first_trials(plan, facts.ground)
@@ -184,7 +184,7 @@ def gather(folder: StudyFolder) -> Findings:
 
 
 def films_per_second(record: TrialRecord) -> float | None:
-    """Return the median over a trial's epochs of the films it trained on in a second."""
+    """Return the median over the epochs of a trial of the training films per second."""
     speeds = record.origin.get("films_per_second") or []
     return float(median(speeds)) if speeds else None
 
@@ -234,7 +234,7 @@ class _Gatherer:
 
 
 def _changed(trial: Trial, base: Trial) -> dict[str, Any]:
-    """Return the settings in which a trial's config differs from the baseline's."""
+    """Return the settings in which a trial differs from the baseline."""
     found = {}
     for table, settings in trial.config.model_dump(mode="json").items():
         if isinstance(settings, dict):
@@ -250,7 +250,7 @@ def _changed(trial: Trial, base: Trial) -> dict[str, Any]:
 
 
 def _read_all(folder: StudyFolder, first: Sequence[Planned]) -> dict[str, dict[int, TrialRecord]]:
-    """Return every record of the plan's configs, whatever seed it has: key → seed → record."""
+    """Return all records of the configurations of the plan: key → seed → record."""
     keys = dict.fromkeys(each.trial.key for each in first)
     found: dict[str, dict[int, TrialRecord]] = {}
     for key in keys:

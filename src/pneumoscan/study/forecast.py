@@ -1,4 +1,4 @@
-"""What a study is about to do and how long that will take, for the dry run and for whoever watches."""
+"""The remaining trials of a study and their estimated duration, for the dry run and the progress."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Entry:
     """A line of the dry run.
 
     Attributes:
-        title: Which trial.
-        seconds: How long it will take; what it took, if it has ended.
+        title: Title of the trial.
+        seconds: Estimated duration; the actual one if it has ended.
         status: `done`, `diverged`, `failed`, or empty.
-        places: Names of the sections it stands in.
+        places: Names of the sections that contain it.
     """
 
     title: str
@@ -35,10 +35,10 @@ class Forecast:
 
     Attributes:
         entries: One for each trial, in order.
-        jobs: Trials at once.
-        pace: What the times rest on.
-        sizes: Films trained on and held out.
-        assumed: Whether no films were named, so that those of the public set are assumed.
+        jobs: Trials at the same time.
+        pace: Basis of the estimates.
+        sizes: Numbers of training films and held-out films.
+        assumed: Whether the numbers of the public set are assumed, because no films were given.
     """
 
     entries: tuple[Entry, ...]
@@ -49,12 +49,12 @@ class Forecast:
 
     @property
     def left(self) -> tuple[Entry, ...]:
-        """The entries that are still to be trained."""
+        """The entries that remain to be trained."""
         return tuple(entry for entry in self.entries if entry.status in {"", "failed"})
 
     @property
     def seconds_left(self) -> float:
-        """How long those will take, several at once."""
+        """Their estimated duration, with several at the same time."""
         return sum(entry.seconds for entry in self.left) / self.jobs
 
 
@@ -67,11 +67,11 @@ def forecast_of(
     only: Sequence[str] = (),
     seeds: int = 0,
 ) -> Forecast:
-    """Say what `execute.run_study` would do; no film is decoded and nothing is written.
+    """Return what `execute.run_study` would do, without decoding films or writing files.
 
     Raises:
-        ConfigError: The plan is unsound, or has no such section.
-        LayoutError: `data` has no layout that is known.
+        ConfigError: The plan is invalid, or has no section with a given name.
+        LayoutError: `data` has no known layout.
         DataDamagedError: A record in `out` is damaged.
     """
     plan, _ = read_plan(plan_file)
@@ -92,7 +92,7 @@ def forecast_of(
 def seconds_left(
     folder: StudyFolder, facts: StudyFacts, planned: Sequence[Planned], ended: Sequence[str], jobs: int
 ) -> float:
-    """Return how long the planned trials that have not ended will take, by the records there are."""
+    """Return the estimated duration of the planned trials that have not ended."""
     sizes = Sizes(facts.train, facts.held_out)
     records = [record for name in ended if (record := read_record(folder, name)) is not None]
     pace = pace_of(planned, records, sizes)

@@ -1,7 +1,7 @@
-"""Where trials run: in this process, in several processes of this machine, or on a cluster.
+"""Launchers, which run trials in this process, in several processes of this machine, or on a cluster.
 
-A launcher takes tasks and gives answers as they end. Every way calls the same `trial.perform`, and what goes to another
-process is text.
+A launcher takes tasks and yields results as they end. All call the same `trial.perform`, and exchange text with other
+processes.
 """
 
 import queue
@@ -21,22 +21,22 @@ Begun = Callable[[str], None]
 
 
 class Launcher(Protocol):
-    """Something that runs trials."""
+    """Runs trials."""
 
     def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
-        """Run every task and yield the answers in the order in which they end.
+        """Run every task and yield the results in the order in which they end.
 
         Args:
-            tasks: In the order in which they are begun.
-            begun: Called with a trial's name when it is begun, as far as that is known.
+            tasks: Tasks in the order in which they begin.
+            begun: Called with the name of a trial when it begins, if this is known.
 
         Raises:
-            PneumoscanError: Something that concerns every trial; those that run are stopped after a checkpoint.
+            PneumoscanError: An error that concerns every trial; running ones are stopped after a checkpoint.
         """
 
 
 class Here:
-    """One trial after the other, in this process."""
+    """Runs one trial after the other in this process."""
 
     def map(self, tasks: Sequence[Task], begun: Begun) -> Iterator[Answer]:
         """Run the tasks; see `Launcher`."""
@@ -46,10 +46,10 @@ class Here:
 
 
 class Processes:
-    """Several processes of this machine, each with one trial at a time.
+    """Runs trials in several processes of this machine, each with one trial at a time.
 
     Args:
-        jobs: How many; each trial uses the worker threads of its config.
+        jobs: Number of processes; each trial uses the worker threads of its configuration.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -86,7 +86,7 @@ class Processes:
 
 
 class _Worker:
-    """A process that does the tasks on its stdin; it ends with its parent, by itself."""
+    """A process that executes the tasks on its stdin and ends with its parent."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -94,7 +94,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def ask(self, task: Task) -> Answer:
-        """Send a task and wait for its answer; a process that died costs its trial only."""
+        """Send a task and wait for its result; if the process dies, only its trial fails."""
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -113,14 +113,14 @@ class _Worker:
         return Answer(task.name, "failed", f"its process ended with {number}")
 
     def stop(self) -> None:
-        """Ask the process to end after a checkpoint; no other is begun."""
+        """Ask the process to end after a checkpoint; no further trial begins."""
         with self._lock:
             self._stopped = True
         if self._process is not None:
             self._process.terminate()
 
     def wait(self) -> None:
-        """Wait for the process to end; one that hangs is killed."""
+        """Wait for the process to end; kill it if it hangs."""
         if self._process is None:
             return
         try:
@@ -130,11 +130,11 @@ class _Worker:
             self._process.wait()
 
     def close(self) -> None:
-        """Let go of the pipes of a process that has ended."""
+        """Close the pipes of a process that has ended."""
         if self._process is None:
             return
         for pipe in (self._process.stdin, self._process.stdout):
-            # What was written to a process that died cannot be flushed.
+            # Data for a process that died cannot be flushed.
             with suppress(BrokenPipeError):
                 if pipe is not None:
                     pipe.close()
@@ -149,7 +149,7 @@ class _Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
-                    # Ctrl-C is for the study's own process, which then asks this one to end.
+                    # Ctrl-C is for the process of the study, which then asks this one to end.
                     start_new_session=True,
                 )
             return self._process

@@ -1,4 +1,4 @@
-"""The study's report as one HTML page that opens offline: no script, no font, no picture from anywhere else."""
+"""The report of a study as one HTML page that opens offline: it loads no script, font or image from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -29,12 +29,12 @@ _SECTION = "section-"
 
 
 def build_page(found: Findings, graphs: Graphs) -> str:
-    """Return the page as HTML; whatever came from files or names is escaped.
+    """Return the page as HTML. Text from files and names is escaped.
 
     Args:
-        found: What the records say.
+        found: The results.
         graphs: SVG by name: `precision_recall`; for each section `convergence-NAME`, and `differences-NAME`,
-            `epochs-NAME` where there is something to draw.
+            `epochs-NAME` if there is something to draw.
     """
     template = Template(files("pneumoscan.study").joinpath("report.html").read_text("utf-8"))
     parts = {"title": found.plan.study.title, "about": found.plan.study.about, "summary": _summary(found)}
@@ -57,8 +57,8 @@ def _summary(found: Findings) -> str:
     return (
         f"{len(records)} trials of {len({record.key for record in records})} configurations, "
         f"{sum(len(record.history) for record in records):,} epochs, {in_words(spent + judged)} of computing. "
-        f"{facts.train:,} films trained on, {facts.held_out:,} films of {facts.patients:,} other patients held out; "
-        f"{int(found.y_true.sum()):,} of these show pneumonia."
+        f"{facts.train:,} training films; {facts.held_out:,} films of {facts.patients:,} other patients held out, "
+        f"{int(found.y_true.sum()):,} of them with pneumonia."
     )
 
 
@@ -70,19 +70,21 @@ def _cautions(found: Findings) -> str:
     said = []
     if found.facts.synthetic:
         said.append(
-            "These films are synthetic: the figures say that the program works, nothing about any patient."
+            "These films are synthetic: the figures show that the program works. They say nothing about patients."
         )
     if missing:
-        said.append(f"{len(missing)} planned trials have not ended; what rests on them is open.")
+        said.append(
+            f"{len(missing)} planned trials have not ended, so conclusions that need them are missing."
+        )
     said += [f"Trial {record.name} failed: {record.reason}" for record in failed]
     if diverged:
         said.append(
-            f"{count(diverged, 'trial')} diverged: the loss was no longer a number. That is a result, and told where it "
-            "stands."
+            f"{count(diverged, 'trial')} diverged: the loss was no longer a finite number. This is a result, and is listed in its "
+            "section."
         )
     said.append(
-        "Epochs, best variants and best thresholds were chosen on the films that the figures are of, so all of them "
-        "flatter a little. No film of the test split was read."
+        "Epochs, best variants and best thresholds were chosen on the films that the figures come from, so all figures are "
+        "somewhat too good. No film of the test split was read."
     )
     items = "".join(f"<li>{safe(text)}</li>" for text in said)
     return f'<section class="cautions"><h2>Read this first</h2><ul>{items}</ul></section>'
@@ -94,7 +96,7 @@ def _overview(found: Findings) -> str:
         best = section.best
         cells = [f'<a href="#{_SECTION}{safe(section.section.name)}">{safe(section.section.title)}</a>']
         if best is None:
-            cells += ["no trial is done", "", "", "", ""]
+            cells += ["no finished trial", "", "", "", ""]
         else:
             cells += [safe(best.title), str(len(best.done)), score(best.mean(TrialRecord.score))]
             cells += [difference_cell(best.differences.get(name), best) for name in reversed(PRIMARY)]
@@ -104,9 +106,9 @@ def _overview(found: Findings) -> str:
         cells.append(safe(", ".join(words) or "–"))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return (
-        "<table><thead><tr><th>section</th><th>best of it</th><th>seeds</th><th>mean AUC, seen differently</th>"
-        "<th>difference to the baseline</th><th>AUC as they are, difference</th>"
-        "<th>all its variants, seen differently</th></tr></thead>"
+        "<table><thead><tr><th>section</th><th>best variant</th><th>seeds</th><th>mean AUC, stress test</th>"
+        "<th>difference to the baseline</th><th>AUC, unchanged films: difference</th>"
+        "<th>all its variants, stress test</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
@@ -125,21 +127,21 @@ def _rules(found: Findings) -> str:
     spread = (
         f"pooled over every configuration with several seeds it is {' and '.join(known)}."
         if known
-        else "no configuration has two seeds yet, so it is NOT in the intervals, and they are too narrow."
+        else "no configuration has two seeds yet, so the intervals do NOT include it and are too narrow."
     )
     lines = (
-        "As they are: the held-out films. Seen differently: the same films in ten views (cropped to 85 and 70%, padded by "
-        "10 and 20%, gamma 0.6 and 1.7, border masked, blurred, mirrored, narrowed); mean and worst are over the views. "
-        "Calls are at probability 0.5 throughout. The best of a section is the variant with the highest mean AUC seen "
-        "differently at seed 0 (films as they are flatter every network); its figures are means over all its seeds.",
-        "A difference is the mean over the variant's seeds minus that of the baseline. Its 95% interval holds both what "
-        f"other patients ({RESAMPLES} resamples of the held-out patients, the same for both) and what other seeds would "
-        "give: the spread over seeds is taken as proportional to the error 1 − AUC, and " + spread,
-        "Better or worse: the interval leaves 0 out. No detectable difference: it does not; that is not the same as no "
-        f"difference. Of {len(compared)} such verdicts about {0.05 * len(compared):.2g} would go beyond their interval by "
-        "chance alone. Where the best variant was confirmed with more seeds, the seed that it was chosen by is among them.",
-        "films/s: the median over a trial's epochs, as it was measured while it ran. Whatever else the machine did in those "
-        "hours is in it, so only large differences mean something.",
+        "Unchanged: the held-out films as they are. Stress test: the same films in ten views (cropped to 85 and 70%, padded by "
+        "10 and 20%, gamma 0.6 and 1.7, border masked, blurred, mirrored, narrowed); mean and lowest are over the views. "
+        "All labels are at probability 0.5. The best variant of a section is the one with the highest mean AUC in the stress "
+        "test with seed 0 (on unchanged films all networks have high figures); its figures are means over all its seeds.",
+        "A difference is the mean over the seeds of the variant minus that of the baseline. Its 95% interval covers other "
+        f"patients ({RESAMPLES} resamples of the held-out patients, the same for both) and other seeds: "
+        "the spread over seeds is assumed proportional to the error 1 − AUC, and " + spread,
+        "Better or worse: the interval excludes 0. No detectable difference: it includes 0, which does not mean that there is no "
+        f"difference. Of {len(compared)} such conclusions, about {0.05 * len(compared):.2g} are wrong by "
+        "chance alone. If the best variant was confirmed with more seeds, they include the seed by which it was chosen.",
+        "films/s: the median over the epochs of a trial, measured while it ran. It includes other load of the machine, "
+        "so only large differences are meaningful.",
     )
     return "".join(f'<p class="note">{safe(line)}</p>' for line in lines)
 
@@ -152,8 +154,8 @@ def _baseline(found: Findings, graphs: Graphs) -> str:
         f"{reasons([base])}"
     )
     if not base.done:
-        return f"{opening}<p>No trial of the baseline is done.</p></section>"
-    curve = "Precision against recall of seed 0, with the F-score at each of the 17 thresholds; dashed: equal F-score."
+        return f"{opening}<p>No trial of the baseline has finished.</p></section>"
+    curve = "Precision against recall of seed 0, with the F1 score at each of the 17 thresholds; dashed: equal F1."
     picture = graph(graphs, "precision_recall", curve) if "precision_recall" in graphs else ""
     return (
         f"{opening}{numbers([base], base)}<h3>Precision and recall</h3>{picture}"
@@ -172,7 +174,7 @@ def _section(found: Findings, section: SectionFindings, graphs: Graphs) -> str:
     ]
     if f"epochs-{name}" in graphs:
         epochs = ", ".join(str(epoch) for epoch in plan.reads_epochs)
-        about = f"Read from one run of seed 0 each, after epochs {epochs}; a gap: the trial had diverged. Single wild values may lie outside."
+        about = f"From one run of seed 0 each, after epochs {epochs}; a gap means that the trial had diverged. Single outliers may be outside."
         parts += [
             "<h3>Learning rate and epochs</h3>" if "rate" in plan.reads_setting else "<h3>By epoch</h3>",
             graph(graphs, f"epochs-{name}", about),
@@ -194,14 +196,14 @@ def _section(found: Findings, section: SectionFindings, graphs: Graphs) -> str:
         ]
     if f"sites-{name}" in graphs:
         about = (
-            "Area under ROC by site; a dot a seed, a bar at their mean. Red: the network saw no film of this site, and all its "
-            "films are judged. Blue: films of held-out patients of a site that it saw. The dashed line is guessing. The other "
-            "figures of this section mix the held-out films of all sites."
+            "Area under ROC by site: a dot per seed, a bar at the mean. Red: the site was left out of training, and all its "
+            "films are evaluated. Blue: films of held-out patients of a site in training. The dashed line is chance. The other "
+            "figures of this section combine the held-out films of all sites."
         )
         parts += ["<h3>By site</h3>", graph(graphs, f"sites-{name}", about)]
     if f"differences-{name}" in graphs:
         about = (
-            "Differences to the baseline with their 95% intervals; in brackets the number of seeds. Triangles: better or "
+            "Differences to the baseline with 95% intervals; the number of seeds is in brackets. Triangles: better or "
             "worse; dots: no detectable difference."
         )
         parts.append(graph(graphs, f"differences-{name}", about))
@@ -210,11 +212,11 @@ def _section(found: Findings, section: SectionFindings, graphs: Graphs) -> str:
 
 def _about_curves(variants: Sequence[VariantFindings], found: Findings) -> str:
     several = any(len(variant.records) > 1 for variant in (*variants, found.baseline))
-    band = " Lines are means over seeds, bands reach from the least to the greatest." if several else ""
+    band = " Lines are means over seeds, bands range from minimum to maximum." if several else ""
     dotted = "" if variants[0] is found.baseline else " Dotted: the baseline."
     return (
-        "Training figures are taken while the weights change and with augmentation on, accuracies at probability 0.5."
-        f"{band}{dotted} Single wild epochs may lie outside."
+        "Training figures are computed while the weights change and with augmentation; accuracies are at probability 0.5."
+        f"{band}{dotted} Single outlying epochs may be outside."
     )
 
 
@@ -234,7 +236,7 @@ def _provenance(found: Findings) -> str:
         "preset": found.plan.study.preset,
         "data SHA-256": facts.ground.data_sha256,
         "hold-out SHA-256": facts.ground.held_out_sha256,
-        "a trial computes with": f"{machine.worker_threads} worker threads in {machine.precision} on {machine.device}",
+        "each trial uses": f"{machine.worker_threads} worker threads in {machine.precision} on {machine.device}",
         "machines": "; ".join(sorted(machines)),
         "software": "; ".join(sorted(software)),
     }

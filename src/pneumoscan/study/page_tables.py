@@ -1,4 +1,4 @@
-"""The tables of the study's report as HTML: reasons, figures, thresholds, epochs, and what stopping would have saved."""
+"""The tables of the report of a study as HTML: reasons, figures, thresholds, epochs, and early stopping."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,29 +14,29 @@ from pneumoscan.study.stopping import Stop, peak_of, stop_of
 
 
 def reasons(variants: Sequence[VariantFindings]) -> str:
-    """Return the table of what was changed, why, what was expected and what came out."""
+    """Return the table of changes, reasons, expectations and results."""
     rows = "".join(
         f'<tr><th scope="row">{safe(variant.title)}<span class="change">{safe(_change(variant))}</span></th>'
         f"<td>{safe(variant.why)}</td><td>{safe(variant.expect)}</td><td>{_came_out(variant)}</td></tr>"
         for variant in variants
     )
     return (
-        '<table class="reasons"><thead><tr><th>variant, and what it changes</th><th>why</th><th>expected</th>'
-        f"<th>came out</th></tr></thead><tbody>{rows}</tbody></table>"
+        '<table class="reasons"><thead><tr><th>variant and change</th><th>reason</th><th>expectation</th>'
+        f"<th>result</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
 def _change(variant: VariantFindings) -> str:
     changes = [f"{key} {json.dumps(value)}" for key, value in variant.change.items()]
     if variant.trial.config.augmentation.is_off and len(changes) > 1:
-        # Eight settings at 0 are one change.
+        # Eight settings at 0 count as one change.
         changes = ["no augmentation", *(text for text in changes if not text.startswith("augmentation."))]
     return ", ".join(changes)
 
 
 def _came_out(variant: VariantFindings) -> str:
     lines = [
-        f"Seed {record.seed}: <b>{record.status}</b> after {count(len(record.history), 'whole epoch')}: {safe(record.reason)}"
+        f"Seed {record.seed}: <b>{record.status}</b> after {count(len(record.history), 'complete epoch')}: {safe(record.reason)}"
         for record in variant.broken
     ]
     if variant.done:
@@ -53,14 +53,14 @@ def _came_out(variant: VariantFindings) -> str:
 
 
 def numbers(variants: Sequence[VariantFindings], base: VariantFindings) -> str:
-    """Return the table of figures, the baseline first where it is among the variants."""
+    """Return the table of figures, the baseline first if it is among the variants."""
     shown = [base] if base in variants else []
     shown += [variant for variant in variants if variant is not base]
     rows = "".join(_number_row(variant, base) for variant in shown)
     heads = (
         "variant", "seeds", "parameters", "films/s", "best epoch", "val. loss", "accuracy", "AUC", "best F1 (at)",
-        "AUC seen differently: mean / worst", "specificity seen differently: mean / worst", "AUC: difference",
-        "AUC seen differently: difference",
+        "AUC, stress test: mean / lowest", "specificity, stress test: mean / lowest", "AUC: difference",
+        "AUC, stress test: difference",
     )  # fmt: skip
     head = "".join(f"<th>{name}</th>" for name in heads)
     return f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
@@ -97,7 +97,7 @@ def _as_they_are(variant: VariantFindings) -> tuple[str, str, str, str]:
 
 
 def best_table(section: SectionFindings, reference: VariantFindings, comparison: Comparison) -> str:
-    """Return the best of each group of a section, each held against one of them."""
+    """Return the best variant of each group of a section, compared with one of them."""
     rows = []
     for name, variant in section.bests.items():
         cells = [
@@ -112,14 +112,14 @@ def best_table(section: SectionFindings, reference: VariantFindings, comparison:
         rows.append(_row(name, cells))
     heads = [
         section.section.confirm_best_by, "best variant", "seeds", "best epoch", "val. loss", "accuracy", "AUC",
-        "AUC seen differently: mean / worst", f"AUC: difference to {reference.title}",
-        f"AUC seen differently: difference to {reference.title}",
+        "AUC, stress test: mean / lowest", f"AUC: difference to {reference.title}",
+        f"AUC, stress test: difference to {reference.title}",
     ]  # fmt: skip
     return _table("numbers", heads, rows)
 
 
 def threshold_table(base: VariantFindings) -> str:
-    """Return precision, recall, F-score and accuracy at the 17 thresholds, means over the baseline's seeds."""
+    """Return precision, recall, F1 and accuracy at the 17 thresholds, as means over the seeds of the baseline."""
     tables = [record.figures["thresholds"] for record in base.done]
     rows = [
         {key: [table[place][key] for table in tables] for key in tables[0][0]}
@@ -135,13 +135,13 @@ def threshold_table(base: VariantFindings) -> str:
     return (
         '<table class="narrow"><thead><tr><th>threshold</th><th>precision</th><th>recall</th><th>F-score</th>'
         "<th>accuracy</th><th>F-score by seed</th><th></th></tr></thead>"
-        f'<tbody>{"".join(lines)}</tbody></table><p class="note">Means over {count(len(tables), "seed")}. A film is called '
+        f'<tbody>{"".join(lines)}</tbody></table><p class="note">Means over {count(len(tables), "seed")}. A film is labelled '
         "PNEUMONIA when its probability is at least the threshold.</p>"
     )
 
 
 def epoch_table(section: SectionFindings) -> str:
-    """Return validation loss, accuracy and AUC of seed 0 after each of the section's epochs."""
+    """Return validation loss, accuracy and AUC of seed 0 after each epoch of the section."""
     epochs = section.section.reads_epochs
     rows = []
     for variant in section.variants:
@@ -156,7 +156,7 @@ def epoch_table(section: SectionFindings) -> str:
 
 
 def peak_table(section: SectionFindings) -> str:
-    """Return how each trial of a section went on after its best epoch."""
+    """Return how each trial of a section continued after its best epoch."""
     rows = []
     for variant in section.variants:
         for record in variant.done:
@@ -177,7 +177,7 @@ def peak_table(section: SectionFindings) -> str:
 
 
 def stop_table(section: SectionFindings) -> str:
-    """Return what each of the section's patiences would have done."""
+    """Return what early stopping with each patience of the section would have done."""
     rows = []
     for variant in section.variants:
         histories = [record.history for record in variant.done if peak_of(record.history)]
@@ -208,7 +208,7 @@ def _stop_cells(stops: Sequence[Stop], histories: Sequence[Sequence[Mapping[str,
 
 
 def difference_cell(difference: Difference | None, variant: VariantFindings) -> str:
-    """Return a difference, its interval and the verdict, for a cell of a table."""
+    """Return a difference, its interval and the conclusion, for a cell of a table."""
     if difference is None:
         return "the baseline" if variant.done else "–"
     low, high = difference.ci95
@@ -233,7 +233,7 @@ def _stress(variant: VariantFindings, figure: str) -> str:
     views = {(record.figures["stress"]["worst"][figure] or {}).get("perturbation") for record in variant.done}
     where = views.pop() if len(views) == 1 else "various"
     return (
-        f'{score(mean)} / {score(worst)} <span class="small">worst: {safe(readable_name(str(where)))}</span>'
+        f'{score(mean)} / {score(worst)} <span class="small">lowest: {safe(readable_name(str(where)))}</span>'
     )
 
 
@@ -251,12 +251,12 @@ def _signed(value: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the singular where it is one."""
+    """Return a number with its noun in singular or plural."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _row(head: str, cells: Sequence[str], kind: str = "") -> str:
-    """Return a row whose cells are HTML already."""
+    """Return a row of HTML cells."""
     return _opening(head, kind) + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
@@ -267,6 +267,6 @@ def _opening(head: str, kind: str) -> str:
 
 def _table(kind: str, heads: Sequence[str], rows: Sequence[str]) -> str:
     if not rows:
-        return '<p class="note">No trial is done.</p>'
+        return '<p class="note">No trial has finished.</p>'
     head = "".join(f"<th>{safe(name)}</th>" for name in heads)
     return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -1,4 +1,4 @@
-"""The plan of a study: a TOML file with the baseline, the sections and their variants, checked before anything runs."""
+"""The plan of a study: a TOML file with the baseline, sections and variants, checked before anything runs."""
 
 import json
 import tomllib
@@ -15,7 +15,7 @@ Text = Annotated[str, Field(min_length=1)]
 Epoch = Annotated[int, Field(ge=1)]
 
 BASELINE = "baseline"
-# A variant that changed these would be judged on other films, or belong to the machine and not to the method.
+# These determine the films of the evaluation, or belong to the machine and not to the method.
 FIXED = (
     "data.val_fraction",
     "data.split_seed",
@@ -35,12 +35,12 @@ class Variant(_Part):
     """One small change.
 
     Attributes:
-        name: In lower case; unique in its section.
-        preset: Whose config it begins with; empty: the study's.
-        change: Settings by their dotted names, laid over the preset, the study's change and the section's change.
-        why: The reason for it, thought before.
-        expect: What should come out, thought before.
-        seeds: How many seeds; 0 leaves it to the section.
+        name: Name in lower case; unique in its section.
+        preset: Preset that it starts from; empty: that of the study.
+        change: Settings by their dotted names; they override the preset and the changes of study and section.
+        why: The reason, written beforehand.
+        expect: The expectation, written beforehand.
+        seeds: Number of seeds; 0: that of the section.
     """
 
     name: Name
@@ -55,17 +55,17 @@ class Section(_Part):
     """A question and the variants that answer it.
 
     Attributes:
-        name: In lower case; unique.
-        title: Of the report's section.
-        question: What is asked.
-        variants: In the order they are shown; `[[section.variant]]` in the file.
+        name: Unique name in lower case.
+        title: Title in the report.
+        question: The question.
+        variants: The variants in order; `[[section.variant]]` in the file.
         change: Settings of all variants of the section.
-        seeds: How many seeds a variant has that does not say so itself; 0 leaves it to the study.
-        confirm_best: How many seeds the best variant gets, once all have their first; 0 or 1 confirms none.
+        seeds: Default number of seeds of a variant; 0: that of the study.
+        confirm_best: Number of seeds of the best variant, once all have their first; 0 or 1 confirms none.
         confirm_best_by: A setting; the best of each of its values is confirmed, and each value is a row of graphs.
-        reads_epochs: Epochs at which the metrics are read from one run, for a graph against `reads_setting`.
-        reads_setting: A setting with numbers, the horizontal axis of that graph.
-        reads_patience: Patiences of early stopping, in epochs; the report tells what each would have saved.
+        reads_epochs: Epochs at which each run is read, for a graph against `reads_setting`.
+        reads_setting: A numeric setting, the horizontal axis of this graph.
+        reads_patience: Values of patience of early stopping, in epochs; the report says what each would have saved.
     """
 
     name: Name
@@ -93,14 +93,14 @@ class Section(_Part):
 
 
 class Baseline(_Part):
-    """What everything is compared with.
+    """The baseline of all comparisons.
 
     Attributes:
-        title: Of the report's section.
-        question: What is asked of it.
-        why: Why it is as it is.
-        expect: What should come out, thought before.
-        seeds: How many seeds.
+        title: Title in the report.
+        question: The question.
+        why: The reasons of its design.
+        expect: The expectation, written beforehand.
+        seeds: Number of seeds.
     """
 
     title: Text = "The baseline"
@@ -114,12 +114,12 @@ class Study(_Part):
     """The study as a whole.
 
     Attributes:
-        name: In lower case.
-        title: Of the report.
+        name: Name in lower case.
+        title: Title of the report.
         about: One paragraph for the report.
-        preset: Whose config the baseline is.
-        change: Settings laid over the preset, for the baseline and every variant.
-        seeds: How many seeds a variant has where neither it nor its section says so.
+        preset: Preset of the baseline.
+        change: Settings that override the preset, for the baseline and every variant.
+        seeds: Default number of seeds of a variant.
     """
 
     name: Name
@@ -131,7 +131,7 @@ class Study(_Part):
 
 
 class Plan(_Part):
-    """A whole plan; `study`, `baseline` and `[[section]]` are the tables of the file."""
+    """A plan; `study`, `baseline` and `[[section]]` are the tables of the file."""
 
     study: Study
     baseline: Baseline
@@ -143,11 +143,11 @@ class Plan(_Part):
         return self
 
     def baseline_config(self) -> TrainingConfig:
-        """Return the baseline's config, with seed 0."""
+        """Return the configuration of the baseline, with seed 0."""
         return _config(self.study.preset, self.study.change, "study")
 
     def config_of(self, section: Section, variant: Variant) -> TrainingConfig:
-        """Return a variant's config, with seed 0."""
+        """Return the configuration of a variant, with seed 0."""
         place = f"section {section.name!r}, variant {variant.name!r}"
         for key in (*section.change, *variant.change):
             if RENAMED.get(key, key) in FIXED:
@@ -156,7 +156,7 @@ class Plan(_Part):
         return _config(preset, {**self.study.change, **section.change, **variant.change}, place)
 
     def seeds_of(self, section: Section, variant: Variant) -> int:
-        """Return how many seeds a variant is trained with from the start."""
+        """Return the initial number of seeds of a variant."""
         return variant.seeds or section.seeds or self.study.seeds
 
 
@@ -164,11 +164,11 @@ def read_plan(path: Path) -> tuple[Plan, bytes]:
     """Read a plan and check every setting in it.
 
     Returns:
-        The plan, and the file's bytes.
+        The plan, and the bytes of the file.
 
     Raises:
-        ConfigError: The file is not there or not TOML, a key or setting is unknown, a value is illegal, two names or
-            two variants of a section are the same.
+        ConfigError: The file does not exist or is not TOML, a key or setting is unknown, a value is illegal, or two names
+            or two variants of a section are the same.
     """
     try:
         data = path.read_bytes()
@@ -178,7 +178,7 @@ def read_plan(path: Path) -> tuple[Plan, bytes]:
 
 
 def parse_plan(data: bytes, name: str) -> Plan:
-    """Return the plan that a file's bytes hold; `name` is for the messages. Raises as `read_plan`."""
+    """Return the plan in the bytes of a file; `name` is for messages. Raises the errors of `read_plan`."""
     try:
         plan = Plan.model_validate(tomllib.loads(data.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
@@ -192,7 +192,7 @@ def parse_plan(data: bytes, name: str) -> Plan:
 
 
 def _config(preset: str, change: dict[str, Any], place: str) -> TrainingConfig:
-    # JSON of what a TOML file can hold is TOML again.
+    # JSON of the values of a TOML file is valid TOML.
     assignments = [f"{key}={json.dumps(value)}" for key, value in change.items()]
     try:
         return load_config(preset, None, assignments)
@@ -215,7 +215,7 @@ def _refuse_same_configs(plan: Plan, section: Section) -> None:
 def _refuse_doubles(names: list[str], place: str) -> None:
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
-        raise ValueError(f"{place} has two of the name {doubles[0]!r}")
+        raise ValueError(f"{place} contains the name {doubles[0]!r} twice")
 
 
 def _first(problem: ValidationError) -> str:

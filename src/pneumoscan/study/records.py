@@ -1,8 +1,8 @@
-"""What is kept of a trial and of a study: small files of text, no weights.
+"""The records of a trial and of a study: small text files without weights.
 
-OUT/study.toml                  the plan, as it was given
-OUT/study.json                  the films, the hold-out, and how trials compute
-OUT/held_out.csv                film, path, patient_id, y_true: the films that every trial is judged on
+OUT/study.toml                  the plan as given
+OUT/study.json                  the films, the hold-out, and the settings of the machine
+OUT/held_out.csv                film, path, patient_id, y_true: the films on which every trial is evaluated
 OUT/trials/KEY-seedN/
 config.toml                 every setting
 history.jsonl               a line an epoch
@@ -46,19 +46,19 @@ EPOCH_FIGURES = (
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial, ended.
+    """The record of an ended trial.
 
     Attributes:
-        key: Of its config, films and hold-out.
+        key: Identifies configuration, films and hold-out.
         seed: Its seed.
-        status: `done`; `diverged`: the loss was no longer a number, which is a result; `failed`: something broke.
-        reason: Of the last two, one sentence.
-        facts: `parameters`, `epochs`, `kept_epoch`, `stopped_early` as far as they are known.
+        status: `done`; `diverged`: the loss was no longer finite, which is a result; `failed`: an error occurred.
+        reason: Reason of the last two, one sentence.
+        facts: `parameters`, `epochs`, `kept_epoch`, `stopped_early` if known.
         figures: See `evaluation.NetworkEvaluation`; empty unless done.
-        history: A mapping an epoch: `epoch` and `EPOCH_FIGURES`; None where a figure is not finite.
+        history: One mapping per epoch: `epoch` and `EPOCH_FIGURES`; None if a figure is not finite.
         logits: float32 (n,), of the held-out films; empty unless done.
         stress_draws: float64 (b,); empty unless done.
-        origin: What `origin.json` holds: times, machine, software.
+        origin: Content of `origin.json`: times, machine, software.
     """
 
     key: str
@@ -78,14 +78,14 @@ class TrialRecord:
         return f"{self.key}-seed{self.seed}"
 
     def score(self) -> float | None:
-        """Return what the best variant is chosen by: the mean area under ROC of the changed views."""
+        """Return the score by which the best variant is chosen: the mean area under ROC of the stress test."""
         value = self.figures.get("stress", {}).get("mean", {}).get("roc_auc")
         return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The paths in a study's folder."""
+    """The paths in the folder of a study."""
 
     path: Path
 
@@ -96,33 +96,33 @@ class StudyFolder:
 
     @property
     def facts(self) -> Path:
-        """`study.json`, what all trials share."""
+        """`study.json`, the facts that all trials share."""
         return self.path / "study.json"
 
     @property
     def held_out(self) -> Path:
-        """`held_out.csv`, the films that are judged."""
+        """`held_out.csv`, the films of the evaluation."""
         return self.path / "held_out.csv"
 
     def trial(self, name: str) -> Path:
-        """Return the folder of a trial's record."""
+        """Return the folder of the record of a trial."""
         return self.path / "trials" / name
 
     def is_ended(self, name: str) -> bool:
-        """Say whether a trial has a record that is done or diverged; a failed one is tried again."""
+        """Return whether a trial is done or has diverged; a failed one is repeated."""
         marker = self.trial(name) / "trial.json"
         return marker.exists() and _read_json(marker).get("status") != "failed"
 
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What all trials of a study share.
+    """Facts that all trials of a study share.
 
     Attributes:
-        ground: Films, hold-out and how trials compute.
-        train: Number of films trained on.
-        held_out: Number of films held out.
-        patients: Of the held-out films.
+        ground: Films, hold-out and settings of the machine.
+        train: Number of training films.
+        held_out: Number of held-out films.
+        patients: Number of patients of the held-out films.
         synthetic: Whether the films are synthetic.
     """
 
@@ -141,7 +141,7 @@ class StudyFacts:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "StudyFacts":
-        """Return what `to_json` wrote."""
+        """Return the facts from the result of `to_json`."""
         ground, machine = tree["ground"], tree["ground"]["machine"]
         return cls(
             Ground(
@@ -168,10 +168,10 @@ def facts_of(films: StudyFilms, machine: Machine) -> StudyFacts:
 
 
 def read_facts(folder: StudyFolder) -> StudyFacts | None:
-    """Return what `study.json` holds; None where no study was begun.
+    """Return the content of `study.json`; None if there is no study.
 
     Raises:
-        DataDamagedError: It is damaged.
+        DataDamagedError: The file is damaged.
     """
     if not folder.facts.exists():
         return None
@@ -203,7 +203,7 @@ def read_held_out(folder: StudyFolder) -> tuple[npt.NDArray[np.int64], tuple[str
 
 
 def write_record(folder: StudyFolder, record: TrialRecord, config: TrainingConfig) -> None:
-    """Write a trial's files, `trial.json` last."""
+    """Write the files of a trial, `trial.json` last."""
     place = folder.trial(record.name)
     write_atomic(place / "config.toml", to_toml(config))
     write_atomic(place / "history.jsonl", "".join(json.dumps(dict(row)) + "\n" for row in record.history))
@@ -231,7 +231,7 @@ def write_record(folder: StudyFolder, record: TrialRecord, config: TrainingConfi
 
 
 def read_record(folder: StudyFolder, name: str) -> TrialRecord | None:
-    """Return a trial's record; None where it has not ended.
+    """Return the record of a trial; None if it has not ended.
 
     Raises:
         DataDamagedError: Its files are damaged or incomplete.
@@ -263,7 +263,7 @@ def read_record(folder: StudyFolder, name: str) -> TrialRecord | None:
 
 
 def plain_history(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return an engine's history without its times, with None where a figure is not finite."""
+    """Return a training history without times, with None for figures that are not finite."""
     return [{"epoch": row["epoch"], **{key: _finite(row[key]) for key in EPOCH_FIGURES}} for row in history]
 
 

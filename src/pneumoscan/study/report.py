@@ -1,4 +1,4 @@
-"""The study's report: page, graphs and tables, from the records alone; the same records give the same bytes."""
+"""The report of a study: page, graphs and tables from the records alone; the same records give the same bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,13 +33,13 @@ READ = (
 
 
 def write_report(out: Path) -> Path:
-    """Write `report.html`, `figures/`, `trials.csv`, `epochs.csv`, `differences.csv` and, of several sites, `sites.csv`.
+    """Write `report.html`, `figures/`, `trials.csv`, `epochs.csv`, `differences.csv` and, with several sites, `sites.csv`.
 
     Args:
-        out: The study's folder.
+        out: Folder of the study.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         UsageError, DataDamagedError, ConfigError: See `findings.gather`.
@@ -85,7 +85,7 @@ def _draw(found: Findings, folder: Path) -> dict[str, bytes]:
 
 
 def _rows(section: SectionFindings, base: Curves) -> list[tuple[str, Sequence[Curves]]]:
-    """Return the rows of panels: one a group, and no more lines in one than eyes can follow."""
+    """Return the rows of panels: one per group, with a limited number of lines."""
     rows: list[tuple[str, Sequence[Curves]]] = []
     for name, variants in section.groups.items():
         for start in range(0, len(variants), MOST_LINES):
@@ -111,7 +111,7 @@ def _forest_row(variant: VariantFindings) -> ForestRow:
 
 
 def _site_row(variant: VariantFindings) -> SiteRow:
-    """Return a variant's areas under ROC by site; none where its films are of one site."""
+    """Return the areas under ROC of a variant by site; none if its films come from one site."""
     areas: dict[str, list[float]] = {}
     left_out: set[str] = set()
     for record in variant.done:
@@ -123,7 +123,7 @@ def _site_row(variant: VariantFindings) -> SiteRow:
 
 
 def _points(section: SectionFindings, figure: str) -> list[SweepPoint]:
-    """Return a figure of seed 0 at each epoch that is read."""
+    """Return a figure of seed 0 at each epoch of the section."""
     found = []
     for group, variants in section.groups.items():
         for variant in variants:

@@ -1,4 +1,4 @@
-"""What early stopping would have done, read from runs that did not stop."""
+"""The effect of early stopping, derived from runs without it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ History = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Peak:
-    """How a run went on after its best epoch.
+    """How a run continued after its best epoch.
 
     Attributes:
-        epochs: Epochs it had.
-        best_epoch: Of the least validation loss.
-        best_loss: That loss.
-        last_loss: At the end.
-        best_accuracy_epoch: Of the highest validation accuracy.
-        best_accuracy: That accuracy.
-        last_accuracy: At the end.
+        epochs: Number of epochs.
+        best_epoch: Epoch of the lowest validation loss.
+        best_loss: This loss.
+        last_loss: Loss at the end.
+        best_accuracy_epoch: Epoch of the highest validation accuracy.
+        best_accuracy: This accuracy.
+        last_accuracy: Accuracy at the end.
     """
 
     epochs: int
@@ -32,7 +32,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Stop:
-    """What a patience would have done.
+    """What early stopping with a patience would have done.
 
     Attributes:
         patience: Epochs without a better validation loss.
@@ -50,7 +50,7 @@ class Stop:
 
 
 def peak_of(history: History) -> Peak | None:
-    """Return how a run went on after its best epoch; None where a validation loss is no number."""
+    """Return how a run continued after its best epoch; None if a validation loss is not a number."""
     losses = [row["val_loss"] for row in history]
     if not losses or None in losses:
         return None

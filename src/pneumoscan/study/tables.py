@@ -1,4 +1,4 @@
-"""The study's tables for other programs: one of trials, one of epochs, one of differences."""
+"""The tables of a study for other programs: trials, epochs, differences and sites."""
 
 import csv
 import io
@@ -28,10 +28,10 @@ SITE_COLUMNS = (
 
 
 def write_tables(folder: Path, found: Findings) -> None:
-    """Write `trials.csv`, `epochs.csv`, `differences.csv`, and of several sites `sites.csv`; what is not known is left empty.
+    """Write `trials.csv`, `epochs.csv`, `differences.csv`, and with several sites `sites.csv`; unknown cells are empty.
 
-    `trials.csv` has a row for every seed of every variant: a trial that stands in several sections has several, with the
-    same `trial`, which is its name in `epochs.csv`.
+    `trials.csv` has a row for every seed of every variant. A trial in several sections has several rows with the same
+    `trial`, which is its name in `epochs.csv`.
     """
     _write(folder / "trials.csv", TRIAL_COLUMNS, _trial_rows(found))
     _write(folder / "epochs.csv", EPOCH_COLUMNS, _epoch_rows(found))

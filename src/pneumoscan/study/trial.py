@@ -1,7 +1,7 @@
-"""One trial: a plain function of config, seed and films, resumable in its folder; and the message that asks for it.
+"""A trial: a function of configuration, seed and films, resumable in its folder; with its task and result.
 
-A task and its answer are short texts of JSON, so that it does not matter whether the process that does the work is this
-one, its child or another machine's: see `launchers`.
+A task and its result are short JSON texts, so a trial can run in this process, in another one, or on another machine: see
+`launchers`.
 """
 
 import json
@@ -49,18 +49,18 @@ SECONDS_BETWEEN_PROGRESS = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to do a trial; paths must mean the same wherever it runs.
+    """What a worker needs for a trial; paths must be valid wherever it runs.
 
     Attributes:
-        key: Of the trial.
-        seed: Of the trial.
-        config: The trial's config as a nested mapping.
+        key: Key of the trial.
+        seed: Seed of the trial.
+        config: Configuration of the trial as a nested mapping.
         data: The films.
-        cache: Folder of the film cache; empty for the usual one.
-        out: The study's folder, for the record.
+        cache: Folder of the film cache; empty for the default.
+        out: Folder of the study, for the record.
         work: Folder for checkpoints and weights.
-        data_sha256: The films must be these.
-        held_out_sha256: And the hold-out this one.
+        data_sha256: Identifies the films.
+        held_out_sha256: Identifies the hold-out.
     """
 
     key: str
@@ -75,7 +75,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Name of the trial's folder."""
+        """Name of the folder of the trial."""
         return f"{self.key}-seed{self.seed}"
 
     def to_text(self) -> str:
@@ -84,39 +84,39 @@ class Task:
 
     @classmethod
     def from_text(cls, text: str) -> "Task":
-        """Return what `to_text` wrote."""
+        """Return the object from the result of `to_text`."""
         fields = json.loads(text)
         return cls(**fields | {"data": tuple(fields["data"])})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a task: the trial's name, its status, and why if it is not done."""
+    """The result of a task: name of the trial, its status, and the reason if it is not done."""
 
     name: str
     status: Status
     reason: str = ""
 
     def to_text(self) -> str:
-        """Return the answer as one line of JSON."""
+        """Return the result as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> "Answer":
-        """Return what `to_text` wrote."""
+        """Return the object from the result of `to_text`."""
         return cls(**json.loads(text))
 
 
 def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer | None = None) -> TrialRecord:
-    """Train and judge one trial; one that was interrupted goes on from its last checkpoint.
+    """Train and evaluate one trial, or resume it from its last checkpoint.
 
-    Whatever goes wrong with the trial itself is in the record; only what concerns every trial is raised.
+    Errors of the trial itself are recorded; only errors that concern every trial are raised.
 
     Args:
-        trial: Config and seed.
-        films: Films of the config's size, and their hold-out.
-        folder: Of this trial alone, for `checkpoints/` and `model.safetensors`.
-        observer: Who is told how the training goes.
+        trial: Configuration and seed.
+        films: Films of the right size, with their hold-out.
+        folder: Folder of this trial, for `checkpoints/` and `model.safetensors`.
+        observer: Receives the progress of the training.
 
     Raises:
         EnvironmentProblemError: The machine lacks something: space, a package, a permission.
@@ -132,7 +132,7 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
         raise
     except TrainingDivergedError as problem:
         return _without_figures(trial, checkpoints, "diverged", problem.message, parameters)
-    except Exception as problem:  # noqa: BLE001 - a trial that breaks must not end the study
+    except Exception as problem:  # noqa: BLE001 - an error in a trial must not end the study
         words = f"{type(problem).__name__}: {problem}"
         return _without_figures(trial, checkpoints, "failed", words, parameters)
     write_atomic(folder / "model.safetensors", save({k: v.contiguous() for k, v in finished.weights.items()}))
@@ -155,12 +155,12 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
 
 
 def perform(task: Task) -> Answer:
-    """Do a task: open its films, run the trial, write its record, and clear its checkpoints away.
+    """Execute a task: open its films, run the trial, write its record, and remove its checkpoints.
 
-    A trial that has ended is left as it is. Another process that works on the same trial is waited for.
+    A trial that has ended does not change. If another process works on the same trial, this call waits for it.
 
     Raises:
-        DataDamagedError: The films or the hold-out are not those of the study.
+        DataDamagedError: Films or hold-out differ from those of the study.
         EnvironmentProblemError, KeyboardInterrupt, Terminated: See `run_trial`.
     """
     config = validate(task.config)
@@ -171,8 +171,8 @@ def perform(task: Task) -> Answer:
         films = _films(task.data, task.cache, config.data)
         if (films.data_sha256, films.held_out_sha256) != (task.data_sha256, task.held_out_sha256):
             raise DataDamagedError(
-                f"the films in {as_words(task.data)} are not those that the study was begun with.",
-                "Put the same films there, or begin another study.",
+                f"the films in {as_words(task.data)} differ from those of the study.",
+                "Use the same films, or start another study.",
             )
         record = run_trial(Trial(task.key, task.seed, config), films, place, _ProgressFile(place, config))
         write_record(folder, record, config)
@@ -182,7 +182,7 @@ def perform(task: Task) -> Answer:
 
 
 def read_progress(work: Path, name: str) -> dict[str, Any]:
-    """Return how far a running trial is: `epoch`, `epochs`, `step`, `steps`, `loss`, `films_per_second`; or nothing."""
+    """Return the progress of a running trial: `epoch`, `epochs`, `step`, `steps`, `loss`, `films_per_second`; or nothing."""
     try:
         progress: dict[str, Any] = json.loads((work / name / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -191,7 +191,7 @@ def read_progress(work: Path, name: str) -> dict[str, Any]:
 
 
 class _ProgressFile:
-    """Leaves in the trial's folder how far it is, for whoever shows it."""
+    """Writes the progress into the folder of the trial."""
 
     def __init__(self, place: Path, config: TrainingConfig) -> None:
         self._path, self._epochs = place / PROGRESS, config.loop.epochs
@@ -205,7 +205,7 @@ class _ProgressFile:
             "epoch": epoch, "epochs": self._epochs, "step": step, "steps": steps,
             "loss": loss, "films_per_second": films_per_second,
         }  # fmt: skip
-        # Nobody needs it after a power cut, so it is not flushed to the disk as records are.
+        # It is not needed after a power failure, so it is not flushed to the disk like records.
         beside = self._path.with_suffix(".tmp")
         beside.write_text(json.dumps(told), encoding="utf-8")
         beside.replace(self._path)
@@ -223,7 +223,7 @@ def _fit(config: TrainingConfig, films: StudyFilms, checkpoints: Path, observer:
     try:
         return fit(config, films.films, folder=checkpoints, observer=observer)
     except CheckpointError:
-        # Both generations damaged: only time is lost.
+        # Both generations are damaged, which costs only time.
         shutil.rmtree(checkpoints)
         return fit(config, films.films, folder=make_folder(checkpoints), observer=observer)
 
@@ -231,7 +231,7 @@ def _fit(config: TrainingConfig, films: StudyFilms, checkpoints: Path, observer:
 def _without_figures(
     trial: Trial, checkpoints: Path, status: Status, reason: str, parameters: int
 ) -> TrialRecord:
-    """Return the record of a trial that came to no end, with the epochs that it did finish."""
+    """Return the record of a trial that failed or diverged, with its finished epochs."""
     try:
         found, _ = read_checkpoint(checkpoints)
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""Which trainings a plan needs: each config and seed once, however many sections ask for it."""
+"""The trainings of a plan: each configuration and seed once, even if several sections contain it."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from typing import Any
 from pneumoscan.study.plan import BASELINE, Plan, Section
 from pneumoscan.training.config import TrainingConfig
 
-# What tells nothing of the result, or stands beside the config in the identity.
+# Settings that do not affect the result, or are part of the identity separately.
 _NOT_IDENTITY = {"preset": True, "loop": {"seed", "checkpoint_seconds"}}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How trials compute; the same for all of a study, for it is part of a result's last bits.
+    """Settings of the machine, which are the same for a whole study because they affect the last bits of a result.
 
     Attributes:
         worker_threads: Threads of one trial.
@@ -30,12 +30,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all trials of a study share beside the plan.
+    """What all trials of a study share, except the plan.
 
     Attributes:
-        machine: How they compute.
+        machine: Settings of the machine.
         data_sha256: Identifies the films; see `data.cache`.
-        held_out_sha256: Identifies the hold-out: over its films' paths.
+        held_out_sha256: Identifies the hold-out: SHA-256 over the paths of its films.
     """
 
     machine: Machine
@@ -48,9 +48,9 @@ class Trial:
     """One training.
 
     Attributes:
-        key: 12 hexadecimal digits: the config without its seed, the films and the hold-out.
-        seed: Of weights, order, augmentation and dropout.
-        config: Resolved, the seed in it.
+        key: 12 hexadecimal digits that identify the configuration without seed, the films and the hold-out.
+        seed: Seed of weights, order, augmentation and dropout.
+        config: Resolved configuration with the seed.
     """
 
     key: str
@@ -68,9 +68,9 @@ class Planned:
     """A trial at its place in the plan; one trial may have several places.
 
     Attributes:
-        section: Name; `baseline` for the baseline.
-        variant: Name; `baseline` for the baseline.
-        trial: What is trained.
+        section: Name of the section; `baseline` for the baseline.
+        variant: Name of the variant; `baseline` for the baseline.
+        trial: The training.
     """
 
     section: str
@@ -79,20 +79,20 @@ class Planned:
 
     @property
     def title(self) -> str:
-        """Section, variant and seed, for people."""
+        """Section, variant and seed as text."""
         place = self.section if self.section == self.variant else f"{self.section} / {self.variant}"
         return f"{place}, seed {self.trial.seed}"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Seeds kept for the best variant of a group, which is not known yet.
+    """Further seeds of the best variant of a group, which is not known yet.
 
     Attributes:
         section: Its name.
-        group: Value of the setting that groups; empty where there is one group.
-        seeds: How many further seeds.
-        trials: The variants' trials with seed 0.
+        group: Value of the grouping setting; empty if there is only one group.
+        seeds: Number of further seeds.
+        trials: Trials of the variants with seed 0.
     """
 
     section: str
@@ -102,7 +102,7 @@ class Slot:
 
 
 def settle(config: TrainingConfig, machine: Machine, seed: int) -> TrainingConfig:
-    """Return the config with a seed and the study's way of computing."""
+    """Return the configuration with a seed and the settings of the machine."""
     changes: dict[str, Any] = {
         "seed": seed,
         "worker_threads": machine.worker_threads,
@@ -114,7 +114,7 @@ def settle(config: TrainingConfig, machine: Machine, seed: int) -> TrainingConfi
 
 
 def trial_of(config: TrainingConfig, seed: int, ground: Ground) -> Trial:
-    """Return the trial of a config that `load_config` made."""
+    """Return the trial of a result of `load_config`."""
     settled = settle(config, ground.machine, seed)
     tree = settled.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
     # Trials from before a setting was renamed or a section was added keep their identity.
@@ -126,16 +126,16 @@ def trial_of(config: TrainingConfig, seed: int, ground: Ground) -> Trial:
 
 
 def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[str] = ()) -> list[Planned]:
-    """Return what runs before anything is confirmed, the most important first, with repeated trials left in.
+    """Return the trials before confirmations, most important first, including repeated ones.
 
-    Seed 0 of the baseline, then seed 0 of every section's variants one section after the other in rounds, then the
-    further seeds of the baseline, then those that variants ask for.
+    Seed 0 of the baseline comes first, then seed 0 of the variants of all sections in turn, then the further seeds of the
+    baseline, then those of the variants.
 
     Args:
         plan: The plan.
         ground: What the trials share.
-        seeds: At least so many for the baseline and every variant; 0 as planned.
-        only: Names of sections; the baseline is always there. None named: all.
+        seeds: Minimum number of seeds of the baseline and every variant; 0: as planned.
+        only: Names of sections; empty: all. The baseline is always included.
     """
     base = plan.baseline_config()
     baseline = [
@@ -149,7 +149,7 @@ def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[s
             for seed in range(max(plan.seeds_of(section, variant), seeds)):
                 planned = Planned(section.name, variant.name, trial_of(config, seed, ground))
                 rounds.append((seed, place, planned))
-    # Sorting is stable: within a round the sections keep the plan's order.
+    # Sorting is stable, so sections keep the order of the plan within a round.
     ordered = [planned for _, _, planned in sorted(rounds, key=lambda entry: entry[:2])]
     first = [planned for planned in ordered if planned.trial.seed == 0]
     return [baseline[0], *first, *baseline[1:], *(each for each in ordered if each.trial.seed > 0)]
@@ -158,14 +158,14 @@ def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[s
 def confirmations(
     plan: Plan, ground: Ground, scores: Mapping[str, float], *, seeds: int = 0, only: Iterable[str] = ()
 ) -> list[Planned]:
-    """Return the further seeds of each section's best variants.
+    """Return the further seeds of the best variants of each section.
 
     Args:
         plan: The plan.
         ground: What the trials share.
-        scores: By name of trial what it is chosen by, higher is better; trials without one are never the best.
-        seeds: As in `first_trials`.
-        only: As in `first_trials`.
+        scores: Score of each trial by name, higher is better; trials without one are never the best.
+        seeds: See `first_trials`.
+        only: See `first_trials`.
     """
     found = []
     for section in chosen_sections(plan, only):
@@ -183,7 +183,7 @@ def confirmations(
 
 
 def slots(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[str] = ()) -> list["Slot"]:
-    """Return how many further seeds the best variants get at most, which are not chosen yet; arguments as `first_trials`."""
+    """Return the largest numbers of further seeds of the best variants; see `first_trials` for the arguments."""
     found = []
     for section in chosen_sections(plan, only):
         for group, places in groups(plan, section).items():
@@ -196,7 +196,7 @@ def slots(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[str] = (
 
 
 def groups(plan: Plan, section: Section) -> dict[str, list[int]]:
-    """Return the variants of each group of a section, by place; one group where it names no setting to group by."""
+    """Return the variants of each group of a section by position; one group if it names no grouping setting."""
     found: dict[str, list[int]] = {}
     for place, variant in enumerate(section.variants):
         config = plan.config_of(section, variant)
@@ -222,7 +222,7 @@ def unique(planned: Sequence[Planned]) -> list[Planned]:
 
 
 def chosen_sections(plan: Plan, only: Iterable[str] = ()) -> list[Section]:
-    """Return the sections named in `only`, in the plan's order; all if none is named."""
+    """Return the sections named in `only`, in the order of the plan; all if it is empty."""
     names = set(only)
     return [section for section in plan.sections if not names or section.name in names]
 
@@ -230,13 +230,13 @@ def chosen_sections(plan: Plan, only: Iterable[str] = ()) -> list[Section]:
 def _best(
     plan: Plan, section: Section, group: Sequence[int], ground: Ground, scores: Mapping[str, float]
 ) -> int | None:
-    """Return the place of the best variant of a group by seed 0."""
+    """Return the position of the best variant of a group by seed 0."""
     configs = [plan.config_of(section, section.variants[place]) for place in group]
     best = place_of_best([scores.get(trial_of(config, 0, ground).name) for config in configs])
     return None if best is None else group[best]
 
 
 def place_of_best(scores: Sequence[float | None]) -> int | None:
-    """Return the place of the highest score, of equals the first; None if there is no score."""
+    """Return the position of the highest score, the first of equals; None if there is no score."""
     known = [(-score, place) for place, score in enumerate(scores) if score is not None]
     return min(known)[1] if known else None

@@ -1,6 +1,6 @@
-"""A process that does trials: a task a line on stdin, an answer a line on stdout.
+"""A worker process for trials: each line on stdin is a task, each line on stdout a result.
 
-It ends when its stdin does, so that nothing trains on after the study's own process was killed.
+It ends when its stdin closes, so that no trial continues after the process of the study was killed.
 """
 
 import json
@@ -17,9 +17,9 @@ from pneumoscan.system import ask_self_to_end
 
 
 def main() -> int:
-    """Do tasks until stdin ends; returns the exit code."""
+    """Execute tasks until stdin closes; return the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
-    # Whatever a library prints must not stand between the answers.
+    # Output of libraries must not mix with the results.
     answers, sys.stdout = sys.stdout, sys.stderr
     tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def error_from(line: str) -> PneumoscanError:
-    """Return the error that a worker's line tells of."""
+    """Return the error in a line of a worker."""
     told = json.loads(line)
     kind = getattr(errors, told["error"], PneumoscanError)
     error: PneumoscanError = kind(told["message"], told["remedy"])
@@ -40,7 +40,7 @@ def error_from(line: str) -> PneumoscanError:
 
 
 def _answer(text: str, answers: TextIO) -> None:
-    # Imported here: the line that tells of a missing library must get out.
+    # Imported here, so that a missing library is reported in a line.
     from pneumoscan.study.trial import Task, perform
 
     try:
@@ -56,7 +56,7 @@ def _read(tasks: "queue.SimpleQueue[str | None]") -> None:
     for line in sys.stdin:
         tasks.put(line)
     tasks.put(None)
-    # The study's process is gone, or wants no more: a trial in progress writes a checkpoint and ends.
+    # The process of the study has ended: a running trial writes a checkpoint and ends.
     ask_self_to_end()
 
 
