@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pneumoscan.apps.web.http.app import make_app
-from pneumoscan.apps.web.http.connection import make_server
+from pneumoscan.apps.web.http.connection.server import make_server
 from pneumoscan.apps.web.settings import Settings
 from pneumoscan.apps.workers.pool import PoolFullError, Reading, Want
 from pneumoscan.errors import FilmDamagedError

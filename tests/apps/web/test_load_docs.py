@@ -92,7 +92,7 @@ def test_every_metric_is_told():
 
 
 def test_the_limits_are_those_of_the_code():
-    from pneumoscan.apps.web.http import connection
+    from pneumoscan.apps.web.http.connection import protocol, server
     from pneumoscan.apps.web.settings import MIB, Settings
     from pneumoscan.apps.workers.pool import Limits
 
@@ -101,9 +101,9 @@ def test_the_limits_are_those_of_the_code():
     assert f"| films waiting | {settings.queue} " in TEXT
     assert f"| all request and response bodies together | {settings.memory_bytes // MIB} MiB" in TEXT
     assert f"no pause of {settings.idle_seconds:g} s, complete within {settings.body_seconds:g} s" in TEXT
-    assert f"{connection.HEADER_BYTES >> 10} KiB, complete within {connection.HEADER_SECONDS:g} s" in TEXT
+    assert f"{protocol.HEADER_BYTES >> 10} KiB, complete within {protocol.HEADER_SECONDS:g} s" in TEXT
     assert (
-        f"{connection.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {connection.KEEP_ALIVE_SECONDS} s"
+        f"{protocol.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {server.KEEP_ALIVE_SECONDS} s"
         in TEXT
     )
 

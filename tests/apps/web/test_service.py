@@ -15,7 +15,7 @@ import live_service as service
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from pneumoscan.apps.web.http.page_files import PAGE
+from pneumoscan.apps.web.http.routes.page_files import PAGE
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.rows import COLUMNS, predict_one
 

@@ -16,7 +16,9 @@ from typing import Any
 import live_service as service
 import pytest
 
-from pneumoscan.apps.web.http import bodies, connection, forms
+from pneumoscan.apps.web.http.body import admission, forms, stream
+from pneumoscan.apps.web.http.connection import protocol
+from pneumoscan.apps.web.http.problems import Refused
 from pneumoscan.apps.web.settings import Settings, host_name
 
 MIB = 1 << 20
@@ -112,8 +114,8 @@ def test_a_form_with_a_film_of_many_megabytes_stays_in_memory(monkeypatch: pytes
     async def receive() -> Any:
         return next(messages)
 
-    with bodies.Budget(8 * MIB).share() as share:
-        assert asyncio.run(forms.read_form(receive, b"x", bodies.BodyLimits(6 * MIB), share)) == film
+    with admission.Budget(8 * MIB).share() as share:
+        assert asyncio.run(forms.read_form(receive, b"x", stream.BodyLimits(6 * MIB), share)) == film
         assert share.held > 5 * MIB
 
 
@@ -183,7 +185,7 @@ def test_a_body_in_crumbs_is_refused(small: Any) -> None:
 
 
 def test_a_slow_header_gets_408(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.4)
     with Raw(small.port) as silent, Raw(small.port) as slow:
         began = time.monotonic()
         slow.send(b"GET / HT")
@@ -217,7 +219,7 @@ def test_a_slow_body_gets_408(small: Any) -> None:
 
 
 def test_an_answer_that_is_not_taken_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "_STALL_SECONDS", 0.3)
     with service.threaded() as running, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))
@@ -253,7 +255,7 @@ def test_a_full_queue_is_told_before_the_body() -> None:
 
 
 def test_slow_uploads_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_FRESH_SECONDS", 0.3)
+    monkeypatch.setattr(admission, "_FRESH_SECONDS", 0.3)
     with service.threaded(Settings(queue=2)) as running:
         slow = [Raw(running.port) for _ in range(80)]
         try:
@@ -268,19 +270,19 @@ def test_slow_uploads_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
                 raw.socket.close()
 
 
-def test_the_door_is_shut_when_too_many_come_in() -> None:
+def test_only_so_many_bodies_are_admitted_at_once() -> None:
     import asyncio
 
     async def come() -> int:
-        door = bodies.Door(2)
-        leave = [door.enter() for _ in range(2)]
-        with pytest.raises(bodies.Refused):
-            door.enter()
+        entry = admission.Admission(2)
+        leave = [entry.enter() for _ in range(2)]
+        with pytest.raises(Refused):
+            entry.enter()
         leave[0]()
         leave[0]()
-        door.enter()
-        with pytest.raises(bodies.Refused):
-            door.enter()
+        entry.enter()
+        with pytest.raises(Refused):
+            entry.enter()
         return 1
 
     assert asyncio.run(come()) == 1

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.apps.web.http.gate import log, where
+from pneumoscan.apps.web.http.middleware import log, where
 from pneumoscan.apps.workers.pool import FilmPool, PoolStoppedError
 from pneumoscan.errors import EnvironmentProblemError, UsageError
 from pneumoscan.system import give_freed_memory_back, open_file_limit
 
 if TYPE_CHECKING:
-    from pneumoscan.apps.web.http.classify import Service
-    from pneumoscan.apps.web.http.connection import Server
+    from pneumoscan.apps.web.http.connection.server import Server
+    from pneumoscan.apps.web.http.service import Service
     from pneumoscan.apps.web.settings import Settings
 
 GRACE_SECONDS = 7
@@ -120,7 +120,7 @@ async def _serve(
     starting = asyncio.create_task(pool.start())
     await asyncio.sleep(0)
     from pneumoscan.apps.web.http.app import make_app
-    from pneumoscan.apps.web.http.connection import make_server
+    from pneumoscan.apps.web.http.connection.server import make_server
 
     app = make_app(settings, pool, None)
     service: Service = app.state.service
@@ -180,7 +180,7 @@ def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service:
         if server.should_exit:
             server.drop()
         elif not service.state.stopping:
-            loop.call_later(_LATE_SECONDS, service.door.shut)
+            loop.call_later(_LATE_SECONDS, service.admission.shut)
         server.should_exit = service.state.stopping = True
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,13 +12,14 @@ from starlette.routing import Route
 
 from pneumoscan import __version__
 from pneumoscan.apps.web.http import metrics
-from pneumoscan.apps.web.http.batch import Batch
-from pneumoscan.apps.web.http.classify import Classify, Service
-from pneumoscan.apps.web.http.gate import NOTE, Gate
+from pneumoscan.apps.web.http.middleware import NOTE, AccessMiddleware
 from pneumoscan.apps.web.http.openapi.document import document
-from pneumoscan.apps.web.http.page_files import ICON, INDEX, PageFile, page_files
 from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, refused
 from pneumoscan.apps.web.http.responses import JSON, json_bytes
+from pneumoscan.apps.web.http.routes.batch import Batch
+from pneumoscan.apps.web.http.routes.classify import Classify
+from pneumoscan.apps.web.http.routes.page_files import ICON, INDEX, PageFile, page_files
+from pneumoscan.apps.web.http.service import Service
 from pneumoscan.apps.web.settings import Settings
 from pneumoscan.apps.workers.pool import FilmPool
 
@@ -48,7 +49,9 @@ def make_app(settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None
             Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
             Route("/v1/classify/batch", Batch(service), methods=["POST"], name="batch"),
         ],
-        middleware=[Middleware(Gate, settings=settings, metrics=service.metrics, state=service.state)],
+        middleware=[
+            Middleware(AccessMiddleware, settings=settings, metrics=service.metrics, state=service.state)
+        ],
         exception_handlers={HTTPException: _no_route},
     )
     app.router.redirect_slashes = False

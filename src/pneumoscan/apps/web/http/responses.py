@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from pneumoscan.apps.web.http.bodies import Share
+from pneumoscan.apps.web.http.body.admission import Share
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON, NDJSON, PNG = "application/json", "application/x-ndjson", "image/png"

@@ -1,43 +1,14 @@
 """What `/openapi.json` says: OpenAPI 3.1, written by hand and held to the service by its tests."""
 
-from collections.abc import Mapping
-
+from pneumoscan.apps.web.http.openapi.problems import PROBLEMS, problem_response, problems_of
 from pneumoscan.apps.web.http.openapi.schemas import Table, schemas
-from pneumoscan.apps.web.http.problems import HTTP_CODES, MEDIA_TYPE, Refused, refused, refused_for
-from pneumoscan.apps.web.http.query import FILM_TYPES
 from pneumoscan.apps.web.http.responses import JSON, NDJSON, PNG
-from pneumoscan.errors import (
-    CodecMissingError,
-    ConfigError,
-    FilmCrashError,
-    FilmFormatError,
-    FilmTimeoutError,
-    FilmTooLargeError,
-    FilmTruncatedError,
-    PneumoscanError,
-    UsageError,
-)
+from pneumoscan.apps.web.http.routes.query import FILM_TYPES
 
 _FILE_NAME: Table = {"type": "string", "pattern": "^([a-z]{1,20}/)?[a-z][a-z0-9_-]{0,30}[.][a-z]{2,4}$"}
 _HTML, _TEXT = "text/html", "text/plain"
 _EVERYWHERE = (400, 405, 421, 431, 503)
 _GUARDED = (*_EVERYWHERE, 401, 403, 415)
-_TOLD: Mapping[int, str] = {
-    400: "The request was not meant like this, or is not well-formed.",
-    401: "A token is needed, or this one is wrong.",
-    403: "The request comes from a page of another site.",
-    404: "There is nothing at this address.",
-    405: "The address does not take the method.",
-    408: "The body came too slowly.",
-    411: "The length of the body is not told.",
-    413: "The film is too large.",
-    415: "The body, or the film in it, is of a kind that is not read here.",
-    421: "The Host header does not name this service.",
-    422: "The film cannot be used; `code` says why.",
-    431: "The header is too large.",
-    500: "A fault of the service.",
-    503: "Too many films wait, no worker is ready, or the service is stopping; come again after Retry-After.",
-}
 _ROW: Table = {
     "path": "<bytes>",
     "status": "ok",
@@ -77,7 +48,7 @@ def document(version: str) -> Table:
         "paths": _paths(),
         "components": {
             "schemas": schemas(),
-            "responses": {f"Problem{status}": _problem_response(status) for status in _TOLD},
+            "responses": {f"Problem{status}": problem_response(status) for status in PROBLEMS},
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -130,13 +101,16 @@ def _get(name: str, summary: str, content: Table, problems: tuple[int, ...] = _E
         "operationId": name,
         "summary": summary,
         **({} if guarded else {"security": []}),
-        "responses": {"200": {"description": summary, "content": content}, **_problems(problems)},
+        "responses": {"200": {"description": summary, "content": content}, **problems_of(problems)},
     }
 
 
 def _page(name: str, summary: str) -> Table:
     found = _get(name, summary, {_HTML: {"schema": {"type": "string"}, "example": "<!doctype html>"}})
-    found["responses"] |= {"304": {"description": "It is the one that the client has."}, **_problems((404,))}
+    found["responses"] |= {
+        "304": {"description": "It is the one that the client has."},
+        **problems_of((404,)),
+    }
     return found
 
 
@@ -157,7 +131,7 @@ def _put() -> Table:
         "description": "What the bytes are is told by the bytes, not by the type.",
         "parameters": _query(png=True),
         "requestBody": {"required": True, "content": dict.fromkeys(FILM_TYPES, film)},
-        "responses": {"200": _answer(), **_problems((*_GUARDED, 408, 411, 413, 422))},
+        "responses": {"200": _answer(), **problems_of((*_GUARDED, 408, 411, 413, 422))},
     }
 
 
@@ -174,7 +148,7 @@ def _post() -> Table:
         "description": "The form has one file field, `film`; the file's name is not looked at.",
         "parameters": _query(png=True),
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
-        "responses": {"200": _answer(), **_problems((*_GUARDED, 408, 411, 413, 422))},
+        "responses": {"200": _answer(), **problems_of((*_GUARDED, 408, 411, 413, 422))},
     }
 
 
@@ -194,7 +168,7 @@ def _batch() -> Table:
         "requestBody": {"required": True, "content": {NDJSON: {"schema": text, "example": line}}},
         "responses": {
             "200": {"description": "A row a line.", "content": {NDJSON: {"schema": text, "example": row}}},
-            **_problems((*_GUARDED, 408)),
+            **problems_of((*_GUARDED, 408)),
         },
     }
 
@@ -273,49 +247,3 @@ def _text(example: str) -> Table:
 
 def _binary(media_type: str) -> Table:
     return {media_type: {"schema": {"type": "string", "format": "binary"}}}
-
-
-def _problems(statuses: tuple[int, ...]) -> Table:
-    return {
-        str(status): {"$ref": f"#/components/responses/Problem{status}"}
-        for status in sorted({*statuses, 500})
-    }
-
-
-def _problem_response(status: int) -> Table:
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": _problem_examples(status)}
-    found: Table = {"description": _TOLD[status], "content": {MEDIA_TYPE: content}}
-    fields = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
-    if status in fields:
-        found["headers"] = {fields[status]: {"required": True, "schema": {"type": "string"}}}
-    return found
-
-
-def _problem_examples(status: int) -> Table:
-    return {
-        problem.code: {"value": problem.to_json()} for problem in _every_problem() if problem.status == status
-    }
-
-
-def _every_problem() -> list[Refused]:
-    films: tuple[PneumoscanError, ...] = (
-        FilmTruncatedError("<bytes> ends before its picture does.", "Copy it again from where it came."),
-        FilmFormatError("<bytes> is no JPEG, PNG or DICOM file.", "Send the film itself."),
-        FilmTooLargeError(
-            "The film has more than 64 MiB.", "Send the film itself, not an archive or a series."
-        ),
-        FilmCrashError("the process that read <bytes> ended.", "Send it once more."),
-        FilmTimeoutError("<bytes> took longer than 10 s to read.", "Save the film anew in another program."),
-        CodecMissingError("<bytes> is compressed as JPEG 2000.", "pip install 'pneumoscan[dicom]'"),
-        UsageError("threshold is no number from 0 to 1.", "Give one, as threshold=0.5."),
-        ConfigError("The model has no operating point of that name.", "It has balanced, sensitivity_98."),
-        PneumoscanError("A fault."),
-    )
-    length = refused(
-        "http.length", "The request does not tell its length.", "Send Content-Length.", status=411
-    )
-    return [
-        *(refused(code, title) for code, (_, title) in HTTP_CODES.items()),
-        length,
-        *map(refused_for, films),
-    ]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pneumoscan.apps.web.http.batch import MAX_ID
 from pneumoscan.apps.web.http.responses import PNG
+from pneumoscan.apps.web.http.routes.batch import MAX_ID
 
 Table = dict[str, Any]
 

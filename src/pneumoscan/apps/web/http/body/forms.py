@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from pneumoscan.apps.web.http.bodies import BodyLimits, Receive, Share, pieces
+from pneumoscan.apps.web.http.body.admission import Share
+from pneumoscan.apps.web.http.body.stream import BodyLimits, Receive, pieces
 from pneumoscan.apps.web.http.problems import Refused, refused_for
 from pneumoscan.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""What every request passes: the gate that lets it in, and dresses and counts its answer."""
+"""What every request passes: it is let in or refused, its response gets the security headers, and it is counted."""
 
 import asyncio
 import hmac
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pneumoscan.apps.web.http.bodies import ClientGoneError, Receive
+from pneumoscan.apps.web.http.body.stream import ClientGoneError, Receive
 from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, internal, refused
 from pneumoscan.apps.web.http.responses import Send, answer
 
@@ -30,7 +30,7 @@ _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DRESS = (
+_SECURITY_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", _CSP.encode()),
@@ -80,21 +80,21 @@ def route_of(path: str) -> str:
     return "/page/{name}" if path.startswith("/page/") else "other"
 
 
-class Gate:
+class AccessMiddleware:
     """ASGI middleware around all routes.
 
     Args:
-        app: What is behind it.
+        app: The routes.
         settings: Whom it lets in.
         metrics: Where it counts.
-        state: Whether it still lets anybody in.
+        state: Whether it still lets requests in.
     """
 
     def __init__(self, app: "ASGIApp", settings: "Settings", metrics: "Metrics", state: State) -> None:
         self._app, self._settings, self._metrics, self._state = app, settings, metrics, state
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request in, or refuse it; answer whatever goes wrong behind the gate."""
+        """Let a request in, or refuse it; answer whatever goes wrong in the routes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -198,7 +198,7 @@ class _Exchange:
             self.status = message["status"]
             given = message.get("headers", [])
             names = {name for name, _ in given}
-            message["headers"] = [*given, *(field for field in _DRESS if field[0] not in names)]
+            message["headers"] = [*given, *(field for field in _SECURITY_HEADERS if field[0] not in names)]
             # Only a stream of lines is answered while it is read; whoever else still sends would do so in vain.
             if self._unread and (self.status >= 400 or self.scope["path"] != STREAM):
                 message["headers"].append((b"connection", b"close"))

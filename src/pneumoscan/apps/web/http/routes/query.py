@@ -1,4 +1,4 @@
-"""What a request for a reading asks for: its query and its type of body."""
+"""The query of a request for a reading, the type of its body, and its length."""
 
 import math
 from collections.abc import Mapping, MutableMapping
@@ -15,7 +15,7 @@ PICTURES = ("heatmap", "picture")
 
 
 @dataclass(frozen=True)
-class Ask:
+class Query:
     """What is asked of a film.
 
     Attributes:
@@ -29,7 +29,7 @@ class Ask:
     as_png: bool
 
 
-def ask_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: bool) -> Ask:
+def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: bool) -> Query:
     """Read the query.
 
     Args:
@@ -45,7 +45,7 @@ def ask_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: bo
     )
     as_png = "heatmap" in given
     if as_png and given["heatmap"] != "png":
-        raise _usage("heatmap is something else than png.", "Ask heatmap=png, or include=heatmap.")
+        raise _usage("heatmap is something else than png.", "Query heatmap=png, or include=heatmap.")
     if as_png and "include" in given:
         raise _usage("heatmap and include ask for two kinds of answer.", "Give one of them.")
     included = given["include"].split(",") if "include" in given else []
@@ -54,8 +54,10 @@ def ask_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: bo
             "include is no list of heatmap and picture.", "Give heatmap, picture, or heatmap,picture."
         )
     if as_png and not about.get("has_heatmap"):
-        raise _usage("This model has no map.", "Ask without heatmap=png.")
-    return Ask(_threshold(given, about), Want(as_png or "heatmap" in included, "picture" in included), as_png)
+        raise _usage("This model has no map.", "Query without heatmap=png.")
+    return Query(
+        _threshold(given, about), Want(as_png or "heatmap" in included, "picture" in included), as_png
+    )
 
 
 def _query(raw: bytes, known: set[str]) -> dict[str, str]:

@@ -12,32 +12,22 @@ reset can overtake the answer.
 """
 
 import asyncio
-import contextlib
-import socket
 import sys
-from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, refused
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
 MAX_CONNECTIONS = 1200
-BACKLOG = 2048
 HEADER_BYTES = 16 * 1024
 HEADER_SECONDS = 10.0
-KEEP_ALIVE_SECONDS = 15
 LINGER_SECONDS, LINGER_BYTES = 2.0, 8 << 20
 _STALL_SECONDS, _LEAST_TAKEN = 10.0, 10 * 1024
 _READ_BYTES = 64 * 1024
 _MAX_CRUMBS, _CRUMB_BYTES = 2000, 256
-_LAST_WORDS_SECONDS = 0.5
 
 
 class GuardedConnection(h11.Connection):
@@ -260,56 +250,3 @@ def _raw_answer(problem: Refused) -> bytes:
     return (
         f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n{head}\r\n".encode("ascii") + body
     )
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers, which end the process by the signal."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the caller."""
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and let those whose time was over say so."""
-        await super().shutdown(sockets)
-        if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_SECONDS)
-            await asyncio.sleep(0)
-
-    def drop(self) -> None:
-        """Stop at once: drop every connection."""
-        self.should_exit = self.force_exit = True
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-
-def make_server(app: "ASGIApp", *, connections: int, grace_seconds: int) -> Server:
-    """Set uvicorn up for the app.
-
-    Args:
-        app: What answers.
-        connections: Most at once.
-        grace_seconds: Once it is told to stop, for what it has accepted.
-    """
-
-    class Protocol(GuardedProtocol):
-        max_connections = min(MAX_CONNECTIONS, connections)
-
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=grace_seconds,
-        h11_max_incomplete_event_size=HEADER_BYTES,
-    )
-    return Server(config)

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from pneumoscan.apps.web.http.bodies import BodyLimits, Receive, read_lines
-from pneumoscan.apps.web.http.classify import Service, read_film, row_of
-from pneumoscan.apps.web.http.gate import Note
+from pneumoscan.apps.web.http.body.lines import read_lines
+from pneumoscan.apps.web.http.body.stream import BodyLimits, Receive
+from pneumoscan.apps.web.http.middleware import Note
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
-from pneumoscan.apps.web.http.query import Ask, ask_of, media_type_of
 from pneumoscan.apps.web.http.responses import NDJSON, Send, begin, json_bytes
+from pneumoscan.apps.web.http.routes.classify import read_film, row_of
+from pneumoscan.apps.web.http.routes.query import Query, media_type_of, query_of
+from pneumoscan.apps.web.http.service import Service
 from pneumoscan.errors import PneumoscanError, UsageError
 
 MAX_ID = 200
@@ -48,9 +50,9 @@ class Batch:
         """Answer with a row for every line."""
         media_type_of(scope["headers"], (NDJSON,))
         self._service.enter()()
-        ask = ask_of(scope, await self._service.model(), png=False)
+        query = query_of(scope, await self._service.model(), png=False)
         began = False
-        async for row in self._rows(receive, ask):
+        async for row in self._rows(receive, query):
             if not began:
                 await begin(send, 200, NDJSON)
                 began = True
@@ -59,7 +61,7 @@ class Batch:
             await begin(send, 200, NDJSON)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _rows(self, receive: Receive, ask: Ask) -> AsyncIterator[dict[str, Any]]:
+    async def _rows(self, receive: Receive, query: Query) -> AsyncIterator[dict[str, Any]]:
         """Yield the rows in order; some films are read ahead, so that all workers have work."""
         ahead: deque[asyncio.Task[dict[str, Any]]] = deque()
         with self._service.budget.share() as share:
@@ -79,7 +81,7 @@ class Batch:
                             break
                         if line is None:
                             break
-                        ahead.append(asyncio.ensure_future(self._row(line, ask)))
+                        ahead.append(asyncio.ensure_future(self._row(line, query)))
                         coming = asyncio.ensure_future(_next(lines))
                         del line
                     elif coming.done():
@@ -95,7 +97,7 @@ class Batch:
     def _most(self) -> int:
         return -(-self._service.settings.film_bytes // 3) * 4 + _LINE_OVERHEAD
 
-    async def _row(self, line: bytes | Refused, ask: Ask) -> dict[str, Any]:
+    async def _row(self, line: bytes | Refused, query: Query) -> dict[str, Any]:
         """Return the row for a line, whatever is wrong with it."""
         name = None
         try:
@@ -109,11 +111,11 @@ class Batch:
                 if len(given.film) > self._service.settings.film_bytes:
                     raise BodyLimits.of(self._service.settings).too_large()
                 share.hold(len(given.film))
-                return {"id": name, **await self._read(given.film, ask)}
+                return {"id": name, **await self._read(given.film, query)}
         except Refused as problem:
-            return self._refused(name, ask, problem)
+            return self._refused(name, query, problem)
 
-    async def _read(self, film: bytes, ask: Ask) -> dict[str, Any]:
+    async def _read(self, film: bytes, query: Query) -> dict[str, Any]:
         """Return a film's row; where the queue is full, it waits for its turn."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _BUSY_SECONDS
@@ -121,7 +123,7 @@ class Batch:
             if self._service.state.stopping:
                 raise refused("http.stopping", "The service is stopping.", "Send this line again later.")
             try:
-                return row_of(await read_film(self._service, Note(), film, ask), ask)
+                return row_of(await read_film(self._service, Note(), film, query), query)
             except Refused as problem:
                 if problem.code != "http.busy" or loop.time() > end:
                     raise
@@ -129,15 +131,15 @@ class Batch:
                 raise refused_for(problem) from None
             await asyncio.sleep(_BUSY_PAUSE)
 
-    def _refused(self, name: str | None, ask: Ask, problem: Refused) -> dict[str, Any]:
-        pictures = [kind for kind in ("heatmap", "picture") if getattr(ask.want, kind)]
+    def _refused(self, name: str | None, query: Query, problem: Refused) -> dict[str, Any]:
+        pictures = [kind for kind in ("heatmap", "picture") if getattr(query.want, kind)]
         return {
             "id": name,
             "path": "<bytes>",
             "status": "refused",
             "probability": None,
             "label": "",
-            "threshold": ask.threshold,
+            "threshold": query.threshold,
             "warnings": [],
             "error_code": problem.code,
             "error": f"{problem.detail} {problem.remedy}".strip(),

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "page"
+PAGE = Path(__file__).parents[2] / "page"
 INDEX, ICON = "index.html", "favicon.svg"
 _TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -1,0 +1,82 @@
+"""The refusals of `/openapi.json`: a response for each status, an example for each code."""
+
+from collections.abc import Mapping
+
+from pneumoscan.apps.web.http.openapi.schemas import Table
+from pneumoscan.apps.web.http.problems import HTTP_CODES, MEDIA_TYPE, Refused, refused, refused_for
+from pneumoscan.errors import (
+    CodecMissingError,
+    ConfigError,
+    FilmCrashError,
+    FilmFormatError,
+    FilmTimeoutError,
+    FilmTooLargeError,
+    FilmTruncatedError,
+    PneumoscanError,
+    UsageError,
+)
+
+PROBLEMS: Mapping[int, str] = {
+    400: "The request was not meant like this, or is not well-formed.",
+    401: "A token is needed, or this one is wrong.",
+    403: "The request comes from a page of another site.",
+    404: "There is nothing at this address.",
+    405: "The address does not take the method.",
+    408: "The body came too slowly.",
+    411: "The length of the body is not told.",
+    413: "The film is too large.",
+    415: "The body, or the film in it, is of a kind that is not read here.",
+    421: "The Host header does not name this service.",
+    422: "The film cannot be used; `code` says why.",
+    431: "The header is too large.",
+    500: "A fault of the service.",
+    503: "Too many films wait, no worker is ready, or the service is stopping; come again after Retry-After.",
+}
+
+
+def problems_of(statuses: tuple[int, ...]) -> Table:
+    """Return the responses of a route that refuses with these statuses, and with 500."""
+    return {
+        str(status): {"$ref": f"#/components/responses/Problem{status}"}
+        for status in sorted({*statuses, 500})
+    }
+
+
+def problem_response(status: int) -> Table:
+    """Return the response of a status, with an example of each of its codes."""
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": _problem_examples(status)}
+    found: Table = {"description": PROBLEMS[status], "content": {MEDIA_TYPE: content}}
+    fields = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
+    if status in fields:
+        found["headers"] = {fields[status]: {"required": True, "schema": {"type": "string"}}}
+    return found
+
+
+def _problem_examples(status: int) -> Table:
+    return {
+        problem.code: {"value": problem.to_json()} for problem in _every_problem() if problem.status == status
+    }
+
+
+def _every_problem() -> list[Refused]:
+    films: tuple[PneumoscanError, ...] = (
+        FilmTruncatedError("<bytes> ends before its picture does.", "Copy it again from where it came."),
+        FilmFormatError("<bytes> is no JPEG, PNG or DICOM file.", "Send the film itself."),
+        FilmTooLargeError(
+            "The film has more than 64 MiB.", "Send the film itself, not an archive or a series."
+        ),
+        FilmCrashError("the process that read <bytes> ended.", "Send it once more."),
+        FilmTimeoutError("<bytes> took longer than 10 s to read.", "Save the film anew in another program."),
+        CodecMissingError("<bytes> is compressed as JPEG 2000.", "pip install 'pneumoscan[dicom]'"),
+        UsageError("threshold is no number from 0 to 1.", "Give one, as threshold=0.5."),
+        ConfigError("The model has no operating point of that name.", "It has balanced, sensitivity_98."),
+        PneumoscanError("A fault."),
+    )
+    length = refused(
+        "http.length", "The request does not tell its length.", "Send Content-Length.", status=411
+    )
+    return [
+        *(refused(code, title) for code, (_, title) in HTTP_CODES.items()),
+        length,
+        *map(refused_for, films),
+    ]

@@ -1,0 +1,83 @@
+"""One running service: what its routes share."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan.apps.web.http.body.admission import Admission, Budget
+from pneumoscan.apps.web.http.middleware import State
+from pneumoscan.apps.web.http.problems import Refused, refused
+
+if TYPE_CHECKING:
+    from pneumoscan.apps.web.http.metrics import Metrics
+    from pneumoscan.apps.web.settings import Settings
+    from pneumoscan.apps.workers.pool import FilmPool
+
+_READY_STEP = 0.02
+
+
+@dataclass
+class Service:
+    """One running service: what its routes share.
+
+    Attributes:
+        settings: What it allows.
+        pool: Who reads the films.
+        metrics: What it counts.
+        about: What the model tells of itself; None until that is known.
+        state: Whether it is stopping.
+        budget: Of the bytes in memory.
+        admission: Of bodies that arrive.
+    """
+
+    settings: "Settings"
+    pool: "FilmPool"
+    metrics: "Metrics"
+    about: dict[str, Any] | None = None
+    state: State = field(default_factory=State)
+    budget: Budget = field(init=False)
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = Budget(self.settings.memory_bytes)
+        self.admission = Admission(max(64, 2 * self.settings.queue))
+        self.metrics.watch(self.pool, lambda: self.budget.used)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a film would be read now."""
+        return self.about is not None and self.pool.ready and not self.state.stopping
+
+    async def model(self) -> dict[str, Any]:
+        """Return what the model tells of itself, waiting for a service that has just begun.
+
+        Raises:
+            Refused: `http.busy`: no worker is ready yet; `http.stopping`.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.settings.ready_seconds
+        while not self.ready or self.about is None:
+            if self.state.stopping:
+                raise refused("http.stopping", "The service is stopping.", "Try again later.")
+            if loop.time() > end:
+                raise refused("http.busy", "No worker is ready.", "Try again soon.")
+            await asyncio.sleep(_READY_STEP)
+        return self.about
+
+    def enter(self) -> Callable[[], None]:
+        """Let a body in if a film would find a place; return what gives its place back, to be called when it has come.
+
+        Raises:
+            Refused: `http.busy`.
+        """
+        if self.pool.waiting >= max(1, self.settings.queue):
+            raise queue_full(1)
+        return self.admission.enter()
+
+
+def queue_full(seconds: int) -> Refused:
+    """Return the refusal where as many films wait as may."""
+    return refused(
+        "http.busy", "As many films wait as may.", "Try again soon.", headers=(("Retry-After", str(seconds)),)
+    )
