@@ -95,7 +95,12 @@ class Queue(Protocol):
         """Return how many rows have each pair of state and code."""
 
     def jobs(
-        self, states: Sequence[State] = (), *, limit: int | None = None, where: Mapping[str, Any] = ...
+        self,
+        states: Sequence[State] = (),
+        *,
+        limit: int | None = None,
+        where: Mapping[str, Any] = ...,
+        since: float = 0.0,
     ) -> Iterator[Job]:
         """Return rows in the order they were made, of these states or of all.
 
@@ -103,6 +108,7 @@ class Queue(Protocol):
             states: Empty for all.
             limit: At most so many.
             where: Columns and the values that they must have.
+            since: Found at this time or later, in seconds since 1970.
         """
 
     def mark(self, name: str) -> str:

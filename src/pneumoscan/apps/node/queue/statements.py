@@ -213,6 +213,7 @@ class SqlQueue:
         *,
         limit: int | None = None,
         where: Mapping[str, Any] | None = None,
+        since: float = 0.0,
     ) -> Iterator[Job]:
         """See `Queue.jobs`; read page by page, so that no transaction stays open meanwhile."""
         given = dict(where or {})
@@ -226,8 +227,8 @@ class SqlQueue:
             page = _PAGE if left is None else min(_PAGE, left)
             with self._database.transaction() as execute:
                 rows = execute(
-                    f"SELECT {', '.join(COLUMNS)} FROM job WHERE id > ?{chosen} ORDER BY id LIMIT ?",
-                    (last, *given.values(), page),
+                    f"SELECT {', '.join(COLUMNS)} FROM job WHERE id > ? AND found_at >= ?{chosen} ORDER BY id LIMIT ?",
+                    (last, since, *given.values(), page),
                 )
             yield from map(_job, rows)
             if len(rows) < page:
