@@ -11,7 +11,10 @@ from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts.sources import Source, as_text, named_sources
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluation.calibration import fit_temperature
+from pneumoscan.evaluation.figures import save_figure
+from pneumoscan.evaluation.site_figures import RiskCoverageDisplay
 from pneumoscan.files import make_folder, write_atomic, write_json
+from pneumoscan.inference.spec import probability_of
 from pneumoscan.models.flagship import FlagshipConfig
 from pneumoscan.models.registry import build
 from pneumoscan.models.transfer import TransferConfig
@@ -29,7 +32,7 @@ from pneumoscan.training.films import TrainingFilms
 from pneumoscan.training.guard import fit_guard
 from pneumoscan.training.held_out import read_held_out
 from pneumoscan.training.run import RunFolder
-from pneumoscan.training.site_fitting import fit_heads, range_of_model
+from pneumoscan.training.site_fitting import SiteAnswers, fit_heads, range_of_model
 from pneumoscan.training.train import run_with_films
 
 Note = Callable[[str], None]
@@ -58,7 +61,8 @@ def combine(
     Args:
         runs: Finished runs with one hold-out; the last one of a `transfer` network. Their films are those of the first source.
         sources: `SITE=PATH` each; the first is the home site, where the runs were trained.
-        out: The folder: `bundle/`, `split.csv`, `config.toml` and `manifest.json` as in a run folder.
+        out: The folder: `bundle/`, `split.csv`, `config.toml` and `manifest.json` as in a run folder; with several sources also
+            `answers.csv` (what the model answers about films that it was not fitted to, by site) and a graph of it.
         name: Of the model.
         whom: By site the people that its films show, in words for doctors.
         stress: `metrics.json` of `evaluate OUT --split held-out --stress` with this very model.
@@ -96,6 +100,8 @@ def combine(
     guard = fit_guard(_joined(films, list(others.values())), seed=config.loop.seed)
     facts = _facts(read, sources=named, others=others)
     _write_folder(out, read[0], facts)
+    if others:
+        _write_answers(out, fitted.answers, temperature, point["threshold"])
     model = Trained(network, held, temperature, guard, name, sites)
     return write_model(model, config, films, facts, out / "bundle", stress=stress)
 
@@ -193,3 +199,24 @@ def _write_folder(out: Path, first: _Run, facts: dict[str, Any]) -> None:
     write_atomic(out / "split.csv", first.folder.split.read_bytes())
     write_atomic(out / "config.toml", to_toml(first.config))
     write_json(out / "manifest.json", facts)
+
+
+def _write_answers(
+    out: Path, answers: Mapping[str, SiteAnswers], temperature: float, threshold: float
+) -> None:
+    """Write `answers.csv`, a row for each film, and the graph of error against the share of films answered."""
+    rows = [
+        (site, label, probability, recognised)
+        for site, own in answers.items()
+        for label, probability, recognised in zip(
+            own.y_true.tolist(),
+            probability_of(own.logits, temperature).tolist(),
+            own.recognised.astype(int).tolist(),
+            strict=True,
+        )
+    ]
+    sites, y_true, y_prob, _ = zip(*rows, strict=True)
+    lines = [",".join(map(str, row)) for row in [("site", "label", "probability", "recognised"), *rows]]
+    write_atomic(out / "answers.csv", "\n".join([*lines, ""]).encode())
+    display = RiskCoverageDisplay.from_predictions(y_true, y_prob, threshold=threshold, sites=sites)
+    save_figure(display.plot(), out / "risk_coverage")

@@ -76,16 +76,33 @@ class Views:
 
 
 @dataclass(frozen=True)
+class SiteAnswers:
+    """What the model answers about films that it was not fitted to.
+
+    Attributes:
+        y_true: int64 (n,), 1 is PNEUMONIA.
+        logits: float64 (n,), before the temperature.
+        recognised: bool (n,), whether the film resembles its own site.
+    """
+
+    y_true: Labels
+    logits: Float64
+    recognised: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Fitted:
     """The heads and what was measured of them.
 
     Attributes:
         heads: The module.
+        answers: By site, about held-out films of the home site and, by cross-validation, all films of the others.
         sites: By site: `films`, `n_positive`, `roc_auc`, `roc_auc_ci95`, `source`, `whom` and, beside the home site, what the
             networks alone reach there (`roc_auc_left_out`) and what it costs to answer.
     """
 
     heads: SiteHeads
+    answers: dict[str, SiteAnswers]
     sites: dict[str, dict[str, object]]
 
 
@@ -121,15 +138,16 @@ def fit_heads(
     trained = _views(network, films, np.sort(chosen), augmentation, seed, count=1)
     held = _views(network, films, films.val, augmentation, seed + 1, count=1)
     at_home = np.concatenate([trained.plain, *trained.augmented])
-    read, heads, facts = {}, [], {}
+    read, heads, facts, answers = {}, [], {}, {}
     for site, own in others.items():
         progress(f"reading {len(own.labels)} films of {site}")
         read[site] = _views(network, own, np.arange(len(own.labels)), augmentation, seed, AUGMENTED_VIEWS)
     for site, own in others.items():
         elsewhere = [at_home, *(view.plain for key, view in read.items() if key != site)]
-        head, told = _fit_head(site, own, read[site], np.concatenate(elsewhere), at, seed)
+        head, answers[site], facts[site] = _fit_head(
+            site, own, read[site], np.concatenate(elsewhere), at, seed
+        )
         heads.append(head)
-        facts[site] = told
     away = np.concatenate([part for view in read.values() for part in (view.plain, *view.augmented)])
     score = _separating(at_home, away, MEMBERSHIP_C / 10)
     score = score.less(float(np.quantile(score(np.concatenate([held.plain, *held.augmented])), HOME_LOST)))
@@ -138,13 +156,20 @@ def fit_heads(
         "lost": float((score(held.plain) < 0).mean()),
         "resembling_of_others": {key: float((score(v.plain) >= 0).mean()) for key, v in read.items()},
     }
-    return Fitted(SiteHeads(score, heads, trained.widths), {name: home_facts, **facts})
+    answers_at_home = SiteAnswers(
+        films.labels[films.val].astype(np.int64), held.general, score(held.plain) >= 0
+    )
+    return Fitted(
+        SiteHeads(score, heads, trained.widths),
+        {name: answers_at_home, **answers},
+        {name: home_facts, **facts},
+    )
 
 
 def _fit_head(
     site: str, films: TrainingFilms, own: Views, elsewhere: Float32, at: OperatingRange, seed: int
-) -> tuple[Head, dict[str, object]]:
-    """Fit a head to all films of a site, and tell how heads fitted to other patients did."""
+) -> tuple[Head, SiteAnswers, dict[str, object]]:
+    """Fit a head to all films of a site, and return how heads that were fitted to other patients did."""
     y_true = films.labels.astype(np.int64)
     head_alone, resemblance = np.zeros(len(y_true)), np.zeros(len(y_true))
     for train, test in _folds(y_true, films.patient_ids, seed):
@@ -177,7 +202,7 @@ def _fit_head(
         "confident_and_wrong": float((told & wrong).mean()),
         "resembling_of_home": float((membership(elsewhere) >= 0).mean()),
     }
-    return head, facts
+    return head, SiteAnswers(y_true, given, known), facts
 
 
 def _views(
