@@ -214,7 +214,7 @@ def test_films_and_answers_are_never_mixed_up(tiny, films):
     ("film", "kind", "words", "restarts"),
     [
         (b"crash", FilmCrashError, "SIGSEGV", 1), (b"exit", FilmCrashError, "exit code 3", 1),
-        (b"nonsense", FilmCrashError, "nonsense", 1), (b"liar", FilmCrashError, "nonsense", 1),
+        (b"nonsense", FilmCrashError, "invalid answer", 1), (b"liar", FilmCrashError, "invalid answer", 1),
         (b"mistake", FilmCrashError, "ZeroDivisionError", 0), (b"memory", FilmTooLargeError, "memory", 0),
         (b"hang", FilmTimeoutError, "0.6 s", 1), (b"nap 0.1", None, "", 0), (b"loud", None, "", 0),
     ],

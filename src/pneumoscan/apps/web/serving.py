@@ -67,7 +67,7 @@ def bind(host: str, port: int) -> Address:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise UsageError(
-            f"there is no address of the name {host!r}.", "Give --host 127.0.0.1, or an address."
+            f"there is no address with the name {host!r}.", "Give --host 127.0.0.1, or an address."
         ) from None
     family, kind, protocol, _, place = found[0]
     listener = socket.socket(family, kind, protocol)

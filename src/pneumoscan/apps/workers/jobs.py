@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PoolFullError(Exception):
-    """As many films wait as may.
+    """The queue of films is full.
 
     Attributes:
         retry_after: Seconds until there is likely to be room again, at least 1.
@@ -153,13 +153,13 @@ def too_slow(seconds: float) -> FilmTimeoutError:
     """Return the error for a film whose time is over."""
     return FilmTimeoutError(
         f"<bytes> took longer than {seconds:g} s to read.",
-        "Save the film anew in another program, or leave it out.",
+        "Save the film with another program, or leave it out.",
     )
 
 
 def crashed(how: str) -> FilmCrashError:
-    """Return the error for a film whose worker ended, or went mad; `how` says it after the word process."""
+    """Return the error for a film whose worker ended or sent an invalid answer; `how` says which, after "the process that read it"."""
     return FilmCrashError(
         f"the process that read <bytes> {how}.",
-        "Send it once more; if it happens again, save the film anew in another program, or leave it out.",
+        "Send it again. If it fails again, save the film with another program, or leave it out.",
     )

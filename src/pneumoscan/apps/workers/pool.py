@@ -4,7 +4,7 @@
                                  └──▶ worker 2  ⇄ socket ⇄  process
 
 A task for each worker (`_keep`) starts its process, gives it one film after the other, and starts another one when it ends,
-hangs or talks nonsense. The film it had gets an error of its own; the other films and workers do not notice.
+hangs or sends an invalid answer. The film it had gets an error of its own; the other films and workers do not notice.
 Nothing here needs a lock: between two `await`s nobody else runs.
 """
 
@@ -135,7 +135,7 @@ class FilmPool:
             UsageError: `threshold` is outside [0, 1].
             BundleError: The network does not run, or the model has gone and no worker is left.
             EnvironmentProblemError: No worker is left and none can be started.
-            PoolFullError: As many films wait as may.
+            PoolFullError: The queue of films is full.
             PoolStoppedError: The pool is stopping, or stopped before the film had its turn.
         """
         if not 0 <= threshold <= 1:
@@ -272,7 +272,7 @@ class FilmPool:
                 job.given_back = True
             return False
         except Exception:  # noqa: BLE001 - whatever it said, the film gets an answer and the worker is replaced
-            job.fail(crashed("talked nonsense"))
+            job.fail(crashed("sent an invalid answer"))
             return False
         self._seconds_a_film += 0.1 * (loop.time() - began - self._seconds_a_film)
         return True
@@ -283,14 +283,16 @@ async def _why(worker: WorkerProcess | None, problem: Exception) -> PneumoscanEr
     if isinstance(problem, PneumoscanError):
         return problem
     if worker is None:
-        return EnvironmentProblemError(f"no worker can be started: {problem}.", "Look what the system lacks.")
+        return EnvironmentProblemError(
+            f"no worker can be started: {problem}.", "Check the limits of processes and memory."
+        )
     if isinstance(problem, TimeoutError):
         how = f"was not ready after {_START_SECONDS:g} s"
     else:
-        how = "talked nonsense" if isinstance(problem, ProtocolError) else await worker.last_word()
+        how = "sent an invalid answer" if isinstance(problem, ProtocolError) else await worker.last_word()
     return EnvironmentProblemError(
         f"a worker {how} before it had loaded the model.",
-        "See if memory is short, or install pneumoscan again.",
+        "Check whether memory is short, or install pneumoscan again.",
     )
 
 

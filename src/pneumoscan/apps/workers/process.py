@@ -16,7 +16,7 @@ from pneumoscan.apps.workers.protocol import ProtocolError, Reading, Want
 from pneumoscan.system import spawn_options
 
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.workers.worker")
-# What a worker may know of the service's surroundings; a token among them is none of its business.
+# The environment variables that a worker gets; the service's token is not among them.
 _INHERITED = (
     "PATH",
     "HOME",
@@ -80,8 +80,8 @@ class WorkerProcess:
 
         Raises:
             PneumoscanError: What it says about the model.
-            EOFError, OSError: It has gone.
-            ProtocolError: It talks nonsense.
+            EOFError, OSError: The worker ended.
+            ProtocolError: It sent an invalid answer.
         """
         protocol.reading_from(*await self._frame(), number=0)
 
@@ -89,7 +89,7 @@ class WorkerProcess:
         """Send it a film.
 
         Raises:
-            OSError: It has gone.
+            OSError: The worker ended.
         """
         self._number += 1
         head = protocol.question(self._number, film, threshold, want)
@@ -105,8 +105,8 @@ class WorkerProcess:
 
         Raises:
             PneumoscanError: As it was raised there.
-            EOFError, OSError: It has gone.
-            ProtocolError: It talks nonsense, and must be ended.
+            EOFError, OSError: The worker ended.
+            ProtocolError: It sent an invalid answer, and must be ended.
         """
         return protocol.reading_from(*await self._frame(), number=self._number)
 

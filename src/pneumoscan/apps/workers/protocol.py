@@ -28,7 +28,7 @@ _CHUNK = 1 << 16
 
 
 class ProtocolError(Exception):
-    """The other end has gone, or says what cannot be understood."""
+    """The other end closed the socket, or sent something that is not part of the protocol."""
 
 
 @dataclass(frozen=True)

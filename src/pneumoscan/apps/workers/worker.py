@@ -84,8 +84,10 @@ def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
     except MemoryError:
         return protocol.refusal(number, too_large())
     except Exception as problem:  # noqa: BLE001 - a mistake of ours must cost no more than the film that shows it
-        what = f"reading <bytes> failed in a way that was not foreseen ({type(problem).__name__})."
-        return protocol.refusal(number, FilmCrashError(what, "Leave the film out, and report it if you may."))
+        what = f"reading <bytes> failed unexpectedly ({type(problem).__name__})."
+        return protocol.refusal(
+            number, FilmCrashError(what, "Leave the film out, and report the error if you may.")
+        )
 
 
 def _reader(model: Path) -> Read:

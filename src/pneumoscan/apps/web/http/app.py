@@ -112,9 +112,7 @@ def _json(value: object) -> Response:
 
 
 def _not_found() -> Refused:
-    return refused(
-        "http.not_found", "There is nothing at this address.", "GET /openapi.json lists the addresses."
-    )
+    return refused("http.not_found", "This address does not exist.", "GET /openapi.json lists the addresses.")
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

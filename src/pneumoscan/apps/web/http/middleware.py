@@ -125,7 +125,7 @@ class AccessMiddleware:
         if not scope["http_version"].startswith("1."):
             raise refused(
                 "http.malformed",
-                "The request is of a version of HTTP that is not spoken here.",
+                "The request has a version of HTTP that this service does not support.",
                 headers=(("Connection", "close"),),
             )
         if self._state.stopping and scope["path"] not in _ALWAYS_OPEN:
@@ -230,10 +230,10 @@ def _authority(origin: bytes) -> str:
 
 
 def _check_framing(fields: dict[bytes, list[bytes]]) -> None:
-    """Refuse bodies whose length can be read in two ways, and bodies that are encoded."""
+    """Refuse bodies with two lengths, and encoded bodies."""
     if b"transfer-encoding" in fields and b"content-length" in fields:
         raise refused(
-            "http.length", "The request tells its length in two ways.", "Send one of the two headers."
+            "http.length", "The request gives its length in two ways.", "Send one of the two headers."
         )
     for value in fields.get(b"content-encoding", []):
         if value.strip().lower() not in {b"", b"identity"}:

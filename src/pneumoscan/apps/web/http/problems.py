@@ -21,25 +21,25 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
 HTTP_CODES: Mapping[str, tuple[int, str]] = {
     "http.malformed": (400, "The request is not well-formed HTTP."),
-    "http.length": (400, "The length of the body is not told, or told wrongly."),
+    "http.length": (400, "The length of the body is missing or wrong."),
     "http.token": (401, "A token is needed."),
-    "http.origin": (403, "Pages of other sites may not ask."),
-    "http.not_found": (404, "There is nothing here."),
+    "http.origin": (403, "Pages of other sites may not use this service."),
+    "http.not_found": (404, "This address does not exist."),
     "http.method": (405, "This address does not take that method."),
-    "http.timeout": (408, "The request came too slowly."),
-    "http.media_type": (415, "The body is of a type that is not read here."),
+    "http.timeout": (408, "The request arrived too slowly."),
+    "http.media_type": (415, "The body has a type that this service does not read."),
     "http.content_encoding": (415, "The body is encoded."),
     "http.host": (421, "This service does not answer under that name."),
     "http.header": (431, "The header is too large."),
-    "http.busy": (503, "More films wait than are let in."),
+    "http.busy": (503, "Too many films are waiting."),
     "http.stopping": (503, "The service is stopping."),
 }
 _FILM_STATUS: tuple[tuple[type[PneumoscanError], int, str], ...] = (
     (FilmTooLargeError, 413, "The film is too large."),
-    (FilmFormatError, 415, "The film is of a format that is not read here."),
+    (FilmFormatError, 415, "The film has a format that this service does not read."),
     (CodecMissingError, 415, "There is no codec for this film."),
     (FilmError, 422, "The film cannot be used."),
-    (UsageError, 400, "The request was not meant like this."),
+    (UsageError, 400, "The request is not valid."),
 )
 
 
@@ -104,13 +104,11 @@ def refused_for(error: PneumoscanError) -> Refused:
     for kind, status, title in _FILM_STATUS:
         if isinstance(error, kind):
             return Refused(status, error.code, title, error.message, error.remedy)
-    return Refused(
-        500, error.code, "The service failed.", "The service could not do its work; its log says more."
-    )
+    return Refused(500, error.code, "The service failed.", "The service failed. Its log has the details.")
 
 
 def internal() -> Refused:
-    """Make the answer to a fault of ours."""
+    """Return the response to an error of the service itself."""
     return Refused(
-        500, "internal", "The service failed.", "This is a fault of the service; its log says more."
+        500, "internal", "The service failed.", "This is an error of the service. Its log has the details."
     )

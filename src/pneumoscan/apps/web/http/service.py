@@ -77,7 +77,10 @@ class Service:
 
 
 def queue_full(seconds: int) -> Refused:
-    """Return the refusal where as many films wait as may."""
+    """Return the refusal for a full queue."""
     return refused(
-        "http.busy", "As many films wait as may.", "Try again soon.", headers=(("Retry-After", str(seconds)),)
+        "http.busy",
+        "The queue of films is full.",
+        "Try again soon.",
+        headers=(("Retry-After", str(seconds)),),
     )

@@ -40,9 +40,7 @@ class Share:
             Refused: `http.busy`: the others hold too much; what was held stays held.
         """
         if count > self.held and self._budget.used - self.held + count > self._budget.total:
-            raise refused(
-                "http.busy", "The films of all requests together take too much memory.", "Try again soon."
-            )
+            raise refused("http.busy", "All requests together hold too much memory.", "Try again soon.")
         self._budget.used += count - self.held
         self.held = count
 
@@ -79,7 +77,7 @@ class Admission:
             Refused: `http.busy`.
         """
         if self._taken >= self._places:
-            raise refused("http.busy", "Too many films arrive at once.", "Try again soon.")
+            raise refused("http.busy", "Too many films are arriving at once.", "Try again soon.")
         self._taken += 1
         task, fresh = asyncio.current_task(), True
         assert task is not None

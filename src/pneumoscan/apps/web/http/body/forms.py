@@ -32,18 +32,18 @@ async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share
         ClientGoneError: The connection ended first.
     """
     if not _BOUNDARY.fullmatch(boundary):
-        raise bad_form("The form has no legal boundary.")
+        raise bad_form("The form has no valid boundary.")
     # Without the client's `charset`: Python keeps every name that it ever looked up.
     kind = Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode()}"'})
     body = _counted(receive, limits, share)
     try:
         fields = await _Parser(kind, body, max_files=1, max_fields=0).parse()
     except MultiPartException:
-        raise bad_form("The body is not a whole form with one file.") from None
+        raise bad_form("The body is not a complete form with one file.") from None
     try:
         file = fields.get(FORM_FIELD)
         if not isinstance(file, UploadFile):
-            raise bad_form(f"The form has no whole file in a field `{FORM_FIELD}`.")
+            raise bad_form(f"The form has no complete file in a field `{FORM_FIELD}`.")
         film = await file.read()
     finally:
         await fields.close()

@@ -76,7 +76,7 @@ async def message_in_time(receive: Receive, seconds: float) -> MutableMapping[st
             message = await receive()
     except TimeoutError:
         raise refused(
-            "http.timeout", "The body of the request came too slowly.", "Send it without pauses."
+            "http.timeout", "The body of the request arrived too slowly.", "Send it without pauses."
         ) from None
     if message["type"] != "http.request":
         raise ClientGoneError

@@ -17,20 +17,20 @@ from pneumoscan.errors import (
 )
 
 PROBLEMS: Mapping[int, str] = {
-    400: "The request was not meant like this, or is not well-formed.",
+    400: "The request is not valid, or not well-formed.",
     401: "A token is needed, or this one is wrong.",
     403: "The request comes from a page of another site.",
-    404: "There is nothing at this address.",
+    404: "This address does not exist.",
     405: "The address does not take the method.",
-    408: "The body came too slowly.",
-    411: "The length of the body is not told.",
+    408: "The body arrived too slowly.",
+    411: "The length of the body is missing.",
     413: "The film is too large.",
-    415: "The body, or the film in it, is of a kind that is not read here.",
+    415: "The body, or the film in it, is of a type that this service does not read.",
     421: "The Host header does not name this service.",
     422: "The film cannot be used; `code` says why.",
     431: "The header is too large.",
     500: "A fault of the service.",
-    503: "Too many films wait, no worker is ready, or the service is stopping; come again after Retry-After.",
+    503: "Too many films wait, no worker is ready, or the service is stopping. Retry-After says when to try again.",
 }
 
 
@@ -68,12 +68,12 @@ def _every_problem() -> list[Refused]:
         FilmCrashError("the process that read <bytes> ended.", "Send it once more."),
         FilmTimeoutError("<bytes> took longer than 10 s to read.", "Save the film anew in another program."),
         CodecMissingError("<bytes> is compressed as JPEG 2000.", "pip install 'pneumoscan[dicom]'"),
-        UsageError("threshold is no number from 0 to 1.", "Give one, as threshold=0.5."),
+        UsageError("threshold must be a number from 0 to 1.", "For example threshold=0.5."),
         ConfigError("The model has no operating point of that name.", "It has balanced, sensitivity_98."),
         PneumoscanError("A fault."),
     )
     length = refused(
-        "http.length", "The request does not tell its length.", "Send Content-Length.", status=411
+        "http.length", "The request does not give its length.", "Send Content-Length.", status=411
     )
     return [
         *(refused(code, title) for code, (_, title) in HTTP_CODES.items()),

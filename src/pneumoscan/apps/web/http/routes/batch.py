@@ -176,7 +176,7 @@ async def _film_of(line: bytes) -> _Film:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise refused_for(
             UsageError(
-                "The line is not a film with its id.",
+                "The line is not a film with an id.",
                 f'Send {{"id": "up to {MAX_ID} letters", "film": "base64"}}, one a line.',
             )
         ) from None

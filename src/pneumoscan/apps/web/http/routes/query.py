@@ -45,13 +45,13 @@ def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: 
     )
     as_png = "heatmap" in given
     if as_png and given["heatmap"] != "png":
-        raise _usage("heatmap is something else than png.", "Query heatmap=png, or include=heatmap.")
+        raise _usage("heatmap can only be png.", "Query heatmap=png, or include=heatmap.")
     if as_png and "include" in given:
-        raise _usage("heatmap and include ask for two kinds of answer.", "Give one of them.")
+        raise _usage("heatmap and include cannot both be given.", "Give one of them.")
     included = given["include"].split(",") if "include" in given else []
     if not set(included) <= set(PICTURES) or len(set(included)) < len(included):
         raise _usage(
-            "include is no list of heatmap and picture.", "Give heatmap, picture, or heatmap,picture."
+            "include must be a list of heatmap and picture.", "Give heatmap, picture, or heatmap,picture."
         )
     if as_png and not about.get("has_heatmap"):
         raise _usage("This model has no map.", "Query without heatmap=png.")
@@ -73,7 +73,9 @@ def _query(raw: bytes, known: set[str]) -> dict[str, str]:
         raise _usage("The query cannot be read.", "Send name=value, joined by &.") from None
     given = dict(pairs)
     if len(given) < len(pairs) or not set(given) <= known:
-        raise _usage("The query has an unknown name, or one twice.", f"Known are {', '.join(sorted(known))}.")
+        raise _usage(
+            "The query has an unknown name, or a name twice.", f"Known are {', '.join(sorted(known))}."
+        )
     return given
 
 
@@ -89,7 +91,7 @@ def _threshold(given: Mapping[str, str], about: Mapping[str, Any]) -> float:
             )
         return float(points[name]["threshold"])
     if "operating_point" in given:
-        raise _usage("threshold and operating_point say the same thing twice.", "Give one of them.")
+        raise _usage("threshold and operating_point cannot both be given.", "Give one of them.")
     return _number(given["threshold"])
 
 
@@ -100,7 +102,7 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise _usage("threshold is no number from 0 to 1.", "Give one, as threshold=0.5.")
+        raise _usage("threshold must be a number from 0 to 1.", "For example threshold=0.5.")
     return value
 
 
@@ -116,7 +118,7 @@ def check_length(headers: list[tuple[bytes, bytes]], most: int, too_large: Refus
             raise too_large
     elif b"transfer-encoding" not in fields:
         raise refused(
-            "http.length", "The request does not tell its length.", "Send Content-Length.", status=411
+            "http.length", "The request does not give its length.", "Send Content-Length.", status=411
         )
 
 
@@ -133,7 +135,9 @@ def media_type_of(
     kind = text.partition(";")[0].strip(" \t").lower()
     if kind not in allowed:
         raise refused(
-            "http.media_type", "The body is of a type that is not read here.", f"Send {', '.join(allowed)}."
+            "http.media_type",
+            "The body has a type that this service does not read.",
+            f"Send {', '.join(allowed)}.",
         )
     if kind != "multipart/form-data":
         return kind, {}
