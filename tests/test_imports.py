@@ -53,6 +53,8 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.evaluate",
         "pneumoscan.apps.web.http.app",
         "pneumoscan.apps.web.serving",
+        "pneumoscan.apps.node.run",
+        "pneumoscan.apps.node.work",
         "pneumoscan.apps.workers.worker",
         "pneumoscan.apps.workers.reading",
     ],
@@ -74,6 +76,13 @@ def test_the_process_that_reads_films_knows_no_http() -> None:
         "h11",
         "http",
     }
+
+
+def test_the_node_that_finds_and_receives_imports_no_maker_of_results() -> None:
+    loaded = modules_after(
+        "import pneumoscan.apps.node.find, pneumoscan.apps.node.receive, pneumoscan.apps.node.run"
+    )
+    assert not loaded & {"highdicom", "pydicom", "pynetdicom", "httpx", "psycopg", "onnxruntime"}
 
 
 def test_the_process_that_listens_decodes_nothing() -> None:

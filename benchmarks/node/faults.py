@@ -1,0 +1,47 @@
+"""A proxy before the PACS answers 401, 409, 429, 500, 503, breaks off before or after the work, dawdles, garbles.
+
+python -m benchmarks.node.faults --objects 100 --share 0.4 --seeds 5 --work /tmp/faults
+"""
+
+import time
+
+import faulty_proxy
+import running_node
+
+from benchmarks.node import scene
+
+
+def main() -> None:
+    """Run it."""
+    line = scene.parser(__doc__ or "", 100)
+    line.add_argument("--share", type=float, default=0.4, help="of requests that meet a fault")
+    line.add_argument("--seeds", type=int, default=5)
+    options = line.parse_args()
+    runs = [_run(options, seed) for seed in range(options.seeds)]
+    scene.write("faults", {"share": options.share, "runs": runs}, options, all(map(scene.holds, runs)))
+
+
+def _run(options, seed: int) -> dict[str, object]:
+    server = scene.pacs(options)
+    proxy = faulty_proxy.FaultyProxy(server.dicomweb, share=options.share, seed=seed)
+    text = running_node.live(proxy.url, node="max_attempts = 50").replace(
+        "[find]", "transfer_seconds = 2\n[find]"
+    )
+    node = running_node.Node(options.work / "node", text, scene.tiny_model(options))
+    begun = time.monotonic()
+    try:
+        node.start()
+        node.wait(options.objects, 24 * 3600)
+        seconds = time.monotonic() - begun
+        node.stop()
+        figures = scene.count(server, [node], options)
+    finally:
+        node.kill()
+        proxy.close()
+        server.stop()
+    faults = {str(fault): times for fault, times in proxy.done.items()}
+    return figures | {"seed": seed, "seconds": round(seconds, 1), "requests": faults}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What the node's benchmarks share: a PACS full of films, a node beside it, and the count of what lies there afterwards."""
+
+import argparse
+import hashlib
+import json
+import platform
+import shlex
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import node_films
+import orthanc_server
+import running_node
+import tiny_bundle
+
+from benchmarks.record import RESULTS
+
+PER_STUDY = 4
+# One in ten has nothing to read: a lateral view, a knee, a cut-off picture in turn.
+EVERY = 10
+
+
+def parser(description: str, objects: int) -> argparse.ArgumentParser:
+    """Return the options that each has."""
+    line = argparse.ArgumentParser(description=description)
+    line.add_argument("--objects", type=int, default=objects)
+    line.add_argument("--size", type=int, default=96, help="side of a film in pixels")
+    line.add_argument("--work", type=Path, required=True, help="a new folder for PACS and node")
+    line.add_argument("--out", type=Path, default=RESULTS)
+    return line
+
+
+def is_readable(number: int) -> bool:
+    """Tell whether a film has something to read."""
+    return number % EVERY != EVERY - 1
+
+
+def film(number: int, size: int) -> bytes:
+    """Return the bytes of a film, or of one that has nothing to read."""
+    shape = (size, max(32, size - 6))
+    if is_readable(number):
+        return node_films.film(number, studies=PER_STUDY, size=shape)
+    kinds: list[dict[str, Any]] = [{"ViewPosition": "LL"}, {"BodyPartExamined": "KNEE"}, {"Rows": 3000}]
+    return node_films.film(number, studies=PER_STUDY, size=shape, **kinds[number // EVERY % len(kinds)])
+
+
+def pacs(options: argparse.Namespace) -> Any:
+    """Return an Orthanc that holds the films."""
+    shutil.rmtree(options.work, ignore_errors=True)
+    server = orthanc_server.Orthanc(options.work / "orthanc")
+    for number in range(options.objects):
+        server.send(film(number, options.size))
+    return server
+
+
+def tiny_model(options: argparse.Namespace) -> Path:
+    """Return a tiny model: what is measured with it is not the network."""
+    folder = options.work / "bundle"
+    tiny_bundle.write_tiny_bundle(folder)
+    return folder
+
+
+def count(server: Any, nodes: list[Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return what lies in the PACS, and how it agrees with the queue."""
+    wanted = {node_films.sop(number) for number in range(options.objects) if is_readable(number)}
+    found = running_node.results_of(server)
+    jobs = {job.sop_instance_uid: job for job in nodes[0].jobs(state="done")}
+    kinds = (("SR", "report"), ("OT", "picture"))
+    unequal = sum(
+        hashlib.sha256(server.file(told["ID"])).hexdigest() != getattr(jobs[uid], f"{kind}_sha256")
+        for uid, results in found.items()
+        for modality, kind in kinds
+        for told in results.get(modality, [])
+        if uid in jobs
+    )
+    return {
+        "objects": options.objects,
+        "readable": len(wanted),
+        "with_report_and_picture": sum(set(results) == {"SR", "OT"} for results in found.values()),
+        "missing": len(wanted - set(found)),
+        "for_others": len(set(found) - wanted),
+        "double": sum(len(one) - 1 for results in found.values() for one in results.values()),
+        "other_bytes_than_recorded": unequal,
+        "states": {str(state): number for state, number in nodes[0].counts().items() if number},
+        "files_left_in_spool": sum(len(list((node.folder / "data" / "spool").iterdir())) for node in nodes),
+    }
+
+
+def holds(figures: dict[str, Any]) -> bool:
+    """Tell whether each readable film has one report and one picture, and nothing else has any."""
+    wrong = ("missing", "for_others", "double", "other_bytes_than_recorded", "files_left_in_spool")
+    return figures["with_report_and_picture"] == figures["readable"] and not any(
+        figures[name] for name in wrong
+    )
+
+
+def write(name: str, figures: dict[str, Any], options: argparse.Namespace, passed: bool) -> None:
+    """Write and print a record."""
+    command = f"python -m benchmarks.node.{name} {shlex.join(sys.argv[1:])}"
+    record = {
+        "benchmark": f"node.{name}",
+        "command": command,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"python": platform.python_version(), "system": platform.platform()},
+        "bar_holds": passed,
+        **figures,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=2) + "\n"
+    (options.out / f"node_{name}.json").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def until(holds: Any, seconds: float) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.05)
