@@ -126,4 +126,4 @@ def test_rare_disease_is_told_in_more_films():
 
 def test_an_operating_point_without_rates_says_so():
     (line,) = told("old", {"threshold": 0.5, "source": "?", "recall": 0.9, "specificity": None}, 0.2)
-    assert "does not tell" in line
+    assert "does not contain the sensitivity and specificity" in line
