@@ -287,3 +287,29 @@ def test_a_child_process_does_not_keep_the_lock(tmp_path):
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+@pytest.mark.parametrize(
+    "make",
+    [
+        files.make_folder,
+        files.check_writable,
+        lambda path: files.write_atomic(path, b"x"),
+        lambda path: files.write_json(path / "deep" / "x.json", {}),
+    ],
+)
+def test_a_place_where_the_system_makes_no_files_is_told(make):
+    with pytest.raises(NotWritableError, match="/proc"):
+        make(Path("/proc/x"))
+
+
+def test_another_file_that_is_missing_is_not_taken_for_a_place_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError), files.open_atomic(tmp_path / "out"):
+        (tmp_path / "elsewhere" / "film").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_check_leaves_nothing_behind(tmp_path):
+    files.check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []

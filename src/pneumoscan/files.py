@@ -30,8 +30,14 @@ _NOT_WRITABLE = {
 
 
 @contextmanager
-def write_problems(path: Path) -> Iterator[None]:
+def write_problems(path: Path, *, creating: bool = False) -> Iterator[None]:
     """Convert errors of the operating system while `path` is written into errors of pneumoscan.
+
+
+    Args:
+        path: What is written.
+        creating: Whether the block only creates files or folders. A missing one then means that the system creates none
+            there, as in `/proc`.
 
     Raises:
         DiskFullError: The disk or the quota is full.
@@ -44,7 +50,7 @@ def write_problems(path: Path) -> Iterator[None]:
             raise DiskFullError(
                 f"no space left to write {path}.", "Free some space and run again."
             ) from problem
-        if problem.errno in _NOT_WRITABLE:
+        if problem.errno in _NOT_WRITABLE or (creating and problem.errno == errno.ENOENT):
             raise NotWritableError(
                 f"cannot write {path}: {problem.strerror}.", "Choose a folder that you may write to."
             ) from problem
@@ -59,8 +65,9 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         DiskFullError, NotWritableError: See `write_problems`. An older file of that name is intact.
     """
     with write_problems(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with write_problems(path, creating=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -88,7 +95,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise NotWritableError if no file or folder can be created at `path`. Nothing is created."""
+    """Raise NotWritableError if no file or folder can be created at `path`. Nothing is left there."""
     if "\0" in str(path):
         raise NotWritableError(f"{str(path)!r} is not a valid file name.", "Choose another name.")
     with write_problems(path):
@@ -101,6 +108,10 @@ def check_writable(path: Path) -> None:
             )
     if not os.access(place, os.W_OK):
         raise NotWritableError(f"{place} is read-only.", "Choose another place.")
+    if place.is_dir():
+        # Some file systems let nothing be made where the mode says so.
+        with write_problems(path, creating=True):
+            Path(tempfile.mkdtemp(dir=place, prefix=".check.")).rmdir()
 
 
 def _is_there(path: Path) -> bool:
@@ -113,7 +124,7 @@ def _is_there(path: Path) -> bool:
 
 def make_folder(path: Path) -> Path:
     """Create the folder `path` with its parents and return it. Raises the errors of `write_problems`."""
-    with write_problems(path):
+    with write_problems(path, creating=True):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -137,7 +148,7 @@ def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
         LockedError: Another process holds it and `wait` is False.
     """
     make_folder(path.parent)
-    with write_problems(path):
+    with write_problems(path, creating=True):
         descriptor = os.open(path, lock_flags(), 0o644)
     try:
         try:

@@ -86,7 +86,7 @@ def _write(out: Path, contents: Mapping[str, bytes], spec: BundleSpec) -> None:
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     values = replace(spec, files=hashes, schema_version=SCHEMA_VERSION).to_json()
     make_folder(out.parent)
-    with write_problems(out):
+    with write_problems(out, creating=True):
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
     try:
         for name, data in contents.items():

@@ -34,7 +34,7 @@ class SqliteDatabase:
         """
         self._path = path
         self._turn = threading.RLock()
-        with write_problems(path):
+        with write_problems(path, creating=True):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with self._problems():
