@@ -33,7 +33,6 @@ _NOT_WRITABLE = {
 def write_problems(path: Path, *, creating: bool = False) -> Iterator[None]:
     """Convert errors of the operating system while `path` is written into errors of pneumoscan.
 
-
     Args:
         path: What is written.
         creating: Whether the block only creates files or folders. A missing one then means that the system creates none

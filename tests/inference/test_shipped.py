@@ -1,6 +1,5 @@
 """The model that comes with the package: what it promises, and that its map is where its answer comes from."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
 from pneumoscan.inference.sites import shown_to_work
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def shipped():
@@ -23,13 +20,12 @@ def shipped():
 
 
 @pytest.fixture
-def checks(monkeypatch):
-    """The heatmap checks of `benchmarks/heatmaps.py`."""
+def checks():
+    """The heatmap checks of the model card."""
     pytest.importorskip("onnx")
-    if not BENCHMARKS.is_dir():
-        pytest.skip("the benchmarks are not part of this distribution")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("heatmaps")
+    from pneumoscan.card import heatmaps
+
+    return heatmaps
 
 
 def inputs(shipped, films: list[np.ndarray]) -> np.ndarray:
@@ -148,7 +144,7 @@ def test_its_records_are_those_of_its_operating_points(shipped):
 
 
 def test_its_records_are_those_of_the_published_evaluation(shipped):
-    path = BENCHMARKS.parent / "results" / "flagship-2" / "seed-0" / "metrics.json"
+    path = Path(__file__).resolve().parents[2] / "results" / "flagship-2" / "seed-0" / "metrics.json"
     if not path.is_file():
         pytest.skip("the results are not part of this distribution")
     metrics, records = json.loads(path.read_text()), shipped.records()

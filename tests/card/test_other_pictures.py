@@ -1,29 +1,16 @@
-"""The pictures and the record of the guard's benchmark."""
+"""The synthetic pictures that are no chest films, and what is measured with them."""
 
-import importlib
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "guard.py").exists(), reason="the benchmarks are not part of this distribution"
-)
-
-
-@pytest.fixture
-def not_chest(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module("not_chest")
-    for name in ("not_chest", "guard"):
-        sys.modules.pop(name, None)
+from pneumoscan.card import ood
+from pneumoscan.card import other_pictures as not_chest
 
 
 @pytest.mark.parametrize("side", [64, 201])
-def test_every_kind_is_drawn_and_drawn_again(not_chest, side):
+def test_every_kind_is_drawn_and_drawn_again(side):
     for kind in not_chest.DRAWN:
         picture = not_chest.drawn(kind, 3, side)
         assert (picture.dtype, picture.shape) == (np.uint8, (side, side)), kind
@@ -33,7 +20,7 @@ def test_every_kind_is_drawn_and_drawn_again(not_chest, side):
             assert (picture != not_chest.drawn(kind, 4, side)).any(), kind
 
 
-def test_turned_films(not_chest, draw_film):
+def test_turned_films(draw_film):
     film = draw_film(size=(60, 90))
     found = {name: change(film) for name, change in not_chest.TURNED.items()}
     assert found["rotated_90"].shape == found["rotated_270"].shape == (90, 60)
@@ -45,13 +32,11 @@ def test_turned_films(not_chest, draw_film):
     assert not corner[23:].any()
 
 
-def test_shares_of_a_bundle(not_chest, monkeypatch):
-    guard = importlib.import_module("guard")
-
+def test_shares_of_a_bundle(monkeypatch):
     cuts = {"unusual": 50.0, "not_a_chest_film": 150.0}
     bundle = SimpleNamespace(spec=SimpleNamespace(guard=cuts))
-    monkeypatch.setattr(guard, "distance_of", lambda _bundle, film: float(film.pixels.mean()))
-    films = [guard.film_of(np.full((40, 40), level, np.uint8)) for level in (0, 50, 100, 200)]
-    assert guard.shares(bundle, films) == {"unusual": 0.75, "not_a_chest_film": 0.25}
-    turned = guard.in_pixels(not_chest.TURNED["inverted"])
+    monkeypatch.setattr(ood, "distance_of", lambda _bundle, film: float(film.pixels.mean()))
+    films = [ood.film_of(np.full((40, 40), level, np.uint8)) for level in (0, 50, 100, 200)]
+    assert ood.shares(bundle, films) == {"unusual": 0.75, "not_a_chest_film": 0.25}
+    turned = ood.in_pixels(not_chest.TURNED["inverted"])
     assert turned(films[0]).pixels.min() == 255

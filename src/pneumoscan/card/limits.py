@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from card_failures import ANSWERS, GROUPS, told
-from card_records import PICTURE, Records
-from card_words import not_measured, percent, source, table, three
-
+from pneumoscan.card.failures import ANSWERS, GROUPS, told
+from pneumoscan.card.markdown import named, not_measured, percent, source, table, three
+from pneumoscan.card.records import PICTURE, Records
 from pneumoscan.evaluation.stress import readable_name
 
 CAUGHT = 0.95
@@ -18,6 +17,7 @@ CHANCE = 0.5
 
 
 def limits_of_use(records: Records) -> list[str]:
+    """Tell when the model abstains, and how well its detector works."""
     spec = records.bundle.spec
     band, guard = spec.thresholds[spec.default_operating_point].get("unsure_band"), spec.guard
     lines = ["## When it says that it does not know", ""]
@@ -45,7 +45,7 @@ def _guard_table(records: Records) -> list[str]:
     record = records.guard
     if record is None:
         return not_measured(
-            "What is caught of turned films and other pictures", f"`{records.where}/guard.json`"
+            "What is caught of turned films and other pictures", f"`{named(records, 'guard.json')}`"
         )
     views = dict(record["films"])
     rows = [("real films as they are (should be 0%)", *_rates(views.pop("as_it_is")))]
@@ -67,7 +67,7 @@ def _guard_table(records: Records) -> list[str]:
         f"{percent(CAUGHT)} has a row of its own.{spent}",
         "",
         *table(("what is shown", "at least UNSURE", "NOT_A_CHEST_FILM"), rows),
-        *source(f"{records.where}/guard.json"),
+        *source(named(records, "guard.json")),
     ]
 
 
@@ -84,9 +84,10 @@ def _rates(rates: Mapping[str, float]) -> tuple[str, str]:
 
 
 def heatmaps(records: Records) -> list[str]:
+    """Tell the three checks of the map."""
     heading, record = ["## Does the map show what it looked at?", ""], records.heatmaps
     if record is None:
-        return [*heading, *not_measured("Three checks of the map", f"`{records.where}/heatmaps.json`")]
+        return [*heading, *not_measured("Three checks of the map", f"`{named(records, 'heatmaps.json')}`")]
     cut, other = record["deletion"], record["random_weights"]
     return [
         *heading,
@@ -99,7 +100,7 @@ def heatmaps(records: Records) -> list[str]:
         f"- Random weights should destroy it: over {other['films']} films such a map correlates with the true one by "
         f"{other['mean_correlation_of_maps']:.2f} on average (absolute values: {other['mean_absolute_correlation_of_maps']:.2f}).",
         *source(
-            f"{records.where}/heatmaps.json",
+            named(records, "heatmaps.json"),
             then="The map is coarse. It shows where the answer comes from, not the outline of a disease.",
         ),
     ]
@@ -114,9 +115,10 @@ def _verdict(cut: Mapping[str, Any]) -> str:
 
 
 def failures(records: Records) -> list[str]:
+    """Tell how the model fails on synthetic films."""
     heading, record = ["## Known failures", ""], records.failures
     if record is None:
-        return [*heading, *not_measured("Failures on drawn films", f"`{records.where}/failures.json`")]
+        return [*heading, *not_measured("Failures on drawn films", f"`{named(records, 'failures.json')}`")]
     made = record["films"]
     unseen = "" if records.bundle.spec.training.get("synthetic") else ", and it learnt from none"
     rows = [(group, *(str(record["counts"][group][name]) for name in ANSWERS)) for group in GROUPS]
@@ -127,7 +129,7 @@ def failures(records: Records) -> list[str]:
         "this shows how it fails, not how often.**",
         "",
         *table(("pictures of", *ANSWERS), rows),
-        *source(f"{records.where}/failures.json"),
+        *source(named(records, "failures.json")),
         "",
     ]
     if not record["cases"]:
@@ -137,7 +139,7 @@ def failures(records: Records) -> list[str]:
         *lines,
         f"Wrong are, UNSURE and refused aside: {kinds}. The surest of each kind, its evidence beside it:",
         "",
-        f"![Drawn films that the model answers wrongly]({records.where}/{PICTURE})",
+        f"![Drawn films that the model answers wrongly]({named(records, PICTURE)})",
         "",
         *(
             f"{place}. *{case['kind']}*: {told(case)}. Should be {case['should_be']}, says {case['says']}, probability {three(case['probability'])}."

@@ -1,16 +1,18 @@
-"""Numbers, tables and sources as the model card writes them."""
+"""Numbers, tables and sources as a model card writes them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from card_records import Records, SeedRecord
+from pneumoscan.card.records import Records, SeedRecord
 
 
 def three(value: float | None) -> str:
+    """Return a number with three digits; a dash for None."""
     return "–" if value is None else f"{value:.3f}"
 
 
 def percent(value: float | None, digits: int = 0) -> str:
+    """Return a share in percent; a dash for None."""
     return "–" if value is None else f"{value:.{digits}%}"
 
 
@@ -20,6 +22,7 @@ def interval(value: float | None, bounds: Sequence[float] | None) -> str:
 
 
 def minutes(record: SeedRecord) -> str:
+    """Return the time in training steps in words."""
     return "an unknown time" if record.minutes is None else f"{record.minutes:.1f} minutes"
 
 
@@ -30,10 +33,12 @@ def listed(values: Sequence[Any]) -> str:
 
 
 def settings(values: Mapping[str, Any]) -> str:
+    """Return settings as a list in one line."""
     return ", ".join(f"{name} `{str(value).lower()}`" for name, value in values.items()) or "none"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown."""
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
@@ -43,9 +48,15 @@ def source(*files: str, then: str = "") -> list[str]:
 
 
 def not_measured(what: str, record: str) -> list[str]:
+    """Return the sentence for a record that is not there."""
     return [f"{what}: not measured; there is no {record}."]
 
 
+def named(records: Records, name: str) -> str:
+    """Return how the card names a file of the records."""
+    return f"{records.where}/{name}" if records.where else name
+
+
 def own(records: Records, name: str = "metrics.json") -> str:
-    """Return how the card names a record of the shipped seed."""
-    return f"{records.where}/seed-{records.own.seed}/{name}"
+    """Return how the card names a record of the model's own seed."""
+    return named(records, f"seed-{records.own.seed}/{name}")

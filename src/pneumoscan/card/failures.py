@@ -1,4 +1,4 @@
-"""Where the shipped model fails on drawn films: a search over phantom chests and other pictures, and a sheet of what was found.
+"""Where a model fails on synthetic films: a search over phantom chests and other pictures, and a sheet of what was found.
 
 No real film is in it, and none may be. A phantom is far from a film, so this shows how the model fails, never how often.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from not_chest import DRAWN, TURNED, drawn
 from PIL import Image, ImageDraw, ImageFont
 
+from pneumoscan.card.other_pictures import DRAWN, TURNED, drawn
 from pneumoscan.data.phantom import draw_film
 from pneumoscan.errors import FilmError
 from pneumoscan.evaluation.stress import readable_name
@@ -120,7 +120,7 @@ def kind_of(should_be: str, says: str) -> str | None:
     return KINDS[0] if should_be == "PNEUMONIA" else KINDS[1]
 
 
-def search(bundle: Bundle) -> tuple[dict[str, Any], bytes]:
+def search(bundle: Bundle, command: str = "pneumoscan card") -> tuple[dict[str, Any], bytes]:
     """Ask the model about the whole set; return the record and the PNG of the failures in it (empty if there are none)."""
     counts = {group: Counter[str]() for group in GROUPS}
     found: list[tuple[Failure, Pixels]] = []
@@ -136,7 +136,7 @@ def search(bundle: Bundle) -> tuple[dict[str, Any], bytes]:
     png = sheet(bundle, [(case, pictures[case]) for case in cases]) if cases else b""
     record = {
         "schema_version": 1,
-        "command": "python benchmarks/model_card.py",
+        "command": command,
         "model": model_name(bundle),
         "films": {
             "seed": SET_SEED,

@@ -1,6 +1,4 @@
-"""Does the heatmap show what the model looked at? Three checks of a bundle over real films.
-
-    python benchmarks/heatmaps.py --model MODEL --films DIR [--split-csv FILE] --out FILE
+"""Does the heatmap show what the model looked at? Three checks of a bundle over films.
 
 1. The mean of the map is the logit.
 2. Covering the hottest square of a film that is called PNEUMONIA lowers its logit more than covering another square of the
@@ -10,23 +8,13 @@
 3. With random weights the map is another one (J. Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018).
 """
 
-import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
-from onnx import numpy_helper
 
-from pneumoscan.data.layouts import load_manifest
-from pneumoscan.errors import FilmError
-from pneumoscan.imaging import preprocess
-from pneumoscan.inference.bundle import Bundle, load_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.inference.bundle import Bundle
 
 Floats = npt.NDArray[np.float64]
 SQUARE = 0.25
@@ -74,8 +62,12 @@ def _hottest(evidence: npt.NDArray[np.float32], size: int, side: int) -> tuple[i
     return int(top), int(left)
 
 
-def random_weights(onnx_bytes: bytes, seed: int) -> onnxruntime.InferenceSession:
-    """Return the same graph with the values of every kernel shuffled."""
+def random_weights(onnx_bytes: bytes, seed: int) -> Any:
+    """Return an ONNX Runtime session of the same graph with the values of every kernel shuffled."""
+    import onnx
+    import onnxruntime
+    from onnx import numpy_helper
+
     rng = np.random.default_rng(seed)
     graph = onnx.load_from_string(onnx_bytes)
     for tensor in graph.graph.initializer:
@@ -107,7 +99,7 @@ def measure(
     )
     called = np.flatnonzero((y_true == 1) & (probability >= bundle.spec.threshold()))
     falls = {
-        name: np.array([deletion(bundle, films[k], rng, float(paint(films[k]))) for k in called])
+        name: np.array([deletion(bundle, films[k], rng, float(paint(films[k]))) for k in called.tolist()])
         for name, paint in (("black", np.min), ("mean_grey", np.mean))
     }
     correlations = map_correlations(bundle, batch[:64])
@@ -132,42 +124,3 @@ def _falls(falls: Floats) -> dict[str, float]:
         "fall_of_logit_random": round(float(falls[:, 1].mean()), 3),
         "share_of_films_hottest_falls_more": round(float((falls[:, 0] > falls[:, 1]).mean()), 3),
     }
-
-
-def main() -> None:
-    """Measure and write the record."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=None, help="a bundle; the shipped one by default")
-    parser.add_argument("--films", type=Path, required=True, help="labelled films; their split train is read")
-    parser.add_argument(
-        "--split-csv", type=Path, default=None, help="split.csv of a run: its held-out films only"
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    bundle = load_bundle(given.model or pretrained_bundle())
-    manifest = load_manifest(given.films).of_split("train")
-    if given.split_csv:
-        from pneumoscan.data.splits import read_split_csv
-
-        manifest = manifest.take(read_split_csv(given.split_csv, manifest).val)
-    films, labels = [], []
-    for record in manifest.films:
-        try:
-            films.append(preprocess(manifest.read(record), bundle.spec.preprocessing))
-            labels.append(record.label)
-        except FilmError as problem:
-            print(problem)
-    record = {
-        "command": "python benchmarks/heatmaps.py --films chest_xray --split-csv RUN/split.csv --out results/flagship-2/heatmaps.json",
-        "model": f"{bundle.spec.name}@{bundle.spec.files['model.onnx'][:12]}",
-        **measure(bundle, films, np.array(labels)),
-    }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record, indent=2))
-
-
-if __name__ == "__main__":
-    main()

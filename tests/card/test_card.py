@@ -1,10 +1,9 @@
 """The model card: what it says comes from the records, what is missing is told, what is of another model is refused."""
 
-import importlib
 import io
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
+from pneumoscan.apps.cli import app
+from pneumoscan.card import Records, card, difference, failures, ood, origin, read_records
+from pneumoscan.card.measuring import write_failures
+from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.evaluation.metrics import evaluate_predictions
 from pneumoscan.evaluation.stress import StressTable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
@@ -22,29 +26,11 @@ from pneumoscan.inference import pretrained
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.rows import model_name
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "benchmarks"
-MODULES = (
-    "model_card",
-    "card_figures",
-    "card_text",
-    "card_words",
-    "card_records",
-    "card_failures",
-    "not_chest",
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "results" / "flagship-2"
+needs_records = pytest.mark.skipif(
+    not SHIPPED.is_dir(), reason="the results are not part of this distribution"
 )
-
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "model_card.py").is_file(), reason="the benchmarks are not part of this distribution"
-)
-
-
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module
-    for name in MODULES:
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -141,13 +127,13 @@ def optional(records, bundle) -> Callable[[], None]:
 
 
 @pytest.fixture
-def page(load, bundle, records) -> Callable[[], str]:
-    """Return the function that gives the card of the records as they are."""
+def page(bundle, records) -> Callable[[], str]:
+    """Return the function that gives the card of the records as they are, with what is written about the shipped model."""
+    return lambda: card(read(bundle, records))
 
-    def text() -> str:
-        return load("model_card").card(load("card_records").read_records(bundle, records))
 
-    return text
+def read(bundle: Path, records: Path) -> Records:
+    return read_records(bundle, records, where="results/flagship-2", about=SHIPPED / "about.toml")
 
 
 # What it says
@@ -254,10 +240,9 @@ def test_the_spread_over_seeds_is_mean_and_standard_deviation(page, optional, re
     assert row.split(" | ")[1] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
-def test_the_views_where_it_fails_are_named(load, bundle, tmp_path):
+def test_the_views_where_it_fails_are_named(bundle, tmp_path):
     write_seed(tmp_path / "held", 0)
     write_seed(tmp_path / "lost", 0, lost=("border_masked", "gamma_0_6"))
-    card, read = load("model_card").card, load("card_records").read_records
     assert "No view takes more than 0.10 off sensitivity or specificity." in card(
         read(bundle, tmp_path / "held")
     )
@@ -270,8 +255,8 @@ def test_the_views_where_it_fails_are_named(load, bundle, tmp_path):
     assert len(re.findall(r"^\| [^|]+ \| the middle \d+% of each side \|", text, re.MULTILINE)) == 2
 
 
-def test_guard_band_and_calibration_are_told(load, bundle, records):
-    module, found = load("model_card"), load("card_records").read_records(bundle, records)
+def test_guard_band_and_calibration_are_told(bundle, records):
+    found = read(bundle, records)
     spec = found.bundle.spec
     band = {
         "low": 0.4321,
@@ -301,7 +286,7 @@ def test_guard_band_and_calibration_are_told(load, bundle, records):
             "after": {"temperature": 1.5, **rates, "log_loss": 0.1},
         },
     )
-    text = module.card(replace(found, bundle=replace(found.bundle, spec=spec)))
+    text = card(replace(found, bundle=replace(found.bundle, spec=spec)))
     assert "a probability from 0.432 to 0.568. There lie 3.1% of the films and 50% of the errors" in text
     assert "a `distance` of 0.500 or more" in text
     assert "1.2% at least UNSURE, 0.4% NOT_A_CHEST_FILM" in text
@@ -309,21 +294,26 @@ def test_guard_band_and_calibration_are_told(load, bundle, records):
     assert "| `balanced` (default) | fixed | 0.500 | 0.900 (0.800 to 0.950) | – |" in text
 
 
-def test_settings_that_are_off_are_not_told(load):
-    shown = load("card_text")._shown
+def test_settings_that_are_off_are_not_told():
+    shown = origin._shown
     values = {"crop": 0.4, "crop_aspect": 1.33, "erase": 0.0, "erase_area": 0.1, "flip": None}
     assert shown(values, None) == {"crop": 0.4, "crop_aspect": 1.33}
     assert shown(values, ("crop", "absent")) == {"crop": 0.4}
 
 
-def test_the_shortcuts_are_those_of_the_log(load, tmp_path):
-    module = load("card_records")
-    text = module.LOG.read_text(encoding="utf-8")
-    found = module.shortcuts_of(module.LOG)
-    assert set(found) == {"folds", "border", "thumbnail", "file", "brightness"}
-    assert f"border {found['border']}, 20×20 thumbnail {found['thumbnail']}" in text
-    (tmp_path / "log.md").write_text("nothing\n")
-    assert module.shortcuts_of(tmp_path / "log.md") == {}
+@needs_records
+def test_the_shortcuts_of_the_shipped_models_films_are_those_of_the_log():
+    found = tomllib.loads((SHIPPED / "about.toml").read_text(encoding="utf-8"))["shortcuts"]
+    text = " ".join((ROOT / found["source"]).read_text(encoding="utf-8").split())
+    border, thumbnail, file, brightness = (f"{area:.3f}" for _, area in found["rows"])
+    assert f"{found['folds']}-fold" in text
+    for words in (
+        f"border {border}",
+        f"20×20 thumbnail {thumbnail}",
+        f"alone {file}",
+        f"brightness {brightness}",
+    ):
+        assert words in text
 
 
 def test_the_example_runs(page, bundle, tmp_path, monkeypatch, draw_film, capsys):
@@ -345,7 +335,7 @@ def change(path: Path, **values: Any) -> None:
     ("name", "values", "message"),
     [
         ("seed-0/metrics.json", {"split": "test"}, "is of the split 'test'"),
-        ("seed-0/metrics.json", {"model": "other"}, "model 'other', the shipped bundle 'tiny'"),
+        ("seed-0/metrics.json", {"model": "other"}, "model 'other', the bundle 'tiny'"),
         ("seed-0/metrics.json", {"threshold": 0.4}, "threshold 0.4"),
         ("seed-0/manifest.json", {"data_sha256": "1" * 64}, "data_sha256"),
         ("seed-0/manifest.json", {"seed": 5}, "holds a run of seed 5"),
@@ -354,33 +344,30 @@ def change(path: Path, **values: Any) -> None:
         ("guard.json", {"model": None}, "is of None"),
     ],
 )
-def test_a_record_of_something_else_is_refused(load, bundle, records, optional, name, values, message):
+def test_a_record_of_something_else_is_refused(bundle, records, optional, name, values, message):
     optional()
-    module = load("card_records")
-    module.read_records(bundle, records)
+    read(bundle, records)
     change(records / name, **values)
-    with pytest.raises(module.RecordError, match=re.escape(message)):
-        module.read_records(bundle, records)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read(bundle, records)
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "history.jsonl", "manifest.json"])
-def test_the_record_of_the_shipped_seed_is_required(load, bundle, records, optional, name):
+def test_the_record_of_the_shipped_seed_is_required(bundle, records, optional, name):
     optional()
     (records / "seed-1" / name).unlink()  # of another seed it may be missing
-    module = load("card_records")
-    load("model_card").card(module.read_records(bundle, records))
+    card(read(bundle, records))
     (records / "seed-0" / name).unlink()
-    with pytest.raises(module.RecordError, match=rf"seed-0/{name} is missing"):
-        module.read_records(bundle, records)
+    with pytest.raises(UsageError, match=rf"seed-0/{name} is missing"):
+        read(bundle, records)
 
 
-def test_figures_without_the_views_are_refused(load, bundle, records):
+def test_figures_without_the_views_are_refused(bundle, records):
     told = json.loads((records / "seed-0/metrics.json").read_text())
     del told["stress"]
     (records / "seed-0/metrics.json").write_text(json.dumps(told))
-    module = load("card_records")
-    with pytest.raises(module.RecordError, match="without stress"):
-        module.read_records(bundle, records)
+    with pytest.raises(UsageError, match="without stress"):
+        read(bundle, records)
 
 
 # Failures on drawn films
@@ -400,12 +387,12 @@ def test_figures_without_the_views_are_refused(load, bundle, records):
         ("NOT_A_CHEST_FILM", "NOT_A_CHEST_FILM", None),
     ],
 )
-def test_what_counts_as_a_failure(load, should_be, says, kind):
-    assert load("card_failures").kind_of(should_be, says) == kind
+def test_what_counts_as_a_failure(should_be, says, kind):
+    assert failures.kind_of(should_be, says) == kind
 
 
-def test_the_failures_shown_are_of_every_kind_and_differ(load):
-    module = load("card_failures")
+def test_the_failures_shown_are_of_every_kind_and_differ():
+    module = failures
 
     def failure(kind: str, number: int, view: str, probability: float) -> Any:
         return module.Failure(
@@ -429,11 +416,11 @@ def test_the_failures_shown_are_of_every_kind_and_differ(load):
     assert module.choose([], 4) == []
 
 
-def test_the_search_finds_what_the_model_gets_wrong(load, bundle, records, page, monkeypatch):
-    module, main = load("card_failures"), load("model_card")
+def test_the_search_finds_what_the_model_gets_wrong(bundle, records, page, monkeypatch):
+    module = failures
     monkeypatch.setattr(module, "PATIENTS", 1)
     monkeypatch.setattr(module, "PICTURES", 1)
-    main.write_failures(bundle, records)
+    write_failures(load_bundle(bundle), records)
     record, png = json.loads((records / "failures.json").read_text()), (records / "failures.png").read_bytes()
     # This network has no guard, so nothing can be NOT_A_CHEST_FILM, and one colour is refused by the reader.
     assert {name: sum(counts.values()) for name, counts in record["counts"].items()} == dict(
@@ -453,36 +440,102 @@ def test_the_search_finds_what_the_model_gets_wrong(load, bundle, records, page,
     again, same = module.search(load_bundle(bundle))
     assert (json.loads(json.dumps(again)), same) == (record, png)
     (records / "failures.png").write_bytes(png[:-1])
-    with pytest.raises(load("card_records").RecordError, match="is not the picture"):
+    with pytest.raises(UsageError, match="is not the picture"):
         page()
+
+
+# What people write about it
+
+
+def test_without_records_everything_unknown_is_said_to_be(bundle):
+    text = card(read_records(bundle, None))
+    assert "Nobody has described these films" in text
+    assert "The figures on held-out patients: not measured; there is no record of this model." in text
+    assert "Judged blind" not in text
+    for word in ("Kermany", "Guangzhou", "children", "flagship"):
+        assert word not in text
+
+
+def test_words_of_ones_own_take_the_place_of_those_of_the_package(bundle, tmp_path):
+    (tmp_path / "about.toml").write_text('films = "Adults of clinic A, 2019."\n[again]\ndata = "clinic"\n')
+    text = card(read_records(bundle, None, about=tmp_path / "about.toml"))
+    assert "Adults of clinic A, 2019." in text
+    assert "Nobody has described" not in text
+    assert "--data clinic" in text
+    assert "**Privacy**" in text
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ('film = "x"', "no key 'film'"),
+        ("films = 3", "films is 3"),
+        ("films =", "not TOML"),
+    ],
+)
+def test_wrong_words_are_refused(bundle, tmp_path, told, message):
+    (tmp_path / "about.toml").write_text(told)
+    with pytest.raises(ConfigError, match=message):
+        read_records(bundle, None, about=tmp_path / "about.toml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_records(bundle, None, about=tmp_path / "nothing.toml")
 
 
 # The command
 
 
-def test_the_check_tells_a_page_that_is_out_of_date(load, bundle, records, tmp_path, monkeypatch, capsys):
-    module = load("model_card")
-    monkeypatch.setattr(load("card_failures"), "PATIENTS", 1)
-    out = tmp_path / "CARD.md"
-    given = ["--model", str(bundle), "--records", str(records), "--out", str(out)]
-    assert module.main([*given, "--check"]) == 1
-    assert module.main(given) == 0
-    assert module.main([*given, "--check"]) == 0
-    assert not capsys.readouterr().out
+def test_the_check_tells_a_card_that_is_out_of_date(bundle, records, tmp_path):
+    words = ["card", str(bundle), "--records", str(records), "--out", str(tmp_path / "CARD.md")]
+
+    def run(*more: str) -> Any:
+        return CliRunner().invoke(app, [*words, *more], catch_exceptions=True)
+
+    assert run("--check").exit_code == 1
+    assert run().exit_code == 0
+    assert run("--check").exit_code == 0
+    assert "`records/seed-0/metrics.json`" in (tmp_path / "CARD.md").read_text()
     change(records / "seed-0/metrics.json", accuracy=0.123)
-    assert module.main([*given, "--check"]) == 1
-    assert "+| accuracy | 0.123" in capsys.readouterr().err
+    done = run("--check")
+    assert done.exit_code == 1
+    assert "+| accuracy | 0.123" in done.output
     (records / "seed-0/metrics.json").unlink()
-    assert module.main(given) == 1
-    assert "is missing" in capsys.readouterr().err
+    assert isinstance(run().exception, UsageError)
 
 
-def test_the_card_of_the_shipped_model_is_up_to_date(load):
+def test_a_bundle_alone_has_a_card(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["card", str(bundle)]).exit_code == 0
+    assert (tmp_path / "MODEL_CARD.md").read_text().count("not measured") >= 6
+
+
+@needs_records
+def test_the_card_of_the_shipped_model_is_up_to_date():
     if not (pretrained.SHIPPED / "model.json").is_file():
         pytest.skip("the model that comes with the package is not there")
-    module = load("model_card")
-    assert module.difference(pretrained.SHIPPED, module.FOLDER, module.CARD) == ""
-    text = module.CARD.read_text(encoding="utf-8")
-    assert text.count("\n") <= 300
-    assert (module.FOLDER / "failures.png").stat().st_size <= 400_000
+    page = ROOT / "MODEL_CARD.md"
+    assert difference(card(read_records(pretrained.SHIPPED, SHIPPED, where="results/flagship-2")), page) == ""
+    assert page.read_text(encoding="utf-8").count("\n") <= 300
+    assert (SHIPPED / "failures.png").stat().st_size <= 400_000
     assert "(MODEL_CARD.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_and_its_card_written(film_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(failures, "PATIENTS", 1)
+    monkeypatch.setattr(failures, "PICTURES", 1)
+    monkeypatch.setattr(ood.measure, "__kwdefaults__", {"pictures": 1})
+    run = tmp_path / "run"
+    settings = ("data.size=48", "loop.epochs=1", "loop.worker_threads=1", "data.val_fraction=0.3")
+    given = ["train", "--data", str(film_folder), "--out", str(run)]
+    given += [word for setting in settings for word in ("--set", setting)]
+    for words in (given, ["card", str(run), "--data", str(film_folder)], ["card", str(run), "--check"]):
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    text = (run / "MODEL_CARD.md").read_text(encoding="utf-8")
+    told = json.loads((run / "card/seed-0/metrics.json").read_text())
+    assert f"{told['n']} films of {told['n_patients']} patients whose films were not trained on" in text
+    assert "`card/guard.json`" in text
+    assert "`card/latency.json`" in text
+    assert "](card/failures.png)" in text or "None was answered wrongly" in text
+    for word in ("Kermany", "Guangzhou", "flagship"):
+        assert word not in text

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from card_records import Records
-from card_words import interval, not_measured, own, percent, source, table, three
-
+from pneumoscan.card.markdown import interval, named, not_measured, own, percent, source, table, three
+from pneumoscan.card.records import Records
 from pneumoscan.evaluation.stress import FIGURES, readable_name
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
@@ -15,7 +14,10 @@ LOST = 0.10
 
 
 def held_out(records: Records) -> list[str]:
-    m = records.own.metrics
+    """Tell the figures on held-out patients."""
+    m, heading = records.own.metrics, ["## Figures on held-out patients", ""]
+    if not m:
+        return [*heading, *not_measured("The figures on held-out patients", "record of this model")]
     counts = m["confusion"]
     names = {"roc_auc": "area under ROC"} | {
         name: name for name in ("accuracy", "sensitivity", "specificity", "precision")
@@ -27,8 +29,7 @@ def held_out(records: Records) -> list[str]:
         ("calibration error, 15 bins", three(m["expected_calibration_error"])),
     ]
     return [
-        "## Figures on held-out patients",
-        "",
+        *heading,
         f"{m['n']} films of {m['n_patients']} patients whose films were not trained on, {m['n_positive']} ({percent(m['prevalence'])}) with pneumonia, at the "
         f"threshold that the model "
         f"carries, {three(m['threshold'])}. {counts['fn']} films with pneumonia were missed, {counts['fp']} normal ones called pneumonia.",
@@ -40,12 +41,12 @@ def held_out(records: Records) -> list[str]:
         ),
         "",
         *(f"- {text}" for text in m.get("cautions", ())),
-        "- The films come from the hospital that it learnt from. On films from elsewhere expect less.",
-        "- **The official test folder of the set was not used for any choice.**",
+        records.about.held_out,
     ]
 
 
 def operating_points(records: Records) -> list[str]:
+    """Tell the thresholds that the model carries."""
     spec = records.bundle.spec
     cut = {name: point["source"].partition(", on ") for name, point in spec.thresholds.items()}
     shared = {tail for _, _, tail in cut.values()}
@@ -71,11 +72,12 @@ def operating_points(records: Records) -> list[str]:
 
 
 def seeds(records: Records) -> list[str]:
+    """Tell the spread over trainings with other seeds."""
     heading = ["### Over seeds", ""]
     if len(records.seeds) < 2:
         return [
             *heading,
-            *not_measured("The spread over seeds", f"second `metrics.json` in `{records.where}/seed-*`"),
+            *not_measured("The spread over seeds", f"second `metrics.json` in `{named(records, 'seed-*')}`"),
         ]
     columns: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
         "area under ROC": lambda m: m["roc_auc"],
@@ -96,7 +98,7 @@ def seeds(records: Records) -> list[str]:
         "The same recipe with other random numbers, each at the threshold that it carries; the standard deviation is over the seeds.",
         "",
         *table(("seed", *columns), rows),
-        *source(*(f"{records.where}/seed-{record.seed}/metrics.json" for record in records.seeds)),
+        *source(*(named(records, f"seed-{record.seed}/metrics.json") for record in records.seeds)),
     ]
 
 
@@ -106,6 +108,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def calibration(records: Records) -> list[str]:
+    """Tell whether a probability means what it says."""
     facts, heading = records.bundle.spec.calibration, ["### Does a probability mean what it says?", ""]
     if not facts:
         return [
@@ -132,7 +135,10 @@ def calibration(records: Records) -> list[str]:
 
 
 def stress(records: Records) -> list[str]:
-    found = records.own.metrics["stress"]
+    """Tell the figures in changed views, and where the model fails."""
+    heading, found = ["## The same films seen differently", ""], records.own.metrics.get("stress")
+    if found is None:
+        return [*heading, *not_measured("The films seen differently", "record of this model")]
     views = {view.name: view.description for view in PERTURBATIONS}
     rows = [
         (
@@ -154,8 +160,7 @@ def stress(records: Records) -> list[str]:
         ("**lowest**", "each figure where it is lowest", *(_lowest(found["worst"][name]) for name in FIGURES))
     )
     return [
-        "## The same films seen differently",
-        "",
+        *heading,
         "The held-out films, changed as another machine or another cutting would change them, at the same threshold. A model that "
         "reads the lungs keeps its figures; a little loss is fair where lung is cut off (crop 70) or detail blurred.",
         "",

@@ -1,0 +1,198 @@
+"""Where a model comes from, in its card: network, training, cost, versions; and the commands to train it again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pneumoscan.card.markdown import (
+    listed,
+    minutes,
+    named,
+    not_measured,
+    own,
+    settings,
+    source,
+    table,
+)
+from pneumoscan.card.records import Records
+
+_SHOWN: dict[str, tuple[str, ...] | None] = {
+    "augmentation": None,
+    "optimizer": ("name", "learning_rate", "weight_decay"),
+    "schedule": ("name", "warmup"),
+    "loss": ("class_weights", "label_smoothing"),
+    "loop": ("epochs", "batch_size", "micro_batch", "precision", "ema_decay", "restore_best"),
+}
+
+
+def network(records: Records) -> list[str]:
+    """Tell what the network takes and gives."""
+    spec = records.bundle.spec
+    size, shape = spec.preprocessing.size, dict(spec.training.get("config", {}).get("model", {}))
+    mirrored = shape.pop("mirrored", False)
+    members = spec.training.get("members", ())
+    begun = "trained from weights of ImageNet" if shape.get("name") == "transfer" else "trained from scratch"
+    names = [f"`{one['preset']}`" for one in members]
+    made = (
+        f"the mean of {len(members)} networks ({listed(names)}), and heads for the films of other sites"
+        if members
+        else f"{settings(shape)}, {begun}"
+    )
+    lines = [
+        "## The network",
+        "",
+        f"{spec.parameters:,} parameters: {made}. One ONNX file, read by ONNX Runtime on a CPU.",
+        "",
+        f"- **Input**: the film grey, squashed to {size}×{size} (its aspect is not kept), normalised (`{spec.preprocessing.normalisation}`, mean "
+        f"{spec.preprocessing.mean:g}, deviation {spec.preprocessing.std:g}).",
+        f"- **Outputs**: {', '.join(f'`{name}`' for name in spec.outputs)}; probability = sigmoid(logit / {spec.temperature:.3f}).",
+    ]
+    if "activation_map" in spec.outputs:
+        lines.append("- **Map**: its mean is the logit. So it is the answer itself, and no guess about it.")
+    if mirrored and not members:
+        lines.append(
+            "- **Mirrored reading**: each film is read as it is and mirrored, and the maps are averaged, in the graph."
+        )
+    if spec.guard:
+        lines.append(
+            "- **Guard**: `distance` tells how far a film looks from the training films, in the same graph."
+        )
+    return [*lines, *source("model.json")]
+
+
+def training(records: Records) -> list[str]:
+    """Tell how the model was trained."""
+    facts, shipped = records.bundle.spec.training, records.own
+    rows = [
+        (part, settings(_shown(facts.get("config", {}).get(part, {}), keys))) for part, keys in _SHOWN.items()
+    ]
+    if members := facts.get("members"):
+        return _members(records, members)
+    machine, all_seeds = shipped.manifest.get("machine", {}), [record.seed for record in records.seeds]
+    steps = f"{len(shipped.history)} epochs, {minutes(shipped)} of training steps on {shipped.manifest.get('threads')} threads"
+    recorded = f"seeds {listed(all_seeds)} are" if len(all_seeds) > 1 else f"seed {all_seeds[0]} alone is"
+    return [
+        "## How it was trained",
+        "",
+        f"Preset `{facts.get('preset')}`: {steps} "
+        f"({machine.get('processor')}, {machine.get('cores')} cores). The weights "
+        f"are those of epoch {facts.get('kept_epoch')}. Shipped is seed {shipped.seed}; {recorded} recorded.",
+        "",
+        *table(("part", "settings"), rows),
+        *source(own(records, "history.jsonl"), own(records, "manifest.json"), "model.json"),
+    ]
+
+
+def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str]:
+    spent: dict[str, float] = {}
+    for row in records.own.history:
+        spent[row["member"]] = spent.get(row["member"], 0) + row["seconds"] / 60
+    rows = [
+        (
+            f"`{one['preset']}`",
+            str(one["seed"]),
+            str(one["epochs"]),
+            f"{spent.get(one['preset'], 0):.1f} minutes",
+        )
+        for one in members
+    ]
+    fitted = records.bundle.spec.training.get("fitted_to", {})
+    heads = [
+        f"The heads for `{name}` were fitted to {facts['films']} films, {facts['n_positive']} of them with pneumonia; the networks themselves saw none of these."
+        for name, facts in fitted.items()
+    ]
+    return [
+        "## How it was trained",
+        "",
+        "The networks were trained one by one on the same films, with the same patients held out, and combined by `pneumoscan combine`. "
+        + " ".join(heads),
+        "",
+        *table(("preset", "seed", "epochs", "training steps, 2 cores"), rows),
+        *source(own(records, "history.jsonl"), "model.json"),
+    ]
+
+
+def _shown(values: dict[str, Any], keys: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return the settings that are on; `erase_area` is off where `erase` is."""
+    off = {name for name, value in values.items() if value in (None, 0)}
+    parents = {name: {other for other in off if name.startswith(f"{other}_")} for name in values}
+    return {
+        name: values[name]
+        for name in keys or values
+        if name in values and name not in off and not parents[name]
+    }
+
+
+def again(records: Records) -> list[str]:
+    """Give the commands that train or adapt the model."""
+    facts = records.bundle.spec.training
+    preset, members, given = facts.get("preset"), facts.get("members", ()), records.about.again
+    data = given["data"]
+    train = [
+        f"    pneumoscan train --preset {preset} --data {data} --out runs/again --set loop.seed={records.own.seed}"
+    ]
+    if members:
+        runs = [f"runs/{one['preset']}" for one in members]
+        train = [
+            f"    pneumoscan train --preset {one['preset']} --data {data} --out {run} --set loop.seed={one['seed']}"
+            for one, run in zip(members, runs, strict=True)
+        ]
+        places = given["sites"] or " ".join(f"--data {name}=DIR" for name in records.bundle.spec.sites or ())
+        train += [f"    pneumoscan combine {' '.join(runs)} {places} --out runs/again"]
+    return [
+        "## Train it again, or adapt it",
+        "",
+        *([f"    {given['fetch']}"] if given["fetch"] else []),
+        *train,
+        f"    pneumoscan evaluate runs/again --data {data} --split held-out --stress --out evaluation",
+        "    pneumoscan adapt my-films/ --out my-model    # judges and re-fits it on 50 to 200 labelled films of your own",
+        "",
+        f"The training steps took {minutes(records.own)} here; decoding, validation and export come on top. More: [docs/training.md](docs/training.md), "
+        "[docs/adapt.md](docs/adapt.md).",
+    ]
+
+
+def cost(records: Records) -> list[str]:
+    """Tell the time of training and of reading a film."""
+    timed = [record for record in records.seeds if record.minutes is not None]
+    hours = sum((record.minutes or 0) * record.manifest.get("threads", 0) for record in timed) / 60
+    trained = f"{len(timed)} recorded trainings" if len(timed) > 1 else "The recorded training"
+    lines = [
+        "## What it costs",
+        "",
+        f"{trained} took {hours:.1f} core-hours of training steps on a CPU, without a graphics card. The experiments before, and the "
+        "electricity, were not measured.",
+        *source(*(named(records, f"seed-{record.seed}/history.jsonl") for record in timed)),
+        "",
+    ]
+    record = records.latency
+    if record is None:
+        return [*lines, *not_measured("The time to read a film", f"`{named(records, 'latency.json')}`")]
+    return [
+        *lines,
+        f"Reading, medians ({record.get('machine', {}).get('processor', 'processor not recorded')}):",
+        "",
+        *(f"- {what}: {value:.2f}" for what, value in record["medians"].items()),
+        *source(named(records, "latency.json")),
+    ]
+
+
+def versions(records: Records) -> list[str]:
+    """Tell the versions and hashes of everything."""
+    spec, manifest = records.bundle.spec, records.own.manifest
+    packages = ", ".join(f"{name} {version}" for name, version in manifest.get("packages", {}).items())
+    size = (records.bundle.path / "model.onnx").stat().st_size
+    rows = [
+        (
+            "exported",
+            f"{spec.created}, pneumoscan {spec.pneumoscan_version}, commit `{spec.commit or 'unknown'}`",
+        ),
+        (
+            "trained",
+            f"{manifest.get('created')}, commit `{manifest.get('commit') or 'unknown'}`, Python {manifest.get('python')}",
+        ),
+        ("with", packages),
+        ("films, fingerprint", f"`{spec.training.get('data_sha256')}`"),
+        ("`model.onnx`", f"{size / 1e6:.2f} MB, SHA-256 `{spec.files['model.onnx']}`"),
+        ("licence", "; ".join(f"{what}: {text}" for what, text in spec.licence.items())),
+    ]
+    return ["## Versions", "", *table(("", ""), rows), *source("model.json", own(records, "manifest.json"))]
