@@ -35,7 +35,7 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev  ## Time us beside our peers; writes results/benchmarks/
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.speed.run
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pneumoscan needs Python 3.11 or newer: make PYTHON=python3.12 …")'
