@@ -1,7 +1,7 @@
-"""The names of what a network gives for a film.
+"""The names of the outputs of a network.
 
-`probability` and `logit` are there always. `activation_map` (h, w) has the logit as its mean; `distance` tells how far the film
-looks from the training films; `site_scores` tell which of the known sites it resembles.
+Every network has `probability` and `logit`. The mean of `activation_map` (h, w) is the logit. `distance` measures how different
+the film is from the training films. `site_scores` show which of the known sites the film resembles.
 """
 
 REQUIRED_OUTPUTS = ("probability", "logit")
