@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check lint format types contracts bench clean
+.PHONY: demo test test-all check lint format types contracts docs bench clean
 
 demo: $(VENV)/.train  ## Draw films, audit, train, evaluate, export and read new ones; needs no data
 	$(BIN)/pneumoscan demo demo
@@ -33,6 +33,9 @@ types: $(VENV)/.dev
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## The documentation as a site, build/site/index.html
+	$(BIN)/python docs/build_site.py
 
 bench: $(VENV)/.dev  ## Time us beside our peers; writes results/benchmarks/
 	$(BIN)/python -m benchmarks.speed.run
