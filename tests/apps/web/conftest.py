@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's Chromium, a served room, films to drop, and a watch on all that a page asks and says."""
+"""The page in a real browser: Chromium, a running service, films to drop, and a record of all that a page requests and logs."""
 
 import base64
 import os

@@ -147,7 +147,7 @@ def test_a_refusal_is_told_in_words(dropped):
     assert dropped.page.inner_text("#no-film").startswith("This file was not read")
 
 
-def test_the_answer_tells_scale_warnings_and_facts(dropped, rows):
+def test_the_result_has_scale_warnings_and_details(dropped, rows):
     page, (row, _) = dropped.page, rows["film 06.jpeg"]
     page.click(".film:has-text('film 06.jpeg')")
     page.wait_for_selector(".verdict:has-text('NOT A CHEST FILM')")
