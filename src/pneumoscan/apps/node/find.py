@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 from pneumoscan.apps.node.audit import Audit
@@ -33,22 +34,26 @@ def find(pacs: Pacs, queue: Queue, config: Config, audit: Audit, stop: threading
         try:
             found = look_once(pacs, queue, config)
             sweep_if_due(pacs, queue, config, audit)
+            _note(queue, audit, found)
+            patience.regain()
+            pause = max(config.find.every_seconds, _SHARE * (time.monotonic() - begun))
         except PacsError as problem:
             pause = patience.lose()
-            queue.set_mark(LAST_PROBLEM, problem.code)
+            with suppress(EnvironmentProblemError):
+                queue.set_mark(LAST_PROBLEM, problem.code)
             log.warning("looking again in %.0f s: %s: %s", pause, problem.code, problem.message)
         except EnvironmentProblemError as problem:
             pause = _DISK_SECONDS
             log.warning("looking again in %.0f s: %s: %s", pause, problem.code, problem.message)
-        else:
-            patience.regain()
-            queue.set_mark(LAST_PROBLEM, "")
-            queue.set_mark(LAST_LOOK, str(queue.now()))
-            if found.new:
-                audit.write("found", new=found.new)
-                log.info("found %d new of %d", found.new, found.seen)
-            pause = max(config.find.every_seconds, _SHARE * (time.monotonic() - begun))
         stop.wait(pause)
+
+
+def _note(queue: Queue, audit: Audit, found: Looked) -> None:
+    queue.set_mark(LAST_PROBLEM, "")
+    queue.set_mark(LAST_LOOK, str(queue.now()))
+    if found.new:
+        audit.write("found", new=found.new)
+        log.info("found %d new of %d", found.new, found.seen)
 
 
 def look_once(pacs: Pacs, queue: Queue, config: Config) -> Looked:

@@ -15,7 +15,7 @@ from pneumoscan.apps.node.find import find
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.apps.node.queue import WAITING, Queue, State, open_queue
 from pneumoscan.apps.node.spool import Spool
-from pneumoscan.errors import LockedError, PneumoscanError
+from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError
 from pneumoscan.files import locked
 
 if TYPE_CHECKING:
@@ -157,15 +157,19 @@ class _Running:
         """Stop when the node was drained: nothing more comes in, and what waits is brought to its end."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if await asyncio.to_thread(self._queue.mark, DRAIN) != "yes":
-                continue
-            self._threads_stop.set()
-            if receiver is not None:
-                receiver.paused = True
-            counts = await asyncio.to_thread(self._queue.counts)
-            if not any(counts[state] for state in WAITING):
-                log.info("drained")
-                stop.set()
+            with suppress(EnvironmentProblemError):
+                await self._drain_if_told(stop, receiver)
+
+    async def _drain_if_told(self, stop: asyncio.Event, receiver: "Receiver | None") -> None:
+        if await asyncio.to_thread(self._queue.mark, DRAIN) != "yes":
+            return
+        self._threads_stop.set()
+        if receiver is not None:
+            receiver.paused = True
+        counts = await asyncio.to_thread(self._queue.counts)
+        if not any(counts[state] for state in WAITING):
+            log.info("drained")
+            stop.set()
 
 
 def _stop_at_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -59,7 +59,8 @@ class Work:
         """Work until `stop` is set, and bring what was begun to its end.
 
         Raises:
-            BundleError, EnvironmentProblemError: No film can be read any more.
+            BundleError: No film can be read any more.
+            DataDamagedError: The queue is damaged.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -71,18 +72,28 @@ class Work:
             self._threads.shutdown()
 
     async def _one_after_another(self, stop: asyncio.Event) -> None:
-        node = self._tools.config.node
         while not stop.is_set():
-            job = None
-            if not self._patience.left:
-                job = await self._call(self._tools.queue.claim, self._tools.config.name, node.lease_seconds)
-                self.idle = job is None
-            if job is None:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), max(_IDLE_SECONDS, self._patience.left))
+            pause = 0.0
+            try:
+                job = None if self._patience.left else await self._claim()
+                if job is None:
+                    pause = max(_IDLE_SECONDS, self._patience.left)
+                else:
+                    await self._bring(job)
+            except LeaseLostError:
                 continue
-            with suppress(LeaseLostError):
-                await self._bring(job)
+            except EnvironmentProblemError as problem:
+                # A full disk, or a database that is away: what was claimed goes on when its lease is over.
+                pause = _DISK_SECONDS
+                log.warning("working again in %.0f s: %s: %s", pause, problem.code, problem.message)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+
+    async def _claim(self) -> Job | None:
+        seconds = self._tools.config.node.lease_seconds
+        job = await self._call(self._tools.queue.claim, self._tools.config.name, seconds)
+        self.idle = job is None
+        return job
 
     async def _bring(self, job: Job) -> None:
         """Bring a claimed row as far as it goes."""
