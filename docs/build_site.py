@@ -30,7 +30,7 @@ def linked_files(page: Path) -> set[Path]:
         if re.match(r"[a-z]+:|#", target):
             continue
         if not (path.is_file() and path.is_relative_to(ROOT)):
-            sys.exit(f"{page.relative_to(ROOT)}: {target} is no file of the repository.")
+            sys.exit(f"{page.relative_to(ROOT)}: {target} is not a file of the repository.")
         found.add(path)
     return found
 

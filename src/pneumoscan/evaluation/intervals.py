@@ -56,7 +56,7 @@ class Bootstrap:
         seed: Seed of the resampling.
         n_patients: Number of patients.
         intervals: By figure (`roc_auc`, `average_precision`, `accuracy`, `sensitivity`, `specificity`); None if
-        fewer than half of the resamples could be used.
+            fewer than half of the resamples could be used.
     """
 
     n_resamples: int
