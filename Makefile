@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check lint format types contracts docs bench clean
+.PHONY: demo test test-all check lint format types contracts docs bench flagship clean
 
 demo: $(VENV)/.train  ## Draw films, audit, train, evaluate, export and read new ones; needs no data
 	$(BIN)/pneumoscan demo demo
@@ -39,6 +39,18 @@ docs: $(VENV)/.dev  ## The documentation as a site, build/site/index.html
 
 bench: $(VENV)/.dev  ## Time us beside our peers; writes results/benchmarks/
 	$(BIN)/python -m benchmarks.speed.run
+
+# The shipped model from its films, in about an hour on two cores; killed, it goes on where it was.
+# CHILDREN: the Kaggle folder; ADULTS: a table of films of another hospital.
+flagship: $(VENV)/.dev  ## make flagship CHILDREN=chest_xray ADULTS=nih_chest/films.csv
+	for preset in flagship transfer; do \
+	    test -d runs/$$preset/bundle || $(BIN)/pneumoscan train --data "$(CHILDREN)" --out runs/$$preset \
+	        $$(test -d runs/$$preset && echo --resume || echo --preset $$preset) || exit 1; \
+	done
+	$(BIN)/pneumoscan combine runs/flagship runs/transfer --data "children=$(CHILDREN)" --data "adults=$(ADULTS)" \
+	    --out runs/flagship-3 --name flagship-3 --whom "children=children of one to five years at one hospital" \
+	    --whom "adults=adults at the NIH Clinical Center"
+	$(BIN)/pneumoscan evaluate runs/flagship-3 --data "$(CHILDREN)" --split held-out --stress --out runs/flagship-3-evaluation
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pneumoscan needs Python 3.11 or newer: make PYTHON=python3.12 …")'

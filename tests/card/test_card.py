@@ -27,7 +27,7 @@ from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.rows import model_name
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / "results" / "flagship-2"
+SHIPPED = ROOT / "results" / "flagship-3"
 needs_records = pytest.mark.skipif(
     not SHIPPED.is_dir(), reason="the results are not part of this distribution"
 )
@@ -133,7 +133,7 @@ def page(bundle, records) -> Callable[[], str]:
 
 
 def read(bundle: Path, records: Path) -> Records:
-    return read_records(bundle, records, where="results/flagship-2", about=SHIPPED / "about.toml")
+    return read_records(bundle, records, where="results/flagship-3", about=SHIPPED / "about.toml")
 
 
 # What it says
@@ -180,7 +180,7 @@ def test_what_is_not_recorded_is_said_to_be_not_measured(page, optional):
     assert re.findall(r"^.*: not measured.*$", after, re.MULTILINE) == [
         "Calibration before and after the temperature: not measured; there is no `calibration` in model.json.",
         "When it should not be trusted: not measured; there is no band and no guard in model.json.",
-        "Failures on drawn films: not measured; there is no `results/flagship-2/failures.json`.",
+        "Failures on drawn films: not measured; there is no `results/flagship-3/failures.json`.",
     ]
 
 
@@ -435,7 +435,7 @@ def test_the_search_finds_what_the_model_gets_wrong(bundle, records, page, monke
     picture = Image.open(io.BytesIO(png))
     assert picture.width > 400
     text = page()
-    assert "](results/flagship-2/failures.png)" in text
+    assert "](results/flagship-3/failures.png)" in text
     assert f"1. *{record['cases'][0]['kind']}*: {module.told(record['cases'][0])}. Should be" in text
     again, same = module.search(load_bundle(bundle))
     assert (json.loads(json.dumps(again)), same) == (record, png)
@@ -513,7 +513,7 @@ def test_the_card_of_the_shipped_model_is_up_to_date():
     if not (pretrained.SHIPPED / "model.json").is_file():
         pytest.skip("the model that comes with the package is not there")
     page = ROOT / "MODEL_CARD.md"
-    assert difference(card(read_records(pretrained.SHIPPED, SHIPPED, where="results/flagship-2")), page) == ""
+    assert difference(card(read_records(pretrained.SHIPPED, SHIPPED, where="results/flagship-3")), page) == ""
     assert page.read_text(encoding="utf-8").count("\n") <= 300
     assert (SHIPPED / "failures.png").stat().st_size <= 400_000
     assert "(MODEL_CARD.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ _ROW: Table = {
     "warnings": [],
     "error_code": "",
     "error": "",
-    "model": "flagship-2@b6355e7be2ec",
+    "model": "flagship-3@c05f46675356",
     "site": "children",
 }
 _FACTS: Table = {
@@ -226,7 +226,7 @@ def _answer() -> Table:
 
 def _model() -> Table:
     example = {
-        "name": "flagship-2",
+        "name": "flagship-3",
         "model": _ROW["model"],
         "research_use_only": True,
         "default_operating_point": "balanced",
