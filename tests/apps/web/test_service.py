@@ -226,6 +226,7 @@ def test_the_small_addresses(live: Any) -> None:
     assert ask(live.port, "GET", "/healthz").json == {"status": "ok"}
     assert ask(live.port, "GET", "/readyz").json == {"status": "ready"}
     assert ask(live.port, "GET", "/v1/model").json["name"] == "tiny"
+    assert ask(live.port, "GET", "/v1/node").json == {"node": None}
     head = ask(live.port, "HEAD", "/v1/model")
     assert head.status == 200
     assert int(head.headers["content-length"]) == len(ask(live.port, "GET", "/v1/model").body)

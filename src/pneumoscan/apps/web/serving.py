@@ -25,6 +25,7 @@ from pneumoscan.errors import EnvironmentProblemError, UsageError
 from pneumoscan.system import give_freed_memory_back, open_file_limit
 
 if TYPE_CHECKING:
+    from pneumoscan.apps.web.http.app import NodeView
     from pneumoscan.apps.web.http.connection.server import Server
     from pneumoscan.apps.web.http.service import Service
     from pneumoscan.apps.web.settings import Settings
@@ -92,6 +93,7 @@ def serve(
     model: Path,
     *,
     announce: Callable[[str], None],
+    node: "NodeView | None" = None,
 ) -> None:
     """Serve until a signal ends it.
 
@@ -100,6 +102,7 @@ def serve(
         address: Where it listens; closed at the end.
         model: A bundle folder, or a run folder with `bundle/` in it.
         announce: Called with the page's address when films can be read.
+        node: What a hospital node tells of itself, for its tab; None if none is watched.
 
     Raises:
         BundleError: The model does not load.
@@ -107,11 +110,15 @@ def serve(
     """
     give_freed_memory_back(_MAPPED_BYTES)
     with _logged(), contextlib.closing(address.socket):
-        asyncio.run(_serve(settings, address, model, announce))
+        asyncio.run(_serve(settings, address, model, announce, node))
 
 
 async def _serve(
-    settings: "Settings", address: Address, model: Path, announce: Callable[[str], None]
+    settings: "Settings",
+    address: Address,
+    model: Path,
+    announce: Callable[[str], None],
+    node: "NodeView | None",
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_fault)
@@ -122,7 +129,7 @@ async def _serve(
     from pneumoscan.apps.web.http.app import make_app
     from pneumoscan.apps.web.http.connection.server import make_server
 
-    app = make_app(settings, pool, None)
+    app = make_app(settings, pool, None, node)
     service: Service = app.state.service
     server = make_server(app, connections=_raised_limit() - _OTHER_FILES, grace_seconds=GRACE_SECONDS)
     _stop_at_signals(loop, server, service)

@@ -1,6 +1,7 @@
 """The service's routes."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,16 +27,23 @@ from pneumoscan.apps.workers.pool import FilmPool
 __all__ = ["Settings", "make_app"]
 
 
-def make_app(settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None) -> Starlette:
+NodeView = Callable[[], Mapping[str, Any]]
+"""What a hospital node tells of itself, as JSON types; may take a second."""
+
+
+def make_app(
+    settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None, node: NodeView | None = None
+) -> Starlette:
     """Make the ASGI application.
 
     Args:
         settings: What it allows.
         pool: Who reads the films; started and stopped by the caller.
         about: What the model tells of itself; None if it comes later, as `app.state.service.about`.
+        node: What a hospital node tells of itself; None if none is watched.
     """
     service = Service(settings, pool, metrics.Metrics(__version__), None if about is None else dict(about))
-    views = _Views(service, page_files())
+    views = _Views(service, page_files(), node)
     app = Starlette(
         routes=[
             Route("/", views.index),
@@ -46,6 +54,7 @@ def make_app(settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None
             Route("/metrics", views.metrics),
             Route("/openapi.json", views.openapi),
             Route("/v1/model", views.model),
+            Route("/v1/node", views.node),
             Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
             Route("/v1/classify/batch", Batch(service), methods=["POST"], name="batch"),
         ],
@@ -62,8 +71,8 @@ def make_app(settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None
 class _Views:
     """What is answered without a film."""
 
-    def __init__(self, service: Service, files: Mapping[str, PageFile]) -> None:
-        self._service, self._files = service, files
+    def __init__(self, service: Service, files: Mapping[str, PageFile], node: NodeView | None) -> None:
+        self._service, self._files, self._node = service, files, node
         self._openapi = json_bytes(document(__version__))
 
     async def index(self, request: Request) -> Response:
@@ -93,6 +102,9 @@ class _Views:
 
     async def model(self, _: Request) -> Response:
         return _json(await self._service.model())
+
+    async def node(self, _: Request) -> Response:
+        return _json({"node": None if self._node is None else await asyncio.to_thread(self._node)})
 
     def _page(self, request: Request, name: str) -> Response:
         file = self._files.get(name)

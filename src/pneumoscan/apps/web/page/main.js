@@ -17,6 +17,7 @@ import { csvOf, jsonOf, save } from "./output/export.js";
 import { clearSheets, layOutShown, print } from "./output/print.js";
 import { askClear, askToken, beginDialogs, showHelp } from "./panels/dialogs.js";
 import { announce, showBanner } from "./panels/messages.js";
+import { beginNode } from "./panels/node.js";
 import { OperatingPoint } from "./panels/operating-point.js";
 import { beginPerformance, renderPerformance } from "./panels/performance.js";
 import { renderProgress } from "./panels/progress.js";
@@ -64,6 +65,7 @@ async function begin() {
     toolbar.begin(model);
     operatingPoint.begin();
     beginPerformance(store);
+    beginNode(byId("tab-node"), byId("node"));
     queue.go();
     showBanner("");
   } catch (problem) {

@@ -90,6 +90,9 @@ def _paths() -> Table:
             )
         },
         "/v1/model": {"get": _get("model", "What the model tells of itself.", _model(), _GUARDED)},
+        "/v1/node": {
+            "get": _get("node", "What a hospital node has read; null if none is watched.", _node(), _GUARDED)
+        },
         "/v1/classify": {"put": _put(), "post": _post()},
         "/v1/classify/batch": {"post": _batch()},
     }
@@ -222,6 +225,16 @@ def _answer() -> Table:
             PNG: {"schema": {"type": "string", "format": "binary"}},
         },
     }
+
+
+def _node() -> Table:
+    schema = {
+        "type": "object",
+        "required": ["node"],
+        "properties": {"node": {"type": ["object", "null"], "additionalProperties": True}},
+        "additionalProperties": False,
+    }
+    return _example({"node": None}, schema)
 
 
 def _model() -> Table:

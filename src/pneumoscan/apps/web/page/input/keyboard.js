@@ -33,7 +33,7 @@ function isTyping(target) {
 function usesArrows(event) {
   const moves = event.key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(event.key);
   const zooms = ["+", "-"].includes(event.key) && event.target.matches?.('input[type="range"]');
-  return zooms || (moves && event.target.matches?.('input[type="range"], input[type="radio"], [role="tab"], .wide, pre, #panel-performance'));
+  return zooms || (moves && event.target.matches?.('input[type="range"], input[type="radio"], [role="tab"], .wide, pre, #panel-performance, #panel-node'));
 }
 
 /** Make the tabs work; `shown` is told the id of the tab. */
@@ -48,14 +48,15 @@ export function beginTabs(shown) {
     if (focus) tab.focus();
     shown(tab.id);
   };
-  tabs.forEach((tab, at) => {
+  tabs.forEach((tab) => {
     tab.addEventListener("click", () => choose(tab, false));
     tab.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step && event.key !== "Home" && event.key !== "End") return;
       event.preventDefault();
-      const next = step ? (at + step + tabs.length) % tabs.length : event.key === "Home" ? 0 : tabs.length - 1;
-      choose(tabs[next], true);
+      const shown = tabs.filter((one) => !one.hidden);
+      const next = step ? (shown.indexOf(tab) + step + shown.length) % shown.length : event.key === "Home" ? 0 : shown.length - 1;
+      choose(shown[next], true);
     });
   });
 }

@@ -35,6 +35,12 @@ export async function describeModel() {
   return answer.json();
 }
 
+/** Ask what the hospital node has read; null if the program watches none. */
+export async function describeNode() {
+  const answer = await ask("v1/node", {});
+  return (await answer.json()).node;
+}
+
 /** Tell whether the program answers and takes films. */
 export async function isReady() {
   try {

@@ -1,0 +1,69 @@
+/** The tab "Hospital node": what came in, waits and failed; the weeks; and what differs from the reference weeks. */
+
+import { byId, el } from "../dom.js";
+import { describeNode } from "../service/client.js";
+import { whole } from "../state/text.js";
+
+const AGAIN = 30_000;
+const STATES = { found: "to be fetched", fetched: "to be read", made: "to be stored", stored: "to be checked", done: "done", refused: "refused", conflict: "same UID, other pixels", parked: "put aside after failures" };
+let begun = false;
+
+/** Show the tab where the program watches a node, and keep it fresh while it is looked at. */
+export async function beginNode(tab, place) {
+  if (begun) return;
+  begun = true;
+  const look = async () => {
+    try {
+      const told = await describeNode();
+      tab.hidden = told === null;
+      if (told) place.replaceChildren(...partsOf(told));
+    } catch {
+      if (!tab.hidden) place.prepend(el("p", { class: "node-stale" }, "The node did not answer; these figures are older."));
+    }
+  };
+  await look();
+  tab.addEventListener("click", look);
+  setInterval(() => {
+    if (!tab.hidden && !byId(tab.getAttribute("aria-controls")).hidden) look();
+  }, AGAIN);
+}
+
+function partsOf(told) {
+  const all = Object.values(told.counts).reduce((sum, count) => sum + count, 0);
+  return [
+    el("header", {}, el("h2", {}, "Hospital node"), el("p", { class: "lead" }, `${whole(all)} objects were found. Figures of ${told.at}.`)),
+    el("div", { class: "cards" }, Object.entries(told.counts).map(([state, count]) => cardOf(state, count))),
+    el(
+      "section",
+      { class: told.differs ? "cautions" : "node-calm", "aria-labelledby": "drift-title" },
+      el("h2", { id: "drift-title" }, told.differs ? "Weeks differ from the reference weeks" : "Compared with the reference weeks"),
+      el("ul", {}, told.sentences.map((sentence) => el("li", {}, sentence))),
+    ),
+    told.chart && el("figure", { class: "node-chart" }, el("figcaption", { class: "unseen" }, "Scores, shares, objects and seconds of each week, as in the table below"), el("img", { src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(told.chart)}`, alt: "Scores, shares, objects and seconds by week" })),
+    told.codes.length > 0 && tableOf("Why", ["State", "Code", "Objects"], told.codes.map(({ state, code, count }) => [state, code, whole(count)])),
+    tableOf("Weeks and devices", ["Week", "Device", "Found", "Read", "Refused", "UNSURE", "NOT_A_CHEST_FILM", "Median score", "Seconds, median", "95%"], told.weeks.map(rowOf)),
+  ].filter(Boolean);
+}
+
+function cardOf(state, count) {
+  return el("div", { class: "figure-card" }, el("h3", {}, state), el("p", { class: "figure" }, whole(count)), el("p", { class: "soft" }, STATES[state] ?? ""));
+}
+
+function rowOf(week) {
+  const share = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)}%`);
+  const number = (value, digits) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+  return [
+    week.week, week.device || "all", whole(week.found), whole(week.read), share(week.refused_share), share(week.unsure_share),
+    share(week.not_a_chest_film_share), number(week.score_quantiles?.[2], 3), number(week.seconds_median, 1), number(week.seconds_95, 1),
+  ];
+}
+
+function tableOf(title, head, rows) {
+  const cells = (row) => [el("th", { scope: "row" }, row[0]), row.slice(1).map((cell) => el("td", {}, cell))];
+  return el(
+    "section",
+    {},
+    el("h2", {}, title),
+    el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": title }, el("table", {}, el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows.map((row) => el("tr", {}, cells(row)))))),
+  );
+}

@@ -1,0 +1,71 @@
+"""The tab of the hospital node: shown where one is watched, and nowhere else."""
+
+from typing import Any
+
+SHARES = {"refused_share": 0.1, "unsure_share": 0.12, "not_a_chest_film_share": None}
+WEEK = {
+    "week": "2026-W10",
+    "device": "",
+    "found": 120,
+    "read": 108,
+    "refused": 12,
+    "score_quantiles": [0.1, 0.2, 0.345, 0.6, 0.9],
+    "seconds_median": 2.0,
+    "seconds_95": None,
+    **SHARES,
+}
+TOLD = {
+    "at": "2026-03-10T08:00:00+00:00",
+    "counts": {
+        "found": 3,
+        "fetched": 0,
+        "made": 0,
+        "stored": 1,
+        "done": 1108,
+        "refused": 12,
+        "conflict": 0,
+        "parked": 1,
+    },
+    "codes": [{"state": "refused", "code": "film.view", "count": 12}],
+    "weeks": [WEEK, {**WEEK, "device": "<b>Maker</b>"}],
+    "differs": True,
+    "sentences": ["The median score on all devices together is higher."],
+    "chart": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 10"><rect width="96" height="10" fill="#7cc0ff"/></svg>',
+}
+
+
+def answering(told: Any) -> dict[str, Any]:
+    return {"**/v1/node": lambda route: route.fulfill(json={"node": told})}
+
+
+def test_a_node_has_a_tab_with_what_it_has_read(visits: Any) -> None:
+    visit = visits.open(routes=answering(TOLD))
+    visit.page.wait_for_selector("#tab-node:not([hidden])")
+    visit.page.click("#tab-node")
+    said = visit.page.inner_text("#panel-node")
+    for part in (
+        "1,125 objects were found",
+        "is higher",
+        "film.view",
+        "2026-W10",
+        "<b>Maker</b>",
+        "0.345",
+        "12.0%",
+    ):
+        assert part in said
+    assert visit.page.locator("#panel-node .cautions li").count() == 1
+    width = visit.page.locator("#panel-node img").evaluate(
+        "image => image.decode().then(() => image.naturalWidth)"
+    )
+    assert width > 0
+    visit.check_quiet()
+
+
+def test_without_a_node_there_is_no_tab(visits: Any) -> None:
+    visit = visits.open()
+    visit.page.wait_for_selector("#model:not(:empty)", state="attached")
+    visit.page.wait_for_timeout(300)
+    assert visit.page.is_hidden("#tab-node")
+    visit.page.press("#tab-performance", "ArrowRight")
+    assert visit.page.get_attribute("#tab-films", "aria-selected") == "true"
+    visit.check_quiet()
