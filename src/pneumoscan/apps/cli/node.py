@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pneumoscan.apps.cli.node_watch import export, metrics, opened_queue, watch
+from pneumoscan.apps.cli.options import json_option, node_option
 from pneumoscan.errors import NothingUsableError, UsageError
 
 if TYPE_CHECKING:
@@ -17,15 +19,6 @@ if TYPE_CHECKING:
 
 _STATES = ("found", "fetched", "made", "stored", "done", "refused", "conflict", "parked")
 _DAY = click.DateTime(["%Y-%m-%d"])
-
-config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default="node.toml",
-    help="The node's settings.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(short_help="Read the films of a hospital's PACS, and store reports beside them.")
@@ -36,8 +29,12 @@ def node() -> None:
     """
 
 
+for _command in (watch, export, metrics):
+    node.add_command(_command)
+
+
 @node.command()
-@config_option
+@node_option
 def init(*, config_path: Path) -> None:
     """Write a node.toml to begin with: shadow mode, an Orthanc on this machine."""
     from pneumoscan.apps.node.template import TEMPLATE
@@ -50,7 +47,7 @@ def init(*, config_path: Path) -> None:
 
 
 @node.command()
-@config_option
+@node_option
 @json_option
 def check(*, config_path: Path, as_json: bool) -> None:
     """Try everything that a node needs: packages, disk, queue, model, PACS; say what fails."""
@@ -72,7 +69,7 @@ def check(*, config_path: Path, as_json: bool) -> None:
 
 
 @node.command()
-@config_option
+@node_option
 @click.option("--roles", help="Of find, receive, work, joined by commas; by default those of the settings.")
 def run(*, config_path: Path, roles: str | None) -> None:
     """Run the node until SIGTERM or Ctrl-C; what was begun is brought to its end, or goes on at the next start."""
@@ -82,13 +79,13 @@ def run(*, config_path: Path, roles: str | None) -> None:
 
 
 @node.command()
-@config_option
+@node_option
 @json_option
 def status(*, config_path: Path, as_json: bool) -> None:
     """Tell what was found and where it stands; the states' sum is all that was ever found."""
     from pneumoscan.apps.node.status import status_of
 
-    with _queue(_load(config_path)) as queue:
+    with opened_queue(config_path) as queue:
         told = status_of(queue)
     if as_json:
         print(json.dumps(told.to_json(), indent=2))
@@ -110,7 +107,7 @@ def status(*, config_path: Path, as_json: bool) -> None:
 
 
 @node.command("list")
-@config_option
+@node_option
 @click.option("--state", type=click.Choice(_STATES), multiple=True, help="Of these states; may be repeated.")
 @click.option("--limit", type=click.IntRange(1), default=50, help="At most so many.")
 @json_option
@@ -118,7 +115,7 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
     """List objects: number, state, code, attempts, label, probability. With --json also UIDs and accession numbers."""
     import dataclasses
 
-    with _queue(_load(config_path)) as queue:
+    with opened_queue(config_path) as queue:
         jobs = list(queue.jobs(_states(state), limit=limit))
     if as_json:
         print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=2))
@@ -128,7 +125,7 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
 
 
 @node.command()
-@config_option
+@node_option
 @click.argument("ids", nargs=-1, type=int)
 @click.option("--all", "everything", is_flag=True, help="All that are parked.")
 def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
@@ -141,7 +138,7 @@ def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
 
 
 @node.command()
-@config_option
+@node_option
 @click.argument("ids", nargs=-1, type=int, required=True)
 def park(*, config_path: Path, ids: tuple[int, ...]) -> None:
     """Put waiting objects aside, by their numbers, until they are retried."""
@@ -149,7 +146,7 @@ def park(*, config_path: Path, ids: tuple[int, ...]) -> None:
 
 
 @node.command()
-@config_option
+@node_option
 @click.option("--timeout", type=click.FloatRange(1), default=3600.0, help="Seconds to wait for the end.")
 def drain(*, config_path: Path, timeout: float) -> None:
     """Take nothing more in, wait until what waits is done, and let the running node end."""
@@ -159,7 +156,7 @@ def drain(*, config_path: Path, timeout: float) -> None:
     from pneumoscan.apps.node.status import status_of
 
     until = time.monotonic() + timeout
-    with _queue(_load(config_path)) as queue:
+    with opened_queue(config_path) as queue:
         queue.set_mark(DRAIN, "yes")
         while (waiting := status_of(queue).waiting) and time.monotonic() < until:
             time.sleep(0.5)
@@ -171,7 +168,7 @@ def drain(*, config_path: Path, timeout: float) -> None:
 
 
 @node.command()
-@config_option
+@node_option
 @click.option("--since", type=_DAY, required=True, help="First date of the studies.")
 @click.option("--until", type=_DAY, help="Last date of the studies; by default today.")
 @click.option("--re-read", is_flag=True, help="Also read again what an earlier model has read.")

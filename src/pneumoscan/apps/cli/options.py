@@ -14,6 +14,15 @@ model_option = click.option(
     help="Bundle, run folder with a bundle, or baseline [the model in the package].",
 )
 
+node_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default="node.toml",
+    help="The node's settings.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
 
 def data_option(text: str, *, required: bool = True) -> Callable[[Any], Any]:
     """Return the option `--data [NAME=]PATH`, which may be given once for each site."""

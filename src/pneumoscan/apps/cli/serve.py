@@ -3,8 +3,10 @@
 import os
 import stat
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,6 +47,13 @@ _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart"
     help="Also accept requests for this host name; may be repeated.",
 )
 @click.option(
+    "--node",
+    "node_config",
+    type=click.Path(path_type=Path),
+    metavar="NODE.TOML",
+    help="Also show what this hospital node has read, in a tab of its own.",
+)
+@click.option(
     "--open/--no-open", "open_page", default=True, help="Open the page in a browser, if there is one."
 )
 def serve(
@@ -57,6 +66,7 @@ def serve(
     max_film_mb: int,
     token_file: Path | None,
     allow_host: tuple[str, ...],
+    node_config: Path | None,
     open_page: bool,
 ) -> None:
     """Run the web viewer and the HTTP service until Ctrl-C. Films stay in memory, and nothing leaves this machine.
@@ -85,7 +95,17 @@ def serve(
         hosts=frozenset(_host_name(name) for name in (*allow_host, host)),
         any_address=address.any_address,
     )
-    run(settings, address, bundle, announce=lambda url: _announce(url, open_page))
+    view = None if node_config is None else _node_view(node_config)
+    run(settings, address, bundle, announce=lambda url: _announce(url, open_page), node=view)
+
+
+def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
+    """Return what the tab shows of a node; its queue is opened once now, so that a wrong file is told at the start."""
+    from pneumoscan.apps.cli.node_watch import opened_queue
+    from pneumoscan.apps.node.watch.view import view_of
+
+    with opened_queue(config_path):
+        return view_of(partial(opened_queue, config_path))
 
 
 def _check_extra() -> None:
