@@ -57,8 +57,12 @@ def write_problems(path: Path, *, creating: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open `path` for binary writing. The file appears when the block ends without an exception.
+
+    Args:
+        path: Of the file; its folder is made if it is absent.
+        mode: Permissions of the file.
 
     Raises:
         DiskFullError, NotWritableError: See `write_problems`. An older file of that name is intact.
@@ -73,7 +77,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(mode)
             temporary.replace(path)
             sync_folder(path.parent)
         except BaseException:
@@ -82,9 +86,9 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write bytes, or text as UTF-8, to `path` in one step. Raises the errors of `open_atomic`."""
-    with open_atomic(path) as file:
+    with open_atomic(path, mode=mode) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 

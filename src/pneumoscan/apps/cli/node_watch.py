@@ -73,8 +73,7 @@ def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: boo
     known = None if diagnoses is None else read_diagnoses(diagnoses)
     with opened_queue(config_path) as queue:
         jobs = list(queue.jobs())
-    write_atomic(out, "".join(csv_of(jobs)))
-    out.chmod(0o600)
+    write_atomic(out, "".join(csv_of(jobs)), mode=0o600)
     found = None if known is None else agreement_of(jobs, known)
     if as_json:
         print(json.dumps({"rows": len(jobs), "agreement": found.to_json() if found else None}, indent=2))

@@ -39,6 +39,7 @@ class Node:
         film_memory_mb: That reading one film may take, in MiB.
         manufacturer: What stands in results as their manufacturer.
         character_set: As DICOM names it, of films that declare none though their names are neither ASCII nor UTF-8.
+        fhir: Folder for FHIR R4 JSON, one file for each result that is made; empty for none.
         max_attempts: After so many failures in one state a film is parked.
         lease_seconds: For which a film is kept by a process that does not answer.
         min_free_mb: Below so much free disk, in MiB, nothing more is taken in.
@@ -54,6 +55,7 @@ class Node:
     film_memory_mb: int = 1024
     manufacturer: str = "pneumoscan"
     character_set: str = "ISO_IR 100"
+    fhir: str = ""
     max_attempts: int = 5
     lease_seconds: float = 120.0
     min_free_mb: int = 1024

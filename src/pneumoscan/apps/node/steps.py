@@ -19,7 +19,7 @@ from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.header import Header, read_header
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.apps.node.queue import Job, Queue, State
-from pneumoscan.apps.node.results import Writer, is_own_result
+from pneumoscan.apps.node.results import Finding, Writer, is_own_result, write_fhir
 from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
 from pneumoscan.apps.workers.pool import FilmPool
 from pneumoscan.apps.workers.protocol import Reading
@@ -123,10 +123,11 @@ async def read(tools: Tools, job: Job) -> Job:
     )
     asked = reader.request(tools.writer, moment, tools.config.node.character_set)
     reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
-    del content
     finding = _finding(reading.row, tools.writer)
-    if not live:
+    if moment is None:
         return tools.queue.advance(job, State.DONE, **finding)
+    _tell_fhir(tools, content, reading.row, moment)
+    del content
     made = _keep(tools.spool, job.spool, reading)
     return tools.queue.advance(job, State.MADE, **finding, **made)
 
@@ -141,6 +142,17 @@ def _begin_again(tools: Tools, job: Job) -> Job:
 def _finding(row: Mapping[str, Any], writer: Writer) -> dict[str, Any]:
     taken = {name: row[name] for name in ("label", "probability", "threshold", "site", "model")}
     return taken | {"warnings": ";".join(row["warnings"]), "operating_point": writer.operating_point}
+
+
+def _tell_fhir(tools: Tools, film: bytes, row: Mapping[str, Any], made_at: datetime) -> None:
+    """Write what was found as FHIR where the settings name a folder for it; done again, it is the same file."""
+    folder = tools.config.path(tools.config.node.fhir)
+    if folder is None:
+        return
+    told = {name: row[name] for name in ("label", "probability", "threshold", "site")}
+    found = Finding(**told, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
+    character_set = tools.config.node.character_set
+    write_fhir(folder, film, found, tools.writer, made_at=made_at, undeclared=character_set)
 
 
 def _keep(spool: Spool, name: str, reading: Reading) -> dict[str, str]:

@@ -1,14 +1,19 @@
 """FHIR R4: what is told, checked against the models of `fhir.resources` (R4B, which has these resources as R4 has them)."""
 
 import json
+import stat
 import warnings
 from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hospital_films import FILM, MADE_AT, STUDY, finding, hospital_film, writer
 
-from pneumoscan.apps.node.results import fhir_bundle, make_results
+from pneumoscan.apps.node.config import Config, Node
+from pneumoscan.apps.node.results import fhir_bundle, make_results, write_fhir
+from pneumoscan.apps.node.steps import _tell_fhir
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of pydantic, while the models are made
@@ -83,3 +88,31 @@ def test_it_is_the_same_each_time_and_goes_with_the_report() -> None:
 def test_the_number_is_the_probability(probability: float) -> None:
     value = told(probability=probability)["Observation"]["component"][0]["valueQuantity"]["value"]
     assert Decimal(repr(value)) == pytest.approx(Decimal(repr(probability)) * 100, rel=Decimal("1e-15"))
+
+
+def test_it_is_written_for_its_owner_alone_and_again_into_the_same_file(tmp_path: Path) -> None:
+    for _ in range(2):
+        path = write_fhir(
+            tmp_path / "fhir", hospital_film(), finding(), writer(), made_at=MADE_AT, undeclared="ISO_IR 100"
+        )
+    assert [one.name for one in (tmp_path / "fhir").iterdir()] == [path.name]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == fhir_bundle(hospital_film(), finding(), writer(), made_at=MADE_AT)
+    assert path.stem in json.loads(path.read_bytes())["entry"][0]["fullUrl"]
+
+
+def test_a_node_writes_it_where_its_settings_name_a_folder(tmp_path: Path) -> None:
+    row = {
+        "label": "NORMAL",
+        "probability": 0.125,
+        "threshold": 0.5,
+        "site": "none",
+        "warnings": ["far_from_training_films"],
+    }
+    for fhir in ("", "fhir"):
+        config = Config(node=Node(fhir=fhir), folder=tmp_path)
+        tools = SimpleNamespace(config=config, writer=writer())
+        _tell_fhir(tools, hospital_film(), row, MADE_AT)  # type: ignore[arg-type]
+    (path,) = tmp_path.rglob("*.json")
+    assert path.parent == tmp_path / "fhir"
+    assert b"272519000" in path.read_bytes()

@@ -6,7 +6,7 @@ their patient, study, times and bytes; `making` does all of it. `own` tells resu
 back; `fhir` says the same as JSON for systems that take no DICOM.
 """
 
-from pneumoscan.apps.node.results.fhir import fhir_bundle
+from pneumoscan.apps.node.results.fhir import fhir_bundle, write_fhir
 from pneumoscan.apps.node.results.finding import Finding, ResultObject, ResultUids, Writer
 from pneumoscan.apps.node.results.making import make_results
 from pneumoscan.apps.node.results.own import is_own_result
@@ -23,4 +23,5 @@ __all__ = [
     "make_results",
     "pixels_sha256_of",
     "result_uids",
+    "write_fhir",
 ]

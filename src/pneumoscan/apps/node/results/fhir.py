@@ -6,11 +6,13 @@ structured report. The same arguments give the same bytes.
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pneumoscan.apps.node.results.finding import NOTICE, VERDICTS, Finding, ResultUids, Writer, percent_of
 from pneumoscan.apps.node.results.source import UNDECLARED, Identity, Source, read_source
 from pneumoscan.apps.node.results.uids import result_uids
+from pneumoscan.files import write_atomic
 from pneumoscan.inference.abstention import UNSURE
 
 _SYSTEMS = {
@@ -61,6 +63,24 @@ def fhir_bundle(
         "entry": [{"fullUrl": f"urn:oid:{uid}", "resource": one} for uid, one in resources.items()],
     }
     return json.dumps(bundle, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def write_fhir(
+    folder: Path, source: bytes, finding: Finding, writer: Writer, *, made_at: datetime, undeclared: str
+) -> Path:
+    """Write `fhir_bundle` to a file that only its owner may read, whole or not at all; return its path.
+
+    The name is the UID of the report, so a second writing puts the same bytes in the same place.
+
+    Raises:
+        FilmError: See `fhir_bundle`.
+        DiskFullError, NotWritableError: The file cannot be written.
+    """
+    told = fhir_bundle(source, finding, writer, made_at=made_at, undeclared=undeclared)
+    film = read_source(source, undeclared=undeclared)
+    path = folder / f"{result_uids(film.sop_instance_uid, film.pixels_sha256, writer).report}.json"
+    write_atomic(path, told, mode=0o600)
+    return path
 
 
 def _report(film: Source, finding: Finding, uids: ResultUids, made_at: datetime, writer: Writer) -> Resource:
