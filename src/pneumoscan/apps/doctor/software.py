@@ -26,6 +26,8 @@ _EXTRAS = {
     "web": "pneumoscan serve",
     "dicom": "compressed DICOM films",
     "cluster": "studies on Ray",
+    "node": "pneumoscan node",
+    "node-postgres": "a node's queue in PostgreSQL",
 }
 
 _PROBES = {
