@@ -51,7 +51,7 @@ def _ground(weeks: Sequence[WeekFigures], told: Watch, height: int) -> str:
             parts.append(f'<rect x="{left:.1f}" y="0" width="{step:.1f}" height="{height - 22}" {shade}/>')
             if place == 0 or weeks[place - 1].week not in differ:
                 parts.append(_text(left + 2, 14, "differs", _DIFFERS))
-        if place % max(1, count // 9) == 0:
+        if place % -(-count // 9) == 0:
             parts.append(_text(_x(place, count), height - 6, week.week, _SOFT, "middle"))
     if weeks[0].week in told.drift.reference:
         parts.append(_text(_LEFT + 6, 14, "reference weeks", _SOFT))

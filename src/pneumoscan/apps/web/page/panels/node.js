@@ -5,7 +5,7 @@ import { describeNode } from "../service/client.js";
 import { whole } from "../state/text.js";
 
 const AGAIN = 30_000;
-const STATES = { found: "to be fetched", fetched: "to be read", made: "to be stored", stored: "to be checked", done: "done", refused: "refused", conflict: "same UID, other pixels", parked: "put aside after failures" };
+const STATES = { found: "to be fetched", fetched: "to be read", made: "to be stored", stored: "to be checked", done: "brought to their end", refused: "not to be read", conflict: "same UID, other pixels", parked: "put aside after failures" };
 let begun = false;
 
 /** Show the tab where the program watches a node, and keep it fresh while it is looked at. */
