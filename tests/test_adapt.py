@@ -440,7 +440,9 @@ def test_films_of_the_adaptation_are_known_afterwards(model, shifted, tmp_path):
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in shifted.rglob("*.png")}
     assert load_bundle(tmp_path / "new").training_films() == hashes | {"ab" * 32}
     cautions = evaluate(tmp_path / "new", shifted, split="train", out=tmp_path / "out").cautions
-    assert any("60 of these 60 films were used to train or select this model" in caution for caution in cautions)
+    assert any(
+        "60 of these 60 films were used to train or select this model" in caution for caution in cautions
+    )
 
 
 def test_a_model_that_fits_is_kept_as_it_is(model, tmp_path):

@@ -342,7 +342,7 @@ def test_the_command_prints_a_summary_and_tells_refused_films_by_its_exit_code(m
     assert "over 10 views" in done.stdout
     assert str(tmp_path / "out" / "report.html") in done.stdout
     assert "0.25 (sensitivity_98" in done.stdout
-    assert "caution: 1 film was refused" in done.stderr
+    assert "caution: 1 film could not be read" in done.stderr
     assert (tmp_path / "out" / "precision_recall.png").stat().st_size > 10_000
 
 
