@@ -333,7 +333,7 @@ def test_prevalence_tells_predictive_values_and_changes_no_row(rated, films):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--threshold", "0.5"], "are not known; --operating-point has bare, rated"), (["--operating-point", "bare"], "at bare")],
+    [(["--threshold", "0.5"], "are not known; --operating-point has bare, rated"), (["--operating-point", "bare"], "specificity of bare")],
 )  # fmt: skip
 def test_prevalence_without_known_rates_says_so(rated, films, options, message):
     done = _invoke(films, "--model", rated, "--prevalence", "0.1", *options)

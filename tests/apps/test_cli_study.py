@@ -36,7 +36,7 @@ def test_run_is_what_is_meant_where_no_command_is_named() -> None:
         (("nowhere.toml", "--dry-run"), "cannot read nowhere.toml"),
         ((str(ARTICLE), "--dry-run", "--only", "dropuot"), "there is no section 'dropuot'"),
         ((str(ARTICLE), "--jobs", "0", "--dry-run"), "'--jobs': 0 is not in the range"),
-        (("report", "nowhere"), "nowhere holds no study"),
+        (("report", "nowhere"), "nowhere contains no study"),
         ((), "Usage"),
     ],
 )

@@ -38,6 +38,6 @@ def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_demo_spares_what_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("four years")
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="contains files that are not of a demo"):
         run_demo(tmp_path, patients=36, seed=0, say=print, observer=Silence(), progress=progress)
     assert (tmp_path / "thesis.txt").read_text() == "four years"

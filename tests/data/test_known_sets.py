@@ -65,8 +65,8 @@ def test_nih(tmp_path, parts, name):
     assert (first.patient_id, first.view, first.age, first.split) == ("1", "PA", 58.0, "train")
     assert films["00000002_000.png"].age == 81.0
     assert manifest.notes == (
-        "1 film of the table without a file passed over.",
-        "2 films with other findings than Pneumonia passed over.",
+        "1 film of the table without a file left out.",
+        "2 films with other findings than Pneumonia left out.",
     )
     assert not open_cache(manifest, size=16, folder=tmp_path / "cache", workers=1).refused
 
@@ -214,10 +214,10 @@ def test_chexpert(tmp_path, outer, inside):
         (f"{base}valid/patient64541/study1/view1_frontal.jpg", 0, "val", "patient64541", "AP", 68.0),
     ]
     assert manifest.notes == (
-        "1 film of another view than frontal passed over.",
-        "1 film of the tables without a file passed over.",
-        "1 film of uncertain Pneumonia passed over.",
-        "2 films with other findings than Pneumonia passed over.",
+        "1 film of another view than frontal left out.",
+        "1 film of the tables without a file left out.",
+        "1 film of uncertain Pneumonia left out.",
+        "2 films with other findings than Pneumonia left out.",
     )
     assert not open_cache(manifest, size=16, folder=tmp_path / "cache", workers=1).refused
 

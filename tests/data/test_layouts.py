@@ -115,7 +115,7 @@ def test_class_folders_alone_are_one_split(tmp_path, name, split):
     _touch(tmp_path / name, "NORMAL/a.jpeg", "PNEUMONIA/b.jpeg")
     manifest = load_manifest(tmp_path / name)
     assert {film.split for film in manifest.films} == {split}
-    assert f"taken as {split}" in manifest.notes[0]
+    assert f"all films count as {split}" in manifest.notes[0]
 
 
 def test_links_to_films_are_films_and_loops_end(tmp_path):
@@ -302,7 +302,7 @@ def test_npz_whose_header_lies(tmp_path, rows, words):
 def test_npz_larger_than_the_cap(tmp_path, monkeypatch):
     monkeypatch.setattr("pneumoscan.data.layouts.arrays.MAX_BYTES", 1000)
     np.savez(tmp_path / "x.npz", **_arrays())
-    with pytest.raises(DataDamagedError, match="claims"):
+    with pytest.raises(DataDamagedError, match="declares"):
         load_manifest(tmp_path / "x.npz")
 
 
