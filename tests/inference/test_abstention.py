@@ -152,7 +152,7 @@ def test_a_strange_film_near_the_threshold_is_strange(make_spec):
         ({"guard": {**GUARD, "not_a_chest_film": float("inf")}}, "guard"),
         ({"guard": {"unusual": 1.0, "not_a_chest_film": 2.0}}, "source"),
         ({"guard": [1, 2]}, "guard"),
-        ({"guard": GUARD, "outputs": ("probability", "logit")}, "no distance"),
+        ({"guard": GUARD, "outputs": ("probability", "logit")}, "no output distance"),
         ({"thresholds": {"balanced": {**POINT, "unsure_band": {**BAND, "low": 0.55}}}}, "unsure_band"),
         ({"thresholds": {"balanced": {**POINT, "unsure_band": {**BAND, "half_width": -1}}}}, "unsure_band"),
         ({"thresholds": {"balanced": {**POINT, "unsure_band": {"low": 0.4, "high": 0.6}}}}, "unsure_band"),
