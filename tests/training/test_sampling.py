@@ -42,7 +42,7 @@ def test_sites_and_classes_have_their_shares(two_sites):
 def test_a_site_that_is_not_there_is_told(two_sites, small_films):
     with pytest.raises(ConfigError, match="a, c"):
         epoch_order(two_sites, SamplingConfig(sites=("a=1", "c=1")), seed=0, epoch=0)
-    with pytest.raises(ConfigError, match="not told"):
+    with pytest.raises(ConfigError, match="of an unknown site"):
         epoch_order(small_films, SamplingConfig(sites=("a=1",)), seed=0, epoch=0)
 
 
