@@ -297,5 +297,5 @@ def test_patterns(tmp_path, monkeypatch):
     ],
 )
 def test_lists(data, paths):
-    assert listed(BytesIO(data)) == paths
+    assert list(listed(BytesIO(data))) == paths
     assert list(expand(["x", "-"], stdin=BytesIO(data))) == ["x", *paths]

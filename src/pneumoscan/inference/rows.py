@@ -125,18 +125,30 @@ def outputs_of_film(bundle: Bundle, film: Film) -> Outputs:
     return bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None])
 
 
-def predict_one(bundle: Bundle, source: FilmSource, threshold: float) -> PredictionRow:
+def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: str = "") -> PredictionRow:
     """Classify one film and return its row. A film that cannot be read gives a refused row.
+
+    Args:
+        bundle: The model.
+        source: See `imaging.read`.
+        threshold: In [0, 1].
+        name: The column `path`, if the film is not read from its path.
 
     Raises:
         BundleError: The network does not run.
     """
     try:
-        film = read(source)
+        film = read(source, name=name)
     except FilmError as problem:
-        path, model = _path_of(source), model_name(bundle)
-        return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
+        return refused_row(bundle, name or _path_of(source), threshold, problem)
     return find_in(bundle, film, threshold).row
+
+
+def refused_row(bundle: Bundle, path: str, threshold: float, problem: FilmError) -> PredictionRow:
+    """Return the row of a film that cannot be read."""
+    return PredictionRow(
+        path, "refused", None, "", threshold, (), problem.code, str(problem), model_name(bundle)
+    )
 
 
 def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:

@@ -5,6 +5,11 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from pneumoscan.inference.sorted_names import records, sorted_names
+
+# A path has at most 4096 bytes, so the first separator is among these.
+_FIRST_BYTES = 1 << 16
+
 
 def expand(names: Iterable[str], *, recursive: bool = True, stdin: BinaryIO | None = None) -> Iterator[str]:
     """Yield the path of every input, in the order of the names.
@@ -29,11 +34,14 @@ def expand(names: Iterable[str], *, recursive: bool = True, stdin: BinaryIO | No
                 yield from _files(match, recursive)
 
 
-def listed(stream: BinaryIO) -> list[str]:
-    """Return the paths of a list, taken literally: separated by NUL if there is one, else one per line."""
-    data = stream.read()
-    parts = data.split(b"\0") if b"\0" in data else (line.removesuffix(b"\r") for line in data.split(b"\n"))
-    return [os.fsdecode(part) for part in parts if part]
+def listed(stream: BinaryIO) -> Iterator[str]:
+    """Yield the paths of a list, taken literally: separated by NUL if there is one in its first 64 KiB, else one per line."""
+    start = stream.read(_FIRST_BYTES)
+    if b"\0" in start:
+        found = records(stream, b"\0", start)
+    else:
+        found = (line.removesuffix(b"\r") for line in records(stream, b"\n", start))
+    return (os.fsdecode(part) for part in found if part)
 
 
 def _files(path: str, recursive: bool) -> Iterator[str]:
@@ -41,16 +49,31 @@ def _files(path: str, recursive: bool) -> Iterator[str]:
         yield path
         return
     try:
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        names = sorted_names(_names(path), key=_without_mark)
     except OSError:
         # The folder itself becomes a refused input, so that missing films are noticed.
         yield path
         return
-    for entry in entries:
-        # The table of contents of a medium; its films are found anyway.
-        if entry.name.startswith(".") or entry.name == "DICOMDIR":
-            continue
-        if not entry.is_dir():
-            yield entry.path
-        elif recursive and not entry.is_symlink():
-            yield from _files(entry.path, recursive)
+    for name in names:
+        inside = os.path.join(path, _without_mark(name))  # noqa: PTH118
+        if not name.endswith("/"):
+            yield inside
+        elif recursive:
+            yield from _files(inside, recursive)
+
+
+def _names(folder: str) -> Iterator[str]:
+    """Yield the names of what is read in a folder; those of folders end with a slash."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # DICOMDIR is the table of contents of a medium; its films are found anyway.
+            if entry.name.startswith(".") or entry.name == "DICOMDIR":
+                continue
+            if not entry.is_dir():
+                yield entry.name
+            elif not entry.is_symlink():
+                yield f"{entry.name}/"
+
+
+def _without_mark(name: str) -> str:
+    return name.removesuffix("/")

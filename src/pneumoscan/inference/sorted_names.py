@@ -1,0 +1,67 @@
+"""Sort the names of a folder in bounded memory, however many there are."""
+
+import heapq
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+MOST_IN_MEMORY = 200_000
+_PIECE = 1 << 16
+
+
+def sorted_names(
+    names: Iterable[str], key: Callable[[str], str], *, most: int = MOST_IN_MEMORY
+) -> Iterator[str]:
+    """Return names in order. All are taken from `names` before the function returns.
+
+    Up to `most` names are sorted in memory. More are sorted in pieces of that number, which are written to temporary files
+    and merged.
+
+    Args:
+        names: Without NUL characters.
+        key: What a name is sorted by.
+        most: Names that are held in memory.
+    """
+    pieces: list[BinaryIO] = []
+    held: list[str] = []
+    for name in names:
+        held.append(name)
+        if len(held) == most:
+            pieces.append(_written(sorted(held, key=key)))
+            held.clear()
+    held.sort(key=key)
+    return heapq.merge(*map(_read, pieces), held, key=key)
+
+
+def _written(names: list[str]) -> BinaryIO:
+    file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed where it has been read
+    for name in names:
+        file.write(os.fsencode(name) + b"\0")
+    file.seek(0)
+    return file
+
+
+def _read(file: BinaryIO) -> Iterator[str]:
+    with file:
+        yield from map(os.fsdecode, records(file, b"\0"))
+
+
+def records(stream: BinaryIO, separator: bytes, start: bytes = b"") -> Iterator[bytes]:
+    """Yield the records of a stream without their separators, in constant memory; the last may lack its separator.
+
+    Args:
+        stream: Binary.
+        separator: One byte.
+        start: What was already read from the stream.
+    """
+    rest = start
+    while True:
+        *whole, rest = rest.split(separator)
+        yield from whole
+        piece = stream.read(_PIECE)
+        if not piece:
+            break
+        rest += piece
+    if rest:
+        yield rest
