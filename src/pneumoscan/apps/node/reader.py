@@ -20,6 +20,7 @@ from pneumoscan.apps.workers.protocol import Reading, Want
 from pneumoscan.apps.workers.reading import too_large
 
 if TYPE_CHECKING:
+    from pneumoscan.imaging import Film
     from pneumoscan.inference.bundle import Bundle
 
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.node.reader")
@@ -54,14 +55,15 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         row = found.row.to_json()
         if want.more["made_at"] is None:
             return Reading(row)
-        return _with_results(bundle, film, found.activation_map, row, want.more)
+        return _with_results(bundle, film, seen, found.activation_map, row, want.more)
     except MemoryError:
         raise too_large() from None
 
 
 def _with_results(
     bundle: "Bundle",
-    film: bytes,
+    content: bytes,
+    film: "Film",
     activation_map: Any,
     row: dict[str, Any],
     asked: Mapping[str, Any],
@@ -83,7 +85,9 @@ def _with_results(
         **drawn,
     )
     moment = datetime.fromisoformat(asked["made_at"])
-    made = make_results(film, finding, writer, made_at=moment, undeclared=asked["character_set"])
+    made = make_results(
+        content, finding, writer, made_at=moment, undeclared=asked["character_set"], film=film
+    )
     told = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
     return Reading(row | {"results": told}, files=tuple(one.content for one in made))
 

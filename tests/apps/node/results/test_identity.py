@@ -23,16 +23,22 @@ _TEXT = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST",
 
 def raw_elements(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Tag and value of each element of the first level, explicit little endian, without any library."""
-    at = 132
+    at, depth = 132, 0
     while at < len(content):
         group, number, vr = struct.unpack_from("<HH2s", content, at)
+        if group == 0xFFFE:  # an item and the ends of items and sequences have no representation
+            depth, at = depth + (1 if number == 0xE000 else -1), at + 8
+            continue
         if vr in {b"OB", b"OW", b"SQ", b"UN", b"UT"}:
             (length,), at = struct.unpack_from("<I", content, at + 8), at + 12
         else:
             (length,), at = struct.unpack_from("<H", content, at + 6), at + 8
-        if length == 0xFFFFFFFF:
+        if length == 0xFFFFFFFF and vr != b"SQ":
             return
-        yield group << 16 | number, content[at : at + length]
+        if length == 0xFFFFFFFF:
+            depth, length = depth + 1, 0
+        elif depth == 0:
+            yield group << 16 | number, content[at : at + length]
         at += length
 
 

@@ -1,26 +1,32 @@
 """From a film and what was found about it to the two objects that are stored beside it."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
 
-from pneumoscan.apps.node.results.finding import Finding, ResultObject, Writer
+from pneumoscan.apps.node.results.finding import (
+    PICTURE_CLASS,
+    REPORT_CLASS,
+    Finding,
+    ResultObject,
+    Writer,
+)
 from pneumoscan.apps.node.results.source import UNDECLARED, read_source
 from pneumoscan.apps.node.results.uids import result_uids
 from pneumoscan.errors import MissingDependencyError, UsageError
-from pneumoscan.imaging import read
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-    from pneumoscan.apps.node.results.source import Source
+from pneumoscan.imaging import Film, read
 
 
 def make_results(
-    source: bytes, finding: Finding, writer: Writer, *, made_at: datetime, undeclared: str = UNDECLARED
+    source: bytes,
+    finding: Finding,
+    writer: Writer,
+    *,
+    made_at: datetime,
+    undeclared: str = UNDECLARED,
+    film: Film | None = None,
 ) -> tuple[ResultObject, ...]:
     """Make the report and the picture for one film; the same arguments give the same bytes.
 
-    The film is decoded for the picture: call it in a process whose memory is limited, as for any film from outside.
+    Unless `film` is given, the film is decoded for the picture: call it in a process whose memory is limited, as for any film from outside.
 
     Args:
         source: All bytes of the film's DICOM file.
@@ -30,6 +36,7 @@ def make_results(
             zone. Store it before the call, so that a second one makes the same objects.
         undeclared: The character set, as DICOM names it, of films that declare none and whose names are neither ASCII nor
             UTF-8. The names' bytes stay as they are.
+        film: What `imaging.read` returns for the same bytes, if that was called already.
 
     Returns:
         The report and the picture.
@@ -44,35 +51,22 @@ def make_results(
         raise UsageError("made_at has no time zone.", "Give a datetime that has one.")
     if (finding.operating_point, finding.threshold) != (writer.operating_point, writer.threshold):
         raise UsageError("finding and writer differ in their operating point or threshold.")
-    film = read_source(source, undeclared=undeclared)
-    uids = result_uids(film.sop_instance_uid, film.pixels_sha256, writer)
+    header = read_source(source, undeclared=undeclared)
+    uids = result_uids(header.sop_instance_uid, header.pixels_sha256, writer)
     try:  # here, for a node that only receives films does without
-        from pneumoscan.apps.node.results.capture import make_capture
+        from pneumoscan.apps.node.results.capture import capture_form, picture_elements
         from pneumoscan.apps.node.results.picture import draw
-        from pneumoscan.apps.node.results.report import make_report
+        from pneumoscan.apps.node.results.report import report_form
+        from pneumoscan.apps.node.results.writing import values_of
     except ImportError:
         raise MissingDependencyError(
             "results need highdicom, which is not installed.", 'Run: pip install "pneumoscan[node]"'
         ) from None
-    picture = draw(read(source, name="the film"), finding, writer)
+    picture = draw(read(source, name="the film") if film is None else film, finding, writer)
+    values = values_of(header, uids, finding.probability, header.local(made_at))
+    report = report_form(finding, writer).fill(values, header.identity)
+    capture = capture_form(writer).fill(values, {**header.identity, **picture_elements(header, picture)})
     return (
-        _object("report", make_report(film, finding, writer, uids), film, writer, made_at),
-        _object("picture", make_capture(film, picture, writer, uids), film, writer, made_at),
-    )
-
-
-def _object(
-    kind: Literal["report", "picture"], dataset: "Dataset", film: "Source", writer: Writer, made_at: datetime
-) -> ResultObject:
-    from pneumoscan.apps.node.results.writing import file_bytes, set_equipment, set_times
-
-    local = film.local(made_at)
-    set_equipment(dataset, writer, local)
-    set_times(dataset, local)
-    return ResultObject(
-        kind,
-        str(dataset.SOPClassUID),
-        str(dataset.SOPInstanceUID),
-        str(dataset.SeriesInstanceUID),
-        file_bytes(dataset, film),
+        ResultObject("report", REPORT_CLASS, uids.report, uids.report_series, report),
+        ResultObject("picture", PICTURE_CLASS, uids.picture, uids.picture_series, capture),
     )

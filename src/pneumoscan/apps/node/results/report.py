@@ -1,6 +1,9 @@
 """The structured report: Comprehensive 3D SR with a Measurement Report (PS3.16, TID 1500), made by highdicom."""
 
 import logging
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -21,16 +24,38 @@ from pydicom.sr.coding import Code
 
 from pneumoscan.apps.node.results import codes
 from pneumoscan.apps.node.results.finding import NOTICE, Finding, ResultUids, Writer, percent_of, plain
+from pneumoscan.apps.node.results.form import Form, form_of
 from pneumoscan.apps.node.results.own import MODEL_NAME, REPORT_SERIES
 from pneumoscan.apps.node.results.source import Source
+from pneumoscan.apps.node.results.writing import (
+    ANY_MOMENT,
+    ANY_PROBABILITY,
+    ANY_SOURCE,
+    ANY_UIDS,
+    STAND_INS,
+    set_equipment,
+    set_times,
+)
 
 _SERIES_NUMBER = 9701
 # highdicom names the film's UID in its log.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)
 
 
-def make_report(source: Source, finding: Finding, writer: Writer, uids: ResultUids) -> Dataset:
-    """Return the report, still without the patient, the study and the times.
+def report_form(finding: Finding, writer: Writer) -> Form:
+    """Return what all reports with this answer have in common, whatever the film and the probability."""
+    return _form(replace(finding, probability=ANY_PROBABILITY, heatmap=None), writer)
+
+
+@lru_cache(maxsize=64)
+def _form(finding: Finding, writer: Writer) -> Form:
+    return form_of(make_report(ANY_SOURCE, finding, writer, ANY_UIDS, ANY_MOMENT), STAND_INS)
+
+
+def make_report(
+    source: Source, finding: Finding, writer: Writer, uids: ResultUids, made_at: datetime
+) -> Dataset:
+    """Return a report, still without the patient and the study.
 
     PNEUMONIA, NORMAL and UNSURE have a finding with its presence (present, absent, undetermined) and its certainty in per
     cent. NOT_A_CHEST_FILM has the quality assessment "unusable", no finding and no number.
@@ -41,7 +66,7 @@ def make_report(source: Source, finding: Finding, writer: Writer, uids: ResultUi
         imaging_measurements=[_group(source, finding, writer, uids)],
         title=codes.concept(codes.TITLE),
     )
-    return Comprehensive3DSR(
+    report = Comprehensive3DSR(
         evidence=[_evidence(source)],
         content=content[0],
         series_instance_uid=uids.report_series,
@@ -56,6 +81,9 @@ def make_report(source: Source, finding: Finding, writer: Writer, uids: ResultUi
         manufacturer_model_name=MODEL_NAME,
         coding_schemes=[codes.scheme_item()],
     )
+    set_equipment(report, writer, made_at)
+    set_times(report, made_at)
+    return report
 
 
 def _observer(writer: Writer, uids: ResultUids) -> ObservationContext:

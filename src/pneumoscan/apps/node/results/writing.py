@@ -1,18 +1,69 @@
-"""What report and picture have in common: whose they are, when and by what they were made, and the bytes of the file."""
+"""What report and picture have in common: by what and when they were made, and the values that differ from film to film."""
 
 import struct
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from highdicom import ContributingEquipment
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_data_element, write_file_meta_info
-from pydicom.valuerep import DA, DT, TM
+from pydicom.valuerep import DA, DS, DT, TM
 
 from pneumoscan.apps.node.results.codes import PROCESSING, concept
-from pneumoscan.apps.node.results.finding import Writer, plain
+from pneumoscan.apps.node.results.finding import ResultUids, Writer, percent_of, plain
 from pneumoscan.apps.node.results.own import MODEL_NAME
 from pneumoscan.apps.node.results.source import Source
+
+
+def values_of(source: Source, uids: ResultUids, probability: float, made_at: datetime) -> dict[str, bytes]:
+    """Return what differs between the results of two films with the same answer, as values of elements.
+
+    Args:
+        source: The film.
+        uids: Of its results.
+        probability: Of PNEUMONIA, in [0, 1].
+        made_at: In the film's time zone.
+    """
+    percent = percent_of(probability)
+    of_film = {name: getattr(source, name) for name in ("sop_class_uid", "sop_instance_uid", "series_instance_uid",
+                                                        "study_instance_uid")}  # fmt: skip
+    return {
+        **{name: _uid(uid) for name, uid in (of_film | vars(uids)).items()},
+        "percent": _text(str(DS(percent, auto_format=True))),
+        "percent as float64": struct.pack("<d", percent),
+        "date": _text(str(DA(made_at.date()))),
+        "time": _text(str(TM(made_at.time()))),
+        "moment": _text(str(DT(made_at))),
+    }
+
+
+def _uid(uid: str) -> bytes:
+    return uid.encode("ascii") + b"\0" * (len(uid) % 2)
+
+
+def _text(text: str) -> bytes:
+    return text.encode("ascii") + b" " * (len(text) % 2)
+
+
+def _stand_in(number: int) -> str:
+    return f"2.25.{10**38 + number}"
+
+
+# Stands for any film and its results where a form is made: no value is found in another one.
+ANY_SOURCE = Source(
+    # highdicom must know the class: Digital X-Ray Image Storage - For Presentation.
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+    sop_instance_uid=_stand_in(0),
+    series_instance_uid=_stand_in(1),
+    study_instance_uid=_stand_in(2),
+    identity={},
+    offset=None,
+    burned_in="",
+    pixels_sha256="",
+)
+ANY_UIDS = ResultUids(*map(_stand_in, range(3, 9)))
+ANY_PROBABILITY = 0.123456789012345
+ANY_MOMENT = datetime(1901, 2, 3, 4, 5, 6, 789012, UTC)
+STAND_INS: Mapping[str, bytes] = values_of(ANY_SOURCE, ANY_UIDS, ANY_PROBABILITY, ANY_MOMENT)
 
 
 def set_equipment(dataset: Dataset, writer: Writer, made_at: datetime) -> None:
@@ -40,22 +91,3 @@ def set_times(dataset: Dataset, made_at: datetime) -> None:
         setattr(dataset, f"{name}Time", time)
     if "DateOfSecondaryCapture" in dataset:
         dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = date, time
-
-
-def file_bytes(dataset: Dataset, source: Source) -> bytes:
-    """Return the bytes of a DICOM file: the data set of ours, and among its elements the film's own, untouched.
-
-    Args:
-        dataset: With `file_meta`, in ASCII, which is the same in every character set that the film may name.
-        source: Its `identity` takes the place of elements with the same tag.
-    """
-    meta, body = DicomBytesIO(), DicomBytesIO()
-    write_file_meta_info(meta, dataset.file_meta)
-    body.is_little_endian, body.is_implicit_VR = True, False
-    for tag in sorted({int(tag) for tag in dataset.keys()} | set(source.identity)):  # noqa: SIM118 - elements, not tags
-        if tag in source.identity:
-            representation, value = source.identity[tag]
-            body.write(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, representation, len(value)) + value)
-        else:
-            write_data_element(body, dataset[tag], ["iso8859"])
-    return b"\0" * 128 + b"DICM" + meta.getvalue() + body.getvalue()
