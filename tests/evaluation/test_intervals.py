@@ -8,13 +8,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluation.delong import delong_test
-from pneumoscan.evaluation.intervals import (
-    bootstrap_by_patient,
-    rate_intervals,
-    weighted_average_precision,
-    weighted_roc_auc,
-    wilson,
-)
+from pneumoscan.evaluation.intervals import bootstrap_by_patient, rate_intervals, wilson
+from pneumoscan.evaluation.weighted import weighted_average_precision, weighted_roc_auc
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (380, 390), (1, 1)])

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import f1_score, precision_score
 
 from pneumoscan.errors import FilmDamagedError, NotWritableError, UsageError
-from pneumoscan.evaluation.page import most_wrong
+from pneumoscan.evaluation.film_section import most_wrong
 from pneumoscan.evaluation.published import PUBLISHED
 from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
 

@@ -9,7 +9,7 @@ import pytest
 from synthetic_films import write_film_folder
 
 from pneumoscan.study.execute import Order, run_study
-from pneumoscan.study.records import StudyFolder
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.trial import Answer
 from pneumoscan.study.trials import Planned
 

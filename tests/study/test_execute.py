@@ -18,7 +18,8 @@ from pneumoscan.errors import ConfigError, DataDamagedError, LockedError
 from pneumoscan.files import locked
 from pneumoscan.study import trial
 from pneumoscan.study.execute import Order, run_study
-from pneumoscan.study.records import StudyFolder, read_record
+from pneumoscan.study.folder import StudyFolder
+from pneumoscan.study.records import read_record
 from pneumoscan.training.config import read_toml_config
 
 FILES = {

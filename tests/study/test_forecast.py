@@ -13,9 +13,10 @@ from pneumoscan.study.estimate import (
     relative_cost,
     seconds_of,
 )
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.forecast import forecast_of
 from pneumoscan.study.plan import read_plan
-from pneumoscan.study.records import StudyFolder, read_record
+from pneumoscan.study.records import read_record
 from pneumoscan.study.trials import Ground, Machine, first_trials, trial_of, unique
 from pneumoscan.training.config import load_config
 
@@ -58,7 +59,7 @@ def test_measured_trials_set_the_pace(finished_study) -> None:
     out, _, notes = finished_study
     plan, _ = read_plan(out / "study.toml")
     folder = StudyFolder(out)
-    from pneumoscan.study.records import read_facts
+    from pneumoscan.study.facts import read_facts
 
     facts = read_facts(folder)
     assert facts is not None

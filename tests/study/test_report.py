@@ -12,7 +12,8 @@ import pytest
 
 from pneumoscan.errors import DataDamagedError, UsageError
 from pneumoscan.study.findings import gather
-from pneumoscan.study.records import StudyFolder, TrialRecord
+from pneumoscan.study.folder import StudyFolder
+from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.report import write_report
 
 SECTIONS = ("baseline", "depth", "rates")

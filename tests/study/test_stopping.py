@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.study.records import StudyFolder, read_record
+from pneumoscan.study.folder import StudyFolder
+from pneumoscan.study.records import read_record
 from pneumoscan.study.stopping import peak_of, stop_of
 from pneumoscan.training.config import load_config
 

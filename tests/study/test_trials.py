@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscan.study.facts import StudyFacts
 from pneumoscan.study.plan import Plan, read_plan
-from pneumoscan.study.records import StudyFacts
 from pneumoscan.study.trials import (
     Ground,
     Machine,

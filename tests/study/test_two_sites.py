@@ -8,8 +8,10 @@ from synthetic_films import write_film_folder
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.study.execute import Order, run_study
+from pneumoscan.study.facts import read_facts
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.plan import read_plan
-from pneumoscan.study.records import StudyFolder, read_facts, read_record
+from pneumoscan.study.records import read_record
 from pneumoscan.study.report import write_report
 from pneumoscan.study.trials import first_trials
 

@@ -10,7 +10,8 @@ import numpy as np
 from pneumoscan.adapt.fit import log_losses
 from pneumoscan.evaluation.arrays import Floats, Labels
 from pneumoscan.evaluation.calibration import BINS
-from pneumoscan.evaluation.intervals import Interval, weighted_roc_auc, wilson
+from pneumoscan.evaluation.intervals import Interval, wilson
+from pneumoscan.evaluation.weighted import weighted_roc_auc
 
 RESAMPLES = 1000
 ERROR = "expected_calibration_error"

@@ -16,6 +16,7 @@ from pneumoscan.evaluation.arrays import (
     check_outcome,
     check_patients,
 )
+from pneumoscan.evaluation.weighted import divide, weighted_average_precision, weighted_roc_auc
 
 Interval = tuple[float, float]
 _CHUNK = 2_000_000
@@ -205,7 +206,7 @@ def curve_intervals(
 
 def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Floats) -> Interval | None:
     """Return the interval of a rate from its counts by resample (b,) and by patient (p,)."""
-    shares = _divide(right, films)
+    shares = divide(right, films)
     used = shares[np.isfinite(shares)]
     if used.size < max(1, shares.size // 2):
         return None
@@ -213,55 +214,6 @@ def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Flo
     if right_of.sum() in {0, films_of.sum()}:
         return wilson(patients if right_of.sum() else 0, patients)
     return _percentiles(used)
-
-
-def weighted_roc_auc(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
-    """Return the area under the ROC curve for several weightings of the same films.
-
-    The area is the share of pairs (PNEUMONIA, NORMAL) in the right order; ties count half (Mann–Whitney).
-
-    Args:
-        y_true: int64 (n,).
-        y_prob: float64 (n,).
-        weights: float64 (b, n), at least 0.
-
-    Returns:
-        float64 (b,); NaN if a class has no weight.
-    """
-    positive, negative = _weights_by_score(y_true, y_prob, weights)
-    below = np.cumsum(negative, axis=1) - negative / 2
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    ordered = np.einsum("bn,bn->b", positive, below)
-    return _divide(ordered, pairs)
-
-
-def weighted_average_precision(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
-    """Return the average precision for several weightings: Σ (recall_k − recall_{k−1}) · precision_k.
-
-    Args:
-        y_true: int64 (n,).
-        y_prob: float64 (n,).
-        weights: float64 (b, n), at least 0.
-
-    Returns:
-        float64 (b,); NaN if no PNEUMONIA film has weight.
-    """
-    positive, negative = _weights_by_score(y_true, y_prob, weights)
-    positive, negative = positive[:, ::-1], negative[:, ::-1]
-    found = np.cumsum(positive, axis=1)
-    called = found + np.cumsum(negative, axis=1)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    return _divide(np.einsum("bn,bn->b", positive, precision), found[:, -1])
-
-
-def _weights_by_score(y_true: Labels, y_prob: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Sum the weights of each class at each distinct score, ascending: two float64 arrays (b, distinct)."""
-    order = np.argsort(y_prob, kind="stable")
-    scores, truth, ordered = y_prob[order], y_true[order], weights[:, order]
-    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
-    positive = np.add.reduceat(ordered * truth, starts, axis=1)
-    negative = np.add.reduceat(ordered * (1 - truth), starts, axis=1)
-    return positive, negative
 
 
 def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: Floats) -> Floats:
@@ -273,8 +225,8 @@ def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: 
             weighted_roc_auc(y_true, y_prob, weights),
             weighted_average_precision(y_true, y_prob, weights),
             (found + passed) / (positive + negative),
-            _divide(found, positive),
-            _divide(passed, negative),
+            divide(found, positive),
+            divide(passed, negative),
         ]
     )
 
@@ -301,7 +253,3 @@ def _patient_draws(
 def _percentiles(values: Floats) -> Interval:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _divide(numerator: Floats, denominator: Floats) -> Floats:
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)

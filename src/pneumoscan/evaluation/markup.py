@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from html import escape
+from importlib.resources import files
 from io import BytesIO
 
 import numpy as np
@@ -11,6 +12,11 @@ import numpy.typing as npt
 from pneumoscan.evaluation.intervals import Interval
 
 THUMBNAIL_SIDE = 240
+
+
+def style_sheet() -> str:
+    """Return the CSS that all reports share; a page adds its own rules after it."""
+    return files("pneumoscan.evaluation").joinpath("report.css").read_text("utf-8")
 
 
 def safe(value: object) -> str:

@@ -6,27 +6,22 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from string import Template
 
-import numpy as np
-
-from pneumoscan.errors import PneumoscanError
 from pneumoscan.evaluation.evaluated import EvaluatedSplit
+from pneumoscan.evaluation.film_section import refused_section, wrong_films
 from pneumoscan.evaluation.markup import (
     between,
     count_films,
     graph,
     percent,
-    picture,
     safe,
     score,
+    style_sheet,
     table_row,
 )
 from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, confusion
 from pneumoscan.evaluation.published import published_section
 from pneumoscan.evaluation.site_section import answers_section, sites_section
 from pneumoscan.evaluation.stress_section import stress_section
-
-SHOWN_WRONG = 12
-_NAMES = ("NORMAL", "PNEUMONIA")
 
 
 def build_page(
@@ -51,6 +46,7 @@ def build_page(
         "summary": _summary(metrics),
     }
     blocks = {
+        "style": style_sheet(),
         "cautions": _cautions(cautions),
         "cards": _cards(metrics),
         "precision_recall": graph(graphs, "precision_recall", _about_curve(metrics)),
@@ -67,8 +63,8 @@ def build_page(
         "stress": answers_section(metrics, graphs)
         + sites_section(metrics, graphs)
         + stress_section(evaluated, metrics.stress, graphs),
-        "wrong": _wrong_films(evaluated, metrics),
-        "refused": _refused(evaluated),
+        "wrong": wrong_films(evaluated, metrics),
+        "refused": refused_section(evaluated),
         "provenance": _provenance(evaluated, metrics),
     }
     text = template.substitute({key: safe(value) for key, value in parts.items()} | blocks)
@@ -230,60 +226,6 @@ def _operating_points(evaluated: EvaluatedSplit) -> str:
         "<section><h2>Operating points of the model, evaluated on these films</h2><table><thead><tr>"
         "<th>name</th><th>threshold</th><th>sensitivity</th><th>specificity</th><th>chosen by</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></section>"
-    )
-
-
-def most_wrong(evaluated: EvaluatedSplit, threshold: float, limit: int = SHOWN_WRONG) -> list[int]:
-    """Return the indices of misclassified films, largest error first; each kind of error fills at least a third."""
-    wrong = np.flatnonzero((evaluated.y_prob >= threshold) != (evaluated.y_true == 1))
-    ranked = wrong[np.argsort(-np.abs(evaluated.y_prob[wrong] - evaluated.y_true[wrong]), kind="stable")]
-    certain = [index for label in (0, 1) for index in ranked[evaluated.y_true[ranked] == label][: limit // 3]]
-    fill = [index for index in ranked if index not in certain][: limit - len(certain)]
-    kept = {*certain, *fill}
-    return [int(index) for index in ranked if index in kept]
-
-
-def _wrong_films(evaluated: EvaluatedSplit, metrics: Metrics) -> str:
-    shown = most_wrong(evaluated, metrics.threshold)
-    total = metrics.confusion.fp + metrics.confusion.fn
-    if not shown:
-        return "<p>Every film was classified correctly at this threshold.</p>"
-    about = (
-        f"{total:,} films were misclassified. These {len(shown)} have the largest errors."
-        if total > len(shown)
-        else ""
-    )
-    films = "".join(_film(evaluated, index) for index in shown)
-    return f'<p>{safe(about)}</p><div class="films">{films}</div>'
-
-
-def _film(evaluated: EvaluatedSplit, index: int) -> str:
-    truth = _NAMES[int(evaluated.y_true[index])]
-    other = "false alarm" if truth == "NORMAL" else "missed"
-    return (
-        f'<figure class="film">{_picture(evaluated, index)}<figcaption><b>{safe(other)}</b>: labelled {truth}, '
-        f"probability {evaluated.y_prob[index]:.3f}<br><span>{safe(evaluated.paths[index])}</span></figcaption></figure>"
-    )
-
-
-def _picture(evaluated: EvaluatedSplit, index: int) -> str:
-    if evaluated.thumbnail is None:
-        return '<div class="nothing">no picture</div>'
-    try:
-        return picture(evaluated.thumbnail(index), evaluated.paths[index])
-    except (PneumoscanError, OSError):
-        return '<div class="nothing">the film can no longer be read</div>'
-
-
-def _refused(evaluated: EvaluatedSplit) -> str:
-    if not evaluated.refused:
-        return ""
-    rows = "".join(table_row(path, (code, message)) for path, code, message in evaluated.refused[:50])
-    more = len(evaluated.refused) - 50
-    tail = f"<p>{more} more are listed in refused.csv.</p>" if more > 0 else ""
-    return (
-        f"<section><h2>Films that could not be read: {len(evaluated.refused):,}</h2><table class='refused'><thead><tr><th>film</th>"
-        f"<th>code</th><th>reason</th></tr></thead><tbody>{rows}</tbody></table>{tail}</section>"
     )
 
 

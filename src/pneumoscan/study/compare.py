@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluation.intervals import Interval, weighted_roc_auc
+from pneumoscan.evaluation.intervals import Interval
+from pneumoscan.evaluation.weighted import weighted_roc_auc
 from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.records import TrialRecord
 

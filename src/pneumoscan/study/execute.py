@@ -9,17 +9,12 @@ from typing import Protocol
 from pneumoscan.data.layouts import Sources, absolute
 from pneumoscan.errors import ConfigError, DataDamagedError
 from pneumoscan.files import locked, write_atomic, write_json
+from pneumoscan.study.facts import StudyFacts, facts_of, read_facts, write_held_out
 from pneumoscan.study.films import StudyFilms, open_films
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.launchers import Here, Launcher, Processes
 from pneumoscan.study.plan import Plan, read_plan
-from pneumoscan.study.records import (
-    StudyFacts,
-    StudyFolder,
-    facts_of,
-    read_facts,
-    read_record,
-    write_held_out,
-)
+from pneumoscan.study.records import read_record
 from pneumoscan.study.trial import Answer, Task
 from pneumoscan.study.trials import Machine, Planned, confirmations, first_trials, unique
 from pneumoscan.system import usable_cores

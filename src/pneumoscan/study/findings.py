@@ -10,15 +10,10 @@ import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
 from pneumoscan.study.compare import COMPARED, Comparison, Difference
+from pneumoscan.study.facts import StudyFacts, read_facts, read_held_out
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.plan import BASELINE, Plan, Section, parse_plan
-from pneumoscan.study.records import (
-    StudyFacts,
-    StudyFolder,
-    TrialRecord,
-    read_facts,
-    read_held_out,
-    read_record,
-)
+from pneumoscan.study.records import TrialRecord, read_record
 from pneumoscan.study.trials import (
     Planned,
     Trial,

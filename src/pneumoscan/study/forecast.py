@@ -7,8 +7,10 @@ from pathlib import Path
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.study.estimate import PUBLIC_SET, Pace, Sizes, mean_seconds, pace_of, seconds_of
 from pneumoscan.study.execute import check_sections, machine_of
+from pneumoscan.study.facts import StudyFacts, read_facts
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.plan import Plan, read_plan
-from pneumoscan.study.records import StudyFacts, StudyFolder, TrialRecord, read_facts, read_record
+from pneumoscan.study.records import TrialRecord, read_record
 from pneumoscan.study.trials import Ground, Planned, first_trials, slots, unique
 
 

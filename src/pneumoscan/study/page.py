@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from pneumoscan.evaluation.markup import graph, safe, score
+from pneumoscan.evaluation.markup import graph, safe, score, style_sheet
 from pneumoscan.study.compare import COMPARED, PRIMARY
 from pneumoscan.study.estimate import in_words
 from pneumoscan.study.evaluation import RESAMPLES
@@ -39,6 +39,7 @@ def build_page(found: Findings, graphs: Graphs) -> str:
     template = Template(files("pneumoscan.study").joinpath("report.html").read_text("utf-8"))
     parts = {"title": found.plan.study.title, "about": found.plan.study.about, "summary": _summary(found)}
     blocks = {
+        "style": style_sheet(),
         "cautions": _cautions(found),
         "overview": _overview(found),
         "rules": _rules(found),

@@ -1,24 +1,9 @@
-"""The records of a trial and of a study: small text files without weights.
+"""The record of a trial: figures, history and predictions, without weights. `study.folder` lists the files."""
 
-OUT/study.toml                  the plan as given
-OUT/study.json                  the films, the hold-out, and the settings of the machine
-OUT/held_out.csv                film, path, patient_id, y_true: the films on which every trial is evaluated
-OUT/trials/KEY-seedN/
-config.toml                 every setting
-history.jsonl               a line an epoch
-predictions.csv             film, logit: float32 values, written so that they read back exactly
-stress_resamples.csv        mean area under ROC of the changed views in each resample of patients
-origin.json                 when, where, with which software and how fast; the one file that differs between
-two machines or two calls
-trial.json                  the figures; written last: a trial without it is not done
-"""
-
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,11 +12,9 @@ import numpy.typing as npt
 
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.files import write_atomic, write_json
-from pneumoscan.study.films import StudyFilms
-from pneumoscan.study.trials import Ground, Machine
+from pneumoscan.study.folder import SCHEMA_VERSION, StudyFolder, read_json, read_rows, write_rows
 from pneumoscan.training.config import TrainingConfig, to_toml
 
-SCHEMA_VERSION = 1
 Status = Literal["done", "diverged", "failed"]
 TIMES = ("seconds", "films_per_second")
 EPOCH_FIGURES = (
@@ -83,125 +66,6 @@ class TrialRecord:
         return None if value is None else float(value)
 
 
-@dataclass(frozen=True)
-class StudyFolder:
-    """The paths in the folder of a study."""
-
-    path: Path
-
-    @property
-    def plan(self) -> Path:
-        """`study.toml`, the plan."""
-        return self.path / "study.toml"
-
-    @property
-    def facts(self) -> Path:
-        """`study.json`, the facts that all trials share."""
-        return self.path / "study.json"
-
-    @property
-    def held_out(self) -> Path:
-        """`held_out.csv`, the films of the evaluation."""
-        return self.path / "held_out.csv"
-
-    def trial(self, name: str) -> Path:
-        """Return the folder of the record of a trial."""
-        return self.path / "trials" / name
-
-    def is_ended(self, name: str) -> bool:
-        """Return whether a trial is done or has diverged; a failed one is repeated."""
-        marker = self.trial(name) / "trial.json"
-        return marker.exists() and _read_json(marker).get("status") != "failed"
-
-
-@dataclass(frozen=True)
-class StudyFacts:
-    """Facts that all trials of a study share.
-
-    Attributes:
-        ground: Films, hold-out and settings of the machine.
-        train: Number of training films.
-        held_out: Number of held-out films.
-        patients: Number of patients of the held-out films.
-        synthetic: Whether the films are synthetic.
-    """
-
-    ground: Ground
-    train: int
-    held_out: int
-    patients: int
-    synthetic: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON types."""
-        tree = asdict(self)
-        machine = tree["ground"]["machine"]
-        tree["ground"]["machine"] = {"lanes": machine.pop("worker_threads"), **machine}
-        return {"schema_version": SCHEMA_VERSION, **tree}
-
-    @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> "StudyFacts":
-        """Return the facts from the result of `to_json`."""
-        ground, machine = tree["ground"], tree["ground"]["machine"]
-        return cls(
-            Ground(
-                Machine(machine["lanes"], machine["precision"], machine["device"]),
-                ground["data_sha256"],
-                ground["held_out_sha256"],
-            ),
-            tree["train"],
-            tree["held_out"],
-            tree["patients"],
-            tree["synthetic"],
-        )
-
-
-def facts_of(films: StudyFilms, machine: Machine) -> StudyFacts:
-    """Return the facts of a study on these films."""
-    return StudyFacts(
-        ground=Ground(machine, films.data_sha256, films.held_out_sha256),
-        train=len(films.films.train),
-        held_out=len(films.films.val),
-        patients=len(set(films.held_out_patients)),
-        synthetic=films.synthetic,
-    )
-
-
-def read_facts(folder: StudyFolder) -> StudyFacts | None:
-    """Return the content of `study.json`; None if there is no study.
-
-    Raises:
-        DataDamagedError: The file is damaged.
-    """
-    if not folder.facts.exists():
-        return None
-    try:
-        return StudyFacts.from_json(_read_json(folder.facts))
-    except (KeyError, TypeError) as problem:
-        raise DataDamagedError(
-            f"{folder.facts} is damaged: {problem!r}.", "Restore it, or choose another folder."
-        ) from None
-
-
-def write_held_out(folder: StudyFolder, films: StudyFilms) -> None:
-    """Write `held_out.csv`."""
-    columns = zip(films.held_out_paths, films.held_out_patients, films.held_out_labels.tolist(), strict=True)
-    rows = [(film, *row) for film, row in enumerate(columns)]
-    _write_csv(folder.held_out, ("film", "path", "patient_id", "y_true"), rows)
-
-
-def read_held_out(folder: StudyFolder) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Return labels int64 (n,) and patients (n,) of the held-out films. Raises the errors of `read_record`."""
-    rows = _read_csv(folder.held_out)
-    try:
-        labels = np.array([int(row["y_true"]) for row in rows], dtype=np.int64)
-        return labels, tuple(row["patient_id"] for row in rows)
-    except (KeyError, ValueError) as problem:
-        raise DataDamagedError(
-            f"{folder.held_out} is damaged: {problem!r}.", "Run the study again."
-        ) from None
-
-
 def write_record(folder: StudyFolder, record: TrialRecord, config: TrainingConfig) -> None:
     """Write the files of a trial, `trial.json` last."""
     place = folder.trial(record.name)
@@ -209,8 +73,8 @@ def write_record(folder: StudyFolder, record: TrialRecord, config: TrainingConfi
     write_atomic(place / "history.jsonl", "".join(json.dumps(dict(row)) + "\n" for row in record.history))
     if record.status == "done":
         rows = [(film, str(logit)) for film, logit in enumerate(record.logits)]
-        _write_csv(place / "predictions.csv", ("film", "logit"), rows)
-        _write_csv(
+        write_rows(place / "predictions.csv", ("film", "logit"), rows)
+        write_rows(
             place / "stress_resamples.csv",
             ("mean_roc_auc",),
             [(f"{value:.6f}",) for value in record.stress_draws],
@@ -239,7 +103,7 @@ def read_record(folder: StudyFolder, name: str) -> TrialRecord | None:
     place = folder.trial(name)
     if not (place / "trial.json").exists():
         return None
-    tree = _read_json(place / "trial.json")
+    tree = read_json(place / "trial.json")
     try:
         facts = {key: tree.pop(key) for key in ("parameters", "epochs", "kept_epoch", "stopped_early")}
         done = tree["status"] == "done"
@@ -254,7 +118,7 @@ def read_record(folder: StudyFolder, name: str) -> TrialRecord | None:
             history=[json.loads(line) for line in lines],
             logits=_column(place / "predictions.csv", "logit", done=done).astype(np.float32),
             stress_draws=_column(place / "stress_resamples.csv", "mean_roc_auc", done=done),
-            origin=_read_json(place / "origin.json"),
+            origin=read_json(place / "origin.json"),
         )
     except (OSError, KeyError, ValueError) as problem:
         raise DataDamagedError(
@@ -274,31 +138,4 @@ def _finite(value: float) -> float | None:
 def _column(path: Path, name: str, *, done: bool) -> npt.NDArray[np.float64]:
     if not done:
         return np.empty(0)
-    return np.array([float(row[name]) for row in _read_csv(path)], dtype=np.float64)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows((header, *rows))
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as problem:
-        raise DataDamagedError(
-            f"{path} cannot be read: {problem.strerror}.", "Run the study again."
-        ) from None
-    return list(csv.DictReader(io.StringIO(text, newline="")))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise DataDamagedError(
-            f"{path} is damaged: {problem}.", "Delete its folder and run the study again."
-        ) from None
-    return tree
+    return np.array([float(row[name]) for row in read_rows(path)], dtype=np.float64)

@@ -7,21 +7,12 @@ from pneumoscan.evaluation.figures import save_figure
 from pneumoscan.evaluation.precision_recall import PrecisionRecallDisplay
 from pneumoscan.files import make_folder, write_atomic
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.study.figures import (
-    MOST_LINES,
-    Curves,
-    ForestRow,
-    SiteRow,
-    SweepPoint,
-    draw_convergence,
-    draw_forest,
-    draw_sites,
-    draw_sweep,
-)
+from pneumoscan.study.curves import MOST_LINES, Curves, draw_convergence
+from pneumoscan.study.figures import ForestRow, SiteRow, SweepPoint, draw_forest, draw_sites, draw_sweep
 from pneumoscan.study.findings import Findings, SectionFindings, VariantFindings, gather
+from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.page import build_page
 from pneumoscan.study.plan import BASELINE
-from pneumoscan.study.records import StudyFolder
 from pneumoscan.study.tables import write_tables
 from pneumoscan.study.trials import setting
 

@@ -28,13 +28,8 @@ from pneumoscan.files import locked, make_folder, write_atomic
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.study.evaluation import evaluate_network
 from pneumoscan.study.films import StudyFilms, open_films
-from pneumoscan.study.records import (
-    Status,
-    StudyFolder,
-    TrialRecord,
-    plain_history,
-    write_record,
-)
+from pneumoscan.study.folder import StudyFolder
+from pneumoscan.study.records import Status, TrialRecord, plain_history, write_record
 from pneumoscan.study.trials import Trial
 from pneumoscan.training.checkpoint import read_checkpoint
 from pneumoscan.training.config import DataConfig, TrainingConfig, validate

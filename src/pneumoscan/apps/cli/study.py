@@ -16,8 +16,8 @@ from pneumoscan.errors import Terminated, UsageError
 if TYPE_CHECKING:
     from pneumoscan.apps.cli.progress import Report
     from pneumoscan.study.execute import Order
+    from pneumoscan.study.facts import StudyFacts
     from pneumoscan.study.forecast import Forecast
-    from pneumoscan.study.records import StudyFacts
     from pneumoscan.study.trial import Answer
     from pneumoscan.study.trials import Planned
 
@@ -232,8 +232,9 @@ class Board:
 
     def _count(self) -> None:
         """Estimate the remaining time from the finished trials."""
+        from pneumoscan.study.facts import read_facts
+        from pneumoscan.study.folder import StudyFolder
         from pneumoscan.study.forecast import seconds_left
-        from pneumoscan.study.records import StudyFolder, read_facts
 
         folder = StudyFolder(self._order.out)
         facts: StudyFacts | None = read_facts(folder)

@@ -3,9 +3,9 @@
     read(film) ──▶ queue, bounded ──▶ worker 1  ⇄ socket ⇄  process: decode, network, pictures
                                  └──▶ worker 2  ⇄ socket ⇄  process
 
-A task for each worker (`_keep`) starts its process, gives it one film after the other, and starts another one when it ends,
-hangs or sends an invalid answer. The film it had gets an error of its own; the other films and workers do not notice.
-Nothing here needs a lock: between two `await`s nobody else runs.
+A task for each worker (`_keep`) starts its process, sends it one film after the other, and replaces it when it ends, hangs or sends
+an invalid answer. The film that it had gets an error; other films and workers are not affected. No lock is needed, because
+nothing else runs between two `await`s.
 """
 
 import asyncio
@@ -152,8 +152,7 @@ class FilmPool:
             return await job.answer
         finally:
             self._jobs.withdraw(job)
-            # The traceback of an error holds this frame: with the job in it, whose answer is the error, the film would
-            # stay in memory until cycles are looked for.
+            # The traceback of an error holds this frame. With the job in it, the film would stay in memory.
             del job
 
     async def stop(self, grace: float) -> None:
@@ -181,7 +180,7 @@ class FilmPool:
         return min(max(1, math.ceil(seconds)), _LONGEST_RETRY)
 
     async def _keep(self, place: int) -> None:
-        """Keep one worker alive, for ever."""
+        """Keep one worker alive until cancelled."""
         if place >= allowed_cores():
             # The first worker is ready soonest if no more start beside it than there are cores.
             await self._known.wait()
@@ -220,7 +219,7 @@ class FilmPool:
         return worker
 
     def _not_begun(self, problem: PneumoscanError) -> None:
-        """Let the films go that would wait in vain, if this was the last hope."""
+        """Fail the waiting films if no other worker lives or starts."""
         if self._live or self._starting:
             return
         self._broken = problem
@@ -229,7 +228,7 @@ class FilmPool:
             job.fail(_again(problem))
 
     async def _employ(self, worker: WorkerProcess) -> bool:
-        """Give a worker films until it has to be replaced; tell whether it was of any use."""
+        """Give a worker films until it has to be replaced; return whether it read any, or lived long enough."""
         loop = asyncio.get_running_loop()
         until, used = loop.time() + _YOUNG_SECONDS, False
         try:
@@ -250,7 +249,7 @@ class FilmPool:
         return used or loop.time() > until
 
     async def _read(self, worker: WorkerProcess, job: Job) -> bool:
-        """Have one film read and settle its job; tell whether the worker can go on."""
+        """Have one film read and settle its job; return whether the worker can go on."""
         loop = asyncio.get_running_loop()
         began, given = loop.time(), False
         try:
