@@ -49,8 +49,8 @@ flagship: $(VENV)/.dev  ## make flagship CHILDREN=chest_xray ADULTS=nih_chest/fi
 	        $$(test -d runs/$$preset && echo --resume || echo --preset $$preset) || exit 1; \
 	done
 	$(BIN)/pneumoscan combine runs/flagship runs/transfer --data "children=$(CHILDREN)" --data "adults=$(ADULTS)" \
-	    --out runs/flagship-3 --name flagship-3 --whom "children=children of one to five years at one hospital" \
-	    --whom "adults=adults at the NIH Clinical Center"
+	    --out runs/flagship-3 --name flagship-3 --population "children=children of one to five years at one hospital" \
+	    --population "adults=adults at the NIH Clinical Center"
 	$(BIN)/pneumoscan evaluate runs/flagship-3 --data "$(CHILDREN)" --split held-out --stress --out runs/flagship-3-evaluation
 
 $(VENV)/.made:

@@ -68,7 +68,7 @@ def test_every_command_and_option_is_told(name: str) -> None:
     options = [
         option
         for parameter in COMMANDS[name].params
-        if parameter.param_type_name == "option"
+        if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False)
         for option in (*parameter.opts, *parameter.secondary_opts)
     ]
     rows = "".join(re.findall(r"^\| (`--.*?) \|", told, re.MULTILINE))

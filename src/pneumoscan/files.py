@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pneumoscan.errors import DiskFullError, LockedError, NotWritableError
+from pneumoscan.errors import ConfigError, DiskFullError, LockedError, NotWritableError
 from pneumoscan.system import lock, lock_flags, sync_folder
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -164,3 +165,17 @@ def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file of settings.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigError(f"cannot read {path}: {problem.strerror}.", "Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path} is not TOML: {problem}.") from None

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,10 @@ def runs(film_folder: Path, tmp_path: Path) -> list[Path]:
     return folders
 
 
+def read_history(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.slow
 def test_two_runs_become_a_model_that_tells_of_each_site(
     runs: list[Path], film_folder: Path, tmp_path: Path
@@ -39,17 +44,22 @@ def test_two_runs_become_a_model_that_tells_of_each_site(
     other = write_film_folder(tmp_path / "other", seed=9)
     out = tmp_path / "both"
     sources = [f"children={film_folder}", f"adults={other}"]
-    combine(runs, sources, out, name="both", whom={"adults": "adults of clinic A"})
+    combine(runs, sources, out, name="both", populations={"adults": "adults of clinic A"})
     rows = list(csv.DictReader((out / "answers.csv").read_text().splitlines()))
     facts = json.loads((out / "bundle" / "model.json").read_text())["sites"]
     assert list(facts) == ["children", "adults"]
     assert facts["adults"]["whom"] == "adults of clinic A"
-    for site, told in facts.items():
+    for site, figures in facts.items():
         own = [row for row in rows if row["site"] == site]
-        assert len(own) == told["films"]
+        assert len(own) == figures["films"]
         area = roc_auc_score([int(row["label"]) for row in own], [float(row["probability"]) for row in own])
-        assert area == pytest.approx(told["roc_auc"], abs=1e-9)
-        assert np.mean([row["recognised"] == "0" for row in own]) == pytest.approx(told["lost"])
+        assert area == pytest.approx(figures["roc_auc"], abs=1e-9)
+        assert np.mean([row["recognised"] == "0" for row in own]) == pytest.approx(figures["lost"])
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [row["member"] for row in history] == [run.name for run in runs for _ in read_history(run)]
+    assert [{**row, "member": None} for row in history] == [
+        {"member": None, "seed": 0, **row} for run in runs for row in read_history(run)
+    ]
     assert (out / "risk_coverage.svg").stat().st_size > 1000
     films = sorted((film_folder / "test").glob("*/*"))
     assert PneumoniaClassifier.from_pretrained(out / "bundle").predict_proba(films).shape == (len(films), 2)
@@ -59,5 +69,15 @@ def test_runs_that_do_not_fit_together_are_refused(
     runs: list[Path], film_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="the last one of a transfer network"):
-        combine(runs[::-1], [f"children={film_folder}"], tmp_path / "out", name="x", whom={})
+        combine(runs[::-1], [f"children={film_folder}"], tmp_path / "out", name="x", populations={})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_description_of_an_unknown_site_is_refused(
+    runs: list[Path], film_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="site 'adults'"):
+        combine(
+            runs, [f"children={film_folder}"], tmp_path / "out", name="x", populations={"adults": "adults"}
+        )
     assert not (tmp_path / "out").exists()

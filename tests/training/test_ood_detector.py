@@ -1,4 +1,4 @@
-"""The guard learns what a film looks like, and its limits keep what they promise."""
+"""The out-of-distribution detector learns what a film looks like, and its limits keep what they promise."""
 
 import numpy as np
 import onnxruntime
@@ -13,8 +13,8 @@ from pneumoscan.inference.spec import probability_of
 from pneumoscan.training import limits
 from pneumoscan.training.films import TrainingFilms
 from pneumoscan.training.graph import onnx_graph
-from pneumoscan.training.guard import fit_guard
-from pneumoscan.training.guard_films import area_weights, shown, shrunk, turned_ways, wrong
+from pneumoscan.training.ood_detector import fit_ood_detector
+from pneumoscan.training.ood_films import area_weights, shown, shrunk, turned_ways, wrong
 
 
 @pytest.fixture(scope="module")
@@ -42,62 +42,62 @@ def films():
 
 
 @pytest.fixture(scope="module")
-def guard(films):
-    return fit_guard(films, seed=1)
+def detector(films):
+    return fit_ood_detector(films, seed=1)
 
 
-def distances(guard, films, images):
+def distances(detector, films, images):
     with torch.inference_mode():
-        return guard(
+        return detector(
             torch.from_numpy(normalise(np.ascontiguousarray(images), films.preprocessing))[:, None]
         ).numpy()
 
 
-def test_held_out_films_are_near_and_turned_ones_far(guard, films):
-    near = distances(guard, films, films.images[films.val])
+def test_held_out_films_are_near_and_turned_ones_far(detector, films):
+    near = distances(detector, films, films.images[films.val])
     assert near.min() >= 0
     for name, turned in turned_ways(films.images[films.val]).items():
-        assert np.median(distances(guard, films, turned)) > 5 * np.quantile(near, 0.95), name
+        assert np.median(distances(detector, films, turned)) > 5 * np.quantile(near, 0.95), name
 
 
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
-def test_one_colour_is_far_and_finite(guard, films, level):
+def test_one_colour_is_far_and_finite(detector, films, level):
     flat = np.full((1, 64, 64), level, np.uint8)
-    assert 10 <= distances(guard, films, flat)[0] < 1e4
+    assert 10 <= distances(detector, films, flat)[0] < 1e4
 
 
-def test_noise_is_far(guard, films):
+def test_noise_is_far(detector, films):
     noise = np.random.default_rng(0).integers(0, 256, (5, 64, 64)).astype(np.uint8)
-    near = distances(guard, films, films.images[films.val])
-    assert distances(guard, films, noise).min() > np.quantile(near, 0.9)
+    near = distances(detector, films, films.images[films.val])
+    assert distances(detector, films, noise).min() > np.quantile(near, 0.9)
 
 
-def test_contrast_and_brightness_do_not_count(guard, films):
+def test_contrast_and_brightness_do_not_count(detector, films):
     some = films.images[films.val[:8]]
     dimmer = (40 + some // 2).astype(np.uint8)
     np.testing.assert_allclose(
-        distances(guard, films, some), distances(guard, films, dimmer), rtol=0.2, atol=0.05
+        distances(detector, films, some), distances(detector, films, dimmer), rtol=0.2, atol=0.05
     )
 
 
-def test_a_seed_gives_one_guard(guard, films):
-    again, other = fit_guard(films, seed=1), fit_guard(films, seed=2)
+def test_a_seed_gives_one_detector(detector, films):
+    again, other = fit_ood_detector(films, seed=1), fit_ood_detector(films, seed=2)
     same = [
         torch.equal(a, b)
-        for a, b in zip(guard.state_dict().values(), again.state_dict().values(), strict=True)
+        for a, b in zip(detector.state_dict().values(), again.state_dict().values(), strict=True)
     ]
     assert all(same)
-    assert not torch.equal(guard.score[0].weight, other.score[0].weight)
+    assert not torch.equal(detector.score[0].weight, other.score[0].weight)
 
 
-def test_held_out_films_are_not_looked_at(guard, films):
+def test_held_out_films_are_not_looked_at(detector, films):
     changed = films.images.copy()
     changed[films.val] = 255 - changed[films.val]
-    again = fit_guard(
+    again = fit_ood_detector(
         TrainingFilms(changed, films.labels, films.train, films.val, films.preprocessing), seed=1
     )
-    assert torch.equal(guard.mean, again.mean)
-    assert torch.equal(guard.score[0].weight, again.score[0].weight)
+    assert torch.equal(detector.mean, again.mean)
+    assert torch.equal(detector.score[0].weight, again.score[0].weight)
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (3, 50)])
@@ -106,7 +106,7 @@ def test_a_handful_of_films_of_any_size_is_enough(films, count, size):
     few = TrainingFilms(
         images, films.labels[: count + 1], np.arange(count), np.array([count]), Preprocessing(size=size)
     )
-    assert np.isfinite(distances(fit_guard(few), few, images)).all()
+    assert np.isfinite(distances(fit_ood_detector(few), few, images)).all()
 
 
 class WithMap(nn.Module):
@@ -122,8 +122,8 @@ class WithMap(nn.Module):
         raise AssertionError("the logit comes from the map")
 
 
-def test_the_graph_gives_map_logit_and_distance(guard, films):
-    graph = onnx_graph(WithMap(), 64, 2.0, guard)
+def test_the_graph_gives_map_logit_and_distance(detector, films):
+    graph = onnx_graph(WithMap(), 64, 2.0, detector)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
     assert names == ["probability", "logit", "activation_map", "distance"]
@@ -132,7 +132,7 @@ def test_the_graph_gives_map_logit_and_distance(guard, films):
     assert maps.shape == (5, 4, 4)
     np.testing.assert_allclose(maps.mean((1, 2)), logit, atol=1e-5)
     np.testing.assert_allclose(probability, probability_of(logit, 2.0), atol=1e-6)
-    expected = distances(guard, films, films.images[films.val[:5]])
+    expected = distances(detector, films, films.images[films.val[:5]])
     np.testing.assert_allclose(distance, expected, rtol=1e-3, atol=1e-4)
     alone = [session.run(["distance"], {"film": batch[i : i + 1]})[0][0] for i in range(5)]
     np.testing.assert_allclose(alone, distance, rtol=1e-3, atol=1e-4)
@@ -179,17 +179,17 @@ def test_cut_offs_keep_the_false_alarms():
 def test_false_alarms_are_counted_on_other_patients():
     rng = np.random.default_rng(1)
     distance, patients = rng.exponential(1, 4000), np.repeat(np.arange(2000), 2)
-    facts = limits.guard_facts(distance, patients, {"inverted": distance + 50})
+    facts = limits.ood_facts(distance, patients, {"inverted": distance + 50})
     assert facts["false_alarms"]["unusual"] == pytest.approx(0.01, abs=0.006)
     assert facts["caught"] == {"inverted": {"unusual": 1.0, "not_a_chest_film": 1.0}}
     # The odd patients' films are all far: on them every film is an alarm, and they excuse the even ones.
     halves = np.unique(patients, return_inverse=True)[1] % 2 == 1
-    one_sided = limits.guard_facts(np.where(halves, distance + 100, distance), patients, {})
+    one_sided = limits.ood_facts(np.where(halves, distance + 100, distance), patients, {})
     assert one_sided["false_alarms"]["unusual"] == pytest.approx(0.5)
 
 
 def test_too_few_films_measure_no_false_alarms():
-    assert limits.guard_facts(np.linspace(0, 1, 40), None, {})["false_alarms"] is None
+    assert limits.ood_facts(np.linspace(0, 1, 40), None, {})["false_alarms"] is None
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a model card says that no record tells: a TOML file of texts, laid over the texts that come with the package."""
+"""Texts of the model card that no record contains: a TOML file, whose texts replace those of the package."""
 
 import tomllib
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscan.errors import ConfigError
+from pneumoscan.files import read_toml
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,12 @@ def read_about(path: Path | None, *, required: bool = False) -> About:
     tree = tomllib.loads(text)
     if path is None or not (required or path.is_file()):
         return About(**{**tree, "tags": tuple(tree["tags"])})
-    given = _read(path)
+    given = read_toml(path)
     for key, value in given.items():
         if key not in tree:
             known = ", ".join(field.name for field in fields(About) if field.name in tree)
             raise ConfigError(f"{path}: there is no key {key!r}.", f"Known: {known}.")
         if type(value) is not type(tree[key]):
             raise ConfigError(f"{path}: {key} is {value!r}.", f"It must be a {type(tree[key]).__name__}.")
-    told = {**tree, **given, "again": {**tree["again"], **given.get("again", {})}}
-    return About(**{**told, "tags": tuple(told["tags"])}, folder=path.parent)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ConfigError(f"cannot read {path}: {problem.strerror}.", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path} is not TOML: {problem}.") from None
+    texts = {**tree, **given, "again": {**tree["again"], **given.get("again", {})}}
+    return About(**{**texts, "tags": tuple(texts["tags"])}, folder=path.parent)

@@ -83,15 +83,12 @@ def training(records: Records) -> list[str]:
 
 
 def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str]:
-    spent: dict[str, float] = {}
-    for row in records.own.history:
-        spent[row["member"]] = spent.get(row["member"], 0) + row["seconds"] / 60
     rows = [
         (
             f"`{one['preset']}`",
             str(one["seed"]),
             str(one["epochs"]),
-            f"{spent.get(one['preset'], 0):.1f} minutes",
+            f"{_minutes_of(records, one):.1f} minutes",
         )
         for one in members
     ]
@@ -109,6 +106,14 @@ def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str
         *table(("preset", "seed", "epochs", "training steps, 2 cores"), rows),
         *source(own(records, "history.jsonl"), "model.json"),
     ]
+
+
+def _minutes_of(records: Records, member: Mapping[str, Any]) -> float:
+    """Return the time in training steps of a member; early histories name its preset and not its seed."""
+    rows = [row for row in records.own.history if row["member"] == member["preset"]]
+    return (
+        float(sum(row["seconds"] for row in rows if row.get("seed", member["seed"]) == member["seed"])) / 60
+    )
 
 
 def _shown(values: dict[str, Any], keys: tuple[str, ...] | None) -> dict[str, Any]:

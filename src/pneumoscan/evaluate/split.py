@@ -9,7 +9,7 @@ from pneumoscan.data.manifest import Manifest, Split
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, NothingUsableError, UsageError
 from pneumoscan.evaluate.facts import HELD_OUT, cautions, data_facts, model_facts, thumbnails
-from pneumoscan.evaluate.reading import Progress, read_split
+from pneumoscan.evaluate.reading import Progress, ReadSplit, read_split
 from pneumoscan.evaluation.metrics import Metrics, check_threshold
 from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
 from pneumoscan.files import check_writable
@@ -68,7 +68,23 @@ def evaluate(
     read = read_split(
         bundle, manifest, threshold=cut, perturbations=views, workers=workers, progress=progress
     )
-    evaluated = EvaluatedSplit(
+    evaluated = _evaluated(bundle, manifest, read, data, split=split, cut=cut, source=source, command=command)
+    return write_evaluation(out, evaluated)
+
+
+def _evaluated(
+    bundle: Bundle,
+    manifest: Manifest,
+    read: ReadSplit,
+    data: Sources,
+    *,
+    split: str,
+    cut: float,
+    source: str,
+    command: str,
+) -> EvaluatedSplit:
+    """Return the films, the predictions and the facts that the report needs."""
+    return EvaluatedSplit(
         model=bundle.spec.name,
         split=split,
         y_true=np.array([film.label for film in read.films], dtype=np.int64),
@@ -90,7 +106,6 @@ def evaluate(
         data_facts=data_facts(data, manifest, read),
         command=command,
     )
-    return write_evaluation(out, evaluated)
 
 
 def _check_model(model: Path) -> None:

@@ -1,5 +1,6 @@
-"""From several finished runs to one bundle: the mean of their networks, with heads for films of other sites."""
+"""Combine several finished runs into one bundle: the mean of their networks, with heads for films of other sites."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +30,8 @@ from pneumoscan.training.export import (
     write_model,
 )
 from pneumoscan.training.films import TrainingFilms
-from pneumoscan.training.guard import fit_guard
 from pneumoscan.training.held_out import read_held_out
+from pneumoscan.training.ood_detector import fit_ood_detector
 from pneumoscan.training.run import RunFolder
 from pneumoscan.training.site_fitting import SiteAnswers, fit_heads, range_of_model
 from pneumoscan.training.train import run_with_films
@@ -51,30 +52,31 @@ def combine(
     out: Path,
     *,
     name: str,
-    whom: Mapping[str, str],
+    populations: Mapping[str, str],
     stress: Path | None = None,
     note: Note = lambda _text: None,
     cache: Path | None = None,
 ) -> Exported:
-    """Make one model of several runs.
+    """Combine several runs into one model.
 
     Args:
         runs: Finished runs with one hold-out; the last one of a `transfer` network. Their films are those of the first source.
         sources: `SITE=PATH` each; the first is the home site, where the runs were trained.
-        out: The folder: `bundle/`, `split.csv`, `config.toml` and `manifest.json` as in a run folder; with several sources also
-            `answers.csv` (what the model answers about films that it was not fitted to, by site) and a graph of it.
-        name: Of the model.
-        whom: By site the people that its films show, in words for doctors.
+        out: The folder: `bundle/`, `split.csv`, `config.toml`, `history.jsonl` and `manifest.json` as in a run folder; with
+            several sites also `answers.csv` (the answers for films that the model was not fitted to, by site) and a graph.
+        name: Name of the model.
+        populations: By site, the patients that its films show, in words for doctors.
         stress: `metrics.json` of `evaluate OUT --split held-out --stress` with this very model.
-        note: Told what is being done.
+        note: Called with what is being done.
         cache: Folder of the film cache.
 
     Raises:
-        UsageError: The runs do not fit together, or a site is not named.
-        PneumoscanError: As `train`, `load_manifest` and `write_model` say.
+        UsageError: The runs do not fit together, or `populations` names another site.
+        PneumoscanError: See `train`, `load_manifest` and `write_model`.
     """
     keep_freed_memory()
     named = named_sources(sources)
+    _check_sites(populations, named)
     (home, path), *elsewhere = named.items()
     read = [_Run(*run_with_films(run, as_text(path._replace(name="")), None, cache)) for run in runs]
     _check(read)
@@ -95,15 +97,24 @@ def combine(
         network = Combined(members, fitted.heads).eval()
         round_to_half(network)
         held = read_held_out(network, films, config)
-        sites = {site: {"whom": whom.get(site, site), **facts} for site, facts in fitted.sites.items()}
+        sites = {site: {"whom": populations.get(site, site), **facts} for site, facts in fitted.sites.items()}
     note("fitting the out-of-distribution detector")
-    guard = fit_guard(_joined(films, list(others.values())), seed=config.loop.seed)
+    detector = fit_ood_detector(_joined(films, list(others.values())), seed=config.loop.seed)
     facts = _facts(read, sources=named, others=others)
-    _write_folder(out, read[0], facts)
+    _write_folder(out, read, facts)
     if others:
         _write_answers(out, fitted.answers, temperature, point["threshold"])
-    model = Trained(network, held, temperature, guard, name, sites)
+    model = Trained(network, held, temperature, detector, name, sites)
     return write_model(model, config, films, facts, out / "bundle", stress=stress)
+
+
+def _check_sites(populations: Mapping[str, str], named: Mapping[str, Source]) -> None:
+    unknown = sorted(set(populations) - set(named))
+    if unknown:
+        raise UsageError(
+            f"there are no films of a site {unknown[0]!r}.",
+            f"Write SITE=WORDS with one of the sites {', '.join(named)}.",
+        )
 
 
 def _check(runs: Sequence[_Run]) -> None:
@@ -124,7 +135,7 @@ def _check(runs: Sequence[_Run]) -> None:
 
 
 def _member(run: _Run) -> Member:
-    """Return a run's network; what a flagship gains by reading the mirror image, the other members give."""
+    """Return the network of a run. A flagship does not read the mirror image, because the mean of the networks gains as much."""
     model = run.config.model
     if isinstance(model, FlagshipConfig):
         model = model.model_copy(update={"mirrored": False})
@@ -155,7 +166,7 @@ def _site_films(source: Source, home: TrainingFilms, cache: Path | None) -> Trai
 
 
 def _joined(home: TrainingFilms, others: Sequence[TrainingFilms]) -> TrainingFilms:
-    """Return films of all sites to fit the guard to; a small site is repeated until it has a quarter of the home site's."""
+    """Return films of all sites to fit the detector to; a small site is repeated until it has a quarter of the home site's."""
     images, rows, start = [np.asarray(home.images)], [home.train], len(home.images)
     for site in others:
         images.append(np.asarray(site.images))
@@ -194,11 +205,19 @@ def _facts(
     }
 
 
-def _write_folder(out: Path, first: _Run, facts: dict[str, Any]) -> None:
+def _write_folder(out: Path, runs: Sequence[_Run], facts: dict[str, Any]) -> None:
     make_folder(out)
-    write_atomic(out / "split.csv", first.folder.split.read_bytes())
-    write_atomic(out / "config.toml", to_toml(first.config))
+    write_atomic(out / "split.csv", runs[0].folder.split.read_bytes())
+    write_atomic(out / "config.toml", to_toml(runs[0].config))
+    write_atomic(out / "history.jsonl", "".join(map(_history, runs)))
     write_json(out / "manifest.json", facts)
+
+
+def _history(run: _Run) -> str:
+    """Return the lines of `history.jsonl` of a run, each with the preset and seed of the run."""
+    member = {"member": run.config.preset, "seed": run.config.loop.seed}
+    lines = (run.folder.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return "".join(json.dumps({**member, **json.loads(line)}) + "\n" for line in lines)
 
 
 def _write_answers(

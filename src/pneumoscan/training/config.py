@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pneumoscan.errors import ConfigError
+from pneumoscan.files import read_toml
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.models.baseline import BaselineConfig
 from pneumoscan.models.registry import ModelConfig
@@ -236,7 +237,7 @@ def load_config(
     text = (resources.files("pneumoscan.training") / "presets" / f"{preset}.toml").read_text()
     tree: dict[str, Any] = {**tomllib.loads(text), "preset": preset}
     if file is not None:
-        given = _read_toml(file)
+        given = read_toml(file)
         for key in RENAMED:
             if _has(given, key):
                 _give_notice(key)
@@ -328,16 +329,7 @@ def to_toml(config: TrainingConfig) -> str:
 
 def read_toml_config(path: Path) -> TrainingConfig:
     """Return the configuration in a run folder. Raises the ConfigError of `load_config`."""
-    return validate(_read_toml(path))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ConfigError(f"cannot read {path}: {problem.strerror}.", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path} is not TOML: {problem}.") from None
+    return validate(read_toml(path))
 
 
 def _parse_assignment(assignment: str) -> dict[str, Any]:

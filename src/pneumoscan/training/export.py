@@ -12,32 +12,28 @@ import torch
 from torch import nn
 
 import pneumoscan
-from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.thresholds import choose_thresholds
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.inference.bundle import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
 from pneumoscan.inference.bundle_writing import write_bundle, write_records
-from pneumoscan.inference.outputs import DISTANCE_OUTPUT
 from pneumoscan.inference.spec import probability_of
 from pneumoscan.models.registry import build, count_parameters
+from pneumoscan.training.agreement import check_agreement, check_same_network
 from pneumoscan.training.card import model_card
 from pneumoscan.training.combined import Combined
 from pneumoscan.training.config import TrainingConfig
 from pneumoscan.training.films import TrainingFilms, micro_batches
 from pneumoscan.training.graph import onnx_graph, widened
-from pneumoscan.training.guard import Guard, fit_guard
-from pneumoscan.training.guard_films import turned_ways
 from pneumoscan.training.held_out import HeldOut, read_held_out
-from pneumoscan.training.limits import calibration_facts, guard_facts, unsure_band
+from pneumoscan.training.limits import calibration_facts, ood_facts, unsure_band
+from pneumoscan.training.ood_detector import OODDetector, fit_ood_detector
+from pneumoscan.training.ood_films import turned_ways
 from pneumoscan.training.records import records_of, with_stress
 from pneumoscan.training.run import RunFolder
 
-AGREEMENT = 1e-4
-DISTANCE_AGREEMENT = 1e-3
 MAP_QUANTILE = 0.99
 DEFAULT_OPERATING_POINT = "balanced"
-_OTHER_RUN = "Name the bundle that was exported from this run, or export the run again."
 LICENCE = {
     "code": "Apache-2.0",
     "weights": "Apache-2.0",
@@ -64,7 +60,7 @@ class Trained:
         network: The network in evaluation mode.
         held: Its outputs for the held-out films.
         temperature: Temperature, fitted to these films.
-        guard: Out-of-distribution detector, fitted to training films.
+        detector: Out-of-distribution detector, fitted to training films.
         name: Name of the model; by default preset and seed.
         sites: Value of `BundleSpec.sites`; None for a network without heads.
     """
@@ -72,7 +68,7 @@ class Trained:
     network: nn.Module
     held: HeldOut
     temperature: float
-    guard: Guard
+    detector: OODDetector
     name: str = ""
     sites: dict[str, dict[str, Any]] | None = None
 
@@ -89,8 +85,8 @@ def export(
 
     Both runtimes classify all held-out films and must agree. Temperature and thresholds are chosen on these films, each
     unchanged and, if the run augments, in four augmented versions. The reason is that held-out films look like the training
-    films and new films do not: a threshold that fits the former exactly can be far off for the latter. The guard is fitted
-    to the training films, and its thresholds are chosen on the held-out films.
+    films and new films do not: a threshold that fits the former exactly can be far off for the latter. The out-of-distribution
+    detector is fitted to the training films, and its thresholds are chosen on the held-out films.
 
     Args:
         run: A run with `model.safetensors`.
@@ -106,7 +102,7 @@ def export(
     network = _network(run, config)
     held = read_held_out(network, films, config)
     temperature = fit_temperature(held.logits.ravel(), held.y_true)
-    model = Trained(network, held, temperature, fit_guard(films, seed=config.loop.seed))
+    model = Trained(network, held, temperature, fit_ood_detector(films, seed=config.loop.seed))
     return write_model(model, config, films, run.read_manifest(), out or run.bundle, stress=stress)
 
 
@@ -129,14 +125,14 @@ def write_model(
         out: Folder of the bundle.
         stress: See `export`.
     """
-    network, held, temperature, guard = model.network, model.held, model.temperature, model.guard
-    distance = _distances(guard, films, films.images[films.val])
-    limits = guard_facts(distance, held.patients, _turned_distances(guard, films))
-    graph = onnx_graph(network, config.data.size, temperature, guard, limits)
+    network, held, temperature, detector = model.network, model.held, model.temperature, model.detector
+    distance = _distances(detector, films, films.images[films.val])
+    limits = ood_facts(distance, held.patients, _turned_distances(detector, films))
+    graph = onnx_graph(network, config.data.size, temperature, detector, limits)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     scores = _site_scores(network, films)
     shown = widened(torch.from_numpy(distance), scores, limits).numpy()
-    difference = _difference(session, films, probability_of(held.logits[0], temperature), shown)
+    difference = check_agreement(session, films, probability_of(held.logits[0], temperature), shown)
     spec = BundleSpec(
         name=model.name or f"{config.preset or config.model.name}-seed{config.loop.seed}",
         preprocessing=films.preprocessing,
@@ -192,7 +188,7 @@ def export_records(
     """
     bundle = load_bundle(out or run.bundle)
     held = read_held_out(_network(run, config), films, config)
-    _check_same_network(bundle, films, probability_of(held.logits[0], bundle.spec.temperature))
+    check_same_network(bundle, films, probability_of(held.logits[0], bundle.spec.temperature))
     write_records(bundle, _records(bundle.spec, held, stress))
     return load_bundle(bundle.path)
 
@@ -201,20 +197,6 @@ def _network(run: RunFolder, config: TrainingConfig) -> nn.Module:
     network = build(config.model, config.data.size)
     network.load_state_dict(run.read_weights())
     return network.eval()
-
-
-def _check_same_network(bundle: Bundle, films: TrainingFilms, expected: npt.NDArray[np.float64]) -> None:
-    """Raise BundleError unless the bundle gives the same probabilities for the held-out films as the network of the run."""
-    if bundle.spec.preprocessing != films.preprocessing:
-        raise BundleError(f"{bundle.path} has another preprocessing than the run.", _OTHER_RUN)
-    pieces = [bundle.run(films.plain(rows).numpy()).probability for rows in micro_batches(films.val, 16)]
-    difference = float(np.abs(np.concatenate(pieces) - expected).max())
-    if not difference <= AGREEMENT:
-        raise BundleError(
-            f"{bundle.path} differs by {difference:.2g} from the run on the probability of a held-out film: it is of "
-            "another run.",
-            _OTHER_RUN,
-        )
 
 
 def _records(spec: BundleSpec, held: HeldOut, stress: Path | None) -> dict[str, Any]:
@@ -226,11 +208,11 @@ def operating_points(held: HeldOut, temperature: float) -> dict[str, dict[str, A
     """Choose the operating points and their unsure bands on all versions of the held-out films."""
     logits, y_true = held.logits.ravel(), held.y_true
     points = choose_thresholds(
-        y_true, probability_of(logits, temperature), on=held.told, patient_ids=held.patient_ids
+        y_true, probability_of(logits, temperature), on=held.description, patient_ids=held.patient_ids
     )
     return {
         name: point.to_json()
-        | {"unsure_band": unsure_band(logits, y_true, temperature, point.threshold, held.told)}
+        | {"unsure_band": unsure_band(logits, y_true, temperature, point.threshold, held.description)}
         for name, point in points.items()
     }
 
@@ -242,11 +224,15 @@ def _known_logits(session: onnxruntime.InferenceSession, films: TrainingFilms) -
     return known
 
 
-def _distances(guard: Guard, films: TrainingFilms, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the distances (n,) of resized films uint8 (n, S, S) by the guard."""
+def _distances(
+    detector: OODDetector, films: TrainingFilms, images: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float64]:
+    """Return the distances (n,) of resized films uint8 (n, S, S) from the training films."""
     with torch.inference_mode():
         pieces = [
-            guard(torch.from_numpy(normalise(np.ascontiguousarray(piece), films.preprocessing)).unsqueeze(1))
+            detector(
+                torch.from_numpy(normalise(np.ascontiguousarray(piece), films.preprocessing)).unsqueeze(1)
+            )
             for piece in np.array_split(images, max(1, len(images) // 64))
         ]
     return torch.cat(pieces).numpy().astype(np.float64)
@@ -261,33 +247,9 @@ def _site_scores(network: nn.Module, films: TrainingFilms) -> torch.Tensor | Non
     return torch.cat([piece for piece in pieces if piece is not None])
 
 
-def _turned_distances(guard: Guard, films: TrainingFilms) -> dict[str, npt.NDArray[np.float64]]:
+def _turned_distances(detector: OODDetector, films: TrainingFilms) -> dict[str, npt.NDArray[np.float64]]:
     ways = turned_ways(films.images[films.val])
-    return {name: _distances(guard, films, images) for name, images in ways.items()}
-
-
-def _difference(
-    session: onnxruntime.InferenceSession,
-    films: TrainingFilms,
-    expected: npt.NDArray[np.float64],
-    distance: npt.NDArray[np.float64],
-) -> float:
-    """Return the largest difference between ONNX Runtime and torch in the probabilities of the held-out films."""
-    pieces = [
-        session.run(["probability", DISTANCE_OUTPUT], {"film": films.plain(rows).numpy()})
-        for rows in micro_batches(films.val, 16)
-    ]
-    given, measured = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
-    difference = float(np.abs(given - expected).max())
-    # Distances have no upper limit, so their difference is relative; the contrast of dark films is amplified before.
-    apart = float((np.abs(measured - distance) / (1 + distance)).max())
-    if not (difference <= AGREEMENT and apart <= DISTANCE_AGREEMENT):
-        raise BundleError(
-            f"torch and ONNX Runtime differ by {difference:.2g} on the probability of a held-out film and by "
-            f"{apart:.2g} on its distance (allowed: {AGREEMENT:g} and {DISTANCE_AGREEMENT:g}).",
-            "Nothing was exported; please report it with the versions that `pneumoscan doctor` prints.",
-        )
-    return difference
+    return {name: _distances(detector, films, images) for name, images in ways.items()}
 
 
 def _map_facts(network: nn.Module, films: TrainingFilms, temperature: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS, SITES_OUTPUT
 from pneumoscan.training.combined import Combined
-from pneumoscan.training.guard import Guard
+from pneumoscan.training.ood_detector import OODDetector
 
 # Smaller arrays are not worth an extra node.
 _WORTH_HALVING = 1000
@@ -21,12 +21,12 @@ def onnx_graph(
     network: nn.Module,
     size: int,
     temperature: float,
-    guard: Guard | None = None,
+    detector: OODDetector | None = None,
     cuts: Mapping[str, float] | None = None,
 ) -> bytes:
     """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and further outputs.
 
-    A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A guard
+    A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A detector
     gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and the distance of a film that
     resembles no site is at least the threshold `unusual` of `cuts`. The graph contains the weights. Float32 weights that are
     exactly representable in float16 are stored in float16.
@@ -35,7 +35,7 @@ def onnx_graph(
     for chatty in ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     example = torch.zeros(2, 1, size, size)
-    reader = _Reader(network, temperature, guard, cuts).eval()
+    reader = _Reader(network, temperature, detector, cuts).eval()
     with warnings.catch_warnings():
         # The exporter warns about its own deprecations, which do not concern the graph.
         warnings.simplefilter("ignore")
@@ -90,10 +90,15 @@ class _Reader(nn.Module):
     """The exported network: probability after the temperature, logit before it, and map and distance if there are any."""
 
     def __init__(
-        self, network: nn.Module, temperature: float, guard: Guard | None, cuts: Mapping[str, float] | None
+        self,
+        network: nn.Module,
+        temperature: float,
+        detector: OODDetector | None,
+        cuts: Mapping[str, float] | None,
     ) -> None:
         super().__init__()
-        self.network, self.guard, self.cuts = network, guard, cuts
+        # The name `guard` is part of the names of the weights in the graph.
+        self.network, self.guard, self.cuts = network, detector, cuts
         self.temperature = temperature
         self.sites = isinstance(network, Combined) and network.heads is not None
         self.activation_map: Callable[[torch.Tensor], torch.Tensor] | None
@@ -130,9 +135,9 @@ def widened(
     """Raise the distance of films that resemble no site to at least `unusual`, but below `not_a_chest_film`.
 
     Args:
-        distance: (N,), distances of the guard.
+        distance: (N,), distances of the detector.
         scores: (N, sites), above 0 if the film resembles the site; None does not change the distances.
-        cuts: `unusual` and `not_a_chest_film` of the guard.
+        cuts: `unusual` and `not_a_chest_film` of the detector.
     """
     if scores is None or cuts is None:
         return distance

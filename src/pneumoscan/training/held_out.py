@@ -24,13 +24,13 @@ class HeldOut:
     Attributes:
         labels: int64 (films,), 1 is PNEUMONIA.
         logits: float64 (views, films), before the temperature; the first view is the unchanged films.
-        told: Description of the views.
+        description: Description of the views.
         patients: (films,), the patients; None if unknown.
     """
 
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float64]
-    told: str
+    description: str
     patients: npt.NDArray[Any] | None
 
     @property
@@ -52,7 +52,7 @@ def read_held_out(network: nn.Module, films: TrainingFilms, config: TrainingConf
     return HeldOut(
         films.labels[films.val].astype(np.int64),
         logits,
-        _told(films, views),
+        _description(films, views),
         None if patients is None else patients[films.val],
     )
 
@@ -68,7 +68,7 @@ def _views(films: TrainingFilms, config: TrainingConfig) -> Sequence[View]:
     ]
 
 
-def _told(films: TrainingFilms, views: Sequence[View]) -> str:
+def _description(films: TrainingFilms, views: Sequence[View]) -> str:
     if len(views) == 1:
         return "held-out training films"
     return f"views of {len(films.val)} held-out training films (each as it is and augmented {len(views) - 1} times)"

@@ -1,4 +1,4 @@
-"""Limits chosen on held-out films: thresholds of the guard, the unsure band, and the calibration of probabilities."""
+"""Limits chosen on held-out films: thresholds of the out-of-distribution detector, the unsure band, and the calibration of probabilities."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from pneumoscan.inference.spec import probability_of
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.01
 LIKELIER_THAN_NOT = math.log(2)
-"""The distance at which the network of the guard considers both answers equally likely."""
+"""The distance at which the network of the detector considers both answers equally likely."""
 
 MOST_UNSURE = 0.05
 HELD_ERRORS = 0.5
@@ -27,7 +27,7 @@ def cut_offs(distance: Floats) -> dict[str, float]:
     return {"unusual": unusual, "not_a_chest_film": max(unusual, LIKELIER_THAN_NOT)}
 
 
-def guard_facts(
+def ood_facts(
     distance: Floats, patients: npt.NDArray[Any] | None, turned: dict[str, Floats]
 ) -> dict[str, Any]:
     """Return the entry `guard` of `model.json`.
@@ -44,7 +44,7 @@ def guard_facts(
         **cuts,
         "source": (
             f"at most {FALSE_ALARMS:.0%} of {len(distance)} held-out training films as they are lie beyond unusual; "
-            "not_a_chest_film is no lower and at least log 2, where the guard finds a picture as likely wrong as right"
+            "not_a_chest_film is no lower and at least log 2, where the detector considers both answers equally likely"
         ),
         "n": len(distance),
         "false_alarms": _false_alarms(distance, halves),

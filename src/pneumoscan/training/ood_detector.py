@@ -1,4 +1,4 @@
-"""The guard: an out-of-distribution detector in the exported graph that measures the distance from the training films.
+"""The out-of-distribution detector: a part of the exported graph that measures the distance from the training films.
 
 A film is averaged to 32×32 pixels and standardised, so contrast and brightness do not matter. Two parts are combined:
 
@@ -23,7 +23,7 @@ from torch import nn
 
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.training.films import TrainingFilms
-from pneumoscan.training.guard_films import area_weights, shown, shrunk, wrong
+from pneumoscan.training.ood_films import area_weights, shown, shrunk, wrong
 
 Float32 = npt.NDArray[np.float32]
 THUMBNAIL = 32
@@ -55,8 +55,8 @@ class Spread:
     usual: float
 
 
-class Guard(nn.Module):
-    """Measures the distance of normalised films (N, 1, S, S) from the training films. `fit_guard` fits it."""
+class OODDetector(nn.Module):
+    """Measures the distance of normalised films (N, 1, S, S) from the training films. `fit_ood_detector` fits it."""
 
     rows: torch.Tensor
     mean: torch.Tensor
@@ -87,10 +87,10 @@ class Guard(nn.Module):
         return distance
 
 
-def fit_guard(films: TrainingFilms, *, seed: int = 0) -> Guard:
-    """Fit a guard to the training films, without the held-out ones.
+def fit_ood_detector(films: TrainingFilms, *, seed: int = 0) -> OODDetector:
+    """Fit a detector to the training films, without the held-out ones.
 
-    The same films, seed and machine give the same guard.
+    The same films, seed and machine give the same detector.
     """
     with _one_thread():
         originals = shrunk(films.images[films.train])
@@ -101,7 +101,7 @@ def fit_guard(films: TrainingFilms, *, seed: int = 0) -> Guard:
             good.append(_standard(shown(originals, rng)))
             bad.append(_standard(wrong(shown(originals, rng) if view else originals, rng)))
         right, false = torch.from_numpy(np.concatenate(good)), torch.from_numpy(np.concatenate(bad))
-        return Guard(films.preprocessing, _fit_score(right, false, seed), _fit_spread(right)).eval()
+        return OODDetector(films.preprocessing, _fit_score(right, false, seed), _fit_spread(right)).eval()
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _standard(pictures: Float32) -> Float32:
-    """Return the input of the guard for images (n, 64, 64): float32 (n, 1024) with mean 0 and deviation 1."""
+    """Return the input of the detector for images (n, 64, 64): float32 (n, 1024) with mean 0 and deviation 1."""
     step = pictures.shape[-1] // THUMBNAIL
     thumbnails = (
         pictures.reshape(len(pictures), THUMBNAIL, step, THUMBNAIL, step)

@@ -1,4 +1,4 @@
-"""Training data of the guard: augmented training films as positives, and other images as negatives.
+"""Training data of the out-of-distribution detector: augmented training films as positives, and other images as negatives.
 
 The negatives come from the films themselves (rotated, inverted, torn, cut, shrunk) and from random fields. No other images are
 needed.
@@ -16,13 +16,13 @@ from pneumoscan.training.augmentation import AugmentationConfig, apply, sample
 Float32 = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
 SIDE = 64
-"""Side of the images to which the guard is fitted, in pixels."""
+"""Side of the images to which the detector is fitted, in pixels."""
 
 _UPRIGHT, _LEFT, _OVER, _RIGHT, _MIRRORED_OVER = (
     np.array(matrix, np.float64)
     for matrix in ([[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]], [[1, 0], [0, -1]])
 )  # fmt: skip
-# Rotation, inversion and frequency of the altered films; the guard must know each well.
+# Rotation, inversion and frequency of the altered films; the detector must know each well.
 _WRONG_WAYS: Sequence[tuple[npt.NDArray[np.float64], bool, float]] = (
     (_LEFT, False, 0.17), (_OVER, False, 0.17), (_RIGHT, False, 0.17), (_MIRRORED_OVER, False, 0.17),
     (_UPRIGHT, True, 0.23), (_LEFT, True, 0.03), (_OVER, True, 0.03), (_RIGHT, True, 0.03),
@@ -60,9 +60,9 @@ def wrong(films: Float32, rng: np.random.Generator) -> Float32:
     """
     order = np.array_split(rng.permutation(len(films)), 10)
     rows = [np.concatenate(order[:5]), np.concatenate(order[5:7]), *order[7:]]
-    makers = (_turned, _fields, _torn, _small, _pieces)
+    kinds = (_turned, _fields, _torn, _small, _pieces)
     return np.concatenate(
-        [make(films[part], rng) for make, part in zip(makers, rows, strict=True) if len(part)]
+        [alter(films[part], rng) for alter, part in zip(kinds, rows, strict=True) if len(part)]
     )
 
 

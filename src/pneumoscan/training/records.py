@@ -136,7 +136,7 @@ def _operating_curve(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
     named = [float(point["threshold"]) for point in spec.thresholds.values()]
     points = operating_curve(y_true, y_prob, patient_ids=held.patient_ids, named=named)
     return {
-        "source": held.told,
+        "source": held.description,
         "n": len(y_true),
         "n_positive": int(y_true.sum()),
         "points": [point.to_json() | _unsure(spec, point.threshold, y_true, y_prob) for point in points],

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pneumoscan.evaluation.intervals import bootstrap_by_patient
 from pneumoscan.inference.abstention import log_odds
 from pneumoscan.inference.spec import probability_of
 from pneumoscan.training.augmentation import AugmentationConfig
 from pneumoscan.training.combined import Combined
-from pneumoscan.training.films import Indices, TrainingFilms, micro_batches
+from pneumoscan.training.films import Indices, TrainingFilms
+from pneumoscan.training.site_features import Views, read_views
 from pneumoscan.training.site_heads import (
     ANSWER_C,
     MEMBERSHIP_C,
@@ -24,19 +24,18 @@ from pneumoscan.training.site_heads import (
     SiteHeads,
     fit_linear,
     fit_ratio,
-    means,
 )
 
 FOLDS = 5
 AUGMENTED_VIEWS = 2
-# Films of its own that a site loses to its score of resemblance.
+# Share of a site's own films that its score does not recognise.
 LOST = 0.04
-# The score of resemblance reads so many of the first inner maps, in so many principal axes.
+# Number of inner maps that the score uses, from the first one, and of principal axes.
 FIRST_MAPS, AXES = 2, 48
-# Of augmented held-out films of the home site: it is where films that look otherwise still get an answer.
+# The same share of augmented held-out films of the home site. It is lower, because these films may look different.
 HOME_LOST = 0.01
 MOST_CONFIDENT_AND_WRONG = 0.09
-# What the networks' logit counts in the answer of a head, both in units of their spread over the site's films.
+# Weight of the networks' logit in the answer of a head, both in units of their spread over the site's films.
 GENERAL_SHARE = 0.25
 _HOME_FILMS = 1500
 Labels = npt.NDArray[np.int64]
@@ -44,12 +43,12 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class OperatingRange:
-    """Where the model's own threshold lies and how wide the band around it is, in log-odds.
+    """The threshold of the model and the width of the band around it, in log-odds.
 
     Attributes:
         middle: Log-odds of the threshold.
-        half_width: Of the band within which films are UNSURE.
-        temperature: Of the model.
+        half_width: Half the width of the band within which films are UNSURE.
+        temperature: Temperature of the model.
     """
 
     middle: float
@@ -58,26 +57,8 @@ class OperatingRange:
 
 
 @dataclass(frozen=True)
-class Views:
-    """The features of a site's films.
-
-    Attributes:
-        plain: float32 (n, d), of the films as they are.
-        others: The same films mirrored and augmented.
-        general: float64 (n,), logits of the networks that were not fitted to the site.
-        shares: Widths of the inner maps that the features come from.
-    """
-
-    plain: Float32
-    mirrored: Float32
-    augmented: tuple[Float32, ...]
-    general: Float64
-    widths: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class SiteAnswers:
-    """What the model answers about films that it was not fitted to.
+    """Answers of the model for films that it was not fitted to.
 
     Attributes:
         y_true: int64 (n,), 1 is PNEUMONIA.
@@ -92,13 +73,13 @@ class SiteAnswers:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The heads and what was measured of them.
+    """The heads and their figures.
 
     Attributes:
         heads: The module.
-        answers: By site, about held-out films of the home site and, by cross-validation, all films of the others.
-        sites: By site: `films`, `n_positive`, `roc_auc`, `roc_auc_ci95`, `source`, `whom` and, beside the home site, what the
-            networks alone reach there (`roc_auc_left_out`) and what it costs to answer.
+        answers: By site: for held-out films of the home site, and by cross-validation for all films of the others.
+        sites: By site: `films`, `n_positive`, `roc_auc`, `roc_auc_ci95`, `source`, and for the other sites also the area of the
+            networks alone (`roc_auc_left_out`) and the shares of films that are answered, wrong or not recognised.
     """
 
     heads: SiteHeads
@@ -118,126 +99,115 @@ def fit_heads(
 ) -> Fitted:
     """Fit the score of the home site, and a head for each of the others.
 
-    A score of resemblance is held against the films of the other sites and, beside the home site, against the site's own films
-    augmented: a head that was fitted to films as they are has been shown to work for films that look so. All films
-    of another site serve the head; what is told of it comes from cross-validation in which patients stay together.
+    The score of a site separates its films from the films of all other sites. For a site other than the home site, augmented
+    films of the site itself also count as others, because its head was fitted to films as they are and is only shown to work
+    for these. A head is fitted to all films of its site. Its figures come from cross-validation grouped by patient.
 
     Args:
         network: Without heads.
-        home: Name and films of the site that the networks were trained at.
-        others: By name the films of the other sites; their hold-outs are not looked at.
-        augmentation: What the networks were trained with.
-        at: Threshold and band that answers of heads are brought to.
-        seed: Of the folds, of the augmentation and of which films of the home site are used.
-        progress: Called with what is being read.
+        home: Name and films of the site where the networks were trained.
+        others: Films of the other sites by name; their hold-outs are ignored.
+        augmentation: Augmentation of the training of the networks.
+        at: Threshold and band to which the answers of heads are scaled.
+        seed: Seed of the folds, of the augmentation and of the choice of films of the home site.
+        progress: Called with a description of each step.
     """
     name, films = home
     rng = np.random.default_rng([seed, len(films.train)])
     chosen = rng.permutation(films.train)[:_HOME_FILMS]
     progress(f"reading {len(chosen) + len(films.val)} films of {name}")
-    trained = _views(network, films, np.sort(chosen), augmentation, seed, count=1)
-    held = _views(network, films, films.val, augmentation, seed + 1, count=1)
+    trained = read_views(network, films, np.sort(chosen), augmentation, seed, count=1)
+    held = read_views(network, films, films.val, augmentation, seed + 1, count=1)
     at_home = np.concatenate([trained.plain, *trained.augmented])
     read, heads, facts, answers = {}, [], {}, {}
     for site, own in others.items():
         progress(f"reading {len(own.labels)} films of {site}")
-        read[site] = _views(network, own, np.arange(len(own.labels)), augmentation, seed, AUGMENTED_VIEWS)
+        read[site] = read_views(network, own, np.arange(len(own.labels)), augmentation, seed, AUGMENTED_VIEWS)
     for site, own in others.items():
         elsewhere = [at_home, *(view.plain for key, view in read.items() if key != site)]
         head, answers[site], facts[site] = _fit_head(
             site, own, read[site], np.concatenate(elsewhere), at, seed
         )
         heads.append(head)
+    score, home_answers, home_facts = _fit_home(films, at_home, held, read)
+    return Fitted(
+        SiteHeads(score, heads, trained.widths), {name: home_answers, **answers}, {name: home_facts, **facts}
+    )
+
+
+def _fit_home(
+    films: TrainingFilms, at_home: Float32, held: Views, read: Mapping[str, Views]
+) -> tuple[Linear, SiteAnswers, dict[str, object]]:
+    """Fit the score of the home site; return it with the answers and figures of the held-out films."""
     away = np.concatenate([part for view in read.values() for part in (view.plain, *view.augmented)])
     score = _separating(at_home, away, MEMBERSHIP_C / 10)
     score = score.less(float(np.quantile(score(np.concatenate([held.plain, *held.augmented])), HOME_LOST)))
-    home_facts = _figures(films, films.val, held.general, "films of held-out patients")
-    home_facts |= {
-        "lost": float((score(held.plain) < 0).mean()),
+    recognised = score(held.plain) >= 0
+    facts = _figures(films, films.val, held.general, "films of held-out patients")
+    facts |= {
+        "lost": float((~recognised).mean()),
         "resembling_of_others": {key: float((score(v.plain) >= 0).mean()) for key, v in read.items()},
     }
-    answers_at_home = SiteAnswers(
-        films.labels[films.val].astype(np.int64), held.general, score(held.plain) >= 0
-    )
-    return Fitted(
-        SiteHeads(score, heads, trained.widths),
-        {name: answers_at_home, **answers},
-        {name: home_facts, **facts},
-    )
+    labels = films.labels[films.val].astype(np.int64)
+    return score, SiteAnswers(labels, held.general, recognised), facts
 
 
 def _fit_head(
     site: str, films: TrainingFilms, own: Views, elsewhere: Float32, at: OperatingRange, seed: int
 ) -> tuple[Head, SiteAnswers, dict[str, object]]:
-    """Fit a head to all films of a site, and return how heads that were fitted to other patients did."""
+    """Fit a head to all films of a site; return it with answers and figures of heads that were fitted to other patients."""
     y_true = films.labels.astype(np.int64)
-    head_alone, resemblance = np.zeros(len(y_true)), np.zeros(len(y_true))
-    for train, test in _folds(y_true, films.patient_ids, seed):
-        head_alone[test] = _answer(own, y_true, train)(own.plain[test])
-        resemblance[test] = _membership(own, elsewhere, train)(own.plain[test])
+    head_alone, resemblance = _cross_validated(films, own, elsewhere, seed)
     weight = GENERAL_SHARE * float(head_alone.std() / (own.general.std() or 1.0))
     answers = head_alone + weight * own.general
     cut = float(np.quantile(resemblance, LOST))
     every = np.arange(len(y_true))
     membership = _membership(own, elsewhere, every).less(cut)
     slope, constant = _scaling(answers, y_true)
-    half_width = _half_width(slope * answers + constant, y_true)
+    log_odds_of = slope * answers + constant
+    half_width = _half_width(log_odds_of, y_true)
     stretch = at.half_width / half_width
     factor = at.temperature * stretch * slope
     moved = at.temperature * (at.middle + stretch * constant)
     answer = _answer(own, y_true, every).scaled(factor, moved)
     head = Head(site, membership, answer, factor * weight)
     known = resemblance >= cut
-    gap = slope * answers + constant
-    wrong = (gap >= 0) != (y_true == 1)
-    told = (np.abs(gap) > half_width) & known
-    given = factor * answers + moved
-    given = np.where(known, given, own.general)  # As `SiteHeads.mixed` has it.
+    given = np.where(known, factor * answers + moved, own.general)  # As `SiteHeads.mixed` does.
     facts = _figures(films, every, given, f"{FOLDS}-fold cross-validation by patient")
-    facts |= {
-        "roc_auc_left_out": _figures(films, every, own.general, "")["roc_auc"],
-        "lost": float(1 - known.mean()),
-        "answered": float(told.mean()),
-        "accuracy_answered": float(1 - wrong[told].mean()),
-        "confident_and_wrong": float((told & wrong).mean()),
-        "resembling_of_home": float((membership(elsewhere) >= 0).mean()),
-    }
+    facts["roc_auc_left_out"] = _figures(films, every, own.general, "")["roc_auc"]
+    facts |= _shares(log_odds_of, half_width, y_true, known)
+    facts["resembling_of_home"] = float((membership(elsewhere) >= 0).mean())
     return head, SiteAnswers(y_true, given, known), facts
 
 
-def _views(
-    network: Combined,
-    films: TrainingFilms,
-    rows: Indices,
-    augmentation: AugmentationConfig,
-    seed: int,
-    count: int,
-) -> Views:
-    plain, general, widths = _features(network, [films.plain(piece) for piece in micro_batches(rows, 16)])
-    mirrored, _, _ = _features(network, [films.plain(piece).flip(3) for piece in micro_batches(rows, 16)])
-    augmented = [
-        _features(
-            network,
-            [films.augmented(p, augmentation, seed=seed, epoch=view) for p in micro_batches(rows, 16)],
-        )[0]
-        for view in range(count)
-    ]
-    return Views(plain, mirrored, tuple(augmented), general, widths)
+def _cross_validated(
+    films: TrainingFilms, own: Views, elsewhere: Float32, seed: int
+) -> tuple[Float64, Float64]:
+    """Return answer and score of each film, float64 (n,), of heads that were fitted to films of other patients."""
+    y_true = films.labels.astype(np.int64)
+    answers, resemblance = np.zeros(len(y_true)), np.zeros(len(y_true))
+    for train, test in _folds(y_true, films.patient_ids, seed):
+        answers[test] = _answer(own, y_true, train)(own.plain[test])
+        resemblance[test] = _membership(own, elsewhere, train)(own.plain[test])
+    return answers, resemblance
 
 
-def _features(network: Combined, batches: list[torch.Tensor]) -> tuple[Float32, Float64, tuple[int, ...]]:
-    found, logits = [], []
-    with torch.inference_mode():
-        for batch in batches:
-            evidence, inner = network.general(batch)
-            found.append(means(inner))
-            logits.append(evidence.mean((1, 2)))
-    widths = tuple(part.shape[1] for part in inner)
-    return torch.cat(found).numpy(), torch.cat(logits).numpy().astype(np.float64), widths
+def _shares(
+    odds: Float64, half_width: float, y_true: Labels, known: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return the shares of films that are not recognised, answered, and answered wrongly, and the accuracy of the answers."""
+    wrong = (odds >= 0) != (y_true == 1)
+    answered = (np.abs(odds) > half_width) & known
+    return {
+        "lost": float(1 - known.mean()),
+        "answered": float(answered.mean()),
+        "accuracy_answered": float(1 - wrong[answered].mean()),
+        "confident_and_wrong": float((answered & wrong).mean()),
+    }
 
 
 def _answer(own: Views, y_true: Labels, rows: Indices) -> Linear:
-    """Fit the answer on the deeper half of the maps: the early ones tell a scanner from another better than the lungs."""
+    """Fit the answer to the deeper half of the maps: the first ones show the scanner more than the lungs."""
     views = (own.plain, own.mirrored, *own.augmented)
     start = sum(own.widths[: len(own.widths) // 2])
     features = np.concatenate([view[rows, start:] for view in views])
@@ -246,7 +216,7 @@ def _answer(own: Views, y_true: Labels, rows: Indices) -> Linear:
 
 
 def _membership(own: Views, elsewhere: Float32, rows: Indices) -> Quadratic:
-    """Return the score that holds films of the site, as they are and mirrored, against all other films and augmented ones."""
+    """Return the score that separates films of the site, as they are and mirrored, from all other films and augmented ones."""
     width = sum(own.widths[:FIRST_MAPS])
     inside = np.concatenate([own.plain[rows], own.mirrored[rows]])
     outside = np.concatenate([*(view[rows] for view in own.augmented), elsewhere])
@@ -267,7 +237,7 @@ def _folds(y_true: Labels, patients: npt.NDArray[np.str_] | None, seed: int) -> 
 
 
 def _scaling(scores: Float64, y_true: Labels) -> tuple[float, float]:
-    """Return slope and constant that make log-odds of scores (J. Platt, 1999): 0 where both classes are equally likely."""
+    """Return the slope and constant that turn scores into log-odds (J. Platt, 1999)."""
     spread = float(scores.std()) or 1.0
     line = fit_linear(scores[:, None], y_true == 1, 1e3 / spread)
     return float(line.weight[0]), line.bias
@@ -284,7 +254,7 @@ def _half_width(odds: Float64, y_true: Labels) -> float:
 def _figures(films: TrainingFilms, rows: Indices, scores: Float64, source: str) -> dict[str, object]:
     y_true = films.labels[rows].astype(np.int64)
     patients = None if films.patient_ids is None else films.patient_ids[rows]
-    # Only the order counts for the AUC; a probability is what the function takes.
+    # Only the order matters for the area, and the function takes probabilities.
     probability = probability_of(scores, 1.0)
     found = bootstrap_by_patient(y_true, probability, threshold=0.5, patient_ids=patients)
     from sklearn.metrics import roc_auc_score

@@ -14,7 +14,14 @@ from pneumoscan.apps.cli.options import data_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the combined model.")
 @click.option("--name", default="combined", help="Name of the model in prediction rows.")
 @click.option(
-    "--whom", multiple=True, help="Patients of a site, in words for doctors: SITE=WORDS; may be repeated."
+    "--population",
+    "populations",
+    multiple=True,
+    metavar="SITE=WORDS",
+    help="Description of the patients of a site, for the model card and the web viewer; may be repeated.",
+)
+@click.option(
+    "--whom", multiple=True, hidden=True, metavar="SITE=WORDS", help="Earlier name of --population."
 )
 @click.option(
     "--stress",
@@ -26,6 +33,7 @@ def combine(
     data: tuple[str, ...],
     out: Path,
     name: str,
+    populations: tuple[str, ...],
     whom: tuple[str, ...],
     stress: Path | None,
 ) -> None:
@@ -36,9 +44,11 @@ def combine(
     from pneumoscan.inference.sites import shown_to_work
     from pneumoscan.training.combine import combine
 
-    words = dict(text.partition("=")[::2] for text in whom)
+    if whom:
+        print("notice: --whom is now called --population; the old name still works.", file=sys.stderr)
+    described = dict(text.partition("=")[::2] for text in (*whom, *populations))
     made = combine(
-        runs, data, out, name=name, whom=words, stress=stress,
+        runs, data, out, name=name, populations=described, stress=stress,
         note=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
     print(f"bundle: {made.bundle}")
