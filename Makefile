@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Processes that run the tests. More need more than a core each: some tests have time limits.
+JOBS ?= 2
 BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; all of them beforehand would take 350 MB.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
@@ -12,7 +14,7 @@ demo: $(VENV)/.train  ## Draw films, audit, train, evaluate, export and read new
 	$(BIN)/pneumoscan demo demo
 
 test: $(VENV)/.dev  ## The tests, without those marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: $(VENV)/.dev  ## All tests
 	$(BIN)/python -m pytest

@@ -1,9 +1,14 @@
-"""Films, folders and marks that the tests of every package share; nothing here needs a download."""
+"""Fixtures that the tests of all packages share, and the set-up of test processes that run side by side."""
 
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+
+# In one of several test processes, one thread for each numerical library, or the processes wait for each other's cores.
+# These are set before torch and numpy are imported, and commands that a test starts inherit them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +20,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DrawFilm = Callable[..., npt.NDArray[np.uint8]]
+# Files with the longest tests first, so that one process does not run the last of them alone.
+_LONGEST = (
+    "test_train",
+    "test_page",
+    "test_execute",
+    "test_receive",
+    "test_load",
+    "test_combined",
+    "test_two_sites",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files of the tests; within a file they keep their order."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture
