@@ -20,6 +20,7 @@ from pneumoscan.card import Records, card, difference, failures, latency, ood, o
 from pneumoscan.card.measuring import write_failures
 from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.evaluation.metrics import evaluate_predictions
+from pneumoscan.evaluation.published import PUBLISHED
 from pneumoscan.evaluation.stress import StressTable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference import pretrained
@@ -35,7 +36,7 @@ needs_records = pytest.mark.skipif(
 
 @pytest.fixture
 def bundle(tmp_path) -> Path:
-    """A bundle without the optional facts: no guard, no calibration, no config."""
+    """A bundle without the optional facts: no out-of-distribution detector, no calibration, no config."""
     return write_tiny_bundle(tmp_path / "bundle")
 
 
@@ -144,26 +145,26 @@ def test_the_sections_stand_in_their_order(page):
     assert text.startswith("---\nlicense: other\nlibrary_name: pneumoscan\n")
     headings = re.findall(r"^##+ (.+)$", text, re.MULTILINE)
     assert headings == [
-        "What it is for",
+        "Intended use",
         "For whom it is shown to work",
-        "Judged blind",
-        "What it must not be used for",
+        "Blind evaluation",
+        "Out of scope",
         "How to use it",
-        "The films it learnt from",
-        "What is wrong with the films",
+        "Training films",
+        "Biases of the films",
         "The network",
-        "How it was trained",
+        "Training",
         "Figures on held-out patients",
         "Operating points",
-        "Over seeds",
-        "Does a probability mean what it says?",
-        "The same films seen differently",
-        "When it says that it does not know",
-        "Does the map show what it looked at?",
+        "Spread over seeds",
+        "Calibration of the probabilities",
+        "Stress test: the same films altered",
+        "Abstention",
+        "Checks of the map",
         "Known failures",
         "Ethical considerations",
         "Train it again, or adapt it",
-        "What it costs",
+        "Cost",
         "Versions",
     ]
     assert text.endswith("\n")
@@ -172,15 +173,20 @@ def test_the_sections_stand_in_their_order(page):
 
 
 def test_what_is_not_recorded_is_said_to_be_not_measured(page, optional):
-    gone = ("spread over seeds", "turned films", "checks of the map", "time to read a film", "on drawn films")
+    gone = (
+        "spread over seeds",
+        "turned films",
+        "checks of the map",
+        "time to read a film",
+        "on synthetic films",
+    )
     before = page()
-    assert all(re.search(rf"{what}.*: not measured; there is no ", before) for what in gone)
+    assert all(re.search(rf"{what}.*: not measured \(there is no ", before) for what in gone)
     optional()
     after = page()
     assert re.findall(r"^.*: not measured.*$", after, re.MULTILINE) == [
-        "Calibration before and after the temperature: not measured; there is no `calibration` in model.json.",
-        "When it should not be trusted: not measured; there is no band and no guard in model.json.",
-        "Failures on drawn films: not measured; there is no `results/flagship-3/failures.json`.",
+        "Calibration before and after the temperature: not measured (there is no `calibration` in model.json).",
+        "Failures on synthetic films: not measured (there is no `results/flagship-3/failures.json`).",
     ]
 
 
@@ -192,12 +198,10 @@ def test_the_figures_are_those_of_the_record(page, records):
         assert f"| {shown} | {told[name]:.3f} ({low:.3f} to {high:.3f}) |" in text
     assert f"| Brier score | {told['brier_score']:.3f} |" in text
     assert "80 films of 40 patients" in text
-    assert (
-        f"{told['confusion']['fn']} films with pneumonia were missed, {told['confusion']['fp']} normal"
-        in text
-    )
+    missed, false_alarms = told["confusion"]["fn"], told["confusion"]["fp"]
+    assert f"{missed} films with pneumonia were missed, and {false_alarms} normal films" in text
     assert "- Only 80 films." in text
-    assert "1,234 were trained on" in text
+    assert "1,234 are training films" in text
     assert "7 epochs, 3.5 minutes of training steps on 2 threads (AMD EPYC, 2 cores)" in text
     assert "took 0.1 core-hours" in text  # 3.5 minutes on 2 threads
     assert "The official test folder of the set was not used for any choice" in text
@@ -206,14 +210,16 @@ def test_the_figures_are_those_of_the_record(page, records):
 def test_the_optional_figures_are_those_of_their_records(page, optional):
     optional()
     text = page()
-    assert "hottest the logit falls by 2.35, elsewhere by 0.32; in 95% of the films" in text
-    assert "differ by at most 3e-06" in text
-    assert "| … in the view that alarms most, pad 20 (should be 0%) | 12.3% | 3.0% |" in text
-    assert "| real films turned or spoilt in 1 ways, mean (should be 100%) | 99.0% | 97.0% |" in text
-    assert "| drawings of 2 other kinds, mean (should be 100%) | 93.2% | 79.8% |" in text
+    assert "the logit falls by 2.35, elsewhere by 0.32. In 95% of the films" in text
+    assert "They differ by at most 3e-06" in text
+    assert "| … with the alteration that gives most alarms, pad 20 (should be 0%) | 12.3% | 3.0% |" in text
+    assert (
+        "| real films rotated, inverted or shrunk in 1 ways, mean (should be 100%) | 99.0% | 97.0% |" in text
+    )
+    assert "| synthetic pictures of 2 other kinds, mean (should be 100%) | 93.2% | 79.8% |" in text
     assert "| … cat | 87.5% | 62.5% |" in text
     assert "… text page" not in text
-    assert "Network and guard take 3.25 ms a film, the network alone 3.00." in text
+    assert "The network with the detector takes 3.25 ms per film, without it 3.00 ms." in text
     assert "- one film, one core, ms: 4.57" in text
 
 
@@ -236,18 +242,18 @@ def test_the_spread_over_seeds_is_mean_and_standard_deviation(page, optional, re
     optional()
     values = [json.loads((records / f"seed-{seed}/metrics.json").read_text())["roc_auc"] for seed in (0, 1)]
     assert values[0] != values[1]
-    row = next(line for line in page().splitlines() if line.startswith("| mean ± deviation"))
+    row = next(line for line in page().splitlines() if line.startswith("| mean ± standard deviation"))
     assert row.split(" | ")[1] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def test_the_views_where_it_fails_are_named(bundle, tmp_path):
     write_seed(tmp_path / "held", 0)
     write_seed(tmp_path / "lost", 0, lost=("border_masked", "gamma_0_6"))
-    assert "No view takes more than 0.10 off sensitivity or specificity." in card(
+    assert "No alteration lowers sensitivity or specificity by more than 0.10." in card(
         read(bundle, tmp_path / "held")
     )
     text = card(read(bundle, tmp_path / "lost"))
-    told = re.search(r"\*\*Where it fails\*\*.*", text)[0]
+    told = re.search(r"\*\*The model fails\*\*.*", text)[0]
     assert re.search(
         r"specificity falls from 0\.\d+ to 0\.\d+ \(gamma 0\.6\), 0\.\d+ \(border masked\)\.", told
     )
@@ -255,7 +261,7 @@ def test_the_views_where_it_fails_are_named(bundle, tmp_path):
     assert len(re.findall(r"^\| [^|]+ \| the middle \d+% of each side \|", text, re.MULTILINE)) == 2
 
 
-def test_guard_band_and_calibration_are_told(bundle, records):
+def test_detector_band_and_calibration_are_shown(bundle, records):
     found = read(bundle, records)
     spec = found.bundle.spec
     band = {
@@ -287,7 +293,10 @@ def test_guard_band_and_calibration_are_told(bundle, records):
         },
     )
     text = card(replace(found, bundle=replace(found.bundle, spec=spec)))
-    assert "a probability from 0.432 to 0.568. There lie 3.1% of the films and 50% of the errors" in text
+    assert (
+        "a probability from 0.432 to 0.568. This band contains 3.1% of the films and 50% of the errors"
+        in text
+    )
     assert "a `distance` of 0.500 or more" in text
     assert "1.2% at least UNSURE, 0.4% NOT_A_CHEST_FILM" in text
     assert "| after (temperature 1.500) | 0.100 | 0.051 | 0.040 |" in text
@@ -370,7 +379,7 @@ def test_figures_without_the_views_are_refused(bundle, records):
         read(bundle, records)
 
 
-# Failures on drawn films
+# Failures on synthetic films
 
 
 @pytest.mark.parametrize(
@@ -422,7 +431,7 @@ def test_the_search_finds_what_the_model_gets_wrong(bundle, records, page, monke
     monkeypatch.setattr(module, "PICTURES", 1)
     write_failures(load_bundle(bundle), records)
     record, png = json.loads((records / "failures.json").read_text()), (records / "failures.png").read_bytes()
-    # This network has no guard, so nothing can be NOT_A_CHEST_FILM, and one colour is refused by the reader.
+    # This network has no out-of-distribution detector, so nothing can be NOT_A_CHEST_FILM, and one colour is refused by the reader.
     assert {name: sum(counts.values()) for name, counts in record["counts"].items()} == dict(
         zip(module.GROUPS, (11, 11, 6, 17), strict=True)
     )
@@ -436,7 +445,7 @@ def test_the_search_finds_what_the_model_gets_wrong(bundle, records, page, monke
     assert picture.width > 400
     text = page()
     assert "](results/flagship-3/failures.png)" in text
-    assert f"1. *{record['cases'][0]['kind']}*: {module.told(record['cases'][0])}. Should be" in text
+    assert f"1. *{record['cases'][0]['kind']}*: {module.description(record['cases'][0])}. Expected" in text
     again, same = module.search(load_bundle(bundle))
     assert (json.loads(json.dumps(again)), same) == (record, png)
     (records / "failures.png").write_bytes(png[:-1])
@@ -444,23 +453,60 @@ def test_the_search_finds_what_the_model_gets_wrong(bundle, records, page, monke
         page()
 
 
-# What people write about it
+# Texts of the authors
 
 
 def test_without_records_everything_unknown_is_said_to_be(bundle):
     text = card(read_records(bundle, None))
-    assert "Nobody has described these films" in text
-    assert "The figures on held-out patients: not measured; there is no record of this model." in text
-    assert "Judged blind" not in text
+    assert "The films have not been described" in text
+    assert "The figures on held-out patients: not measured (there is no record of this model)." in text
+    assert "Blind evaluation" not in text
     for word in ("Kermany", "Guangzhou", "children", "flagship"):
         assert word not in text
+
+
+def test_without_a_run_the_figures_are_those_of_the_bundle():
+    """The shipped bundle has `records.json`: its figures are shown with that source, and nothing of the run is made up."""
+    found = read_records(pretrained.SHIPPED, None)
+    text = card(found)
+    held_out = found.bundle.records()["held_out"]
+    low, high = held_out["roc_auc_ci95"]
+    assert f"| area under ROC | {held_out['roc_auc']:.3f} ({low:.3f} to {high:.3f}) |" in text
+    assert f"{held_out['n']} films of {held_out['n_patients']} patients" in text
+    assert "*Source: `records.json`.*" in text
+    assert "| **mean** | of the 10 alterations |" in text
+    assert "seed-0" not in text.replace("`seed-*`", "")
+    assert "None" not in text
+    assert "The cost of the training: not measured" in text
+
+
+def test_published_results_stand_beside_the_blind_ones(page):
+    section = page().partition("## Blind evaluation")[2].partition("\n## ")[0]
+    for one in PUBLISHED:
+        row = next(line for line in section.splitlines() if one.model in line)
+        assert f"| {100 * one.accuracy:.1f}% |" in row
+        assert all(f"| {value:.3f} |" in row for value in (one.f1, one.roc_auc) if value is not None)
+
+
+def test_members_of_one_preset_have_their_own_times(bundle, records):
+    history = [
+        {"member": "flagship", "seed": seed, "seconds": seconds}
+        for seed, seconds in ((0, 60), (1, 90), (1, 90))
+    ]
+    (records / "seed-0" / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+    found = read(bundle, records)
+    members = [{"preset": "flagship", "seed": seed, "epochs": 1} for seed in (0, 1)]
+    spec = replace(found.bundle.spec, training={**found.bundle.spec.training, "members": members})
+    text = card(replace(found, bundle=replace(found.bundle, spec=spec)))
+    assert "| `flagship` | 0 | 1 | 1.0 minutes |" in text
+    assert "| `flagship` | 1 | 1 | 3.0 minutes |" in text
 
 
 def test_words_of_ones_own_take_the_place_of_those_of_the_package(bundle, tmp_path):
     (tmp_path / "about.toml").write_text('films = "Adults of clinic A, 2019."\n[again]\ndata = "clinic"\n')
     text = card(read_records(bundle, None, about=tmp_path / "about.toml"))
     assert "Adults of clinic A, 2019." in text
-    assert "Nobody has described" not in text
+    assert "have not been described" not in text
     assert "--data clinic" in text
     assert "**Privacy**" in text
 
@@ -535,10 +581,10 @@ def test_a_run_is_measured_and_its_card_written(film_folder, tmp_path, monkeypat
         assert done.exit_code == 0, done.output
     text = (run / "MODEL_CARD.md").read_text(encoding="utf-8")
     told = json.loads((run / "card/seed-0/metrics.json").read_text())
-    assert f"{told['n']} films of {told['n_patients']} patients whose films were not trained on" in text
+    assert f"{told['n']} films of {told['n_patients']} patients who are not in the training films" in text
     assert "`card/guard.json`" in text
     assert "`card/latency.json`" in text
-    assert "](card/failures.png)" in text or "None was answered wrongly" in text
+    assert "](card/failures.png)" in text or "No answer was wrong" in text
     # The licence that every bundle carries names the public set.
     for word in ("Kermany", "Guangzhou", "flagship"):
         assert word not in text.partition("## Versions")[0]

@@ -13,21 +13,22 @@ from pneumoscan.files import read_toml
 
 @dataclass(frozen=True)
 class About:
-    """The texts, in Markdown without headings.
+    """The texts, as Markdown without headings.
 
     Attributes:
-        tags: Of the front matter.
-        purpose: What the model is for.
-        limits: What it must not be used for.
-        use: How to use it.
-        films: Whose films it was trained on, and who labelled them.
-        traits: What is known to be wrong with the films.
-        held_out: What to read with the figures of held-out patients; a list.
+        tags: Tags of the front matter.
+        purpose: Intended use.
+        limits: Uses that are out of scope.
+        use: How to use the model.
+        films: Patients, hospital and labels of the training films.
+        traits: Known biases of the films.
+        held_out: Notes on the figures of held-out patients; a list.
         ethics: Ethical considerations.
-        official: Folder of blind evaluations (`record.json` and what it names), seen from the file; empty for none.
-        shortcuts: `rows` of what the label was guessed from and the area under ROC, `folds`, `source`; empty if not measured.
-        again: What the commands of "Train it again" name: `fetch`, `data`, `sites`.
-        folder: Where the file is; None for the texts of the package alone.
+        official: Folder of the blind evaluations (`record.json` and the files it names), relative to the TOML file; or empty.
+        shortcuts: `rows` (an input and the area under ROC with which it predicts the label), `folds`, `source`; empty if not
+            measured.
+        again: Parts of the commands that train the model again: `fetch`, `data`, `sites`.
+        folder: Folder of the TOML file; None if there is none.
     """
 
     tags: tuple[str, ...]
@@ -53,8 +54,8 @@ def read_about(path: Path | None, *, required: bool = False) -> About:
     """Return the texts of a file over those of the package.
 
     Args:
-        path: TOML with any of the attributes of `About`; None for none.
-        required: Refuse a file that is not there.
+        path: TOML file with any of the attributes of `About`; None for none.
+        required: Whether a missing file is an error.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or has a key that is unknown or of another type.

@@ -1,6 +1,6 @@
-"""Where a model fails on synthetic films: a search over phantom chests and other pictures, and a sheet of what was found.
+"""Search for failures of a model on synthetic films, and draw them on one sheet.
 
-No real film is in it, and none may be. A phantom is far from a film, so this shows how the model fails, never how often.
+No real films may be shown. Phantoms differ from real films, so this shows how the model fails, not how often.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ Pixels = npt.NDArray[np.uint8]
 SET_SEED = 2026
 PATIENTS = 24
 PICTURES = 4
-"""Of each drawn kind that is no chest."""
+"""Number of pictures of each kind that is not a chest."""
 
 SHOWN = 6
 REFUSED = "refused"
@@ -49,12 +49,12 @@ _PAPER, _INK, _FAINT = (18, 18, 20), (235, 235, 235), (165, 165, 170)
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture to ask the model about.
+    """A picture for the model.
 
     Attributes:
         group: One of `GROUPS`.
-        number: Of the phantom patient, or of the drawn picture.
-        view: What was done to it, or which kind was drawn.
+        number: Number of the phantom patient, or of the picture.
+        view: The alteration, or the kind of picture.
         should_be: PNEUMONIA, NORMAL or NOT_A_CHEST_FILM.
         pixels: uint8 (h, w).
     """
@@ -68,7 +68,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Failure:
-    """An answer that is wrong; its fields as the record has them."""
+    """A wrong answer, with the fields of the record."""
 
     kind: str
     group: str
@@ -80,7 +80,7 @@ class Failure:
 
 
 def samples() -> Iterator[Sample]:
-    """Yield the fixed set: phantoms with and without pneumonia in every view, turned ones, and drawings of other things."""
+    """Yield the fixed set: phantoms with and without pneumonia in all views, turned ones, and other pictures."""
     for patient in range(PATIENTS):
         for label, name in ((1, "PNEUMONIA"), (0, "NORMAL")):
             pixels = draw_film(patient, 0, label=label, seed=SET_SEED)
@@ -88,7 +88,7 @@ def samples() -> Iterator[Sample]:
             yield Sample(group, patient, "plain", name, pixels)
             for view in PERTURBATIONS:
                 yield Sample(group, patient, view.name, name, view.change(pixels))
-        # The last one drawn is healthy: what is turned must not be found ill either.
+        # `pixels` is now the film without pneumonia.
         for turn, change in TURNED.items():
             yield Sample(GROUPS[2], patient, turn, NOT_A_CHEST_FILM, np.ascontiguousarray(change(pixels)))
     for kind in DRAWN:
@@ -97,7 +97,7 @@ def samples() -> Iterator[Sample]:
 
 
 def answer(bundle: Bundle, pixels: Pixels) -> tuple[str, float]:
-    """Return the label that a prediction row would have, or `refused`, and the probability (0 if refused)."""
+    """Return the label of a prediction row, or `refused`, and the probability (0 if refused)."""
     try:
         film = read(pixels)
     except FilmError:
@@ -110,7 +110,7 @@ def answer(bundle: Bundle, pixels: Pixels) -> tuple[str, float]:
 
 
 def kind_of(should_be: str, says: str) -> str | None:
-    """Return which of `KINDS` an answer is; None where it is right, or says that it does not know."""
+    """Return which of `KINDS` an answer is; None if it is correct, UNSURE or refused."""
     if says in {should_be, UNSURE, REFUSED}:
         return None
     if should_be == NOT_A_CHEST_FILM:
@@ -121,7 +121,7 @@ def kind_of(should_be: str, says: str) -> str | None:
 
 
 def search(bundle: Bundle, command: str = "pneumoscan card") -> tuple[dict[str, Any], bytes]:
-    """Ask the model about the whole set; return the record and the PNG of the failures in it (empty if there are none)."""
+    """Classify the whole set; return the record, and a PNG of the failures (empty if there are none)."""
     counts = {group: Counter[str]() for group in GROUPS}
     found: list[tuple[Failure, Pixels]] = []
     for sample in samples():
@@ -154,12 +154,12 @@ def search(bundle: Bundle, command: str = "pneumoscan card") -> tuple[dict[str, 
 
 
 def choose(failures: Sequence[Failure], count: int = SHOWN) -> list[Failure]:
-    """Return at most `count` failures: of every kind in turn, the surest first, views and patients as different as can be."""
+    """Return at most `count` failures: each kind in turn, the most confident first, with as many views and patients as possible."""
     chosen: list[Failure] = []
     while len(chosen) < min(count, len(failures)):
         left = [failure for failure in failures if failure not in chosen]
         seen = {(failure.kind, failure.view) for failure in chosen}
-        # Two pictures of one kind in one view are told apart by nobody: they come last.
+        # Two pictures of one kind in one view look the same, so the second comes last.
         left = [failure for failure in left if (failure.kind, failure.view) not in seen] or left
         for kind in KINDS:
             of_kind = [failure for failure in left if failure.kind == kind]
@@ -173,8 +173,8 @@ def _worth(failure: Failure, chosen: Sequence[Failure]) -> tuple[int, float, str
     return seen, -abs(failure.probability - 0.5), failure.view, failure.number
 
 
-def told(failure: Failure | dict[str, Any]) -> str:
-    """Return in words what picture it was: `phantom with pneumonia no. 3, gamma 1.7`."""
+def description(failure: Failure | dict[str, Any]) -> str:
+    """Return a description of the picture: `phantom with pneumonia no. 3, gamma 1.7`."""
     facts = failure if isinstance(failure, dict) else asdict(failure)
     return f"{facts['group']}, no. {facts['number']}, {readable_name(facts['view'])}"
 
@@ -200,7 +200,7 @@ def sheet(bundle: Bundle, cases: Sequence[tuple[Failure, Pixels]]) -> bytes:
 
 
 def _case(bundle: Bundle, number: int, case: Failure, film: Film, high: int) -> Image.Image:
-    """Draw a film, the evidence beside it, and the words at the foot of `high` pixels."""
+    """Draw a film, its map and its description, `high` pixels high."""
     shown = _shown(film)
     panels = [grey_of(film, shown).convert("RGB")]
     if MAP_OUTPUT in bundle.spec.outputs:
@@ -213,7 +213,7 @@ def _case(bundle: Bundle, number: int, case: Failure, film: Film, high: int) -> 
         picture.paste(panel, (place * (shown[0] + 4), high - 3 * _LINE - _GAP - shown[1]))
     lines = (
         f"{number}  {case.kind}",
-        told(case),
+        description(case),
         f"should be {case.should_be} · says {case.says} · probability {case.probability:.3f}",
     )
     for line, words in enumerate(lines):
@@ -229,9 +229,9 @@ def _shown(film: Film) -> tuple[int, int]:
 
 
 def _foot(bundle: Bundle) -> tuple[str, str]:
-    told_scale = bundle.spec.training.get("map_full_scale") or FULL_SCALE
+    full_scale = bundle.spec.training.get("map_full_scale") or FULL_SCALE
     return (
-        f"SYNTHETIC: drawings, no patient. Right: evidence for pneumonia, grey for none, light yellow for a logit of {told_scale:g}.",
+        f"SYNTHETIC: drawings, no patient. Right: evidence for pneumonia, grey for none, light yellow for a logit of {full_scale:g}.",
         f"{model_name(bundle)}. Research use only. Not a medical device.",
     )
 

@@ -1,4 +1,4 @@
-"""The figures of the model card: held-out patients, operating points, seeds, calibration, stress. Each comes from a record."""
+"""The sections of the model card with figures: held-out patients, operating points, seeds, calibration, stress test."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
@@ -10,11 +10,11 @@ from pneumoscan.evaluation.stress import FIGURES, readable_name
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
 LOST = 0.10
-"""A view is named where sensitivity or specificity falls by more than this."""
+"""An alteration is named if sensitivity or specificity falls by more than this."""
 
 
 def held_out(records: Records) -> list[str]:
-    """Tell the figures on held-out patients."""
+    """Return the figures of held-out patients."""
     m, heading = records.own.metrics, ["## Figures on held-out patients", ""]
     if not m:
         return [*heading, *not_measured("The figures on held-out patients", "record of this model")]
@@ -30,14 +30,14 @@ def held_out(records: Records) -> list[str]:
     ]
     return [
         *heading,
-        f"{m['n']} films of {m['n_patients']} patients whose films were not trained on, {m['n_positive']} ({percent(m['prevalence'])}) with pneumonia, at the "
-        f"threshold that the model "
-        f"carries, {three(m['threshold'])}. {counts['fn']} films with pneumonia were missed, {counts['fp']} normal ones called pneumonia.",
+        f"{m['n']} films of {m['n_patients'] or 'an unknown number of'} patients who are not in the training films, {m['n_positive']} "
+        f"({percent(m['prevalence'])}) with pneumonia, at the threshold of the model, {three(m['threshold'])}. {counts['fn']} films with "
+        f"pneumonia were missed, and {counts['fp']} normal films were labelled PNEUMONIA.",
         "",
         *table(("", "value (95% interval)"), rows),
         *source(
             own(records),
-            then="Intervals: the area by bootstrap over patients, the others Wilson's, which take films as independent. To read with them:",
+            then="The interval of the area is a bootstrap over patients. The others are Wilson intervals, which take films as independent. Note:",
         ),
         "",
         *(f"- {text}" for text in m.get("cautions", ())),
@@ -46,7 +46,7 @@ def held_out(records: Records) -> list[str]:
 
 
 def operating_points(records: Records) -> list[str]:
-    """Tell the thresholds that the model carries."""
+    """Return the thresholds of the model."""
     spec = records.bundle.spec
     cut = {name: point["source"].partition(", on ") for name, point in spec.thresholds.items()}
     shared = {tail for _, _, tail in cut.values()}
@@ -64,7 +64,7 @@ def operating_points(records: Records) -> list[str]:
     return [
         "### Operating points",
         "",
-        f"`--operating-point NAME` takes another. They were chosen, and have their rates, on {where or 'the films named as their source'}.",
+        f"`--operating-point NAME` selects one. They were chosen, and their rates measured, on {where or 'the films named as their source'}.",
         "",
         *table(("", "chosen as", "threshold", "sensitivity (95%)", "specificity (95%)"), rows),
         *source("model.json"),
@@ -72,8 +72,8 @@ def operating_points(records: Records) -> list[str]:
 
 
 def seeds(records: Records) -> list[str]:
-    """Tell the spread over trainings with other seeds."""
-    heading = ["### Over seeds", ""]
+    """Return the spread over trainings with other seeds."""
+    heading = ["### Spread over seeds", ""]
     if len(records.seeds) < 2:
         return [
             *heading,
@@ -92,10 +92,10 @@ def seeds(records: Records) -> list[str]:
         (f"{record.seed}" + (" (shipped)" if record is records.own else ""), *map(three, row))
         for record, row in zip(records.seeds, values, strict=True)
     ]
-    rows.append(("mean ± deviation", *(_spread(column) for column in zip(*values, strict=True))))
+    rows.append(("mean ± standard deviation", *(_spread(column) for column in zip(*values, strict=True))))
     return [
         *heading,
-        "The same recipe with other random numbers, each at the threshold that it carries; the standard deviation is over the seeds.",
+        "Trainings that differ only in the seed, each at its own threshold. The standard deviation is over the seeds.",
         "",
         *table(("seed", *columns), rows),
         *source(*(named(records, f"seed-{record.seed}/metrics.json") for record in records.seeds)),
@@ -108,8 +108,8 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def calibration(records: Records) -> list[str]:
-    """Tell whether a probability means what it says."""
-    facts, heading = records.bundle.spec.calibration, ["### Does a probability mean what it says?", ""]
+    """Return the calibration before and after the temperature."""
+    facts, heading = records.bundle.spec.calibration, ["### Calibration of the probabilities", ""]
     if not facts:
         return [
             *heading,
@@ -124,21 +124,21 @@ def calibration(records: Records) -> list[str]:
     ]
     return [
         *heading,
-        f"One number, the temperature, was fitted to that end. On {facts['n']} {facts['source']} (less is better):",
+        f"A temperature was fitted. On {facts['n']} {facts['source']} (lower is better):",
         "",
         *table(("", "log loss", "calibration error", "Brier score"), rows),
         *source(
             "model.json",
-            then="Where pneumonia is rarer or commoner than in the set, probabilities are off; `predict --prevalence` says what a call is worth.",
+            then="The probabilities are wrong where pneumonia is rarer or more common than in these films; `predict --prevalence` gives predictive values.",
         ),
     ]
 
 
 def stress(records: Records) -> list[str]:
-    """Tell the figures in changed views, and where the model fails."""
-    heading, found = ["## The same films seen differently", ""], records.own.metrics.get("stress")
+    """Return the figures on altered films, and the alterations where the model fails."""
+    heading, found = ["## Stress test: the same films altered", ""], records.own.metrics.get("stress")
     if found is None:
-        return [*heading, *not_measured("The films seen differently", "record of this model")]
+        return [*heading, *not_measured("The altered films", "stress test of this model")]
     views = {view.name: view.description for view in PERTURBATIONS}
     rows = [
         (
@@ -152,20 +152,19 @@ def stress(records: Records) -> list[str]:
     rows.append(
         (
             "**mean**",
-            f"of the {len(found['table'])} changed views",
+            f"of the {len(found['table'])} alterations",
             *(three(found["mean"][name]) for name in FIGURES),
         )
     )
-    rows.append(
-        ("**lowest**", "each figure where it is lowest", *(_lowest(found["worst"][name]) for name in FIGURES))
-    )
+    rows.append(("**lowest**", "of each figure", *(_lowest(found["worst"][name]) for name in FIGURES)))
     return [
         *heading,
-        "The held-out films, changed as another machine or another cutting would change them, at the same threshold. A model that "
-        "reads the lungs keeps its figures; a little loss is fair where lung is cut off (crop 70) or detail blurred.",
+        "The held-out films, altered as another machine or another crop would alter them, at the same threshold. A model that "
+        "uses the lungs keeps its figures, except for a small loss where parts of the lungs are cut off (crop 70) or blurred.",
         "",
         *table(
-            ("view", "what is done", "area under ROC (95%)", "accuracy", "sensitivity", "specificity"), rows
+            ("alteration", "description", "area under ROC (95%)", "accuracy", "sensitivity", "specificity"),
+            rows,
         ),
         *source(own(records), then=_where_it_fails(found)),
     ]
@@ -184,5 +183,5 @@ def _where_it_fails(found: Mapping[str, Any]) -> str:
             falls = ", ".join(f"{three(row[name])} ({readable_name(row['perturbation'])})" for row in lost)
             parts.append(f"{name} falls from {three(plain)} to {falls}")
     if not parts:
-        return f"No view takes more than {LOST:.2f} off sensitivity or specificity."
-    return f"**Where it fails** (more than {LOST:.2f} lost): {'; '.join(parts)}. Do not trust the label of films that look so."
+        return f"No alteration lowers sensitivity or specificity by more than {LOST:.2f}."
+    return f"**The model fails** (loss of more than {LOST:.2f}) here: {'; '.join(parts)}. Do not trust the label of such films."

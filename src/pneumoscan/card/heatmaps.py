@@ -1,11 +1,10 @@
-"""Does the heatmap show what the model looked at? Three checks of a bundle over films.
+"""Three checks that the heatmap of a bundle shows the regions that determine its answer.
 
 1. The mean of the map is the logit.
-2. Covering the hottest square of a film that is called PNEUMONIA lowers its logit more than covering another square of the
-   same size: "deletion" in one step (V. Petsiuk, A. Das, K. Saenko, RISE, BMVC 2018). The square is painted black, as a
-   border is: to this network black is where there is no film. The film's mean grey is measured as well, but inside a lung
-   it is an opacity, which is what the disease looks like.
-3. With random weights the map is another one (J. Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018).
+2. If the hottest square of a film labelled PNEUMONIA is covered, the logit falls more than if another square of the same size
+   is covered: "deletion" in one step (V. Petsiuk, A. Das, K. Saenko, RISE, BMVC 2018). The square is black, like the
+   borders of films. The mean grey of the film is measured as well, but in a lung it looks like an opacity.
+3. With random weights the map differs (J. Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018).
 """
 
 from collections.abc import Sequence

@@ -16,12 +16,12 @@ ROUNDS, FILMS = 9, 100
 
 
 def measure(bundle: Bundle, *, rounds: int = ROUNDS, films: int = FILMS) -> dict[str, Any]:
-    """Measure every step, a film at a time; a round's number is its median film.
+    """Measure each step, one film at a time; the result of a round is its median.
 
     Args:
-        bundle: Loaded with one thread.
-        rounds: How often each step is measured.
-        films: In a round.
+        bundle: A bundle, loaded with one thread.
+        rounds: Number of rounds for each step.
+        films: Number of films per round.
     """
     pixels, picture = draw_film(0, 0, label=1, size=(1000, 1300)), BytesIO()
     Image.fromarray(pixels).save(picture, "JPEG", quality=92)

@@ -1,4 +1,4 @@
-"""Numbers, tables and sources as a model card writes them."""
+"""Numbers, tables and sources in the form of a model card."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -43,20 +43,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def source(*files: str, then: str = "") -> list[str]:
-    """Return the line under a table that says where it comes from, and what else there is to say."""
-    return ["", f"*Source: {', '.join(f'`{file}`' for file in files)}.* {then}".rstrip()]
+    """Return the line below a table that names its source, with an optional note. Empty names are left out."""
+    return ["", f"*Source: {', '.join(f'`{file}`' for file in files if file)}.* {then}".rstrip()]
 
 
 def not_measured(what: str, record: str) -> list[str]:
-    """Return the sentence for a record that is not there."""
-    return [f"{what}: not measured; there is no {record}."]
+    """Return the sentence for a missing record."""
+    return [f"{what}: not measured (there is no {record})."]
 
 
 def named(records: Records, name: str) -> str:
-    """Return how the card names a file of the records."""
+    """Return the path of a record as the card names it."""
     return f"{records.where}/{name}" if records.where else name
 
 
 def own(records: Records, name: str = "metrics.json") -> str:
-    """Return how the card names a record of the model's own seed."""
+    """Return the path of a record of the seed of the model as the card names it; empty if it is not recorded."""
+    if name == "metrics.json" and records.own.from_bundle:
+        return "records.json"
+    if not records.own.manifest:
+        return ""
     return named(records, f"seed-{records.own.seed}/{name}")

@@ -1,4 +1,4 @@
-"""Measure what a model card tells: one record for each section, written beside it."""
+"""Measure the figures of a model card: one record for each section."""
 
 import json
 import platform
@@ -41,14 +41,14 @@ def measure_run(
     Args:
         run: The run folder, with `bundle/`, `split.csv`, `history.jsonl` and `manifest.json`.
         data: The films that it was trained on, as `data.layouts.load_sites` reads them.
-        folder: Of the records; made if absent.
+        folder: Folder of the records; created if absent.
         workers: Threads that read films; by default one more than cores, at most 8.
         progress: Called with films done and films in all, while the held-out films are evaluated.
-        note: Told what is done next.
-        command: What the records say they come from.
+        note: Called with a description of each step.
+        command: The command line, for the records.
 
     Raises:
-        UsageError: `run` is no exported run.
+        UsageError: `run` is not an exported run.
         DataDamagedError: The run held out other films than these.
         BundleError: The model is damaged.
         DiskFullError, NotWritableError: A record cannot be written.
@@ -57,7 +57,7 @@ def measure_run(
     files = [run / name for name in ("split.csv", "history.jsonl", "manifest.json")]
     missing = [path.name for path in files if not path.is_file()]
     if missing:
-        raise UsageError(f"{run} is no run folder: it has no {missing[0]}.", "Name the folder of a training.")
+        raise UsageError(f"{run} is not a run folder: it has no {missing[0]}.", "Name the folder of a run.")
     note("evaluating the held-out films in 11 views")
     _write_seed(bundle, run, data, folder, workers, progress)
     facts = {"command": command, "model": model_name(bundle), "machine": _machine()}
@@ -88,7 +88,7 @@ def write_failures(bundle: Bundle, folder: Path, command: str = "pneumoscan card
 def _write_seed(
     bundle: Bundle, run: Path, data: Sources, folder: Path, workers: int | None, progress: Progress | None
 ) -> None:
-    """Write what the card tells of the run itself: metrics, history and manifest, without the list of its films."""
+    """Write the records of the run itself: metrics, history, and manifest without the list of films."""
     own = make_folder(folder / f"seed-{bundle.spec.training.get('seed')}")
     evaluation = folder / "evaluation"
     evaluate(run, data, split=HELD_OUT, out=evaluation, stress=True, workers=workers, progress=progress)
@@ -101,7 +101,7 @@ def _write_seed(
 
 
 def _films(run: Path, data: Sources) -> tuple[list[Film], Any]:
-    """Return at most `MOST_FILMS` films that the run held out, evenly picked, and their labels."""
+    """Return at most `MOST_FILMS` held-out films of the run, at equal distances in the list, and their labels."""
     train = load_sites(data).of_split("train")
     held = train.take(read_split_csv(run / "split.csv", train).val)
     films, labels = [], []

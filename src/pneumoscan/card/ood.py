@@ -1,6 +1,6 @@
-"""How well a model's out-of-distribution detector tells what is no upright chest film, and how often it warns of films that are.
+"""Measure the out-of-distribution detector: how well it recognises other pictures, and how often it warns of chest films.
 
-Real films are those that the run of the bundle held out: as they are, changed as another machine might show them, and turned.
+The real films are the held-out films of the run: unaltered, altered as by another machine, and turned.
 The other pictures are synthetic.
 """
 
@@ -26,22 +26,22 @@ PICTURES = 100
 def measure(
     bundle: Bundle, films: Sequence[Film], *, films_are: str, pictures: int = PICTURES
 ) -> dict[str, Any]:
-    """Return the shares of real and drawn pictures at or beyond each cut-off, by kind.
+    """Return the shares of real and synthetic pictures at or beyond each cut-off, by kind.
 
     Args:
-        bundle: With a `guard`.
-        films: That the detector was not fitted to.
-        films_are: What they are, for the card.
-        pictures: How many of each synthetic kind.
+        bundle: A bundle with `guard`.
+        films: Films that the detector was not fitted to.
+        films_are: Description of the films, for the card.
+        pictures: Number of pictures of each synthetic kind.
     """
-    guard = bundle.spec.guard
-    assert guard is not None
+    cuts = bundle.spec.guard
+    assert cuts is not None
     own: dict[str, Callable[[Film], Film]] = {"as_it_is": lambda film: film}
     own |= {change.name: change.apply for change in PERTURBATIONS}
     turned = {name: in_pixels(change) for name, change in TURNED.items()}
     return {
         "schema_version": SCHEMA_VERSION,
-        "guard": {name: guard[name] for name in CUTS},
+        "guard": {name: cuts[name] for name in CUTS},
         "films_are": films_are,
         "n_films": len(films),
         "n_pictures": pictures,
@@ -56,21 +56,21 @@ def measure(
 
 def shares(bundle: Bundle, films: Iterable[Film]) -> dict[str, float]:
     """Return which share of some films is at or beyond each cut-off."""
-    guard = bundle.spec.guard
-    assert guard is not None
+    cuts = bundle.spec.guard
+    assert cuts is not None
     distances = np.array([distance_of(bundle, film) for film in films])
-    return {name: round(float((distances >= guard[name]).mean()), 4) for name in CUTS}
+    return {name: round(float((distances >= cuts[name]).mean()), 4) for name in CUTS}
 
 
 def distance_of(bundle: Bundle, film: Film) -> float:
-    """Return how far a film looks from the training films."""
+    """Return the distance of a film from the training films."""
     distance = bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None]).distance
     assert distance is not None
     return float(distance[0])
 
 
 def film_of(pixels: npt.NDArray[np.uint8]) -> Film:
-    """Return drawn pixels as a film; the reader refuses one colour, the guard is asked all the same."""
+    """Return pixels as a film, also those of one colour, which `read` refuses."""
     some = np.indices(pixels.shape).sum(0).astype(np.uint8)
     return replace(read(some), pixels=pixels)
 
@@ -81,7 +81,7 @@ def in_pixels(change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]) 
 
 
 def milliseconds(bundle: Bundle, rounds: int = 300) -> dict[str, float]:
-    """Return the median time of one film with and without the guard, in turn, on one thread."""
+    """Return the median time of one film with and without the detector, in turn, on one thread."""
     size = bundle.spec.preprocessing.size
     film = np.random.default_rng(0).random((1, 1, size, size), dtype=np.float32)
     asked = {"without_guard": ["logit"], "with_guard": ["logit", "distance"]}

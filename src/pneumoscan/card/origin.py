@@ -1,4 +1,4 @@
-"""Where a model comes from, in its card: network, training, cost, versions; and the commands to train it again."""
+"""The sections of the model card about its origin: network, training, cost, versions, and commands to train it again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,61 +25,71 @@ _SHOWN: dict[str, tuple[str, ...] | None] = {
 
 
 def network(records: Records) -> list[str]:
-    """Tell what the network takes and gives."""
+    """Return the inputs and outputs of the network."""
     spec = records.bundle.spec
     size, shape = spec.preprocessing.size, dict(spec.training.get("config", {}).get("model", {}))
     mirrored = shape.pop("mirrored", False)
     members = spec.training.get("members", ())
     begun = "trained from weights of ImageNet" if shape.get("name") == "transfer" else "trained from scratch"
     names = [f"`{one['preset']}`" for one in members]
-    made = (
-        f"the mean of {len(members)} networks ({listed(names)}), and heads for the films of other sites"
+    structure = (
+        f"the mean of {len(members)} networks ({listed(names)}), with heads for films of other sites"
         if members
         else f"{settings(shape)}, {begun}"
     )
     lines = [
         "## The network",
         "",
-        f"{spec.parameters:,} parameters: {made}. One ONNX file, read by ONNX Runtime on a CPU.",
+        f"{spec.parameters:,} parameters: {structure}. One ONNX file for ONNX Runtime, on a CPU.",
         "",
-        f"- **Input**: the film grey, squashed to {size}×{size} (its aspect is not kept), normalised (`{spec.preprocessing.normalisation}`, mean "
-        f"{spec.preprocessing.mean:g}, deviation {spec.preprocessing.std:g}).",
+        f"- **Input**: the film in grey, resized to {size}×{size} without keeping its aspect ratio, normalised (`{spec.preprocessing.normalisation}`, mean "
+        f"{spec.preprocessing.mean:g}, standard deviation {spec.preprocessing.std:g}).",
         f"- **Outputs**: {', '.join(f'`{name}`' for name in spec.outputs)}; probability = sigmoid(logit / {spec.temperature:.3f}).",
     ]
     if "activation_map" in spec.outputs:
-        lines.append("- **Map**: its mean is the logit. So it is the answer itself, and no guess about it.")
+        lines.append("- **Map**: its mean is the logit, so it shows the exact contribution of each region.")
     if mirrored and not members:
         lines.append(
-            "- **Mirrored reading**: each film is read as it is and mirrored, and the maps are averaged, in the graph."
+            "- **Mirrored reading**: the graph averages the maps of the film and of its mirror image."
         )
     if spec.guard:
         lines.append(
-            "- **Guard**: `distance` tells how far a film looks from the training films, in the same graph."
+            "- **Out-of-distribution detector**: the output `distance` measures how much a film differs from the training films."
         )
     return [*lines, *source("model.json")]
 
 
 def training(records: Records) -> list[str]:
-    """Tell how the model was trained."""
+    """Return how the model was trained."""
     facts, shipped = records.bundle.spec.training, records.own
     rows = [
         (part, settings(_shown(facts.get("config", {}).get(part, {}), keys))) for part, keys in _SHOWN.items()
     ]
     if members := facts.get("members"):
         return _members(records, members)
-    machine, all_seeds = shipped.manifest.get("machine", {}), [record.seed for record in records.seeds]
-    steps = f"{len(shipped.history)} epochs, {minutes(shipped)} of training steps on {shipped.manifest.get('threads')} threads"
-    recorded = f"seeds {listed(all_seeds)} are" if len(all_seeds) > 1 else f"seed {all_seeds[0]} alone is"
+    seeds = [record.seed for record in records.seeds]
+    recorded = f" Seeds {listed(seeds)} are recorded." if len(seeds) > 1 else ""
     return [
-        "## How it was trained",
+        "## Training",
         "",
-        f"Preset `{facts.get('preset')}`: {steps} "
-        f"({machine.get('processor')}, {machine.get('cores')} cores). The weights "
-        f"are those of epoch {facts.get('kept_epoch')}. Shipped is seed {shipped.seed}; {recorded} recorded.",
+        f"Preset `{facts.get('preset')}`, seed {shipped.seed}: {_steps(records)}. The weights are those of epoch "
+        f"{facts.get('kept_epoch')}.{recorded}",
         "",
         *table(("part", "settings"), rows),
         *source(own(records, "history.jsonl"), own(records, "manifest.json"), "model.json"),
     ]
+
+
+def _steps(records: Records) -> str:
+    """Return epochs, time and machine of the training."""
+    manifest, history = records.own.manifest, records.own.history
+    if not manifest:
+        return f"{records.bundle.spec.training.get('epochs')} epochs, in an unknown time"
+    machine = manifest.get("machine", {})
+    return (
+        f"{len(history)} epochs, {minutes(records.own)} of training steps on {manifest.get('threads')} threads "
+        f"({machine.get('processor')}, {machine.get('cores')} cores)"
+    )
 
 
 def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -88,17 +98,17 @@ def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str
             f"`{one['preset']}`",
             str(one["seed"]),
             str(one["epochs"]),
-            f"{_minutes_of(records, one):.1f} minutes",
+            _time_of(records, one),
         )
         for one in members
     ]
     fitted = records.bundle.spec.training.get("fitted_to", {})
     heads = [
-        f"The heads for `{name}` were fitted to {facts['films']} films, {facts['n_positive']} of them with pneumonia; the networks themselves saw none of these."
+        f"The heads for `{name}` were fitted to {facts['films']} films, {facts['n_positive']} of them with pneumonia; the networks were not trained on these."
         for name, facts in fitted.items()
     ]
     return [
-        "## How it was trained",
+        "## Training",
         "",
         "The networks were trained one by one on the same films, with the same patients held out, and combined by `pneumoscan combine`. "
         + " ".join(heads),
@@ -108,16 +118,17 @@ def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str
     ]
 
 
-def _minutes_of(records: Records, member: Mapping[str, Any]) -> float:
+def _time_of(records: Records, member: Mapping[str, Any]) -> str:
     """Return the time in training steps of a member; early histories name its preset and not its seed."""
     rows = [row for row in records.own.history if row["member"] == member["preset"]]
-    return (
-        float(sum(row["seconds"] for row in rows if row.get("seed", member["seed"]) == member["seed"])) / 60
-    )
+    if not rows:
+        return "not recorded"
+    own_rows = [row for row in rows if row.get("seed", member["seed"]) == member["seed"]]
+    return f"{sum(row['seconds'] for row in own_rows) / 60:.1f} minutes"
 
 
 def _shown(values: dict[str, Any], keys: tuple[str, ...] | None) -> dict[str, Any]:
-    """Return the settings that are on; `erase_area` is off where `erase` is."""
+    """Return the settings that are on; `erase_area` is off if `erase` is."""
     off = {name for name, value in values.items() if value in (None, 0)}
     parents = {name: {other for other in off if name.startswith(f"{other}_")} for name in values}
     return {
@@ -128,7 +139,7 @@ def _shown(values: dict[str, Any], keys: tuple[str, ...] | None) -> dict[str, An
 
 
 def again(records: Records) -> list[str]:
-    """Give the commands that train or adapt the model."""
+    """Return the commands that train or adapt the model."""
     facts = records.bundle.spec.training
     preset, members, given = facts.get("preset"), facts.get("members", ()), records.about.again
     data = given["data"]
@@ -143,38 +154,46 @@ def again(records: Records) -> list[str]:
         ]
         places = given["sites"] or " ".join(f"--data {name}=DIR" for name in records.bundle.spec.sites or ())
         train += [f"    pneumoscan combine {' '.join(runs)} {places} --out runs/again"]
+    took = minutes(records.own)
+    spent = (
+        f"The training steps took {took}, without decoding, validation and export. "
+        if records.own.history
+        else ""
+    )
     return [
         "## Train it again, or adapt it",
         "",
         *([f"    {given['fetch']}"] if given["fetch"] else []),
         *train,
         f"    pneumoscan evaluate runs/again --data {data} --split held-out --stress --out evaluation",
-        "    pneumoscan adapt my-films/ --out my-model    # judges and re-fits it on 50 to 200 labelled films of your own",
+        "    pneumoscan adapt my-films/ --out my-model    # evaluates and refits it on 50 to 200 labelled films of yours",
         "",
-        f"The training steps took {minutes(records.own)} here; decoding, validation and export come on top. More: [docs/training.md](docs/training.md), "
-        "[docs/adapt.md](docs/adapt.md).",
+        f"{spent}See [docs/training.md](docs/training.md) and [docs/adapt.md](docs/adapt.md).",
     ]
 
 
 def cost(records: Records) -> list[str]:
-    """Tell the time of training and of reading a film."""
+    """Return the time of training and of reading a film."""
     timed = [record for record in records.seeds if record.minutes is not None]
     hours = sum((record.minutes or 0) * record.manifest.get("threads", 0) for record in timed) / 60
     trained = f"{len(timed)} recorded trainings" if len(timed) > 1 else "The recorded training"
     lines = [
-        "## What it costs",
-        "",
-        f"{trained} took {hours:.1f} core-hours of training steps on a CPU, without a graphics card. The experiments before, and the "
-        "electricity, were not measured.",
+        f"{trained} took {hours:.1f} core-hours of training steps on a CPU, without a graphics card. Earlier experiments and electricity "
+        "were not measured.",
         *source(*(named(records, f"seed-{record.seed}/history.jsonl") for record in timed)),
         "",
     ]
-    record = records.latency
+    if not timed:
+        lines = [*not_measured("The cost of the training", "`history.jsonl` of the run"), ""]
+    heading, record = ["## Cost", ""], records.latency
     if record is None:
-        return [*lines, *not_measured("The time to read a film", f"`{named(records, 'latency.json')}`")]
+        return [
+            *heading, *lines, *not_measured("The time to read a film", f"`{named(records, 'latency.json')}`")
+        ]  # fmt: skip
     return [
+        *heading,
         *lines,
-        f"Reading, medians ({record.get('machine', {}).get('processor', 'processor not recorded')}):",
+        f"Reading a film, medians ({record.get('machine', {}).get('processor', 'processor not recorded')}):",
         "",
         *(f"- {what}: {value:.2f}" for what, value in record["medians"].items()),
         *source(named(records, "latency.json")),
@@ -182,20 +201,17 @@ def cost(records: Records) -> list[str]:
 
 
 def versions(records: Records) -> list[str]:
-    """Tell the versions and hashes of everything."""
+    """Return versions and hashes."""
     spec, manifest = records.bundle.spec, records.own.manifest
     packages = ", ".join(f"{name} {version}" for name, version in manifest.get("packages", {}).items())
+    trained = f"{manifest.get('created')}, commit `{manifest.get('commit') or 'unknown'}`, Python {manifest.get('python')}"
     size = (records.bundle.path / "model.onnx").stat().st_size
     rows = [
         (
             "exported",
             f"{spec.created}, pneumoscan {spec.pneumoscan_version}, commit `{spec.commit or 'unknown'}`",
         ),
-        (
-            "trained",
-            f"{manifest.get('created')}, commit `{manifest.get('commit') or 'unknown'}`, Python {manifest.get('python')}",
-        ),
-        ("with", packages),
+        *((("trained", trained), ("with", packages)) if manifest else ()),
         ("films, fingerprint", f"`{spec.training.get('data_sha256')}`"),
         ("`model.onnx`", f"{size / 1e6:.2f} MB, SHA-256 `{spec.files['model.onnx']}`"),
         ("licence", "; ".join(f"{what}: {text}" for what, text in spec.licence.items())),

@@ -1,4 +1,4 @@
-"""The model card: every section from the bundle, its records and what people wrote about it.
+"""The model card: all sections, written from the bundle, its records and the texts of its authors.
 
 The form is that of M. Mitchell et al., *Model Cards for Model Reporting*, FAT* 2019 (doi 10.1145/3287560.3287596).
 """
@@ -6,7 +6,7 @@ The form is that of M. Mitchell et al., *Model Cards for Model Reporting*, FAT* 
 import difflib
 from pathlib import Path
 
-from pneumoscan.card import figures, limits, origin, text
+from pneumoscan.card import blind, figures, limits, origin, text
 from pneumoscan.card.records import Records
 
 
@@ -17,7 +17,7 @@ def card(records: Records) -> str:
         text.title(records),
         text.purpose(records),
         text.sites(records),
-        text.blind(records),
+        blind.blind(records),
         text.limits(records),
         text.films(records),
         text.traits(records),
@@ -40,7 +40,7 @@ def card(records: Records) -> str:
 
 
 def difference(wanted: str, page: Path) -> str:
-    """Return how a page differs from a card, as a unified diff; empty if it does not."""
+    """Return the difference of a page to a card as a unified diff; empty if there is none."""
     found = page.read_text(encoding="utf-8").splitlines(keepends=True) if page.is_file() else []
     lines = wanted.splitlines(keepends=True)
-    return "".join(difflib.unified_diff(found, lines, str(page), "what the records give"))
+    return "".join(difflib.unified_diff(found, lines, str(page), "from the records"))

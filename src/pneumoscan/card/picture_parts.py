@@ -1,4 +1,4 @@
-"""What synthetic pictures are made of: grey values, noise, ellipses, grain."""
+"""Parts of synthetic pictures: grey values, noise, ellipses, grain."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,14 +1,15 @@
-"""The records that a model card is written from, read and held against the bundle.
+"""Read the records that a model card is written from, and check that they belong to the bundle.
 
     RECORDS/
         seed-K/metrics.json     `pneumoscan evaluate RUN --split held-out --stress`; required for the seed of the bundle
         seed-K/history.jsonl    of the run, or of each `member` of a combined one; required for the seed of the bundle
         seed-K/manifest.json    of the run; required for the seed of the bundle
-        about.toml              optional: what only people know; see `about`
+        about.toml              optional: texts of the authors; see `about`
         heatmaps.json, guard.json, latency.json, failures.json, failures.png
-                                optional: what `pneumoscan card RUN --data DIR` measures
+                                optional: the measurements of `pneumoscan card RUN --data DIR`
 
-What is missing is told as not measured. What belongs to another model is refused.
+The card names missing measurements as not measured. Records of another model are an error. Without a folder, the figures of the
+held-out films come from the `records.json` of the bundle, if it has one.
 """
 
 import hashlib
@@ -30,19 +31,21 @@ _MEASURE = "Measure again: pneumoscan card RUN --data DIR."
 
 @dataclass(frozen=True)
 class SeedRecord:
-    """What is known of one training.
+    """The records of one training.
 
     Attributes:
-        seed: Of the training.
-        metrics: Of its held-out films, with `stress`.
-        history: A row an epoch; empty if not recorded.
-        manifest: Of the run; empty if not recorded.
+        seed: Seed of the training.
+        metrics: Metrics of its held-out films, with `stress`; empty if not recorded.
+        history: One row per epoch; empty if not recorded.
+        manifest: `manifest.json` of the run; empty if not recorded.
+        from_bundle: Whether the metrics come from the `records.json` of the bundle.
     """
 
     seed: int
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
     manifest: Mapping[str, Any]
+    from_bundle: bool = False
 
     @property
     def minutes(self) -> float | None:
@@ -52,18 +55,18 @@ class SeedRecord:
 
 @dataclass(frozen=True)
 class Records:
-    """All that the card says.
+    """The content of the card.
 
     Attributes:
-        bundle: Whose card it is.
-        where: The records' folder as the card names it.
-        own: The seed that the bundle is of.
-        seeds: Every recorded one, `own` among them, in order.
-        about: What only people know.
-        heatmaps: None if not measured; so are the following.
-        guard: Of `ood.measure`.
+        bundle: The bundle that the card describes.
+        where: Path of the folder of the records as the card names it.
+        own: Records of the seed of the bundle.
+        seeds: Records of all seeds, including `own`, in order.
+        about: Texts of the authors.
+        heatmaps: Result of `heatmaps.measure`. This and the following are None if not measured.
+        guard: Result of `ood.measure`.
         latency: Medians and machine.
-        failures: Of `failures.search`.
+        failures: Result of `failures.search`.
     """
 
     bundle: Bundle
@@ -78,25 +81,25 @@ class Records:
 
 
 def read_records(model: Path, folder: Path | None, *, where: str = "", about: Path | None = None) -> Records:
-    """Read everything there is.
+    """Read the bundle, its records and the texts of its authors.
 
     Args:
         model: A bundle, or a run with one.
-        folder: The records; None: all that the bundle does not tell is not measured.
-        where: How the card names the folder.
-        about: The file of `about`; by default `about.toml` of the folder, if it is there.
+        folder: Folder of the records; None if there is none.
+        where: Path of the folder as the card names it.
+        about: TOML file of `about`; by default `about.toml` of the folder, if it exists.
 
     Raises:
         UsageError: A required record is missing, or one is damaged or of another model.
-        ConfigError: The file of `about` is not what it should be.
+        ConfigError: The TOML file cannot be used; see `read_about`.
         BundleError: The bundle is damaged.
     """
     bundle = load_bundle(model)
     words = read_about(about or (folder / "about.toml" if folder else None), required=about is not None)
     seed = int(bundle.spec.training.get("seed") or 0)
     if folder is None:
-        nothing = SeedRecord(seed, {}, [], {})
-        return Records(bundle, where, nothing, (nothing,), words)
+        own = _of_bundle(bundle, seed)
+        return Records(bundle, where, own, (own,), words)
     seeds = _read_seeds(bundle, folder, f"seed-{seed}")
     return Records(
         bundle,
@@ -109,6 +112,21 @@ def read_records(model: Path, folder: Path | None, *, where: str = "", about: Pa
         latency=_optional(folder / "latency.json"),
         failures=_with_its_picture(_of_this_model(bundle, folder / FAILURES), folder / PICTURE),
     )
+
+
+def _of_bundle(bundle: Bundle, seed: int) -> SeedRecord:
+    """Return the metrics of `records.json` in the form of `metrics.json`."""
+    records = bundle.records()
+    if records is None:
+        return SeedRecord(seed, {}, [], {})
+    held_out = records["held_out"]
+    metrics = {
+        **held_out,
+        "prevalence": held_out["n_positive"] / held_out["n"],
+        "cautions": records["cautions"],
+        "stress": records["stress"],
+    }
+    return SeedRecord(seed, metrics, [], {}, from_bundle=True)
 
 
 def _read_seeds(bundle: Bundle, folder: Path, own: str) -> dict[str, SeedRecord]:
@@ -144,13 +162,13 @@ def read_seed(path: Path) -> SeedRecord:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a record; raises UsageError where the file holds none."""
+    """Return a record; raises UsageError if the file is not a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise UsageError(f"{path} is no record: {problem}", _MEASURE) from problem
+        raise UsageError(f"{path} is not a record: {problem}", _MEASURE) from problem
     if not isinstance(value, dict):
-        raise UsageError(f"{path} is no record: it is not a table of named values.", _MEASURE)
+        raise UsageError(f"{path} is not a record: it is not a JSON object.", _MEASURE)
     return value
 
 
@@ -175,7 +193,7 @@ def _with_its_picture(record: dict[str, Any] | None, picture: Path) -> dict[str,
 
 
 def _check_own(bundle: Bundle, own: SeedRecord, path: Path) -> None:
-    """The record names no network, but its name, threshold and films are those of one bundle only."""
+    """Raise an error unless name, threshold, films and seed of the record are those of the bundle."""
     spec = bundle.spec
     pairs = {
         "model": (own.metrics.get("model"), spec.name),
