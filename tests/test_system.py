@@ -27,7 +27,7 @@ NAMES = {
 }
 
 WITHOUT = """
-import os, signal, sys
+import ctypes, os, signal, sys
 for name in ("fcntl", "resource"):
     sys.modules[name] = None
 for name in ("sched_getaffinity", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "sync", "geteuid"):
@@ -43,6 +43,14 @@ def refuse(self, *args, **options):
         raise FileNotFoundError(str(self))
     return read_text(self, *args, **options)
 pathlib.Path.read_text = refuse
+class Library(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name in ("prctl", "mallopt"):
+            raise AttributeError(name)
+        return super().__getattr__(name)
+ctypes.CDLL = Library
+"""
+COMMAND = """
 from pneumoscan.apps.cli import main
 sys.argv = ["pneumoscan", *sys.argv[1:]]
 main()
@@ -99,8 +107,24 @@ def test_without_a_way_to_lock_nothing_is_locked(monkeypatch, tmp_path):
     os.close(descriptor)
 
 
+def test_a_worker_needs_nothing_of_linux_alone():
+    """What a worker process calls when it starts has no effect where the system lacks it, and raises nothing."""
+    calls = """
+from pneumoscan import system
+system.end_with_parent()
+system.confine(memory=1 << 30, open_files=16)
+assert not system.keep_freed_memory()
+assert not system.give_freed_memory_back(1 << 20)
+assert not system.has_process_limits()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT + calls], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.timeout(240)
-def test_training_judging_exporting_and_reading_need_nothing_of_linux_alone(tmp_path):
+def test_training_evaluation_export_and_prediction_need_nothing_of_linux_alone(tmp_path):
     films, run = write_film_folder(tmp_path / "films"), tmp_path / "run"
     tiny = [
         "data.size=32",
@@ -120,7 +144,7 @@ def test_training_judging_exporting_and_reading_need_nothing_of_linux_alone(tmp_
     environment = {**os.environ, "PNEUMOSCAN_CACHE": str(tmp_path / "cache")}
     for words in commands:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True, check=False, env=environment,
+            [sys.executable, "-c", WITHOUT + COMMAND, *map(str, words)], capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "evaluation" / "report.html").is_file()
