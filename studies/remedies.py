@@ -1,11 +1,11 @@
-"""What another way of preparing films brings at a hospital that was left out: a linear answer on frozen ImageNet features.
+"""Evaluate preparations of the films at a hospital that was left out, with a linear classifier on frozen ImageNet features.
 
     python studies/remedies.py --children chest_xray --adults nih_chest/films.csv --out results/sites
 
-A remedy prepares the films of both hospitals in one way, without labels. The means of the inner maps of EfficientNet-Lite0 with its
-ImageNet weights are the features, and a logistic regression answers. It is fitted to one hospital and evaluated on all films of the
-other one, and on the adults by 5-fold cross-validation by patient. Each seed draws other children and other folds. Nothing is
-trained but the regression, so ten remedies take minutes; the networks that are trained are in `studies/sites.toml`.
+A remedy prepares the films of both hospitals in the same way, without labels. The features are the means of the inner maps of
+EfficientNet-Lite0 with ImageNet weights, and the classifier is a logistic regression. It is fitted to one hospital and evaluated on all
+films of the other one, and on the adults by 5-fold cross-validation by patient. Each seed draws other children and other folds. Only
+the regression is trained, so ten remedies take minutes. `studies/sites.toml` trains networks.
 """
 
 import argparse
