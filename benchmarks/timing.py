@@ -4,7 +4,6 @@ Only the standard library is imported here, for the competitor's interpreter imp
 """
 
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -13,6 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,11 +77,15 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
+def _page_faults() -> int:
+    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 class Stopwatch:
     """Wall and processor seconds, and pages that the kernel had to hand out, since it was made."""
 
     def __init__(self) -> None:
-        self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self._faults = _page_faults()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
@@ -85,5 +93,5 @@ class Stopwatch:
         return {
             "seconds": time.perf_counter() - self._wall,
             "cpu_seconds": time.process_time() - self._cpu,
-            "page_faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self._faults,
+            "page_faults": _page_faults() - self._faults,
         }

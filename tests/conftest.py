@@ -29,6 +29,7 @@ _LONGEST = (
     "test_load",
     "test_combined",
     "test_two_sites",
+    "test_system",
 )
 
 

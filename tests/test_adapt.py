@@ -1,4 +1,4 @@
-"""A tiny true model adapted to drawn films whose brightness is the logit, through the function and the command line."""
+"""A tiny true model adapted to synthetic films whose brightness is the logit, through the function and the command line."""
 
 import hashlib
 import json
@@ -459,7 +459,7 @@ def test_a_model_that_fits_is_kept_as_it_is(model, tmp_path):
 
 
 def made_up_records() -> dict:
-    """Records that fit `write_model`: made-up figures of drawn films."""
+    """Records that fit `write_model`: made-up figures of synthetic films."""
     values = some_records()
     cuts = sorted({0.0, *POINTS.values(), 1.0})
     values["operating_curve"]["points"] = [point(cut, 1 - cut, cut) for cut in cuts]

@@ -1,4 +1,4 @@
-"""A tiny true model judged on a folder of drawn films, through the function and through the command line."""
+"""A tiny true model evaluated on a folder of synthetic films, through the function and through the command line."""
 
 import csv
 import hashlib

@@ -73,7 +73,7 @@ def encoded(pixels: np.ndarray, kind: str = "JPEG", *, mode: str = "", **options
 
 
 def large_film(number: int) -> bytes:
-    """Return a drawn film of 1300×1000 as a JPEG of quality 90, with grain; another number is another patient."""
+    """Return a synthetic film of 1300×1000 as a JPEG of quality 90, with grain; another number is another patient."""
     pixels = draw_film(number, 0, label=number % 2, size=(250, 325))
     smooth = np.asarray(Image.fromarray(pixels).resize(FILM_SIZE[::-1], Image.Resampling.LANCZOS))
     # Enlarged films are smoother than any film of that size: grain brings a file to the bytes that one has.

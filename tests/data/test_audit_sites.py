@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pneumoscan.data.audit import Audit, inspect, summary_lines, write_inspection
-from pneumoscan.data.audit.sites import NOT_TOLD, cramers_v
+from pneumoscan.data.audit.sites import NO_SITE, cramers_v
 from pneumoscan.data.manifest import FilmRecord, Manifest
 
 Positives = dict[str, int]
@@ -40,7 +40,7 @@ def test_sites_side_by_side(tmp_path):
     audit = inspect(_films(tmp_path, {"a": 15, "": 15}, marked=True))
     assert audit.sites is not None
     unknown, first = audit.sites.sites
-    assert (unknown.site, first.site) == (NOT_TOLD, "a")
+    assert (unknown.site, first.site) == (NO_SITE, "a")
     assert (first.n_films, first.n_readable, first.n_patients, first.pneumonia_share) == (30, 30, 30, 0.5)
     assert first.width is not None
     assert unknown.height is not None
@@ -51,7 +51,7 @@ def test_sites_side_by_side(tmp_path):
     assert first.views == {"AP": 30}
     assert first.age is not None
     assert (first.age.min, first.age.max) == (40.0, 69.0)
-    assert audit.sites.means["a"].mean() > audit.sites.means[NOT_TOLD].mean() + 50
+    assert audit.sites.means["a"].mean() > audit.sites.means[NO_SITE].mean() + 50
 
 
 def test_a_visible_site_that_says_nothing_of_the_label_is_a_note(tmp_path):

@@ -1,4 +1,4 @@
-"""Published sets in their publishers' form: small folders of drawn films, told by their tables."""
+"""Published sets in their publishers' form: small folders of synthetic films, told by their tables."""
 
 import shutil
 from collections import Counter

@@ -15,7 +15,7 @@ from pneumoscan.errors import LayoutError, UsageError
 
 
 def _table(folder: Path, text: str, name: str = "films.csv") -> Path:
-    """A table and a drawn film at every path it names."""
+    """A table and a synthetic film at every path it names."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     for number, line in enumerate(text.splitlines()[1:]):

@@ -17,15 +17,15 @@ from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.forecast import forecast_of
 from pneumoscan.study.plan import read_plan
 from pneumoscan.study.records import read_record
-from pneumoscan.study.trials import Ground, Machine, first_trials, trial_of, unique
+from pneumoscan.study.trials import Conditions, Machine, first_trials, trial_of, unique
 from pneumoscan.training.config import load_config
 
-GROUND = Ground(Machine(2, "bfloat16", "cpu"), "", "")
+CONDITIONS = Conditions(Machine(2, "bfloat16", "cpu"), "", "")
 ARTICLE = Path(__file__).parents[2] / "studies" / "article.toml"
 
 
 def trial(*assignments: str):
-    return trial_of(load_config("baseline-quick", None, assignments), 0, GROUND)
+    return trial_of(load_config("baseline-quick", None, assignments), 0, CONDITIONS)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_measured_trials_set_the_pace(finished_study) -> None:
 
     facts = read_facts(folder)
     assert facts is not None
-    planned = unique(first_trials(plan, facts.ground))
+    planned = unique(first_trials(plan, facts.conditions))
     records = [record for answer in notes.answers if (record := read_record(folder, answer.name))]
     sizes = Sizes(facts.train, facts.held_out)
     pace = pace_of(planned, records, sizes)

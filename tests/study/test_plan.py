@@ -9,10 +9,10 @@ import pytest
 from pneumoscan.errors import ConfigError
 from pneumoscan.models.registry import build, count_parameters
 from pneumoscan.study.plan import Plan, Section, read_plan
-from pneumoscan.study.trials import Ground, Machine, first_trials, setting, slots, unique
+from pneumoscan.study.trials import Conditions, Machine, first_trials, setting, slots, unique
 
 ARTICLE = Path(__file__).parents[2] / "studies" / "article.toml"
-GROUND = Ground(Machine(2, "bfloat16", "cpu"), "films", "held out")
+CONDITIONS = Conditions(Machine(2, "bfloat16", "cpu"), "films", "held out")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def values(plan: Plan, name: str, dotted: str) -> list:
 
 
 def test_the_article_has_at_least_35_trials_and_three_seeds_of_the_best(article: Plan) -> None:
-    trials = unique(first_trials(article, GROUND))
-    assert len(trials) + sum(slot.seeds for slot in slots(article, GROUND)) >= 35
+    trials = unique(first_trials(article, CONDITIONS))
+    assert len(trials) + sum(slot.seeds for slot in slots(article, CONDITIONS)) >= 35
     assert article.baseline.seeds == 3
     assert all(section.confirm_best == 3 for section in article.sections)
 

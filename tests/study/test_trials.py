@@ -9,7 +9,7 @@ import pytest
 from pneumoscan.study.facts import StudyFacts
 from pneumoscan.study.plan import Plan, read_plan
 from pneumoscan.study.trials import (
-    Ground,
+    Conditions,
     Machine,
     confirmations,
     first_trials,
@@ -18,7 +18,7 @@ from pneumoscan.study.trials import (
     unique,
 )
 
-GROUND = Ground(Machine(1, "float32", "cpu"), "films", "held out")
+CONDITIONS = Conditions(Machine(1, "float32", "cpu"), "films", "held out")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def plan(plan_file: Path) -> Plan:
 
 
 def test_a_config_that_two_sections_share_is_trained_once(plan: Plan) -> None:
-    planned = first_trials(plan, GROUND)
+    planned = first_trials(plan, CONDITIONS)
     names = {each.variant: each.trial.name for each in planned if each.trial.seed == 0}
     assert names["as-it-is"] == names["baseline"]
     assert len(planned) == 7
@@ -35,7 +35,7 @@ def test_a_config_that_two_sections_share_is_trained_once(plan: Plan) -> None:
 
 
 def test_the_baseline_comes_first_then_every_sections_first_seed(plan: Plan) -> None:
-    order = [(each.section, each.trial.seed) for each in unique(first_trials(plan, GROUND))]
+    order = [(each.section, each.trial.seed) for each in unique(first_trials(plan, CONDITIONS))]
     assert order == [
         ("baseline", 0), ("depth", 0), ("rates", 0), ("rates", 0), ("rates", 0), ("baseline", 1),
     ]  # fmt: skip
@@ -43,16 +43,18 @@ def test_the_baseline_comes_first_then_every_sections_first_seed(plan: Plan) -> 
 
 def test_a_trials_identity_is_config_films_and_hold_out_but_not_its_seed(plan: Plan) -> None:
     config = plan.baseline_config()
-    trial = trial_of(config, 0, GROUND)
-    assert trial.key == trial_of(config, 1, GROUND).key
-    assert trial.name != trial_of(config, 1, GROUND).name
+    trial = trial_of(config, 0, CONDITIONS)
+    assert trial.key == trial_of(config, 1, CONDITIONS).key
+    assert trial.name != trial_of(config, 1, CONDITIONS).name
     patient = config.loop.model_copy(update={"checkpoint_seconds": 99.0})
-    assert trial.key == trial_of(config.model_copy(update={"loop": patient}), 0, GROUND).key
+    assert trial.key == trial_of(config.model_copy(update={"loop": patient}), 0, CONDITIONS).key
     others = (
-        trial_of(config, 0, replace(GROUND, machine=Machine(2, "float32", "cpu"))),
-        trial_of(config, 0, replace(GROUND, data_sha256="other films")),
-        trial_of(config, 0, replace(GROUND, held_out_sha256="other patients")),
-        trial_of(config.model_copy(update={"loop": config.loop.model_copy(update={"epochs": 3})}), 0, GROUND),
+        trial_of(config, 0, replace(CONDITIONS, machine=Machine(2, "float32", "cpu"))),
+        trial_of(config, 0, replace(CONDITIONS, data_sha256="other films")),
+        trial_of(config, 0, replace(CONDITIONS, held_out_sha256="other patients")),
+        trial_of(
+            config.model_copy(update={"loop": config.loop.model_copy(update={"epochs": 3})}), 0, CONDITIONS
+        ),
     )
     assert len({trial.key, *(other.key for other in others)}) == 5
 
@@ -63,15 +65,15 @@ def test_trials_on_record_keep_their_identity(name: str) -> None:
     known, _ = read_plan(study / "study.toml")
     facts = json.loads((study / "study.json").read_text())
     there = {folder.name for folder in (study / "trials").iterdir()}
-    planned = {each.trial.name for each in first_trials(known, StudyFacts.from_json(facts).ground)}
+    planned = {each.trial.name for each in first_trials(known, StudyFacts.from_json(facts).conditions)}
     assert len(planned & there) > 20
     assert StudyFacts.from_json(facts).to_json() == facts
 
 
 def test_the_best_of_each_group_gets_its_further_seeds(plan: Plan) -> None:
-    names = {each.variant: each.trial.name for each in first_trials(plan, GROUND) if each.trial.seed == 0}
+    names = {each.variant: each.trial.name for each in first_trials(plan, CONDITIONS) if each.trial.seed == 0}
     scores = {names["fifth-block"]: 0.9, names["baseline"]: 0.8, names["adam"]: 0.6, names["sgd"]: 0.7}
-    found = confirmations(plan, GROUND, scores)
+    found = confirmations(plan, CONDITIONS, scores)
     assert [(each.variant, each.trial.seed) for each in found] == [
         ("fifth-block", 1),
         ("adam", 1),
@@ -80,30 +82,30 @@ def test_the_best_of_each_group_gets_its_further_seeds(plan: Plan) -> None:
 
 
 def test_a_trial_without_a_score_is_never_the_best_and_a_group_without_one_has_none(plan: Plan) -> None:
-    names = {each.variant: each.trial.name for each in first_trials(plan, GROUND) if each.trial.seed == 0}
-    assert confirmations(plan, GROUND, {}) == []
-    found = confirmations(plan, GROUND, {names["sgd"]: 0.1})
+    names = {each.variant: each.trial.name for each in first_trials(plan, CONDITIONS) if each.trial.seed == 0}
+    assert confirmations(plan, CONDITIONS, {}) == []
+    found = confirmations(plan, CONDITIONS, {names["sgd"]: 0.1})
     assert [each.variant for each in found] == ["sgd"]
 
 
 def test_of_equals_the_first_is_confirmed(plan: Plan) -> None:
-    names = {each.variant: each.trial.name for each in first_trials(plan, GROUND) if each.trial.seed == 0}
+    names = {each.variant: each.trial.name for each in first_trials(plan, CONDITIONS) if each.trial.seed == 0}
     equal = dict.fromkeys(names.values(), 0.5)
-    assert [each.variant for each in confirmations(plan, GROUND, equal)] == ["fifth-block", "adam", "sgd"]
+    assert [each.variant for each in confirmations(plan, CONDITIONS, equal)] == ["fifth-block", "adam", "sgd"]
 
 
 def test_only_and_seeds_narrow_and_widen(plan: Plan) -> None:
-    only = first_trials(plan, GROUND, only=["depth"])
+    only = first_trials(plan, CONDITIONS, only=["depth"])
     assert {each.section for each in only} == {"baseline", "depth"}
-    more = first_trials(plan, GROUND, seeds=3)
+    more = first_trials(plan, CONDITIONS, seeds=3)
     assert all(
         sorted(each.trial.seed for each in more if (each.section, each.variant) == place) == [0, 1, 2]
         for place in {(each.section, each.variant) for each in more}
     )
-    assert slots(plan, GROUND, seeds=3) == []
+    assert slots(plan, CONDITIONS, seeds=3) == []
 
 
 def test_the_dry_run_counts_what_will_be_confirmed(plan: Plan) -> None:
-    assert [(slot.section, slot.group, slot.seeds) for slot in slots(plan, GROUND)] == [
+    assert [(slot.section, slot.group, slot.seeds) for slot in slots(plan, CONDITIONS)] == [
         ("depth", "", 1), ("rates", "adam", 1), ("rates", "sgd", 1),
     ]  # fmt: skip

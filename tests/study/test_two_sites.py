@@ -46,7 +46,7 @@ def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_pla
     run_study(plan_file, Order(two_sites, out), notes)
     folder, plan = StudyFolder(out), read_plan(plan_file)[0]
     facts = read_facts(folder)
-    trials = {each.variant: each.trial for each in first_trials(plan, facts.ground)}
+    trials = {each.variant: each.trial for each in first_trials(plan, facts.conditions)}
     assert trials["plain"].config.augmentation.is_off
     record = read_record(folder, trials["without-b"].name)
     assert record.status == "done"

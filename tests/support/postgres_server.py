@@ -1,7 +1,6 @@
 """A PostgreSQL of one's own: a cluster in a temporary folder, reachable by a socket in it alone."""
 
 import os
-import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,6 +23,8 @@ class Server:
         # PostgreSQL does not run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
+            import pwd  # Windows has none
+
             account = pwd.getpwnam(self._user)
             os.chown(folder, account.pw_uid, account.pw_gid)
             folder.chmod(0o755)

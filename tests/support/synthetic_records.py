@@ -1,4 +1,4 @@
-"""Records of a bundle: made-up figures of drawn films."""
+"""Records of a bundle: made-up figures of synthetic films."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def some_records() -> dict[str, Any]:
     intervals = ("accuracy", "roc_auc", "sensitivity", "specificity", "precision")
     return {
         "operating_curve": {
-            "source": "drawn films",
+            "source": "synthetic films",
             "n": 50,
             "n_positive": 20,
             "points": [
@@ -54,7 +54,7 @@ def some_records() -> dict[str, Any]:
             ],
         },
         "held_out": {
-            "source": "drawn films",
+            "source": "synthetic films",
             "n": 10,
             "n_positive": 4,
             "n_patients": None,

@@ -72,14 +72,14 @@ class Adaptation:
                 "threshold": self.fitted.threshold(point),
             },
             "fitted_is_in_use": changed,
-            "roc_auc": _told(self.area),
-            "as_it_is": {name: _told(figure) for name, figure in self.as_it_is.items()},
-            "adapted": {name: _told(figure) for name, figure in self.adapted.items()},
-            "gain": {name: _told(figure) for name, figure in self.gain.items()},
+            "roc_auc": _as_json(self.area),
+            "as_it_is": {name: _as_json(figure) for name, figure in self.as_it_is.items()},
+            "adapted": {name: _as_json(figure) for name, figure in self.adapted.items()},
+            "gain": {name: _as_json(figure) for name, figure in self.gain.items()},
             "cautions": list(self.cautions),
             "pneumoscan_version": pneumoscan.__version__,
         }
 
 
-def _told(figure: Figure) -> dict[str, Any]:
+def _as_json(figure: Figure) -> dict[str, Any]:
     return {"value": figure.value, "ci95": list(figure.ci95)}

@@ -167,7 +167,7 @@ def _each_once(answers: Sequence[_ReadFilm], used: frozenset[str]) -> tuple[list
 def _check_enough(kept: Sequence[_ReadFilm], notes: Sequence[str]) -> None:
     films = Counter(answer.film.label for answer in kept)
     patients = {label: len({a.film.patient_id for a in kept if a.film.label == label}) for label in (0, 1)}
-    told = ", ".join(
+    counted = ", ".join(
         f"{films[label]} {name} of {patients[label]} patients" for label, name in enumerate(CLASS_NAMES)
     )
     if (
@@ -176,7 +176,7 @@ def _check_enough(kept: Sequence[_ReadFilm], notes: Sequence[str]) -> None:
         or min(patients.values()) < LEAST_PATIENTS
     ):
         raise NothingUsableError(
-            f"too few labelled films to adapt with: {told}. {' '.join(notes)}".strip(),
+            f"too few labelled films to adapt with: {counted}. {' '.join(notes)}".strip(),
             f"At least {LEAST_FILMS} films are needed, {LEAST_OF_A_CLASS} of each class, of {LEAST_PATIENTS} patients per "
             "class; 100 or more are better.",
         )

@@ -55,11 +55,11 @@ class CacheFiles:
     def load(self) -> Stored | None:
         """Return the content if it matches its hashes, else None."""
         try:
-            told = json.loads(self.sidecar.read_bytes())
-            body = told["body"]
+            saved = json.loads(self.sidecar.read_bytes())
+            body = saved["body"]
             index, refused = body["index"], [(int(i), str(c), str(m)) for i, c, m in body["refused"]]
             whole = (
-                told["body_sha256"] == _json_sha256(body)
+                saved["body_sha256"] == _json_sha256(body)
                 and sorted(index + [row for row, _, _ in refused]) == list(range(self.n))
                 and self.pixels.stat().st_size == len(index) * self.size**2
                 and (not index or sha256_of(self.pixels) == body["pixels_sha256"])

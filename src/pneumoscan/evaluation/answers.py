@@ -58,7 +58,7 @@ class Answers:
             labels: n labels of the model.
             warned: (n,) whether a film has a warning.
         """
-        truth, told = np.asarray(y_true), np.asarray(warned, dtype=bool)
+        truth, has_warning = np.asarray(y_true), np.asarray(warned, dtype=bool)
         given = np.array([CLASSES.index(label) if label in CLASSES else -1 for label in labels])
         answered, n = given >= 0, len(truth)
         right = answered & (given == truth)
@@ -66,8 +66,8 @@ class Answers:
             answered=Share.from_count(int(answered.sum()), n),
             not_answered=Share.from_count(int((~answered).sum()), n),
             accuracy_answered=Share.from_count(int(right.sum()), int(answered.sum())),
-            warned=Share.from_count(int(told.sum()), n),
-            confident_and_wrong=Share.from_count(int((answered & ~right & ~told).sum()), n),
+            warned=Share.from_count(int(has_warning.sum()), n),
+            confident_and_wrong=Share.from_count(int((answered & ~right & ~has_warning).sum()), n),
         )
 
     def to_json(self) -> dict[str, Any]:

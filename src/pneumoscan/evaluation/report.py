@@ -72,9 +72,9 @@ def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
     _write_sites(out, metrics.sites)
     graphs = _write_graphs(out, evaluated, metrics)
     write_atomic(out / "report.html", build_page(evaluated, metrics, rows, graphs, cautions))
-    told = replace(metrics, n_refused=len(evaluated.refused), cautions=cautions)
-    write_json(out / "metrics.json", {"model": readable(evaluated.model), **told.to_json()})
-    return told
+    completed = replace(metrics, n_refused=len(evaluated.refused), cautions=cautions)
+    write_json(out / "metrics.json", {"model": readable(evaluated.model), **completed.to_json()})
+    return completed
 
 
 def _answers(evaluated: EvaluatedSplit) -> Answers | None:

@@ -23,7 +23,7 @@ from pneumoscan.evaluation.figures import (
     styled,
 )
 from pneumoscan.evaluation.intervals import Interval
-from pneumoscan.evaluation.sites import NOT_TOLD, SiteTable
+from pneumoscan.evaluation.sites import NO_SITE, SiteTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,10 +71,10 @@ class SiteDisplay:
                     ax.plot(bounds, (place, place), color=colour, linewidth=1.6, alpha=0.6)
                 if area is not None:
                     ax.plot([area], [place], mark, color=colour, markersize=7)
-                told = "one label only" if area is None else f"{area:.3f}"
-                told += f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
+                label = "one label only" if area is None else f"{area:.3f}"
+                label += f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
                 ax.annotate(
-                    told,
+                    label,
                     (1.02, place),
                     xycoords=("axes fraction", "data"),
                     va="center",
@@ -111,7 +111,7 @@ class RiskCoverageDisplay:
     ) -> "RiskCoverageDisplay":
         """Compute the lines. Raises the errors of `check_outcome`."""
         outcome = check_outcome(y_true, y_prob)
-        names = np.array([site or NOT_TOLD for site in sites] or [ALL] * outcome.n)
+        names = np.array([site or NO_SITE for site in sites] or [ALL] * outcome.n)
         several = sorted(set(names.tolist()))
         lines = [
             (name, *risk_coverage(outcome.y_true[names == name], outcome.y_prob[names == name], threshold))
@@ -141,7 +141,7 @@ class RiskCoverageDisplay:
             if self.point is not None:
                 share, error_at = self.point
                 highest = max(highest, error_at)
-                told = f"the model: answers {share:.0%}, {error_at:.1%} of these wrong"
+                label = f"the model: answers {share:.0%}, {error_at:.1%} of these wrong"
                 ax.plot(
                     [100 * share],
                     [100 * error_at],
@@ -149,7 +149,7 @@ class RiskCoverageDisplay:
                     color=VERMILION,
                     markersize=8,
                     linestyle="none",
-                    label=told,
+                    label=label,
                 )
             ax.set(xlabel="films answered, most confident first (%)", ylabel="error among these (%)")
             ax.set(xlim=(0, 101), ylim=(0, max(5.0, 115 * highest)))

@@ -54,14 +54,14 @@ def sites_section(metrics: Metrics, graphs: Mapping[str, bytes]) -> str:
         f"<li>{safe(each.site)} minus {safe(each.other)}: {each.roc_auc:+.3f} (95% {each.ci95[0]:+.3f} to {each.ci95[1]:+.3f})</li>"
         for each in table.differences
     )
-    told = f"<h3>Differences of the area</h3><ul>{differences}</ul>" if differences else ""
+    listed = f"<h3>Differences of the area</h3><ul>{differences}</ul>" if differences else ""
     caption = "Each site separately. The area of all films together also compares films of different sites."
     picture = graph(graphs, "sites", caption) if "sites" in graphs else ""
     return (
         f"<section><h2>By site</h2>{picture}<table><thead><tr><th>site</th><th>films</th>"
         "<th>PNEUMONIA</th><th>patients</th><th>area under ROC</th><th>95%, over patients</th><th>sensitivity</th>"
         "<th>specificity</th><th>answered</th><th>of these correct</th><th>confident and wrong</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>{told}</section>"
+        f"<tbody>{rows}</tbody></table>{listed}</section>"
     )
 
 

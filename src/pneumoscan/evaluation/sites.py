@@ -13,7 +13,7 @@ from pneumoscan.evaluation.arrays import Floats, check_outcome, check_patients
 from pneumoscan.evaluation.intervals import Interval, area_draws, wilson
 from pneumoscan.evaluation.thresholds import confusion
 
-NOT_TOLD = "(not told)"
+NO_SITE = "(not told)"
 RATES = ("accuracy", "sensitivity", "specificity")
 
 
@@ -111,7 +111,7 @@ class SiteTable:
             seed: Seed of the bootstrap.
         """
         outcome = check_outcome(y_true, y_prob)
-        names = np.array([site or NOT_TOLD for site in sites])
+        names = np.array([site or NO_SITE for site in sites])
         rows, draws = [], {}
         for place, name in enumerate(sorted(set(names.tolist()))):
             own = np.flatnonzero(names == name).tolist()
@@ -123,8 +123,10 @@ class SiteTable:
                 row = replace(row, roc_auc=area, roc_auc_ci95=_interval(spread))
                 draws[name] = spread
             if labels:
-                told = [bool(warned[film]) for film in own] if len(warned) else [False] * len(own)
-                row = replace(row, answers=Answers.from_labels(truth, [labels[film] for film in own], told))
+                has_warning = [bool(warned[film]) for film in own] if len(warned) else [False] * len(own)
+                row = replace(
+                    row, answers=Answers.from_labels(truth, [labels[film] for film in own], has_warning)
+                )
             rows.append(row)
         return cls(tuple(rows), tuple(_differences(rows, draws)))
 

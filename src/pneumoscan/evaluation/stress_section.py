@@ -57,8 +57,8 @@ def _strip(evaluated: EvaluatedSplit) -> str:
             f'<br><span class="{"call" if right else "wrong"}">probability {prob:.3f}</span></figcaption></figure>'
         )
     label = "PNEUMONIA" if evaluated.y_true[index] == 1 else "NORMAL"
-    told = f"{evaluated.paths[index]}, labelled {label}: the label changes in {changed} of {len(evaluated.views)} views."
-    return f'<div class="views">{"".join(shown)}</div><p class="note">{safe(told)}</p>'
+    caption = f"{evaluated.paths[index]}, labelled {label}: the label changes in {changed} of {len(evaluated.views)} views."
+    return f'<div class="views">{"".join(shown)}</div><p class="note">{safe(caption)}</p>'
 
 
 def example(evaluated: EvaluatedSplit) -> tuple[int, int]:
@@ -96,5 +96,5 @@ def _row(row: StressRow, done: str, low: Mapping[str, Lowest | None]) -> str:
             cells[figure] = f"<b>{cells[figure]}</b>"
     interval = between(row.roc_auc_ci95, percent=False) if row.roc_auc_ci95 else "–"
     area, *others = cells.values()
-    told = "".join(f"<td>{cell}</td>" for cell in (safe(done), area, interval, *others))
-    return f'<tr><th scope="row">{safe(readable_name(row.perturbation))}</th>{told}</tr>'
+    columns = "".join(f"<td>{cell}</td>" for cell in (safe(done), area, interval, *others))
+    return f'<tr><th scope="row">{safe(readable_name(row.perturbation))}</th>{columns}</tr>'

@@ -61,8 +61,8 @@ def _perform(text: str) -> str:
     try:
         return perform(Task.from_text(text)).to_text()
     except PneumoscanError as problem:
-        told = {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
-        return json.dumps(told)
+        answer = {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
+        return json.dumps(answer)
 
 
 def _answer(ray: Any, handle: Any, task: Task) -> Answer:

@@ -89,19 +89,19 @@ def _by_site(
     threads: WorkerThreads, films: StudyFilms, plain: Logits, left_out: frozenset[str]
 ) -> dict[str, Any]:
     """Return `sites`: the figures at each site, on all films of a site that was left out."""
-    told, rows = films.films.sites, films.films.val
-    names = [] if told is None else sorted(set(told.tolist()))
-    if len(names) < 2 or told is None:
+    sites, rows = films.films.sites, films.films.val
+    names = [] if sites is None else sorted(set(sites.tolist()))
+    if len(names) < 2 or sites is None:
         return {}
     found = {}
     for name in names:
         if name in left_out:
-            own = np.flatnonzero(told == name)
+            own = np.flatnonzero(sites == name)
             logits = torch.cat(
                 threads.logits(micro_batches(own, VALIDATION_BATCH), films.films.plain)
             ).numpy()
         else:
-            here = told[rows] == name
+            here = sites[rows] == name
             own, logits = rows[here], plain[here]
         found[name] = {"left_out": name in left_out, **_area(films, own, logits)}
     return {"sites": found}

@@ -90,10 +90,10 @@ def run_study(
     with locked(order.work_folder / ".lock", what=f"the study in {order.out}"):
         folder = StudyFolder(order.out)
         facts = _begin(folder, plan, text, order, watcher, decoding)
-        first = unique(first_trials(plan, facts.ground, seeds=order.seeds, only=order.only))
+        first = unique(first_trials(plan, facts.conditions, seeds=order.seeds, only=order.only))
         answers = _run(folder, facts, first, [], order, watcher)
         scores = _scores(folder, first)
-        further = confirmations(plan, facts.ground, scores, seeds=order.seeds, only=order.only)
+        further = confirmations(plan, facts.conditions, scores, seeds=order.seeds, only=order.only)
         done = {planned.trial.name for planned in first}
         second = [planned for planned in unique(further) if planned.trial.name not in done]
         return answers + _run(folder, facts, second, first, order, watcher)
@@ -125,7 +125,7 @@ def _begin(
 ) -> StudyFacts:
     """Open the films in every size of the plan, and write or check the facts that all trials share."""
     known = read_facts(folder)
-    machine = known.ground.machine if known else machine_of(plan, order.jobs)
+    machine = known.conditions.machine if known else machine_of(plan, order.jobs)
     films = _open_all(plan, order, decoding)
     facts = facts_of(films, machine)
     if known and known != facts:
@@ -183,8 +183,8 @@ def _task(planned: Planned, facts: StudyFacts, order: Order) -> Task:
         cache=str(order.cache.absolute()) if order.cache else "",
         out=str(order.out.absolute()),
         work=str(order.work_folder),
-        data_sha256=facts.ground.data_sha256,
-        held_out_sha256=facts.ground.held_out_sha256,
+        data_sha256=facts.conditions.data_sha256,
+        held_out_sha256=facts.conditions.held_out_sha256,
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.study.films import StudyFilms
 from pneumoscan.study.folder import SCHEMA_VERSION, StudyFolder, read_json, read_rows, write_rows
-from pneumoscan.study.trials import Ground, Machine
+from pneumoscan.study.trials import Conditions, Machine
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class StudyFacts:
     """Facts that all trials of a study share.
 
     Attributes:
-        ground: Films, hold-out and settings of the machine.
+        conditions: Films, hold-out and settings of the machine.
         train: Number of training films.
         held_out: Number of held-out films.
         patients: Number of patients of the held-out films.
         synthetic: Whether the films are synthetic.
     """
 
-    ground: Ground
+    conditions: Conditions
     train: int
     held_out: int
     patients: int
@@ -34,19 +34,21 @@ class StudyFacts:
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON types."""
         tree = asdict(self)
-        machine = tree["ground"]["machine"]
-        tree["ground"]["machine"] = {"lanes": machine.pop("worker_threads"), **machine}
-        return {"schema_version": SCHEMA_VERSION, **tree}
+        conditions = tree.pop("conditions")
+        machine = conditions["machine"]
+        # The names `ground` and `lanes` are those of earlier versions, whose files are still read.
+        ground = {**conditions, "machine": {"lanes": machine.pop("worker_threads"), **machine}}
+        return {"schema_version": SCHEMA_VERSION, "ground": ground, **tree}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "StudyFacts":
         """Return the facts from the result of `to_json`."""
-        ground, machine = tree["ground"], tree["ground"]["machine"]
+        conditions, machine = tree["ground"], tree["ground"]["machine"]
         return cls(
-            Ground(
+            Conditions(
                 Machine(machine["lanes"], machine["precision"], machine["device"]),
-                ground["data_sha256"],
-                ground["held_out_sha256"],
+                conditions["data_sha256"],
+                conditions["held_out_sha256"],
             ),
             tree["train"],
             tree["held_out"],
@@ -58,7 +60,7 @@ class StudyFacts:
 def facts_of(films: StudyFilms, machine: Machine) -> StudyFacts:
     """Return the facts of a study on these films."""
     return StudyFacts(
-        ground=Ground(machine, films.data_sha256, films.held_out_sha256),
+        conditions=Conditions(machine, films.data_sha256, films.held_out_sha256),
         train=len(films.films.train),
         held_out=len(films.films.val),
         patients=len(set(films.held_out_patients)),

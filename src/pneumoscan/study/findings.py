@@ -156,14 +156,14 @@ def gather(folder: StudyFolder) -> Findings:
         raise UsageError(f"{folder.path} contains no study.", "Run one with `pneumoscan study PLAN`.")
     plan = parse_plan(folder.plan.read_bytes(), str(folder.plan))
     y_true, patients = read_held_out(folder)
-    first = first_trials(plan, facts.ground)
+    first = first_trials(plan, facts.conditions)
     records = _read_all(folder, first)
     scores = {
         each.trial.name: score
         for each in first
         if (record := _find(records, each.trial)) is not None and (score := record.score()) is not None
     }
-    planned = [*first, *confirmations(plan, facts.ground, scores)]
+    planned = [*first, *confirmations(plan, facts.conditions, scores)]
     every = [record for seeds in records.values() for record in seeds.values()]
     comparison = Comparison.of(every, y_true, patients)
     gatherer = _Gatherer(plan, facts, records, planned, comparison)
@@ -193,14 +193,14 @@ class _Gatherer:
     comparison: Comparison
 
     def baseline(self) -> VariantFindings:
-        told = self.plan.baseline
-        trial = trial_of(self.plan.baseline_config(), 0, self.facts.ground)
-        return self._variant(BASELINE, BASELINE, trial, told.why, told.expect)
+        baseline = self.plan.baseline
+        trial = trial_of(self.plan.baseline_config(), 0, self.facts.conditions)
+        return self._variant(BASELINE, BASELINE, trial, baseline.why, baseline.expect)
 
     def section(self, section: Section) -> SectionFindings:
         variants = []
         for variant in section.variants:
-            trial = trial_of(self.plan.config_of(section, variant), 0, self.facts.ground)
+            trial = trial_of(self.plan.config_of(section, variant), 0, self.facts.conditions)
             variants.append(self._variant(section.name, variant.name, trial, variant.why, variant.expect))
         places = groups(self.plan, section)
         return SectionFindings(
@@ -210,7 +210,7 @@ class _Gatherer:
         )
 
     def _variant(self, section: str, name: str, trial: Trial, why: str, expect: str) -> VariantFindings:
-        base = trial_of(self.plan.baseline_config(), 0, self.facts.ground)
+        base = trial_of(self.plan.baseline_config(), 0, self.facts.conditions)
         records = self.records.get(trial.key, {})
         wanted = [each.trial for each in self.planned if (each.section, each.variant) == (section, name)]
         found = {figure: self.comparison.difference(trial.key, base.key, figure) for figure in COMPARED}

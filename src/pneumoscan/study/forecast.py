@@ -11,7 +11,7 @@ from pneumoscan.study.facts import StudyFacts, read_facts
 from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.plan import Plan, read_plan
 from pneumoscan.study.records import TrialRecord, read_record
-from pneumoscan.study.trials import Ground, Planned, first_trials, slots, unique
+from pneumoscan.study.trials import Conditions, Planned, first_trials, slots, unique
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def forecast_of(
     folder = None if out is None else StudyFolder(out)
     facts = read_facts(folder) if folder is not None else None
     sizes = _sizes(plan, data, facts)
-    ground = facts.ground if facts else Ground(machine_of(plan, jobs), "", "")
-    every = first_trials(plan, ground, seeds=seeds, only=only)
+    conditions = facts.conditions if facts else Conditions(machine_of(plan, jobs), "", "")
+    every = first_trials(plan, conditions, seeds=seeds, only=only)
     planned = unique(every)
     records = _records(folder, planned)
     pace = pace_of(planned, records.values(), sizes)
     entries = [_entry(each, every, records.get(each.trial.name), pace, sizes) for each in planned]
-    confirming = _confirming(plan, ground, pace, sizes, seeds, only)
+    confirming = _confirming(plan, conditions, pace, sizes, seeds, only)
     return Forecast((*entries, *confirming), jobs, pace, sizes, assumed=data is None and facts is None)
 
 
@@ -132,9 +132,9 @@ def _entry(
 
 
 def _confirming(
-    plan: Plan, ground: Ground, pace: Pace, sizes: Sizes, seeds: int, only: Sequence[str]
+    plan: Plan, conditions: Conditions, pace: Pace, sizes: Sizes, seeds: int, only: Sequence[str]
 ) -> Iterator[Entry]:
-    for slot in slots(plan, ground, seeds=seeds, only=only):
+    for slot in slots(plan, conditions, seeds=seeds, only=only):
         best = f"the best of {slot.group}" if slot.group else "the best"
         seconds = mean_seconds(slot.trials, pace, sizes)
         for number in range(slot.seeds):

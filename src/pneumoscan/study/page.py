@@ -54,10 +54,10 @@ def build_page(found: Findings, graphs: Graphs) -> str:
 def _summary(found: Findings) -> str:
     facts, records = found.facts, found.records()
     spent = sum(sum(record.origin.get("seconds", ())) for record in records)
-    judged = sum(record.origin.get("judging_seconds", 0) for record in records)
+    evaluated = sum(record.origin.get("judging_seconds", 0) for record in records)
     return (
         f"{len(records)} trials of {len({record.key for record in records})} configurations, "
-        f"{sum(len(record.history) for record in records):,} epochs, {in_words(spent + judged)} of computing. "
+        f"{sum(len(record.history) for record in records):,} epochs, {in_words(spent + evaluated)} of computing. "
         f"{facts.train:,} training films; {facts.held_out:,} films of {facts.patients:,} other patients held out, "
         f"{int(found.y_true.sum()):,} of them with pneumonia."
     )
@@ -149,9 +149,9 @@ def _rules(found: Findings) -> str:
 
 def _baseline(found: Findings, graphs: Graphs) -> str:
     base = found.baseline
-    told = found.plan.baseline
+    section = found.plan.baseline
     opening = (
-        f'<section id="{_SECTION}{BASELINE}"><h2>{safe(told.title)}</h2><p class="question">{safe(told.question)}</p>'
+        f'<section id="{_SECTION}{BASELINE}"><h2>{safe(section.title)}</h2><p class="question">{safe(section.question)}</p>'
         f"{reasons([base])}"
     )
     if not base.done:
@@ -225,20 +225,20 @@ def _provenance(found: Findings) -> str:
     facts = found.facts
     machines, software = set(), set()
     for record in found.records():
-        told = record.origin
-        machines.add(f"{told['machine']['processor']}, {told['machine']['cores']} cores")
-        packages = ", ".join(f"{name} {version}" for name, version in told["packages"].items() if version)
+        origin = record.origin
+        machines.add(f"{origin['machine']['processor']}, {origin['machine']['cores']} cores")
+        packages = ", ".join(f"{name} {version}" for name, version in origin["packages"].items() if version)
         software.add(
-            f"pneumoscan {told['pneumoscan']} ({told['commit'] or 'no commit'}), Python {told['python']}, {packages}"
+            f"pneumoscan {origin['pneumoscan']} ({origin['commit'] or 'no commit'}), Python {origin['python']}, {packages}"
         )
-    machine = facts.ground.machine
-    told = {
+    machine = facts.conditions.machine
+    entries = {
         "study": found.plan.study.name,
         "preset": found.plan.study.preset,
-        "data SHA-256": facts.ground.data_sha256,
-        "hold-out SHA-256": facts.ground.held_out_sha256,
+        "data SHA-256": facts.conditions.data_sha256,
+        "hold-out SHA-256": facts.conditions.held_out_sha256,
         "each trial uses": f"{machine.worker_threads} worker threads in {machine.precision} on {machine.device}",
         "machines": "; ".join(sorted(machines)),
         "software": "; ".join(sorted(software)),
     }
-    return "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in told.items() if value)
+    return "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in entries.items() if value)

@@ -122,7 +122,7 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
     try:
         finished = _fit(trial.config, films, checkpoints, observer or Silence())
         started = time.perf_counter()
-        judged = evaluate_network(trial.config, finished.weights, films)
+        evaluated = evaluate_network(trial.config, finished.weights, films)
     except EnvironmentProblemError:
         raise
     except TrainingDivergedError as problem:
@@ -141,10 +141,10 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
             "kept_epoch": finished.kept_epoch,
             "stopped_early": finished.stopped_early,
         },
-        figures=judged.figures,
+        figures=evaluated.figures,
         history=plain_history(finished.history),
-        logits=judged.logits,
-        stress_draws=judged.stress_draws,
+        logits=evaluated.logits,
+        stress_draws=evaluated.stress_draws,
         origin=_origin(trial.config, finished.history, time.perf_counter() - started),
     )
 
@@ -196,13 +196,13 @@ class _ProgressFile:
         if time.monotonic() - self._last < SECONDS_BETWEEN_PROGRESS:
             return
         self._last = time.monotonic()
-        told = {
+        progress = {
             "epoch": epoch, "epochs": self._epochs, "step": step, "steps": steps,
             "loss": loss, "films_per_second": films_per_second,
         }  # fmt: skip
         # It is not needed after a power failure, so it is not flushed to the disk like records.
         beside = self._path.with_suffix(".tmp")
-        beside.write_text(json.dumps(told), encoding="utf-8")
+        beside.write_text(json.dumps(progress), encoding="utf-8")
         beside.replace(self._path)
 
     def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
@@ -213,8 +213,8 @@ class _ProgressFile:
 
 
 def _fit(config: TrainingConfig, films: StudyFilms, checkpoints: Path, observer: Observer) -> Fit:
-    told = films.films.sites
-    config.sampling.check_left_out(() if told is None else set(told.tolist()))
+    sites = films.films.sites
+    config.sampling.check_left_out(() if sites is None else set(sites.tolist()))
     try:
         return fit(config, films.films, folder=checkpoints, observer=observer)
     except CheckpointError:

@@ -29,8 +29,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What all trials of a study share, except the plan.
+class Conditions:
+    """The conditions that all trials of a study share: films, hold-out and machine.
 
     Attributes:
         machine: Settings of the machine.
@@ -101,7 +101,7 @@ class Slot:
     trials: tuple[Trial, ...]
 
 
-def settle(config: TrainingConfig, machine: Machine, seed: int) -> TrainingConfig:
+def with_machine(config: TrainingConfig, machine: Machine, seed: int) -> TrainingConfig:
     """Return the configuration with a seed and the settings of the machine."""
     changes: dict[str, Any] = {
         "seed": seed,
@@ -113,19 +113,21 @@ def settle(config: TrainingConfig, machine: Machine, seed: int) -> TrainingConfi
     return config.model_copy(update={"loop": config.loop.model_copy(update=changes)})
 
 
-def trial_of(config: TrainingConfig, seed: int, ground: Ground) -> Trial:
+def trial_of(config: TrainingConfig, seed: int, conditions: Conditions) -> Trial:
     """Return the trial of a result of `load_config`."""
-    settled = settle(config, ground.machine, seed)
-    tree = settled.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
+    config_of_trial = with_machine(config, conditions.machine, seed)
+    tree = config_of_trial.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
     # Trials from before a setting was renamed or a section was added keep their identity.
     tree["loop"]["lanes"] = tree["loop"].pop("worker_threads")
-    if settled.sampling.is_default:
+    if config_of_trial.sampling.is_default:
         del tree["sampling"]
-    text = json.dumps([tree, ground.data_sha256, ground.held_out_sha256], sort_keys=True)
-    return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], seed, settled)
+    text = json.dumps([tree, conditions.data_sha256, conditions.held_out_sha256], sort_keys=True)
+    return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], seed, config_of_trial)
 
 
-def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[str] = ()) -> list[Planned]:
+def first_trials(
+    plan: Plan, conditions: Conditions, *, seeds: int = 0, only: Iterable[str] = ()
+) -> list[Planned]:
     """Return the trials before confirmations, most important first, including repeated ones.
 
     Seed 0 of the baseline comes first, then seed 0 of the variants of all sections in turn, then the further seeds of the
@@ -133,13 +135,13 @@ def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[s
 
     Args:
         plan: The plan.
-        ground: What the trials share.
+        conditions: Films, hold-out and machine.
         seeds: Minimum number of seeds of the baseline and every variant; 0: as planned.
         only: Names of sections; empty: all. The baseline is always included.
     """
     base = plan.baseline_config()
     baseline = [
-        Planned(BASELINE, BASELINE, trial_of(base, seed, ground))
+        Planned(BASELINE, BASELINE, trial_of(base, seed, conditions))
         for seed in range(max(plan.baseline.seeds, seeds))
     ]
     rounds: list[tuple[int, int, Planned]] = []
@@ -147,7 +149,7 @@ def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[s
         for place, variant in enumerate(section.variants):
             config = plan.config_of(section, variant)
             for seed in range(max(plan.seeds_of(section, variant), seeds)):
-                planned = Planned(section.name, variant.name, trial_of(config, seed, ground))
+                planned = Planned(section.name, variant.name, trial_of(config, seed, conditions))
                 rounds.append((seed, place, planned))
     # Sorting is stable, so sections keep the order of the plan within a round.
     ordered = [planned for _, _, planned in sorted(rounds, key=lambda entry: entry[:2])]
@@ -156,13 +158,18 @@ def first_trials(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[s
 
 
 def confirmations(
-    plan: Plan, ground: Ground, scores: Mapping[str, float], *, seeds: int = 0, only: Iterable[str] = ()
+    plan: Plan,
+    conditions: Conditions,
+    scores: Mapping[str, float],
+    *,
+    seeds: int = 0,
+    only: Iterable[str] = (),
 ) -> list[Planned]:
     """Return the further seeds of the best variants of each section.
 
     Args:
         plan: The plan.
-        ground: What the trials share.
+        conditions: Films, hold-out and machine.
         scores: Score of each trial by name, higher is better; trials without one are never the best.
         seeds: See `first_trials`.
         only: See `first_trials`.
@@ -170,19 +177,19 @@ def confirmations(
     found = []
     for section in chosen_sections(plan, only):
         for group in groups(plan, section).values():
-            best = _best(plan, section, group, ground, scores)
+            best = _best(plan, section, group, conditions, scores)
             if best is None:
                 continue
             config = plan.config_of(section, section.variants[best])
             begun = max(plan.seeds_of(section, section.variants[best]), seeds)
             found += [
-                Planned(section.name, section.variants[best].name, trial_of(config, seed, ground))
+                Planned(section.name, section.variants[best].name, trial_of(config, seed, conditions))
                 for seed in range(begun, section.confirm_best)
             ]
     return found
 
 
-def slots(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[str] = ()) -> list["Slot"]:
+def slots(plan: Plan, conditions: Conditions, *, seeds: int = 0, only: Iterable[str] = ()) -> list["Slot"]:
     """Return the largest numbers of further seeds of the best variants; see `first_trials` for the arguments."""
     found = []
     for section in chosen_sections(plan, only):
@@ -190,7 +197,7 @@ def slots(plan: Plan, ground: Ground, *, seeds: int = 0, only: Iterable[str] = (
             variants = [section.variants[place] for place in places]
             begun = max(seeds, min(plan.seeds_of(section, variant) for variant in variants))
             if section.confirm_best > begun:
-                trials = tuple(trial_of(plan.config_of(section, each), 0, ground) for each in variants)
+                trials = tuple(trial_of(plan.config_of(section, each), 0, conditions) for each in variants)
                 found.append(Slot(section.name, group, section.confirm_best - begun, trials))
     return found
 
@@ -228,11 +235,11 @@ def chosen_sections(plan: Plan, only: Iterable[str] = ()) -> list[Section]:
 
 
 def _best(
-    plan: Plan, section: Section, group: Sequence[int], ground: Ground, scores: Mapping[str, float]
+    plan: Plan, section: Section, group: Sequence[int], conditions: Conditions, scores: Mapping[str, float]
 ) -> int | None:
     """Return the position of the best variant of a group by seed 0."""
     configs = [plan.config_of(section, section.variants[place]) for place in group]
-    best = place_of_best([scores.get(trial_of(config, 0, ground).name) for config in configs])
+    best = place_of_best([scores.get(trial_of(config, 0, conditions).name) for config in configs])
     return None if best is None else group[best]
 
 

@@ -33,9 +33,9 @@ def main() -> int:
 
 def error_from(line: str) -> PneumoscanError:
     """Return the error in a line of a worker."""
-    told = json.loads(line)
-    kind = getattr(errors, told["error"], PneumoscanError)
-    error: PneumoscanError = kind(told["message"], told["remedy"])
+    problem = json.loads(line)
+    kind = getattr(errors, problem["error"], PneumoscanError)
+    error: PneumoscanError = kind(problem["message"], problem["remedy"])
     return error
 
 
@@ -44,12 +44,12 @@ def _answer(text: str, answers: TextIO) -> None:
     from pneumoscan.study.trial import Task, perform
 
     try:
-        told = perform(Task.from_text(text)).to_text()
+        answer = perform(Task.from_text(text)).to_text()
     except PneumoscanError as problem:
-        told = json.dumps(
+        answer = json.dumps(
             {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
         )
-    print(told, file=answers, flush=True)
+    print(answer, file=answers, flush=True)
 
 
 def _read(tasks: "queue.SimpleQueue[str | None]") -> None:

@@ -101,7 +101,7 @@ class Visit:
         coded = [[name, base64.b64encode(data).decode()] for name, data in films.items()]
         self.page.evaluate(_DROP, [way, coded])
 
-    def settled(self, films: int) -> None:
+    def wait_for(self, films: int) -> None:
         """Wait until so many films are in the list and none waits."""
         from playwright.sync_api import expect
 
@@ -264,7 +264,7 @@ def dicom(pixels: Any) -> bytes:
 
 @pytest.fixture(scope="session")
 def twenty_films() -> dict[str, bytes]:
-    """Twenty drawn films, as JPEG and PNG, by name; one of them lies on its side."""
+    """Twenty synthetic films, as JPEG and PNG, by name; one of them lies on its side."""
     from pneumoscan.data.phantom import draw_film, film_size
 
     films = {}

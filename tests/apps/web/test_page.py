@@ -49,7 +49,7 @@ def dropped(lasting_visits, twenty_films, odd_files):
     """A page on which twenty films, a DICOM film, a broken one, a text file and a copy were dropped."""
     visit = lasting_visits.open(accept_downloads=True)
     visit.drop({**twenty_films, **odd_files})
-    visit.settled(READ + 2)
+    visit.wait_for(READ + 2)
     visit.shown()
     yield visit
     visit.check_quiet()
@@ -466,7 +466,7 @@ def test_a_model_without_records_is_told_so(visits, bundle, twenty_films):
     visit.page.click("#tab-performance")
     assert "has no records" in visit.page.inner_text("#panel-performance")
     visit.drop({"a.jpeg": twenty_films["film 01.jpeg"]})
-    visit.settled(1)
+    visit.wait_for(1)
     assert visit.page.locator("input[name=point]").count() == len(bundle.spec.thresholds)
     visit.page.fill("#threshold", "0.77")
     visit.page.press("#threshold", "Enter")
@@ -482,12 +482,12 @@ def test_pasting_and_choosing_work_as_dropping_does(visits, twenty_films):
     assert "Research use only, not a medical device" in visit.page.inner_text(".bar")
     assert "never leave it" in visit.page.inner_text("#welcome")
     visit.drop({"pasted.jpeg": twenty_films["film 01.jpeg"]}, way="paste")
-    visit.settled(1)
+    visit.wait_for(1)
     name = "chosen.png"
     visit.page.set_input_files(
         "#chooser", [{"name": name, "mimeType": "image/png", "buffer": twenty_films["film 04.png"]}]
     )
-    visit.settled(2)
+    visit.wait_for(2)
     assert set(visit.answers()) == {"pasted.jpeg", name}
     visit.check_quiet()
 
@@ -502,7 +502,7 @@ def test_a_name_is_never_markup(visits, twenty_films):
     visit.drop(
         dict(zip(names, twenty_films.values(), strict=False)) | {"<svg onload=alert(1)>.txt": b"no film"}
     )
-    visit.settled(4)
+    visit.wait_for(4)
     visit.page.evaluate("() => { window.print = () => {}; }")
     visit.page.click("#export summary")
     visit.page.click("#print-all")
@@ -534,7 +534,7 @@ def test_a_busy_service_is_asked_again_after_the_time_it_names(visits, twenty_fi
 
     visit = visits.open(routes={"**/v1/classify*": busy})
     visit.drop(dict(list(twenty_films.items())[:3]))
-    visit.settled(3)
+    visit.wait_for(3)
     assert len(refused) == 2
     assert {label for label, _, _ in visit.answers().values()} <= set(GROUPS[:4])
     assert visit.asked() == 5
@@ -548,7 +548,7 @@ def test_a_service_that_is_gone_is_told_and_films_wait_for_it(visits, twenty_fil
     visit.page.wait_for_selector("#banner:has-text('does not answer')")
     visit.page.unroute_all()
     visit.page.click("#banner-retry")
-    visit.settled(1)
+    visit.wait_for(1)
     assert not visit.page.is_visible("#banner")
     assert visit.answers()["a.jpeg"][1]
 
@@ -582,7 +582,7 @@ def test_the_token_is_asked_for_and_kept_in_memory_alone(visits, token_service, 
     page.press("#token-value", "Enter")
     page.wait_for_selector("#banner", state="hidden")
     visit.drop({"a.jpeg": twenty_films["film 01.jpeg"]})
-    visit.settled(1)
+    visit.wait_for(1)
     assert visit.answers()["a.jpeg"][1]
     assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
     assert token not in page.content()
@@ -599,14 +599,14 @@ def test_a_reload_starts_clean_and_says_so_beforehand(visits, twenty_films):
     visit.page.reload()
     assert said == []
     visit.drop({"a.jpeg": twenty_films["film 01.jpeg"]})
-    visit.settled(1)
+    visit.wait_for(1)
     visit.page.click("#film")
     visit.page.reload()
     assert said == ["beforeunload"]
     assert visit.page.locator(".film").count() == 0
     assert visit.page.is_visible("#welcome")
     visit.drop({"a.jpeg": twenty_films["film 01.jpeg"]})
-    visit.settled(1)
+    visit.wait_for(1)
     visit.page.click("#clear")
     visit.page.click("#clear-yes")
     visit.page.wait_for_selector("#welcome", state="visible")
@@ -675,7 +675,7 @@ def test_nothing_stands_in_the_way_of_people_who_see_or_point_badly(visits, twen
     for state, act in STATES.items():
         if state == "loaded":
             visit.drop({**dict(list(twenty_films.items())[:8]), "letter.txt": odd_files["letter.txt"]})
-            visit.settled(9)
+            visit.wait_for(9)
             visit.shown()
         if act:
             visit.page.evaluate(
@@ -700,7 +700,7 @@ def test_real_films_get_python_s_answers(visits, bundle, real_films):
     ]
     visit = visits.open()
     visit.drop({path.name: path.read_bytes() for path in paths})
-    visit.settled(8)
+    visit.wait_for(8)
     answers = visit.answers()
     for path in paths:
         row: PredictionRow = predict_one(bundle, path, bundle.spec.threshold())

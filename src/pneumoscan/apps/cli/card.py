@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     "--data",
     multiple=True,
     metavar="[NAME=]DIR",
-    help="The films that the run was trained on: measure it on those that it held out. Once for each site.",
+    help="The films that the run was trained on; it is measured on the held-out ones. May be given once per site.",
 )
-@click.option(
-    "--records", type=click.Path(path_type=Path), help="Folder of the measurements; RUN/card by default."
-)
+@click.option("--records", type=click.Path(path_type=Path), help="Folder of the measurements [RUN/card].")
 @click.option(
     "--about",
     type=click.Path(path_type=Path),
-    help="TOML file of what only people know: whose films they are, what the model is for; about.toml of the records by default.",
+    help="TOML file with texts of yours, such as patients and purpose [about.toml in the folder of the measurements].",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The card; MODEL_CARD.md beside the folder of the records by default.",
+    help="The card [MODEL_CARD.md beside the folder of the measurements].",
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the card is not up to date.")
-@click.option("--workers", type=int, help="Films read at once; by default one more than cores.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; the exit code is 1 if the card is not up to date."
+)
+@click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
 def card(
     model: Path,
     data: tuple[str, ...],
@@ -42,10 +42,10 @@ def card(
     check: bool,
     workers: int | None,
 ) -> None:
-    """Write the model card: what the model is, how it was measured, where it fails, and what not to use it for.
+    """Write the model card: purpose, figures, limits and origin of a model.
 
-    MODEL is a run folder that was exported, or a bundle. With --data the run is measured first. What was not measured
-    is said not to be.
+    MODEL is an exported run folder, or a bundle. With --data the run is measured first. The card says which
+    measurements are missing.
     """
     from pneumoscan.card import card as card_of
     from pneumoscan.card import difference
@@ -68,7 +68,7 @@ def card(
 
 
 def _read(model: Path, folder: Path | None, page: Path, about: Path | None) -> "Records":
-    """Read the records, and name their folder as one sees it from the card."""
+    """Read the records; the card names their folder relative to itself."""
     import os
 
     from pneumoscan.card import read_records

@@ -10,7 +10,7 @@ from pneumoscan.apps.cli.options import data_option
 
 @click.command(short_help="Combine runs into one model, with heads for other sites.")
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
-@data_option("The films of each site, first the site that the runs were trained on.")
+@data_option("The films of a site. The first site is the one that the runs were trained on.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the combined model.")
 @click.option("--name", default="combined", help="Name of the model in prediction rows.")
 @click.option(
@@ -39,7 +39,8 @@ def combine(
 ) -> None:
     """Average the networks of RUNS, and fit a head for each further site to the feature maps of the last network.
 
-    The runs must have the same hold-out, and the last one the network `transfer`. A film that resembles no site is UNSURE.
+    The runs must have the same hold-out. The last one must have the network `transfer`. The combined model labels a film
+    UNSURE if it resembles no site.
     """
     from pneumoscan.inference.sites import shown_to_work
     from pneumoscan.training.combine import combine

@@ -69,8 +69,8 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
         got = fetch_films(folder, zip_path=zip_path, verify=not no_verify, progress=report)
     for name, count in got.counts.items():
         print(f"{name:<16} {count:>6,}")
-    told = f"the {got.edition} edition, complete" if got.edition else "numbers not verified"
-    print(f"{sum(got.counts.values()):,} films in {got.folder} ({told})")
+    edition = f"the {got.edition} edition, complete" if got.edition else "numbers not verified"
+    print(f"{sum(got.counts.values()):,} films in {got.folder} ({edition})")
 
 
 @data.command(short_help="Create synthetic films, to try things out.")

@@ -118,9 +118,9 @@ def _answer_facts(answers: "Answers | None") -> tuple[tuple[str, str], ...]:
     if answers is None:
         return ()
     right, wrong = answers.accuracy_answered, answers.confident_and_wrong
-    told = f"{_share(answers.answered.share, answers.answered.ci95)}; of these correct {_share(right.share, right.ci95)}"
+    shares = f"{_share(answers.answered.share, answers.answered.ci95)}; of these correct {_share(right.share, right.ci95)}"
     return (
-        ("answered", told),
+        ("answered", shares),
         ("confident, wrong", f"{_share(wrong.share, wrong.ci95)} of all films, without a warning"),
     )
 

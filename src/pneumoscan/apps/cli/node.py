@@ -23,9 +23,9 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.group(short_help="Read the films of a hospital's PACS, and store reports beside them.")
 def node() -> None:
-    """Run a node beside a PACS: new chest radiographs are found, read, and reported on, each exactly once.
+    """Run a node beside a PACS. It finds new chest radiographs, reads each exactly once, and writes a report.
 
-    Research use only, not for diagnosis. docs/hospital.md tells how to begin.
+    Research use only, not for diagnosis. docs/hospital.md explains how to begin.
     """
 
 
@@ -36,7 +36,7 @@ for _command in (watch, export, metrics):
 @node.command()
 @node_option
 def init(*, config_path: Path) -> None:
-    """Write a node.toml to begin with: shadow mode, an Orthanc on this machine."""
+    """Write a first node.toml, for shadow mode and an Orthanc on this machine."""
     from pneumoscan.apps.node.template import TEMPLATE
     from pneumoscan.files import write_atomic
 
@@ -50,7 +50,7 @@ def init(*, config_path: Path) -> None:
 @node_option
 @json_option
 def check(*, config_path: Path, as_json: bool) -> None:
-    """Try everything that a node needs: packages, disk, queue, model, PACS; say what fails."""
+    """Check packages, disk, queue, model and PACS."""
     from pneumoscan.apps.node.check import check as tries
 
     tried = []
@@ -70,9 +70,11 @@ def check(*, config_path: Path, as_json: bool) -> None:
 
 @node.command()
 @node_option
-@click.option("--roles", help="Of find, receive, work, joined by commas; by default those of the settings.")
+@click.option(
+    "--roles", help="One or more of find, receive and work, separated by commas [those of the settings]."
+)
 def run(*, config_path: Path, roles: str | None) -> None:
-    """Run the node until SIGTERM or Ctrl-C; what was begun is brought to its end, or goes on at the next start."""
+    """Run the node until SIGTERM or Ctrl-C. Unfinished work is finished, or continued at the next start."""
     from pneumoscan.apps.node.run import run as run_node
 
     run_node(_load(config_path), [role.strip() for role in roles.split(",")] if roles else ())
@@ -82,7 +84,7 @@ def run(*, config_path: Path, roles: str | None) -> None:
 @node_option
 @json_option
 def status(*, config_path: Path, as_json: bool) -> None:
-    """Tell what was found and where it stands; the states' sum is all that was ever found."""
+    """Print the number of objects in each state. The sum is the number of all objects ever found."""
     from pneumoscan.apps.node.status import status_of
 
     with opened_queue(config_path) as queue:
@@ -108,11 +110,13 @@ def status(*, config_path: Path, as_json: bool) -> None:
 
 @node.command("list")
 @node_option
-@click.option("--state", type=click.Choice(_STATES), multiple=True, help="Of these states; may be repeated.")
-@click.option("--limit", type=click.IntRange(1), default=50, help="At most so many.")
+@click.option(
+    "--state", type=click.Choice(_STATES), multiple=True, help="Only objects in this state; may be repeated."
+)
+@click.option("--limit", type=click.IntRange(1), default=50, help="Maximum number of objects.")
 @json_option
 def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List objects: number, state, code, attempts, label, probability. With --json also UIDs and accession numbers."""
+    """List objects: number, state, code, attempts, label and probability. --json adds UIDs and accession numbers."""
     import dataclasses
 
     with opened_queue(config_path) as queue:
@@ -127,9 +131,9 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
 @node.command()
 @node_option
 @click.argument("ids", nargs=-1, type=int)
-@click.option("--all", "everything", is_flag=True, help="All that are parked.")
+@click.option("--all", "everything", is_flag=True, help="Retry all parked objects.")
 def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
-    """Let parked objects begin again, by their numbers."""
+    """Put parked objects back into the queue. IDS are their numbers."""
     if bool(ids) == everything:
         raise UsageError(
             "name the numbers of parked objects, or --all.", "pneumoscan node list --state parked"
@@ -141,7 +145,7 @@ def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
 @node_option
 @click.argument("ids", nargs=-1, type=int, required=True)
 def park(*, config_path: Path, ids: tuple[int, ...]) -> None:
-    """Put waiting objects aside, by their numbers, until they are retried."""
+    """Take waiting objects out of the queue until they are retried. IDS are their numbers."""
     _change(config_path, "parked", lambda queue: queue.park(ids, "by_hand"))
 
 
@@ -149,7 +153,7 @@ def park(*, config_path: Path, ids: tuple[int, ...]) -> None:
 @node_option
 @click.option("--timeout", type=click.FloatRange(1), default=3600.0, help="Seconds to wait for the end.")
 def drain(*, config_path: Path, timeout: float) -> None:
-    """Take nothing more in, wait until what waits is done, and let the running node end."""
+    """Accept no new objects, finish the waiting ones, and end the running node."""
     import time
 
     from pneumoscan.apps.node.run import DRAIN
@@ -170,10 +174,10 @@ def drain(*, config_path: Path, timeout: float) -> None:
 @node.command()
 @node_option
 @click.option("--since", type=_DAY, required=True, help="First date of the studies.")
-@click.option("--until", type=_DAY, help="Last date of the studies; by default today.")
-@click.option("--re-read", is_flag=True, help="Also read again what an earlier model has read.")
+@click.option("--until", type=_DAY, help="Last date of the studies [today].")
+@click.option("--re-read", is_flag=True, help="Also read films again that an earlier model has read.")
 def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read: bool) -> None:
-    """Put films of a range of dates into the queue that are not there, or, with --re-read, let the present model read all."""
+    """Add missing films of a range of dates to the queue."""
     from pneumoscan.apps.node.audit import Audit
     from pneumoscan.apps.node.maker import load_model, reading_of, writer_of
     from pneumoscan.apps.node.pacs import Pacs

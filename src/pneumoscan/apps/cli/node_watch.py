@@ -37,12 +37,14 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
     "--reference",
     nargs=2,
     metavar="FIRST LAST",
-    help="First and last of the reference weeks, such as 2026-W01 2026-W08; by default the first eight.",
+    help="First and last reference week, such as 2026-W01 2026-W08 [the first eight weeks].",
 )
-@click.option("--weeks", type=click.IntRange(1), default=12, help="Show the last so many.")
+@click.option(
+    "--weeks", type=click.IntRange(1), default=12, help="Number of weeks to print, up to the last one."
+)
 @json_option
 def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, as_json: bool) -> None:
-    """Tell each week's counts, shares, scores and seconds, and whether weeks differ from the reference weeks."""
+    """Print counts, shares, scores and times by week, and whether they differ from the reference weeks."""
     from pneumoscan.apps.node.watch.watching import watch as look
 
     with opened_queue(config_path) as queue:
@@ -61,11 +63,11 @@ def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, a
 @click.option(
     "--diagnoses",
     type=click.Path(path_type=Path),
-    help="CSV file with accession_number and diagnosis: also tell how the answers agree with it.",
+    help="CSV file with accession_number and diagnosis; the agreement of the answers with it is printed.",
 )
 @json_option
 def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: bool) -> None:
-    """Write every row to a CSV file, with UIDs and accession numbers: it is patients' data."""
+    """Write all rows to a CSV file. It contains patient data: UIDs and accession numbers."""
     from pneumoscan.apps.node.watch.agreement import agreement_of, read_diagnoses
     from pneumoscan.apps.node.watch.exporting import csv_of
     from pneumoscan.files import write_atomic
@@ -86,7 +88,7 @@ def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: boo
 @click.command()
 @node_option
 def metrics(*, config_path: Path) -> None:
-    """Print the figures as Prometheus reads them, for a file of its node exporter."""
+    """Print the figures in the format of Prometheus, for its node exporter."""
     from pneumoscan.apps.node.watch.metrics import metrics_page
 
     with opened_queue(config_path) as queue:

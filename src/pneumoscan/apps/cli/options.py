@@ -19,7 +19,7 @@ node_option = click.option(
     "config_path",
     type=click.Path(path_type=Path),
     default="node.toml",
-    help="The node's settings.",
+    help="Settings of the node.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -51,7 +51,7 @@ _EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart"
     "node_config",
     type=click.Path(path_type=Path),
     metavar="NODE.TOML",
-    help="Also show what this hospital node has read, in a tab of its own.",
+    help="Also show the results of this hospital node, in a tab.",
 )
 @click.option(
     "--open/--no-open", "open_page", default=True, help="Open the page in a browser, if there is one."

@@ -193,11 +193,11 @@ class Board:
         while not self._stop.wait(SECONDS_BETWEEN_LINES):
             with self._lock:
                 running = [(name, self._progress(name)) for name in self._running]
-            for name, told in running:
+            for name, state in running:
                 where = (
-                    f"epoch {told['epoch']} of {told['epochs']}, loss {told['loss']:.4f}"
-                    if told
-                    else "judged"
+                    f"epoch {state['epoch']} of {state['epochs']}, loss {state['loss']:.4f}"
+                    if state
+                    else "evaluation"
                 )
                 self._plain(f"running: {self._planned[name].title}, {where}; about {self._time_left()} left")
 
@@ -212,15 +212,15 @@ class Board:
         for column in ("running", "epoch", "step", "loss", "films/s", "minutes"):
             table.add_column(column, justify="left" if column == "running" else "right")
         for name, started in running.items():
-            told = self._progress(name)
+            state = self._progress(name)
             minutes = f"{(time.monotonic() - started) / 60:.1f}"
             cells = ["", "", "", ""]
-            if told:
+            if state:
                 cells = [
-                    f"{told['epoch']}/{told['epochs']}",
-                    f"{told['step']}/{told['steps']}",
-                    f"{told['loss']:.4f}",
-                    f"{told['films_per_second']:.0f}",
+                    f"{state['epoch']}/{state['epochs']}",
+                    f"{state['step']}/{state['steps']}",
+                    f"{state['loss']:.4f}",
+                    f"{state['films_per_second']:.0f}",
                 ]
             table.add_row(self._planned[name].title, *cells, minutes)
         return table

@@ -48,18 +48,18 @@ class Job:
     given_back: bool = False
 
     @property
-    def settled(self) -> bool:
+    def answered(self) -> bool:
         """Whether it has its answer, or nobody waits for one any more."""
         return self.answer.done()
 
-    def settle(self, reading: Reading) -> None:
-        """Settle it with its reading."""
-        if not self.settled:
+    def succeed(self, reading: Reading) -> None:
+        """Answer the job with its reading."""
+        if not self.answered:
             self.answer.set_result(reading)
 
     def fail(self, problem: Exception) -> None:
-        """Settle it with an error."""
-        if not self.settled:
+        """Answer the job with an error."""
+        if not self.answered:
             self.answer.set_exception(problem)
 
 
@@ -90,9 +90,9 @@ class JobQueue:
         return len(self._idle)
 
     @property
-    def unsettled(self) -> bool:
+    def unanswered(self) -> bool:
         """Whether anybody still waits for a film's answer."""
-        return any(not job.settled for job in (*self.busy, *self._waiting))
+        return any(not job.answered for job in (*self.busy, *self._waiting))
 
     def put(self, job: Job) -> bool:
         """Give the film to an idle worker, or let it wait; False where as many wait as may."""

@@ -164,7 +164,7 @@ class FilmPool:
         self._known.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while self._jobs.unsettled:
+                while self._jobs.unanswered:
                     await asyncio.sleep(0.005)
         left = [*self._jobs.busy, *self._jobs.take_waiting()]
         for keeper in self._keepers:
@@ -235,11 +235,11 @@ class FilmPool:
             while (job := await self._jobs.next(worker)) is not None:
                 used = True
                 try:
-                    goes_on = job.settled or await self._read(worker, job)
+                    goes_on = job.answered or await self._read(worker, job)
                 finally:
                     self._jobs.busy.discard(job)
                 if not goes_on:
-                    if not job.settled:
+                    if not job.answered:
                         self._jobs.put_back(job)
                     break
                 job.film = b""  # the name stays while the next film is waited for
@@ -249,14 +249,14 @@ class FilmPool:
         return used or loop.time() > until
 
     async def _read(self, worker: WorkerProcess, job: Job) -> bool:
-        """Have one film read and settle its job; return whether the worker can go on."""
+        """Have one film read and answer its job; return whether the worker can go on."""
         loop = asyncio.get_running_loop()
         began, given = loop.time(), False
         try:
             async with asyncio.timeout(self._limits.seconds):
                 await worker.give(job.film, job.threshold, job.want)
                 given = True
-                job.settle(await worker.answer())
+                job.succeed(await worker.answer())
         except PneumoscanError as problem:
             # Without its traceback: that holds this frame, and the frame the job.
             job.fail(problem.with_traceback(None))

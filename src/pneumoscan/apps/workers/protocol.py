@@ -38,7 +38,7 @@ class Want:
     Attributes:
         heatmap: Its evidence as PNG, RGBA, clear where nothing speaks for PNEUMONIA; in the film's shape, longer side 512.
         picture: The film itself as PNG: 8-bit grey, upright, windowed, as `imaging.read` returns it; its longer side is at most 2048.
-        more: What a reader of another app is told besides, in the types of JSON.
+        more: Further input for a reader of another app, as JSON types.
     """
 
     heatmap: bool = False
@@ -124,8 +124,8 @@ def answer(number: int, reading: Reading) -> bytes:
 
 def refusal(number: int, problem: PneumoscanError) -> bytes:
     """Return a whole frame with an error."""
-    told = {"message": problem.message[:_MAX_TEXT], "remedy": problem.remedy[:_MAX_TEXT]}
-    return frame({"number": number, "code": problem.code, **told})
+    fields = {"message": problem.message[:_MAX_TEXT], "remedy": problem.remedy[:_MAX_TEXT]}
+    return frame({"number": number, "code": problem.code, **fields})
 
 
 def reading_from(head: dict[str, Any], tail: bytes, number: int) -> Reading:

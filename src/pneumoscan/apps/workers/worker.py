@@ -49,8 +49,8 @@ def main(arguments: list[str], load: Callable[[Path], Read] | None = None) -> in
         sock.sendall(protocol.refusal(0, problem))
         return 1
     except Exception as problem:  # noqa: BLE001 - stderr is closed; whoever starts the service must learn of it
-        told = EnvironmentProblemError(f"a worker cannot start: {type(problem).__name__}: {problem}")
-        sock.sendall(protocol.refusal(0, told))
+        refusal = EnvironmentProblemError(f"a worker cannot start: {type(problem).__name__}: {problem}")
+        sock.sendall(protocol.refusal(0, refusal))
         return 1
     sock.sendall(protocol.answer(0, protocol.Reading({})))
     return serve(sock, read)
@@ -91,7 +91,7 @@ def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
 
 
 def _reader(model: Path) -> Read:
-    """Load the model; the imports stand here, so that what they lack is told on the socket."""
+    """Load the model. The imports are here, so that a missing package is reported on the socket."""
     from functools import partial
 
     from pneumoscan.apps.workers.reading import read_film

@@ -165,12 +165,12 @@ def _about_classes(splits: tuple[SplitCounts, ...]) -> Iterator[Finding]:
             )
     shares = [split.pneumonia_share for split in splits]
     if max(shares) - min(shares) >= SHARE_GAP:
-        told = ", ".join(f"{split.pneumonia_share:.1%} in {split.split}" for split in splits)
+        listed = ", ".join(f"{split.pneumonia_share:.1%} in {split.split}" for split in splits)
         yield Finding(
             "medium",
             "class_share_differs",
             "The share of pneumonia differs between the splits.",
-            f"PNEUMONIA is {told}. The probabilities of a model depend on the prevalence in its training.",
+            f"PNEUMONIA is {listed}. The probabilities of a model depend on the prevalence in its training.",
             "Choose the threshold deliberately; compare sensitivity and specificity, not accuracy alone.",
         )
 
@@ -178,13 +178,13 @@ def _about_classes(splits: tuple[SplitCounts, ...]) -> Iterator[Finding]:
 def _about_patients(patients: Patients, duplicates: Duplicates) -> Iterator[Finding]:
     if patients.across_splits:
         first = patients.across_splits[0]
-        told = " and ".join(f"{plural(count, 'film')} in {split}" for split, count in first.films.items())
+        listed = " and ".join(f"{plural(count, 'film')} in {split}" for split, count in first.films.items())
         copies = sum(group.across_splits for group in duplicates.groups)
         yield Finding(
             "medium",
             "patients_across_splits",
             f"{plural(len(patients.across_splits), 'patient number')} in more than one split.",
-            f"For example {first.patient_id}: {told}. The same number does not prove the same patient, because numbering "
+            f"For example {first.patient_id}: {listed}. The same number does not prove the same patient, because numbering "
             f"may start again in each split; {plural(copies, 'group')} of copies across splits found.",
             "If they are the same patients, the figures on that split are too good.",
         )
@@ -235,11 +235,11 @@ def _about_sizes(sizes: Sizes) -> Iterator[Finding]:
             "Resizing to a square distorts each film differently; consider this when reading heatmaps.",
         )
     if len(sizes.modes) > 1:
-        told = ", ".join(f"{mode} {count:,}" for mode, count in sizes.modes.items())
+        listed = ", ".join(f"{mode} {count:,}" for mode, count in sizes.modes.items())
         yield Finding(
             "note",
             "mixed_modes",
             "The films have different colour modes.",
-            f"{told}. All are read as grey.",
+            f"{listed}. All are read as grey.",
             "Nothing to do, unless the mode is associated with the label (see the table of shortcuts).",
         )

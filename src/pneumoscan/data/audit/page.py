@@ -103,7 +103,7 @@ def _split_row(split: SplitCounts) -> list[str]:
         f"{split.pneumonia_share:.1%}",
         f"{split.n_patients:,}",
         f"{split.n_films - split.n_readable:,}",
-        escape(", ".join(f"{cause} {count:,}" for cause, count in split.causes.items())) or "not told",
+        escape(", ".join(f"{cause} {count:,}" for cause, count in split.causes.items())) or "not given",
     ]
 
 

@@ -38,8 +38,8 @@ def _row(facts: SiteFacts) -> list[str]:
             _spread(found)
             for found in (facts.width, facts.height, facts.brightness, facts.contrast, facts.border)
         ),
-        _spread(facts.age) if facts.age else "not told",
-        views or "not told",
+        _spread(facts.age) if facts.age else "not given",
+        views or "not given",
     ]
 
 
@@ -59,9 +59,9 @@ def _together(sites: Sites) -> str:
     return (
         "<h3>How well the site can be predicted, and how well it predicts the label</h3><p>Area under the ROC curve of a logistic regression in "
         f"folds by patient, {sites.n_films:,} films of {where}; 0.5 is chance.{note} Cramér’s V between site and "
-        f"label is {sites.cramers_v:.2f}: at 0 they have nothing in common, at 1 one tells the other. Where both a site and "
-        "its label can be told, a network can learn the site instead of the disease.</p>"
-        + table(["Guessed", "Seen", "AUC", "Folds"], rows, (0, 1))
+        f"label is {sites.cramers_v:.2f}: at 0 they are independent, at 1 one determines the other. If the films reveal both "
+        "the site and the label, a network can learn the site instead of the disease.</p>"
+        + table(["Predicted", "From", "AUC", "Folds"], rows, (0, 1))
     )
 
 

@@ -66,11 +66,11 @@ def colour_scale(limit: float) -> str:
 def class_shares(splits: tuple[SplitCounts, ...]) -> str:
     """Draw one bar per split, divided into NORMAL and PNEUMONIA."""
     rows = "".join(_share_row(split, 8 + 34 * i) for i, split in enumerate(splits))
-    told = "; ".join(f"{split.split} {split.pneumonia_share:.1%}" for split in splits)
+    description = "; ".join(f"{split.split} {split.pneumonia_share:.1%}" for split in splits)
     height = 34 * len(splits) + 10
     return (
         f'<svg class="chart" viewBox="0 0 620 {height}" role="img" '
-        f'aria-label="Share of PNEUMONIA by split: {escape(told)}">{rows}</svg>'
+        f'aria-label="Share of PNEUMONIA by split: {escape(description)}">{rows}</svg>'
     )
 
 
@@ -96,9 +96,9 @@ def auc_chart(probes: tuple[Probe, ...]) -> str:
     height = 32 * len(probes) + 50
     grid = "".join(_grid_line(value / 10, height) for value in range(5, 11))
     rows = "".join(_auc_row(probe, 8 + 32 * i) for i, probe in enumerate(probes))
-    told = "; ".join(f"{probe.title} {probe.roc_auc:.3f}" for probe in probes)
+    description = "; ".join(f"{probe.title} {probe.roc_auc:.3f}" for probe in probes)
     return (
-        f'<svg class="chart" viewBox="0 0 620 {height}" role="img" aria-label="AUC by shortcut: {escape(told)}">'
+        f'<svg class="chart" viewBox="0 0 620 {height}" role="img" aria-label="AUC by shortcut: {escape(description)}">'
         f"{grid}{rows}</svg>"
     )
 

@@ -24,14 +24,14 @@ def findings_of_sites(sites: Sites | None) -> tuple[Finding, ...]:
 def _about_one_class(sites: Sites) -> Iterator[Finding]:
     alone = [(facts, name) for facts in sites.sites if (name := one_class_of(facts))]
     if alone:
-        told = ", ".join(
+        listed = ", ".join(
             f"{plural(facts.n_films, 'film')} of {facts.site}, all {name}" for facts, name in alone
         )
         yield Finding(
             "high",
             "site_of_one_class",
             f"{plural(len(alone), 'site')} with films of one class only.",
-            f"{told}. Everything that reveals the site reveals the label. {_visible(sites)}",
+            f"{listed}. Everything that reveals the site reveals the label. {_visible(sites)}",
             "Add films of the other class from there, or use these films for evaluation only.",
         )
 
@@ -40,10 +40,10 @@ def _about_label(sites: Sites) -> Iterator[Finding]:
     probe = sites.label_probe
     auc = probe.roc_auc if probe else 0.5
     shares = [facts.pneumonia_share for facts in sites.sites]
-    told = ", ".join(f"{facts.pneumonia_share:.1%} of {facts.site}" for facts in sites.sites[:MAX_NAMED])
-    told += ", and so on" if len(shares) > MAX_NAMED else ""
+    listed = ", ".join(f"{facts.pneumonia_share:.1%} of {facts.site}" for facts in sites.sites[:MAX_NAMED])
+    listed += ", and so on" if len(shares) > MAX_NAMED else ""
     numbers = (
-        f"PNEUMONIA is {told}. The site alone predicts the label with AUC {auc:.3f} (0.5 is chance), Cramér’s V is "
+        f"PNEUMONIA is {listed}. The site alone predicts the label with AUC {auc:.3f} (0.5 is chance), Cramér’s V is "
         f"{sites.cramers_v:.2f}; {plural(sites.n_films, 'film')} of {_split(sites)}. {_visible(sites)}"
     )
     if auc >= WEAK_AUC:

@@ -16,7 +16,7 @@ from pneumoscan.data.audit.shortcuts import Features, Probe, guess, limited
 from pneumoscan.data.audit.tables import Range, range_of
 from pneumoscan.data.manifest import CLASS_NAMES, Manifest
 
-NOT_TOLD = "(not told)"
+NO_SITE = "(not told)"
 MAX_PROBED = 8
 
 
@@ -36,7 +36,7 @@ class SiteFacts:
         contrast: Standard deviation of the grey values of a film at 64×64.
         border: Mean grey value of the outer frame.
         views: Number of films by view, `PA` or `AP`, if known.
-        age: Of the patients in years, where told, else None.
+        age: Of the patients in years, if given, else None.
     """
 
     site: str
@@ -97,7 +97,7 @@ def compare_sites(scan: Scan, manifest: Manifest) -> Sites | None:
     y_true = manifest.labels[scan.index]
     split, rows, note = _rows(manifest, scan, sites, patients)
     means = {
-        name or NOT_TOLD: np.rint(scan.detail[sites == name].mean(axis=0)).astype(np.uint8)
+        name or NO_SITE: np.rint(scan.detail[sites == name].mean(axis=0)).astype(np.uint8)
         for name in names
         if (sites == name).any()
     }
@@ -106,7 +106,7 @@ def compare_sites(scan: Scan, manifest: Manifest) -> Sites | None:
         split=split,
         n_films=len(rows),
         probes=_seen(scan.coarse[rows], sites[rows], patients[rows]),
-        label_probe=_told(sites[rows], y_true[rows], patients[rows]),
+        label_probe=_label_probe(sites[rows], y_true[rows], patients[rows]),
         cramers_v=cramers_v(sites[rows], y_true[rows]),
         note=note,
         means=means,
@@ -143,12 +143,12 @@ def _seen(
     found = []
     for name in sorted(names)[: 1 if len(names) == 2 else None]:
         sees = "the film at 20×20 pixels"
-        probe = guess("site", name or NOT_TOLD, sees, thumbnails, (sites == name).astype(np.int64), patients)
+        probe = guess("site", name or NO_SITE, sees, thumbnails, (sites == name).astype(np.int64), patients)
         found += [probe] if probe else []
     return tuple(found)
 
 
-def _told(
+def _label_probe(
     sites: npt.NDArray[np.str_], y_true: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]
 ) -> Probe | None:
     one_hot = np.asarray(sites[:, None] == np.unique(sites)[None], dtype=np.float32)
@@ -161,7 +161,7 @@ def _facts(manifest: Manifest, scan: Scan, site: str) -> SiteFacts:
     facts: Sequence[FilmFacts] = [scan.facts[row] for row in rows]
     ages = [film.age for film in films if film.age is not None]
     return SiteFacts(
-        site=site or NOT_TOLD,
+        site=site or NO_SITE,
         n_films=len(films),
         n_readable=len(rows),
         n_patients=len({film.patient_id for film in films}),

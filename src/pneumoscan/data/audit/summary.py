@@ -33,7 +33,7 @@ def _split_line(split: SplitCounts) -> str:
 
 
 def _site_lines(sites: Sites) -> list[str]:
-    told, best = sites.label_probe, sites.best_seen
+    probe, best = sites.label_probe, sites.best_seen
     lines = [f"{'site':<24}{'films':>8}{'PNEUMONIA':>11}{'patients':>10}{'width':>8}{'mean grey':>11}"]
     for facts in sites.sites:
         width, grey = (f"{found.median:,.0f}" if found else "-" for found in (facts.width, facts.brightness))
@@ -42,7 +42,7 @@ def _site_lines(sites: Sites) -> list[str]:
             f"{width:>8}{grey:>11}"
         )
     seen = [f"a thumbnail predicts {best.title[:30]} with AUC {best.roc_auc:.3f}"] if best else []
-    label = [f"the site predicts the label with AUC {told.roc_auc:.3f}"] if told else []
+    label = [f"the site predicts the label with AUC {probe.roc_auc:.3f}"] if probe else []
     return [*lines, *(["; ".join([*seen, *label])] if seen or label else []), ""]
 
 

@@ -105,13 +105,13 @@ def _check_counts(counts: Mapping[str, int], verify: bool) -> str:
             return edition
     if verify:
         expected = KNOWN_COUNTS["Kaggle"]
-        told = ", ".join(
+        counted = ", ".join(
             f"{name}: {counts.get(name, 0)} instead of {expected[name]}"
             for name in expected
             if counts.get(name, 0) != expected[name]
         )
         raise DataDamagedError(
-            f"the set is not complete, or not the one expected: {told}.",
+            f"the set is not complete, or not the one expected: {counted}.",
             "Download it again, or add --no-verify to accept it. Nothing was written.",
         )
     return ""

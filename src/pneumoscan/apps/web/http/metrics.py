@@ -66,15 +66,15 @@ class Metrics:
             ("workers_busy", "Workers that read a film.", lambda: float(pool.busy)),
             ("body_bytes", "Bytes of bodies and answers held in memory.", lambda: float(bytes_held())),
         )
-        for name, told, value in gauges:
-            Gauge(f"pneumoscan_{name}", told, registry=self.registry).set_function(value)
+        for name, description, value in gauges:
+            Gauge(f"pneumoscan_{name}", description, registry=self.registry).set_function(value)
         self._restarts = Counter(
             "pneumoscan_worker_restarts", "Workers that were replaced.", registry=self.registry
         )
-        self._pool, self._told = pool, 0
+        self._pool, self._restarts_seen = pool, 0
 
     def page(self) -> bytes:
         """Return the text that Prometheus reads."""
-        self._restarts.inc(max(0, self._pool.restarts - self._told))
-        self._told = max(self._told, self._pool.restarts)
+        self._restarts.inc(max(0, self._pool.restarts - self._restarts_seen))
+        self._restarts_seen = max(self._restarts_seen, self._pool.restarts)
         return generate_latest(self.registry)

@@ -54,7 +54,7 @@ listenForMenu();
 listenForEvents();
 begin();
 
-/** Ask for the model until it is told. */
+/** Ask for the model until the service answers. */
 async function begin() {
   try {
     const model = await describeModel();

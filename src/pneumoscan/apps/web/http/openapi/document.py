@@ -131,7 +131,7 @@ def _put() -> Table:
     return {
         "operationId": "classify",
         "summary": "Read one film.",
-        "description": "What the bytes are is told by the bytes, not by the type.",
+        "description": "The format is recognised from the bytes, not from the type.",
         "parameters": _query(png=True),
         "requestBody": {"required": True, "content": dict.fromkeys(FILM_TYPES, film)},
         "responses": {"200": _answer(), **problems_of((*_GUARDED, 408, 411, 413, 422))},
@@ -189,17 +189,17 @@ def _query(*, png: bool) -> list[Table]:
         _parameter("include", "query", {"enum": kinds}, "Pictures to put into the row.", "heatmap"),
     ]
     if png:
-        told = "Answer with the map as a picture, and with the row in the header Pneumoscan-Row; not with include."
-        found.append(_parameter("heatmap", "query", {"enum": ["png"]}, told, "png"))
+        description = "Answer with the map as a picture, and with the row in the header Pneumoscan-Row; not with include."
+        found.append(_parameter("heatmap", "query", {"enum": ["png"]}, description, "png"))
     return found
 
 
-def _parameter(name: str, place: str, schema: Table, told: str, example: object) -> Table:
+def _parameter(name: str, place: str, schema: Table, description: str, example: object) -> Table:
     return {
         "name": name,
         "in": place,
         "required": place == "path",
-        "description": told,
+        "description": description,
         "schema": schema,
         "examples": {"example": {"value": example}},
     }

@@ -36,7 +36,7 @@ function usesArrows(event) {
   return zooms || (moves && event.target.matches?.('input[type="range"], input[type="radio"], [role="tab"], .wide, pre, #panel-performance, #panel-node'));
 }
 
-/** Make the tabs work; `shown` is told the id of the tab. */
+/** Make the tabs work; `shown` receives the id of the tab. */
 export function beginTabs(shown) {
   const tabs = [...document.querySelectorAll('[role="tab"]')];
   const choose = (tab, focus) => {

@@ -14,9 +14,9 @@ export async function beginNode(tab, place) {
   begun = true;
   const look = async () => {
     try {
-      const told = await describeNode();
-      tab.hidden = told === null;
-      if (told) place.replaceChildren(...partsOf(told));
+      const report = await describeNode();
+      tab.hidden = report === null;
+      if (report) place.replaceChildren(...partsOf(report));
     } catch {
       if (!tab.hidden) place.prepend(el("p", { class: "node-stale" }, "The node did not answer; these figures are older."));
     }
@@ -28,20 +28,20 @@ export async function beginNode(tab, place) {
   }, AGAIN);
 }
 
-function partsOf(told) {
-  const all = Object.values(told.counts).reduce((sum, count) => sum + count, 0);
+function partsOf(report) {
+  const all = Object.values(report.counts).reduce((sum, count) => sum + count, 0);
   return [
-    el("header", {}, el("h2", {}, "Hospital node"), el("p", { class: "lead" }, `${whole(all)} objects were found. Figures of ${told.at}.`)),
-    el("div", { class: "cards" }, Object.entries(told.counts).map(([state, count]) => cardOf(state, count))),
+    el("header", {}, el("h2", {}, "Hospital node"), el("p", { class: "lead" }, `${whole(all)} objects were found. Figures of ${report.at}.`)),
+    el("div", { class: "cards" }, Object.entries(report.counts).map(([state, count]) => cardOf(state, count))),
     el(
       "section",
-      { class: told.differs ? "cautions" : "node-calm", "aria-labelledby": "drift-title" },
-      el("h2", { id: "drift-title" }, told.differs ? "Weeks differ from the reference weeks" : "Compared with the reference weeks"),
-      el("ul", {}, told.sentences.map((sentence) => el("li", {}, sentence))),
+      { class: report.differs ? "cautions" : "node-calm", "aria-labelledby": "drift-title" },
+      el("h2", { id: "drift-title" }, report.differs ? "Weeks differ from the reference weeks" : "Compared with the reference weeks"),
+      el("ul", {}, report.sentences.map((sentence) => el("li", {}, sentence))),
     ),
-    told.chart && el("figure", { class: "node-chart" }, el("figcaption", { class: "unseen" }, "Scores, shares, objects and seconds of each week, as in the table below"), el("img", { src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(told.chart)}`, alt: "Scores, shares, objects and seconds by week" })),
-    told.codes.length > 0 && tableOf("Why", ["State", "Code", "Objects"], told.codes.map(({ state, code, count }) => [state, code, whole(count)])),
-    tableOf("Weeks and devices", ["Week", "Device", "Found", "Read", "Refused", "UNSURE", "NOT_A_CHEST_FILM", "Median score", "Seconds, median", "95%"], told.weeks.map(rowOf)),
+    report.chart && el("figure", { class: "node-chart" }, el("figcaption", { class: "unseen" }, "Scores, shares, objects and seconds of each week, as in the table below"), el("img", { src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(report.chart)}`, alt: "Scores, shares, objects and seconds by week" })),
+    report.codes.length > 0 && tableOf("Why", ["State", "Code", "Objects"], report.codes.map(({ state, code, count }) => [state, code, whole(count)])),
+    tableOf("Weeks and devices", ["Week", "Device", "Found", "Read", "Refused", "UNSURE", "NOT_A_CHEST_FILM", "Median score", "Seconds, median", "95%"], report.weeks.map(rowOf)),
   ].filter(Boolean);
 }
 

@@ -142,7 +142,7 @@ function cell(value, sure) {
 
 function pointsOf(model) {
   const names = Object.keys(model.operating_points);
-  const told = (value, sure) => (typeof value === "number" ? cell(value, sure) : "not known");
+  const orUnknown = (value, sure) => (typeof value === "number" ? cell(value, sure) : "not known");
   return el(
     "section",
     { "aria-labelledby": "points-title" },
@@ -164,7 +164,7 @@ function pointsOf(model) {
               "tr",
               {},
               el("th", { scope: "row" }, nameInWords(name), name === model.default_operating_point ? " (default)" : ""),
-              [short(point.threshold), told(point.recall, point.recall_ci95), told(point.specificity, point.specificity_ci95), band, point.source ?? ""].map((text) => el("td", {}, text)),
+              [short(point.threshold), orUnknown(point.recall, point.recall_ci95), orUnknown(point.specificity, point.specificity_ci95), band, point.source ?? ""].map((text) => el("td", {}, text)),
             );
           }),
         ),

@@ -60,15 +60,15 @@ function verdict(label) {
 
 function numberLine(row, acts) {
   const value = full(row.probability);
-  const told = el("span", { class: "copied", role: "status" });
-  const copy = async () => setText(told, (await acts.copy(value)) ? "copied" : "not allowed here");
+  const notice = el("span", { class: "copied", role: "status" });
+  const copy = async () => setText(notice, (await acts.copy(value)) ? "copied" : "not allowed here");
   return el(
     "p",
     { class: "chance" },
     el("span", { class: "chance-name" }, "Probability"),
     el("output", { class: "chance-value", id: "probability", title: value }, short(row.probability)),
     el("button", { type: "button", class: "link", id: "copy", title: `Copy ${value}`, onclick: copy }, "Copy in full"),
-    told,
+    notice,
   );
 }
 

@@ -99,21 +99,21 @@ async function ask(address, { headers = {}, ...options }) {
 }
 
 async function refusalOf(answer) {
-  let told = {};
+  let body = {};
   try {
-    told = (await answer.json()) ?? {};
+    body = (await answer.json()) ?? {};
   } catch (problem) {
     if (problem.name === "AbortError") return problem;
   }
   if (answer.status === 401) return new NoAnswer("token");
   if (answer.status === 503) {
     const seconds = Number(answer.headers.get("Retry-After")) || 1;
-    return new NoAnswer(told.code === "http.stopping" ? "stopping" : "busy", Math.min(seconds, 60));
+    return new NoAnswer(body.code === "http.stopping" ? "stopping" : "busy", Math.min(seconds, 60));
   }
   return new Refusal({
-    code: String(told.code ?? `http.${answer.status}`),
-    message: String(told.detail ?? told.title ?? `The program answered ${answer.status}.`),
-    remedy: String(told.remedy ?? ""),
+    code: String(body.code ?? `http.${answer.status}`),
+    message: String(body.detail ?? body.title ?? `The program answered ${answer.status}.`),
+    remedy: String(body.remedy ?? ""),
   });
 }
 

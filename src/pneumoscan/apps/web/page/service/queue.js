@@ -68,7 +68,7 @@ export class ReadQueue extends EventTarget {
     this.pump();
   }
 
-  /** Pause until `go`; `why` is told to whoever listens. */
+  /** Pause until `go`; listeners receive `why`. */
   hold(why) {
     if (this.paused === why) return;
     this.paused = why;
@@ -135,8 +135,8 @@ export class ReadQueue extends EventTarget {
       else this.hold(problem.kind);
       return;
     }
-    const told = problem instanceof Refusal ? problem.problem : { code: "internal", message: String(problem), remedy: "" };
-    this.store.refuse(film, told);
+    const refusal = problem instanceof Refusal ? problem.problem : { code: "internal", message: String(problem), remedy: "" };
+    this.store.refuse(film, refusal);
   }
 }
 
