@@ -19,6 +19,7 @@ from torch import nn
 
 from pneumoscan.models.layers import Dropout
 from pneumoscan.models.network import LayerRow, Network
+from pneumoscan.models.pooling import max_pool_relu
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 OddKernel = Literal[1, 3, 5, 7, 9, 11]
@@ -85,11 +86,7 @@ class Baseline(nn.Module):
         x = film
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
             x = convolution(x)  # (N, C, s, s)
-            if pool:
-                # max and ReLU commute, so pooling first gives the same values with a quarter of the memory;
-                # ceil_mode is "same" padding: 25 → 13.
-                x = F.max_pool2d(x, 2, ceil_mode=True)  # (N, C, ⌈s/2⌉, ⌈s/2⌉)
-            x = F.relu(x)
+            x = max_pool_relu(x, training=self.training) if pool else F.relu(x)  # (N, C, ⌈s/2⌉, ⌈s/2⌉)
         x = self.conv_dropout(x.flatten(1))  # (N, C·s·s)
         for layer in self.dense:
             x = F.relu(layer(x))  # (N, units)

@@ -21,6 +21,7 @@ from torch import nn
 
 from pneumoscan.models.layers import BatchNorm, Dropout
 from pneumoscan.models.network import LayerRow, Network
+from pneumoscan.models.pooling import max_pool_relu
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 
@@ -87,7 +88,7 @@ class Flagship(nn.Module):
 
     def _map(self, film: torch.Tensor) -> torch.Tensor:
         x = self.stem_norm(self.stem(film))  # (N, C, ⌈S/2⌉, ⌈S/2⌉)
-        x = F.relu(F.max_pool2d(x, 2, ceil_mode=True))  # (N, C, ⌈S/4⌉, ⌈S/4⌉)
+        x = max_pool_relu(x, training=self.training)  # (N, C, ⌈S/4⌉, ⌈S/4⌉)
         x = self.blocks(x)
         evidence: torch.Tensor = self.head(self.dropout(x))  # (N, 1, h, w)
         return evidence.squeeze(1)
