@@ -1,5 +1,6 @@
 """The training loop."""
 
+import gc
 import json
 import math
 import time
@@ -102,6 +103,7 @@ def fit(
         network = build_for_training(config.model, config.data.size)
     network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     with (
+        _without_collection_of_old_objects(),
         WorkerThreads(network, count=config.loop.worker_threads, precision=config.loop.precision) as threads,
         interrupts() as caught,
     ):
@@ -111,6 +113,16 @@ def fit(
             loop.train_epoch()
             loop.close_epoch()
         return loop.result()
+
+
+@contextmanager
+def _without_collection_of_old_objects() -> Iterator[None]:
+    """Let the garbage collector ignore what exists already: it stops all threads while it searches the imported modules."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Loop:
