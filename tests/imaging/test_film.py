@@ -38,6 +38,17 @@ def test_a_grey_film_keeps_its_bytes(film_bytes):
     assert np.array_equal(film.image, pixels / np.float32(255))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_grey_file_is_decoded_into_an_array_that_nobody_can_change(film_bytes, kind, monkeypatch):
+    data = film_bytes.encoded(kind)
+    monkeypatch.setattr(Image.Image, "tobytes", None)  # the copy that is avoided
+    pixels = read(data).pixels
+    assert pixels.flags.c_contiguous
+    assert not pixels.flags.writeable
+    monkeypatch.undo()
+    assert np.array_equal(pixels, np.asarray(Image.open(BytesIO(data))))
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("name", ["film.png", "film.jpeg", "film.txt", "film", "film.dcm"])
 def test_the_content_counts_and_not_the_name(film_bytes, tmp_path, kind, name):

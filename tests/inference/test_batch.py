@@ -149,6 +149,14 @@ def test_warnings(make_bundle, make_onnx, film, warnings):
     assert (row.status, row.warnings) == ("ok", warnings)
 
 
+def test_low_contrast_is_a_standard_deviation_below_eight_grey_levels(bundle):
+    generator = np.random.default_rng(0)
+    for spread in (2, 26, 27, 28, 29, 30, 255):
+        film = generator.integers(0, spread, (480, 480)).astype(np.uint8)
+        (row,) = predict_many(bundle, [film], workers=1)
+        assert ("low_contrast" in row.warnings) == (film[::16, ::16].std() < 8)
+
+
 def test_csv_reads_back_exactly(bundle, films, bad_films):
     rows = list(predict_many(bundle, [*(films / name for name in NAMES), *bad_films], workers=1))
     data = header("csv") + b"".join(row.to_line("csv") for row in rows)

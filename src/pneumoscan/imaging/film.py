@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from pneumoscan.errors import (
     FilmDamagedError,
@@ -25,6 +25,7 @@ from pneumoscan.errors import (
     FilmValueError,
 )
 from pneumoscan.imaging.container import is_dicom, orientation_of, unwrap
+from pneumoscan.imaging.grey import array_to_uint8, to_grey
 from pneumoscan.system import read_flags
 
 MIN_SIDE = 32
@@ -120,7 +121,7 @@ def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Fil
 
 def _shown(name: str) -> str:
     """Return a file name for a one-line message: line breaks, control characters and invalid UTF-8 are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return name if name.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -158,7 +159,7 @@ def _all_of(descriptor: int, size: int) -> bytes:
     """Read a file of the declared size `size`, at most one byte more than the limit."""
     pieces = [os.read(descriptor, min(size, MAX_BYTES) + 1)]
     while pieces[-1] and sum(map(len, pieces)) <= MAX_BYTES:
-        pieces.append(os.read(descriptor, 1 << 20))
+        pieces.append(os.read(descriptor, 1 << 16))
     return b"".join(pieces) if pieces[1:-1] else pieces[0]
 
 
@@ -214,37 +215,31 @@ def _from_image(image: Image.Image, source: str, kind: str, min_side: int, orien
     _check_size(image.width, image.height, source, min_side)
     with _decoding(source):
         mode = image.mode
-        image.load()
+        # An image of the caller keeps its own memory.
+        pixels = None if kind == "image" else _decoded(image)
+        if pixels is None:
+            pixels = np.asarray(to_grey(image, source))
         turn = _TURNS.get(orientation or orientation_of(_exif(image)))
-        grey = _to_grey(image, source)
-        pixels = np.asarray(grey if turn is None else grey.transpose(turn))
+        if turn is not None:
+            pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
     return _film(pixels, source, kind, mode)
+
+
+def _decoded(image: Image.Image) -> npt.NDArray[np.uint8] | None:
+    """Decode an 8-bit grey file straight into an array; None for any other. Pillow's own conversion copies it twice."""
+    if image.mode != "L" or image.has_transparency_data or not getattr(image, "tile", None):
+        return None
+    pixels = np.zeros((image.height, image.width), np.uint8)
+    target = Image.frombuffer("L", image.size, pixels, "raw", "L", 0, 1).im
+    image.im = target
+    image.load()
+    pixels.flags.writeable = False
+    return pixels if image.im is target else np.asarray(image)
 
 
 def _exif(image: Image.Image) -> bytes:
     block = image.info.get("exif")
     return block.removeprefix(b"Exif\x00\x00") if isinstance(block, bytes) else b""
-
-
-def _to_grey(image: Image.Image, source: str) -> Image.Image:
-    """Return an 8-bit grey Pillow image of the same size."""
-    if image.mode.startswith("I"):
-        # Pillow's own convert("L") clips 16-bit values at 255.
-        wide = np.asarray(image)
-        if wide.min() < 0 or wide.max() > 65535:
-            raise FilmValueError(f"{source} has values outside 0..65535.", "Save it with 8 or 16 bits.")
-        return Image.fromarray((wide // 257).astype(np.uint8))
-    if image.mode == "L" and not image.has_transparency_data:
-        return image
-    if image.mode == "F":
-        return Image.fromarray(_unit_to_uint8(np.asarray(image), source))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        # Luma is linear, so a black background means grey value times alpha.
-        return ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A"))
-    if image.mode in {"P", "PA"}:
-        image = image.convert("RGB")
-    return image.convert("L")
 
 
 def _from_array(array: npt.NDArray[np.generic], source: str, min_side: int) -> Film:
@@ -253,40 +248,12 @@ def _from_array(array: npt.NDArray[np.generic], source: str, min_side: int) -> F
             f"{source} has shape {array.shape}.", "A film is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
         )
     _check_size(array.shape[1], array.shape[0], source, min_side)
-    eight_bit = _array_to_uint8(array, source)
+    eight_bit = array_to_uint8(array, source)
     if eight_bit.ndim == 3:
         channels = eight_bit.shape[2]
         image = Image.fromarray(eight_bit[:, :, 0] if channels == 1 else np.ascontiguousarray(eight_bit))
-        eight_bit = np.asarray(_to_grey(image, source))
+        eight_bit = np.asarray(to_grey(image, source))
     return _film(eight_bit, source, "array", str(array.dtype))
-
-
-def _array_to_uint8(array: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array.astype(np.uint8)
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return (array.astype(np.uint16) // 257).astype(np.uint8)
-    if np.issubdtype(array.dtype, np.floating):
-        return _unit_to_uint8(
-            array.astype(np.float64 if array.itemsize > 4 else np.float32, copy=False), source
-        )
-    raise FilmValueError(f"{source} has dtype {array.dtype}.", "Use uint8, uint16, bool, or float in [0, 1].")
-
-
-def _unit_to_uint8(values: npt.NDArray[np.floating], source: str) -> npt.NDArray[np.uint8]:
-    if not np.isfinite(values).all():
-        raise FilmValueError(
-            f"{source} has NaN or infinite values.", "Every pixel must be a number in [0, 1]."
-        )
-    if values.min() < 0 or values.max() > 1:
-        raise FilmValueError(
-            f"{source} has float values from {values.min():.4g} to {values.max():.4g}.",
-            "Scale them to [0, 1].",
-        )
-    levels: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
-    return levels
 
 
 def _film(pixels: npt.NDArray[np.uint8], source: str, kind: str, mode: str) -> Film:

@@ -1,0 +1,74 @@
+"""Conversion to 8-bit grey: of Pillow images of every mode, and of arrays of every dtype that a film can have."""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops
+
+from pneumoscan.errors import FilmValueError
+
+
+def to_grey(image: Image.Image, source: str) -> Image.Image:
+    """Return an 8-bit grey Pillow image of the same size.
+
+    Args:
+        image: An image of any mode. 16-bit values are scaled by value // 257, float values in [0, 1] by 255.
+        source: Name of the film in errors.
+
+    Raises:
+        FilmValueError: A value is outside the range of its mode.
+    """
+    image.load()
+    if image.mode.startswith("I"):
+        # Pillow's own convert("L") clips 16-bit values at 255.
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise FilmValueError(f"{source} has values outside 0..65535.", "Save it with 8 or 16 bits.")
+        return Image.fromarray((wide // 257).astype(np.uint8))
+    if image.mode == "L" and not image.has_transparency_data:
+        return image
+    if image.mode == "F":
+        return Image.fromarray(_unit_to_uint8(np.asarray(image), source))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        # Luma is linear, so a black background means grey value times alpha.
+        return ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A"))
+    if image.mode in {"P", "PA"}:
+        image = image.convert("RGB")
+    return image.convert("L")
+
+
+def array_to_uint8(array: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.uint8]:
+    """Return an array of the same shape as uint8.
+
+    Args:
+        array: uint8, uint16 (full scale 65535), bool, or float in [0, 1].
+        source: Name of the film in errors.
+
+    Raises:
+        FilmValueError: Another dtype, or a value outside its range.
+    """
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint16) // 257).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        return _unit_to_uint8(
+            array.astype(np.float64 if array.itemsize > 4 else np.float32, copy=False), source
+        )
+    raise FilmValueError(f"{source} has dtype {array.dtype}.", "Use uint8, uint16, bool, or float in [0, 1].")
+
+
+def _unit_to_uint8(values: npt.NDArray[np.floating], source: str) -> npt.NDArray[np.uint8]:
+    if not np.isfinite(values).all():
+        raise FilmValueError(
+            f"{source} has NaN or infinite values.", "Every pixel must be a number in [0, 1]."
+        )
+    if values.min() < 0 or values.max() > 1:
+        raise FilmValueError(
+            f"{source} has float values from {values.min():.4g} to {values.max():.4g}.",
+            "Scale them to [0, 1].",
+        )
+    levels: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return levels
