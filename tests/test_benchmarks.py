@@ -77,6 +77,44 @@ def test_bound_and_steady_rate(load):
     assert batch.steady_rate(100, 2.0, 500, 6.0) == 100.0
 
 
+@pytest.mark.parametrize("name", ["PNG", "DICOM", "DICOM, JPEG 2000"])
+def test_every_format_of_the_reading_benchmark_holds_the_film(load, name):
+    import numpy as np
+
+    from pneumoscan.imaging import read
+
+    if "2000" in name:
+        pytest.importorskip("openjpeg")
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
+    _, encode = load("speed.film_formats").FORMATS[name]
+    # The window is one stored value narrower than the range.
+    assert np.abs(read(encode(pixels)).pixels.astype(int) - pixels).max() <= 1
+
+
+def test_the_table_has_a_row_for_each_record_with_its_peer(load, tmp_path):
+    table = load("speed.table")
+    record = {
+        "medians": {"predict": 0.25, "Keras script": 4.0},
+        "ratios": {"Keras script / predict": 16.0},
+        "bars": [{"what": "cold: pneumoscan predict ONE, s", "bar": "< 0.4", "passed": True}],
+    }
+    (tmp_path / "cold_predict.json").write_text(json.dumps(record))
+    row = table.table(tmp_path).splitlines()[-1]
+    assert row == (
+        "| `predict` of one film, whole process | 0.25 s | a script with Keras: 4.00 s, 16.00 × | < 0.4 | `cold_predict.json` |"
+    )
+    record["medians"]["Keras script"], record["bars"][0]["passed"] = None, False
+    (tmp_path / "cold_predict.json").write_text(json.dumps(record))
+    row = table.table(tmp_path).splitlines()[-1]
+    assert "a script with Keras: not measured | < 0.4, **missed** |" in row
+
+
+def test_the_page_on_speed_has_the_table_of_the_records(load):
+    table = load("speed.table")
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert table.with_table(page, table.table()) == page, "run python -m benchmarks.speed.table"
+
+
 def test_memory_slope_is_in_megabytes_a_thousand_rows(load):
     memory = load("speed.predict_memory")
     assert memory.slope([1000, 2000, 3000], [100.0, 102.0, 104.0]) == pytest.approx(2.0)

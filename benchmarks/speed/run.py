@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other and leave their records and a summary.
+"""Run the benchmarks one after the other, write their records and a summary, and print one table with the peers.
 
 python -m benchmarks.speed.run --keras-python /path/to/venv/bin/python --films /path/to/chest_xray
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.record import Options, Record, finish, machine_facts, options_of, parser, print_bars, write
 from benchmarks.speed import batch_predict, cold_predict, network_latency, predict_memory, training_speed
+from benchmarks.speed.table import table
 
 BENCHMARKS: dict[str, Callable[[Options], Record]] = {
     training_speed.NAME: training_speed.measure,
@@ -53,6 +54,7 @@ def main() -> None:
     print("\nSummary")
     print_bars([bar for record in records for bar in record.bars])
     write(options.out / "summary.json", summary(options.out))
+    print(f"\n{table(options.out)}")
 
 
 if __name__ == "__main__":
