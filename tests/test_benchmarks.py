@@ -84,7 +84,7 @@ def test_every_format_of_the_reading_benchmark_holds_the_film(load, name):
     from pneumoscan.imaging import read
 
     if "2000" in name:
-        pytest.importorskip("openjpeg")
+        pytest.importorskip("imagecodecs")
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
     _, encode = load("speed.film_formats").FORMATS[name]
     # The window is one stored value narrower than the range.

@@ -50,6 +50,7 @@ def _dicom_jpeg_2000(pixels: np.ndarray) -> bytes:
 def _dicom_file(pixels: np.ndarray, *, compressed: bool) -> bytes:
     """Return a Computed Radiography file with 12 of 16 bits, as a modality sends it, with its window."""
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
     from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
     dataset = Dataset()
@@ -62,9 +63,14 @@ def _dicom_file(pixels: np.ndarray, *, compressed: bool) -> bytes:
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, BITS, BITS - 1
     dataset.WindowCenter, dataset.WindowWidth = 2 ** (BITS - 1), 2**BITS
-    dataset.PixelData = (pixels.astype("<u2") << (BITS - 8)).tobytes()
+    values = pixels.astype("<u2") << (BITS - 8)
+    dataset.PixelData = values.tobytes()
     if compressed:
-        dataset.compress(JPEG2000Lossless)
+        import imagecodecs  # here, because the other formats do not need it
+
+        frame = imagecodecs.jpeg2k_encode(values, codecformat="J2K", reversible=True, bitspersample=BITS)
+        dataset.PixelData = encapsulate([frame])
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

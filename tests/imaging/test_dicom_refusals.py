@@ -299,7 +299,7 @@ def test_no_word_of_a_header_gets_into_an_error_a_log_or_a_warning(dicom, caplog
     assert MARKER.decode() not in text
     assert "ZZ" not in text
     assert not warned
-    assert not [record for record in caplog.records if record.name.startswith(("pydicom", "pylibjpeg"))]
+    assert not [record for record in caplog.records if record.name.startswith(("pydicom", "imagecodecs"))]
 
 
 def marked_with(dicom, syntax, tag, vr):

@@ -80,6 +80,8 @@ def film(pixels, syntax=uid.ExplicitVRLittleEndian, **header):
         return written(data_set(pixels.byteswap(), **header), syntax)
     if syntax == uid.JPEG2000Lossless:
         return encapsulated(jpeg_2000(pixels, header.get("BitsStored")), pixels, syntax, **header)
+    if syntax == uid.JPEGLSLossless:
+        return encapsulated(jpeg_ls(pixels), pixels, syntax, **header)
     ds = data_set(pixels, **header)
     if syntax in LOSSLESS.values():
         ds.file_meta = FileMetaDataset()
@@ -98,13 +100,20 @@ def encapsulated(frame, pixels, syntax, **header):
 
 
 def jpeg_2000(pixels, bits=None, **options):
-    """A codestream, by the codec itself: pydicom's encoder is a way to it that other versions close."""
-    from openjpeg.utils import encode_array
+    """A codestream of so many bits."""
+    import imagecodecs
 
-    kind = 1 if pixels.ndim == 3 else 2
     bits = bits or pixels.itemsize * 8
-    return bytes(
-        encode_array(pixels, bits_stored=bits, photometric_interpretation=kind, use_mct=False, **options)
+    return imagecodecs.jpeg2k_encode(
+        pixels, bitspersample=bits, codecformat="J2K", mct=False, **{"reversible": True, **options}
+    )
+
+
+def jpeg_ls(pixels, **options):
+    import imagecodecs
+
+    return imagecodecs.jpegls_encode(
+        pixels.view(f"u{pixels.itemsize}"), out=2 * pixels.nbytes + 1000, **options
     )
 
 

@@ -33,7 +33,7 @@ _EXTRAS = {
 _PROBES = {
     "numpy": "import numpy; found['simd'] = numpy.show_config(mode='dicts')['SIMD Extensions'].get('found', [])",
     "pillow": "from PIL import features; found |= {c: features.check(c) for c in ('jpg', 'zlib')}",
-    "pydicom": "from pneumoscan.imaging.dicom.frames import codecs; found |= codecs()",
+    "imagecodecs": "from pneumoscan.imaging.dicom.codecs import codecs; found |= codecs()",
     "onnxruntime": "import onnxruntime; found['providers'] = onnxruntime.get_available_providers()",
     "torch": (
         "import torch; found |= {'threads': torch.get_num_threads(), 'cuda': torch.cuda.is_available(),"
@@ -166,11 +166,7 @@ def _finding_of(name: str, found: Mapping[str, Any] | None, problem: str) -> Fin
             title, "fail", "it cannot compute on the CPU", "pip install --force-reinstall onnxruntime"
         )
     value = "; ".join(f"{key} {_said(value)}" for key, value in found.items()) or "it loads"
-    lacking = name == "pydicom" and not all(found.values())
-    remedy = (
-        "A DICOM film with this compression is refused; its error says what to install." if lacking else ""
-    )
-    return Finding(title, "ok", value, remedy)
+    return Finding(title, "ok", value)
 
 
 def _failed_import(name: str, title: str, problem: str) -> Finding:

@@ -25,6 +25,7 @@ class Claim(NamedTuple):
         components: Number of colours.
         bits: Bits per sample.
         process: Frame marker of a JPEG, such as 0xC0 (baseline) or 0xC3 (lossless); 0 for JPEG 2000.
+        signed: Whether the samples of a JPEG 2000 are signed.
     """
 
     width: int
@@ -32,6 +33,7 @@ class Claim(NamedTuple):
     components: int
     bits: int
     process: int
+    signed: bool = False
 
 
 def claim_of(frame: bytes, syntax: str, reader: Reader) -> Claim:
@@ -94,4 +96,4 @@ def _claim_2000(frame: bytes) -> Claim | None:
         return None
     if (width // tile_width + 1) * (height // tile_height + 1) > 16_384:
         return None
-    return Claim(width, height, components, (parts[0][0] & 0x7F) + 1, 0)
+    return Claim(width, height, components, (parts[0][0] & 0x7F) + 1, 0, bool(parts[0][0] & 0x80))

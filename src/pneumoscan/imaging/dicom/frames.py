@@ -1,14 +1,10 @@
 """Decode the frame of a film into stored values, for every supported transfer syntax."""
 
-import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
 from io import BytesIO
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +12,15 @@ from PIL import Image, JpegImagePlugin
 
 from pneumoscan.errors import CodecMissingError, FilmError, FilmTooLargeError
 from pneumoscan.imaging.container import unwrap
+from pneumoscan.imaging.dicom.codecs import Samples, decode_frame
 from pneumoscan.imaging.dicom.codestream import check_claim, claim_of
 from pneumoscan.imaging.dicom.elements import Reader, Tag, fragments
-from pneumoscan.imaging.dicom.file import EXPLICIT_BIG, JPEG, JPEG_2000, JPEG_LS, NATIVE, RLE, DicomFile
+from pneumoscan.imaging.dicom.file import EXPLICIT_BIG, JPEG, NATIVE, RLE, DicomFile
 from pneumoscan.imaging.dicom.layout import Layout
-
-Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 # Some writers pad the pixel data to full blocks.
 _MAX_EXCESS = 4096
 _DCT_8_BIT = frozenset((0xC0, 0xC1, 0xC2))
-# The most faithful first. gdcm comes with python-gdcm; Pillow is always installed.
-_PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm", "pillow")
-_LOSSLESS_JPEG = "lossless or 12-bit JPEG"
-# A syntax that every codec of the compression reads.
-_SYNTAX_OF = {
-    "JPEG 2000": "1.2.840.10008.1.2.4.90",
-    "JPEG-LS": "1.2.840.10008.1.2.4.80",
-    _LOSSLESS_JPEG: "1.2.840.10008.1.2.4.70",
-}
 
 
 def decode(file: DicomFile, layout: Layout) -> Samples:
@@ -66,7 +52,7 @@ def decode(file: DicomFile, layout: Layout) -> Samples:
         check_claim(claim, frame, layout, file.reader)
         if file.syntax in JPEG and claim.bits == 8 and claim.process in _DCT_8_BIT:
             return _jpeg(frame, layout, file.reader)
-        return _by_plugin(frame, file.syntax, layout, file.reader)
+        return decode_frame(frame, file.syntax, claim, layout, file.reader)
 
 
 @contextmanager
@@ -156,87 +142,3 @@ def _jpeg(frame: bytes, layout: Layout, reader: Reader) -> npt.NDArray[np.uint8]
         image.draft("YCbCr", image.size)
         return np.asarray(Image.frombytes("RGB", image.size, image.tobytes()))
     return np.asarray(image)
-
-
-def _by_plugin(frame: bytes, syntax: str, layout: Layout, reader: Reader) -> Samples:
-    """Decode with a codec that is installed for pydicom."""
-    decoder = _decoder(syntax)
-    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), None)
-    if plugin is None:
-        raise _codec_missing(syntax, reader)
-    # One frame as one fragment: the offset table of the file is not used.
-    even = frame + b"\0" * (len(frame) % 2)
-    capsule = (
-        struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, len(even))
-        + even
-        + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-    )
-    # pydicom warns about unused bits. We check them before, and mask them when computing grey levels.
-    options: dict[str, Any] = {
-        "rows": layout.rows,
-        "columns": layout.columns,
-        "samples_per_pixel": layout.samples,
-        "number_of_frames": 1,
-        "photometric_interpretation": _photometric(frame, syntax, layout),
-        "planar_configuration": int(layout.planar),
-        "pixel_representation": int(layout.signed),
-        "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_stored,
-        "correct_unused_bits": False,
-    }
-    silent = _silent.set(True)
-    try:
-        decoded, told = decoder.as_array(
-            capsule, index=0, validate=False, raw=True, decoding_plugin=plugin, **options
-        )
-    finally:
-        _silent.reset(silent)
-    values: Samples = decoded.view(f"u{decoded.itemsize}")
-    return values[:, :, 0] if str(told["photometric_interpretation"]).startswith("YBR") else values
-
-
-@cache
-def _decoder(syntax: str) -> Any:
-    from pydicom.pixels.decoders.base import (
-        get_decoder,
-    )  # takes a third of a second; other films do not need it
-    from pydicom.uid import UID
-
-    # It logs the errors of a codec before it raises them; our error reports them once.
-    logging.getLogger("pydicom.pixels.decoders.base").addFilter(_is_not_ours)
-    return get_decoder(UID(syntax))
-
-
-_silent: ContextVar[bool] = ContextVar("_silent", default=False)
-
-
-def _is_not_ours(_record: logging.LogRecord) -> bool:
-    return not _silent.get()
-
-
-def _photometric(frame: bytes, syntax: str, layout: Layout) -> str:
-    """Return the photometric interpretation as pydicom would correct it, which avoids its warning."""
-    if layout.samples == 3 and syntax not in JPEG_2000 and b"JFIF\0" in frame[:64]:
-        return "YBR_FULL"
-    return layout.photometric
-
-
-def codecs() -> dict[str, bool]:
-    """Return, for each compression that needs a codec, whether the codec is installed."""
-    return {
-        kind: any(name in _decoder(syntax).available_plugins for name in _PLUGINS)
-        for kind, syntax in _SYNTAX_OF.items()
-    }
-
-
-def _codec_missing(syntax: str, reader: Reader) -> CodecMissingError:
-    kind = "JPEG 2000" if syntax in JPEG_2000 else "JPEG-LS" if syntax in JPEG_LS else _LOSSLESS_JPEG
-    if kind == _LOSSLESS_JPEG:
-        remedy = (
-            "pip install pylibjpeg pylibjpeg-libjpeg (GPL), or python-gdcm; or export the film uncompressed."
-        )
-    else:
-        remedy = 'pip install "pneumoscan[dicom]"'
-    return CodecMissingError(
-        f"{reader.source} is compressed as {kind}, for which no codec is installed.", remedy
-    )

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pneumoscan.imaging.dicom.codecs import Samples
 from pneumoscan.imaging.dicom.elements import DataSet, Tag
-from pneumoscan.imaging.dicom.frames import Samples
 from pneumoscan.imaging.dicom.layout import Layout
 
 Values = npt.NDArray[np.float64]
