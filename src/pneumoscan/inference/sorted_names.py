@@ -4,7 +4,7 @@ import heapq
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from typing import IO
 
 MOST_IN_MEMORY = 200_000
 _PIECE = 1 << 16
@@ -23,7 +23,7 @@ def sorted_names(
         key: What a name is sorted by.
         most: Names that are held in memory.
     """
-    pieces: list[BinaryIO] = []
+    pieces: list[IO[bytes]] = []
     held: list[str] = []
     for name in names:
         held.append(name)
@@ -34,20 +34,20 @@ def sorted_names(
     return heapq.merge(*map(_read, pieces), held, key=key)
 
 
-def _written(names: list[str]) -> BinaryIO:
-    file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed where it has been read
+def _written(names: list[str]) -> IO[bytes]:
+    file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed where it has been read
     for name in names:
         file.write(os.fsencode(name) + b"\0")
     file.seek(0)
     return file
 
 
-def _read(file: BinaryIO) -> Iterator[str]:
+def _read(file: IO[bytes]) -> Iterator[str]:
     with file:
         yield from map(os.fsdecode, records(file, b"\0"))
 
 
-def records(stream: BinaryIO, separator: bytes, start: bytes = b"") -> Iterator[bytes]:
+def records(stream: IO[bytes], separator: bytes, start: bytes = b"") -> Iterator[bytes]:
     """Yield the records of a stream without their separators, in constant memory; the last may lack its separator.
 
     Args:

@@ -13,7 +13,7 @@ from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated
 
 COMMANDS = (
-    "adapt", "card", "combine", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
+    "adapt", "archive", "card", "combine", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ _EXTRAS = {
     "web": "pneumoscan serve",
     "dicom": "compressed DICOM films",
     "cluster": "studies on Ray",
+    "archive": "Parquet and object stores",
     "node": "pneumoscan node",
     "node-postgres": "a node's queue in PostgreSQL",
 }
