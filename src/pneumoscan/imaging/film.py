@@ -179,6 +179,8 @@ def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
     with _decoding(source):
         # Not `Image.open`, which compares the size with a limit of the whole process and warns.
         image = _DECODERS[container.format](BytesIO(container.picture))
+        # In one call, because the decoder waits for the interpreter lock after each of its calls.
+        image.decodermaxblock = len(container.picture)
         return _from_image(image, source, container.format, min_side, container.orientation)
 
 
