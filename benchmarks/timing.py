@@ -65,7 +65,7 @@ def seconds_of(command: Sequence[str], *, stdin: bytes | None = None) -> float:
     return elapsed
 
 
-def quiet_environment() -> dict[str, str]:
+def quiet_environment(*, gpu: bool = False) -> dict[str, str]:
     """Return the environment of a measured process; it finds this package wherever it runs."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -73,7 +73,7 @@ def quiet_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}),
     }
 
 

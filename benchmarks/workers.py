@@ -34,7 +34,7 @@ class Closing:
 class Worker(Closing):
     """A process that is started once, warms up, and then measures when it is asked; else it sleeps on its stdin."""
 
-    def __init__(self, command: Sequence[str], *, core: int | None = None) -> None:
+    def __init__(self, command: Sequence[str], *, core: int | None = None, gpu: bool = False) -> None:
         # A name in the file system is not needed; the text is only read when the worker dies.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         before = os.sched_getaffinity(0)
@@ -46,7 +46,7 @@ class Worker(Closing):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=quiet_environment(),
+                env=quiet_environment(gpu=gpu),
             )
         finally:
             os.sched_setaffinity(0, before)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -220,3 +221,86 @@ def test_an_enlarged_film_is_a_grey_jpeg_of_the_size_that_is_promised(load, film
     source = material.film_files(film_folder)[0]
     picture = Image.open(BytesIO(material.enlarged(source, mirror=True)))
     assert (picture.size, picture.mode, picture.format) == ((1300, 1000), "L", "JPEG")
+
+
+@pytest.fixture
+def gpu_job(load, tmp_path):
+    measure, run = load("record"), load("gpu.run")
+    return run.Job(measure.Options("", None, tmp_path / "work", tmp_path / "out", 0, quick=True), "cpu")
+
+
+def test_finished_parts_of_the_gpu_run_are_not_repeated_and_failed_ones_are(load, gpu_job, monkeypatch):
+    run, calls = load("gpu.run"), []
+
+    def works(_job):
+        calls.append("works")
+        return {"films_per_second": 2.0}
+
+    def fails(_job):
+        calls.append("fails")
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(run, "PARTS", {"works": works, "fails": fails})
+    gpu_job.options.work.mkdir()
+    for _ in range(2):
+        found = run.run_parts(gpu_job, ["works", "fails"])
+        assert found["works"]["films_per_second"] == 2.0
+        assert found["fails"] == {"error": "out of memory"}
+    assert calls == ["works", "fails", "fails"]
+
+
+def test_a_training_of_the_gpu_run_is_started_once_and_then_resumed(load, gpu_job, tmp_path, monkeypatch):
+    run, out = load("gpu.run"), tmp_path / "baseline"
+    monkeypatch.setattr(run, "phantom_films", lambda _: Path("films"))
+    first = run.train_command(gpu_job, "baseline", out)
+    assert first[first.index("--preset") + 1] == "baseline"
+    assert {"loop.device=cpu", "loop.epochs=1"} <= set(first)
+    out.mkdir()
+    (out / "config.toml").touch()
+    assert run.train_command(gpu_job, "baseline", out)[-1] == "--resume"
+
+
+def test_failed_tests_of_the_gpu_run_are_named(load, tmp_path):
+    report = tmp_path / "tests.xml"
+    report.write_text(
+        '<testsuites><testsuite tests="3" skipped="1"><testcase classname="a" name="b"/>'
+        '<testcase classname="c" name="d"><failure/></testcase></testsuite></testsuites>'
+    )
+    assert load("gpu.run").test_counts(report) == {"tests": 3, "skipped": 1, "failed": ["c.d"]}
+
+
+def test_the_share_of_the_gpus_peak_is_multiply_adds_by_arithmetic(load):
+    run = load("gpu.run")
+    rates = {"ours, batch 32": [2000.0], "AMP, batch 32": [1000.0], "AMP + compile, batch 32": [1600.0]}
+    speed = {"films_per_second": rates, "peak_giga_multiply_adds": [7759.94112]}
+    record = run.summarise({"speed": speed, "tests": {"failed": ["x"]}}, {})
+    assert record.ratios["ours, batch 32 / peak"] == pytest.approx(0.1)  # 2000 films of 387,997,056
+    assert [bar.measured for bar in record.bars] == [1.0, 1.25]
+    assert [bar.passed for bar in record.bars] == [False, True]
+    assert [bar.measured for bar in run.summarise({}, {}).bars] == [None, None]
+
+
+def test_plain_pytorch_with_amp_takes_steps(load):
+    torch = pytest.importorskip("torch")
+    worker = load("gpu.step_worker")
+    worker.amp_steps(torch.device("cpu"), 4, compiled=False)(2)
+    assert worker.product_rate(torch.device("cpu"), 64, repetitions=3) > 0
+
+
+@pytest.mark.slow
+def test_the_gpu_run_works_on_a_cpu(gpu_job):
+    pytest.importorskip("torch")
+    options = gpu_job.options
+    parts = [word for name in ("several", "train-baseline", "train-flagship") for word in ("--only", name)]
+    command = [sys.executable, "-m", "benchmarks.gpu.run", "--device", "cpu", "--quick", *parts]
+    folders = ["--work", str(options.work), "--out", str(options.out)]
+    done = subprocess.run([*command, *folders], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((options.out / "gpu.json").read_text())["facts"]["parts"]
+    assert found["several"]["collective"] | {"milliseconds": 0} == {
+        "processes": 2,
+        "backend": "gloo",
+        "right": True,
+        "milliseconds": 0,
+    }
+    assert all(found[name]["films_per_second"] > 0 for name in ("train-baseline", "train-flagship"))

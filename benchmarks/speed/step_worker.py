@@ -61,7 +61,7 @@ def serve_ours(wire: Wire, steps: int, assignments: list[str]) -> None:
         engine.keep_freed_memory = lambda: False
     settings = [text for text in assignments if not text.startswith("keep_freed_memory")]
     config = engine.resolve(load_config("baseline-plain", None, ["loop.epochs=10000", *settings]))
-    images, labels = films(steps * BATCH + 2)
+    images, labels = films(steps * config.loop.batch_size + 2)
     rows = np.arange(len(images))
     given = TrainingFilms(images, labels, rows[:-2], rows[-2:], config.data.preprocessing())
     try:
