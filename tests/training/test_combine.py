@@ -55,6 +55,8 @@ def test_two_runs_become_a_model_that_tells_of_each_site(
         area = roc_auc_score([int(row["label"]) for row in own], [float(row["probability"]) for row in own])
         assert area == pytest.approx(figures["roc_auc"], abs=1e-9)
         assert np.mean([row["recognised"] == "0" for row in own]) == pytest.approx(figures["lost"])
+    # `pneumoscan card RUN --data` needs these.
+    assert all((out / name).is_file() for name in ("split.csv", "history.jsonl", "manifest.json"))
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [row["member"] for row in history] == [run.name for run in runs for _ in read_history(run)]
     assert [{**row, "member": None} for row in history] == [

@@ -38,8 +38,8 @@ class NetworkEvaluation:
         figures: JSON types: `n`, `n_positive`, `val_loss`, `accuracy`, `sensitivity`, `specificity` (at 0.5),
             `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`); with several sites also `sites`: by
             name `left_out`, `n`, `n_positive`, `n_patients`, `roc_auc`, `roc_auc_ci95`.
-            logits: float32 (n,), of the unchanged films.
-            stress_draws: float64 (RESAMPLES,): the mean area under ROC of the views in each resample of `patient_weights`; NaN
+        logits: float32 (n,), of the unchanged films.
+        stress_draws: float64 (RESAMPLES,): the mean area under ROC of the views in each resample of `patient_weights`; NaN
             if a resample lacks a class.
     """
 

@@ -65,9 +65,9 @@ def combine(
         out: The folder: `bundle/`, `split.csv`, `config.toml`, `history.jsonl` and `manifest.json` as in a run folder; with
             several sites also `answers.csv` (the answers for films that the model was not fitted to, by site) and a graph.
         name: Name of the model.
-        populations: By site, the patients that its films show, in words for doctors.
-        stress: `metrics.json` of `evaluate OUT --split held-out --stress` with this very model.
-        note: Called with what is being done.
+        populations: Description of the patients, by site.
+        stress: `metrics.json` of `evaluate OUT --split held-out --stress` with this model.
+        note: Called with a description of each step.
         cache: Folder of the film cache.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Several networks as one: the mean of their answers, and heads for films of other sites."""
+"""Several networks combined: the mean of their answers, and heads for films of other sites."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from pneumoscan.training.site_heads import SiteHeads
 
 @dataclass(frozen=True)
 class Member:
-    """A trained network in a combined one.
+    """A member of a combined network.
 
     Attributes:
-        network: With `activation_map`.
-        preprocessing: What its films are normalised by.
-        temperature: Its logits are divided by it, so that members weigh alike.
+        network: A trained network with `activation_map`.
+        preprocessing: Normalisation of its films.
+        temperature: Divisor of its logits, so that all members have the same weight.
     """
 
     network: nn.Module
@@ -28,18 +28,18 @@ class Member:
 
 
 class Combined(nn.Module):
-    """Members that read the same film; the last one is a `Transfer`, whose inner maps the heads read.
+    """A network whose members classify the same film. The heads use the inner maps of the last member, a `Transfer`.
 
     Args:
-        members: All for films of one size, with the normalisation `fixed`.
-        heads: None for the mean of the members alone.
+        members: Networks for films of one size, with the normalisation `fixed`.
+        heads: Heads for sites; None for the mean of the members alone.
     """
 
     def __init__(self, members: Sequence[Member], heads: SiteHeads | None = None) -> None:
         super().__init__()
         first = members[0].preprocessing
         self.networks = nn.ModuleList(member.network for member in members)
-        # Films come normalised as the first member wants them.
+        # The films have the normalisation of the first member.
         self.scales = [first.std / member.preprocessing.std for member in members]
         self.shifts = [
             (first.mean - member.preprocessing.mean) / member.preprocessing.std for member in members
@@ -56,7 +56,7 @@ class Combined(nn.Module):
         return self.map_and_scores(film)[0]
 
     def map_and_scores(self, film: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the evidence (N, h, w), and how far the film resembles each site (N, sites); None without heads."""
+        """Return the evidence (N, h, w), and the scores of the sites (N, sites); None without heads."""
         general, inner = self.general(film)
         if self.heads is None:
             return general, None
@@ -64,7 +64,7 @@ class Combined(nn.Module):
         return self.heads.mixed(general, inner, scores), scores
 
     def general(self, film: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the mean of the members' evidence (N, h, w), and the last one's inner maps."""
+        """Return the mean of the evidence of the members (N, h, w), and the inner maps of the last one."""
         *others, last = self.networks
         assert isinstance(last, Transfer)
         evidence, inner = last.map_and_inner(self._film_for(len(others), film))
@@ -80,7 +80,7 @@ class Combined(nn.Module):
 
 @torch.no_grad()
 def fold_norms(network: nn.Module) -> None:
-    """Put each normalisation `x_norm` into the convolution `x` before it; for reading alone, the answers stay the same."""
+    """Fold each normalisation `x_norm` into the convolution `x` before it. The answers stay the same; training is no longer possible."""
     for module in list(network.modules()):
         for name, norm in list(module.named_children()):
             convolution = getattr(module, name.removesuffix("_norm"), None)
@@ -96,7 +96,7 @@ def fold_norms(network: nn.Module) -> None:
 
 @torch.no_grad()
 def round_to_half(network: nn.Module, *, least: int = 1000) -> None:
-    """Round the weights of large convolutions to float16, so that a graph stores them in half the bytes as they are."""
+    """Round the weights of large convolutions to float16, so that a graph stores them exactly in half the bytes."""
     for tensor in network.parameters():
         if tensor.ndim == 4 and tensor.numel() >= least:
             tensor.copy_(tensor.half().float())

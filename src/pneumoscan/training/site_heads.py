@@ -1,13 +1,15 @@
-"""Heads for sites: which site a film resembles, and an answer of its own for each site that the networks were not trained on.
+"""Heads for sites: recognise the site that a film resembles, and classify films of sites that the networks were not trained on.
 
-A network that was trained at one hospital is no better than chance at another one whose films look different, and a network
-that is trained on both learns what separates the sick of the second hospital from its healthy without the lungs, and then fails at
-a third. So the networks are trained at one site, the home site, and are left as they are. For each further site a linear
-head reads the means of a network's inner maps (A. S. Razavian et al., CVPR Workshops 2014); it is used for films
-that resemble that site and for no others, so that a head changes no answer at any other hospital. It reads the deeper maps only,
-and the networks' own answer counts a little in it: both cost a hundredth of AUC at the site itself, and both keep it from
-reading the site's scanner instead of the lungs. Whether a film resembles a further site is read from the first maps, which
-hold grain, sharpness and grey values. A film that resembles no site keeps the networks' answer, and is far from the training films.
+A network that was trained at one hospital is no better than chance at another one whose films look different. A network that is
+trained on both learns features that separate the patients of the second hospital without the lungs, and fails at a third one. The
+networks are therefore trained at one site only, the home site. For each further site, a linear head classifies the means of the
+inner maps of a network (A. S. Razavian et al., CVPR Workshops 2014). It is used only for films that resemble that site, so it
+changes no answer at any other hospital.
+
+A head uses only the deeper maps, and adds a small share of the networks' own answer. Each of these costs a hundredth of AUC at the
+site itself, and makes the head depend less on the scanner. The first maps, which contain grain, sharpness and grey values, decide
+whether a film resembles a further site. A film that resembles no site keeps the answer of the networks, and its distance from the
+training films is large.
 """
 
 from collections.abc import Sequence
@@ -22,9 +24,9 @@ from torch import nn
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-# How steeply the answer goes over from the networks to the head of a site; the score is in log-odds.
+# Steepness of the transition from the answer of the networks to that of a head; the score is in log-odds.
 _STEEPNESS = 4.0
-# How far a covariance is moved towards that of a ball.
+# Shrinkage of a covariance towards a multiple of the identity.
 _SHRINKAGE = 0.1
 MEMBERSHIP_C, ANSWER_C = 1e-2, 1e-3
 
@@ -59,7 +61,7 @@ class Quadratic:
     """A quadratic score of features (n, d): z @ form @ z + slope @ z + constant, where z = features[:, :width] @ axes + shift.
 
     Attributes:
-        axes: float64 (width, k); the features beyond the first `width` are not read.
+        axes: float64 (width, k); further features are not used.
         shift: float64 (k,).
         form: float64 (k, k), symmetric.
         slope: float64 (k,).
@@ -89,13 +91,13 @@ class Quadratic:
 
 @dataclass(frozen=True)
 class Head:
-    """What is known of a site beside the home site.
+    """Scores of a site other than the home site.
 
     Attributes:
-        name: Of the site.
-        membership: A film resembles the site where this score is above 0.
-        answer: The log-odds of PNEUMONIA, in units of the model's logit, but for `general`.
-        general: How much the networks' own logit counts: it is multiplied by this and added.
+        name: Name of the site.
+        membership: A film resembles the site if this score is above 0.
+        answer: Log-odds of PNEUMONIA, in units of the logit of the model, without the share of the networks.
+        general: Factor of the logit of the networks, which is added.
     """
 
     name: str
@@ -132,7 +134,7 @@ class SiteHeads(nn.Module):
         self.register_buffer("general", torch.tensor([head.general for head in heads], dtype=torch.float32))
 
     def scores(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return float32 (N, sites): above 0 where the film resembles the site; the home site comes first."""
+        """Return float32 (N, sites), above 0 if the film resembles the site; the home site comes first."""
         features = means(maps)
         home = features @ self.home.T + self.home_bias  # (N, 1)
         z = features[:, : self.axes.shape[1]] @ self.axes + self.shift[:, None]  # (heads, N, k)
@@ -142,7 +144,7 @@ class SiteHeads(nn.Module):
     def mixed(
         self, general: torch.Tensor, maps: Sequence[torch.Tensor], scores: torch.Tensor
     ) -> torch.Tensor:
-        """Return the maps (N, h, w) of the networks, replaced by the heads' where films resemble the heads' sites."""
+        """Return the maps (N, h, w) of the networks, or those of the heads for films that resemble the sites of the heads."""
         answers = means(maps) @ self.answers.T + self.answer_bias
         evidence = self._evidence(maps, general.shape[1], answers)  # (N, heads, h, w)
         evidence = evidence + self.general[:, None, None] * general[:, None]
@@ -159,7 +161,7 @@ class SiteHeads(nn.Module):
             while evidence.shape[2] > side:
                 evidence = F.avg_pool2d(evidence, 2, ceil_mode=True, count_include_pad=False)
             total = total + evidence
-        # Cells at the edge weigh a little more or less after the pooling; the difference is spread over the map.
+        # After the pooling, cells at the edge have slightly other weights; the difference is distributed over the map.
         return total + (answers - total.mean((2, 3)))[:, :, None, None]
 
 
@@ -169,7 +171,7 @@ def means(maps: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def fit_linear(features: npt.NDArray[np.floating], is_one: npt.NDArray[np.bool_], strength: float) -> Linear:
-    """Fit a logistic regression on standardised features; classes weigh the same.
+    """Fit a logistic regression on standardised features; with equal weights of the classes.
 
     Args:
         features: (n, d).
@@ -190,9 +192,9 @@ def fit_ratio(inside: npt.NDArray[np.floating], outside: npt.NDArray[np.floating
     (J. H. Friedman, Regularized discriminant analysis, JASA 84, 1989).
 
     Args:
-        inside: (n, d), the films that score high.
-        outside: (m, d), all others.
-        axes: How many principal axes are used, at most d.
+        inside: (n, d), the films with high scores.
+        outside: (m, d), all other films.
+        axes: Number of principal axes, at most d.
 
     Returns:
         The score in units of its standard deviation over `inside`.
@@ -208,7 +210,7 @@ def fit_ratio(inside: npt.NDArray[np.floating], outside: npt.NDArray[np.floating
 
 
 def _gaussian(z: Float64) -> tuple[Float64, Float64, float]:
-    """Return the logarithm of the density of points (n, k) as form, slope and constant, but for a number that k gives."""
+    """Return the logarithm of the density of points (n, k) as form, slope and constant, up to a constant that depends on k."""
     centre, covariance = z.mean(0), np.cov(z.T)
     width = len(centre)
     covariance = covariance + _SHRINKAGE * np.trace(covariance) / width * np.eye(width)

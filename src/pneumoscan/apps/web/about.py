@@ -1,4 +1,4 @@
-"""What the service and its page tell of the model: everything that a bundle says of itself, as JSON types."""
+"""Facts about the model for the service and its page: the content of the bundle as JSON types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,16 +30,16 @@ _TRAINING = ("n_films", "n_patients", "preset", "synthetic")
 
 
 def about(bundle: Bundle) -> dict[str, Any]:
-    """Return what `GET /v1/model` answers; what the bundle does not tell is None.
+    """Return the response of `GET /v1/model`; missing facts are None.
 
     Args:
-        bundle: The loaded model; its card and its records are read from its folder.
+        bundle: The loaded model. Its card and records are read from its folder.
 
     Returns:
-        JSON types alone, without NaN.
+        JSON types, without NaN.
 
     Raises:
-        BundleError: The card or the records were altered since the model was loaded, or the records are illegal.
+        BundleError: The card or the records were altered since the model was loaded, or the records are invalid.
     """
     spec = bundle.spec
     return {
@@ -73,7 +73,7 @@ def _point(name: str, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _heatmap(bundle: Bundle) -> dict[str, Any]:
-    """Return whether there is a map, and what its colours mean."""
+    """Return the meaning of the colours of the map; None without a map."""
     scale = {
         "full_scale": evidence_of(bundle, np.zeros((1, 1), np.float32)).full_scale,
         "anchors": [[place, list(colour)] for place, colour in ANCHORS],

@@ -1,7 +1,7 @@
-"""Serving: the socket, uvicorn, the workers, and how all of it stops.
+"""Run the service: socket, uvicorn, workers, and shutdown.
 
-The page is there before the workers are: the socket listens at once, `readyz` says when films are read. SIGTERM and SIGINT
-stop it gracefully, a second one at once.
+The page is available before the workers are ready: the socket listens at once, and `readyz` reports when films can be read. SIGTERM and
+SIGINT stop the service gracefully, a second signal at once.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ _MAPPED_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Address:
-    """Where the service listens.
+    """The address of the service.
 
     Attributes:
-        socket: Bound, and not listening yet.
-        url: Of the page.
-        loopback: Only this machine reaches it.
-        any_address: It is bound to every address of this machine.
+        socket: Bound socket that does not listen yet.
+        url: Address of the page.
+        loopback: Whether only this machine can reach it.
+        any_address: Whether it is bound to all addresses of this machine.
     """
 
     socket: socket.socket
@@ -62,7 +62,7 @@ def bind(host: str, port: int) -> Address:
     """Bind a socket; port 0 takes a free one.
 
     Raises:
-        UsageError: `host` is no name or address of this machine, or the port is taken or not allowed.
+        UsageError: `host` is not a name or address of this machine, or the port is used or not allowed.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -95,14 +95,14 @@ def serve(
     announce: Callable[[str], None],
     node: "NodeView | None" = None,
 ) -> None:
-    """Serve until a signal ends it.
+    """Run the service until a signal ends it.
 
     Args:
-        settings: What the service allows.
-        address: Where it listens; closed at the end.
+        settings: Limits of the service.
+        address: Its address; the socket is closed at the end.
         model: A bundle folder, or a run folder with `bundle/` in it.
-        announce: Called with the page's address when films can be read.
-        node: What a hospital node tells of itself, for its tab; None if none is watched.
+        announce: Called with the address of the page when films can be read.
+        node: Returns the state of a hospital node for its tab; None without a node.
 
     Raises:
         BundleError: The model does not load.
@@ -123,7 +123,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_fault)
     pool = FilmPool(model, workers=settings.workers, waiting=settings.queue)
-    # The workers take longest to begin: they do so while the rest is imported.
+    # The workers take the longest to start, so they start while the rest is imported.
     starting = asyncio.create_task(pool.start())
     await asyncio.sleep(0)
     from pneumoscan.apps.web.http.app import make_app
@@ -150,18 +150,18 @@ async def _serve(
 async def _open(
     service: "Service", model: Path, starting: "asyncio.Task[None]", announce: Callable[[str], None], url: str
 ) -> None:
-    """Learn what the model says of itself, and tell when it can read."""
+    """Load the facts about the model, and announce when films can be read."""
     service.about = await asyncio.to_thread(describe, model)
     await starting
     announce(url)
 
 
 def describe(model: Path) -> dict[str, Any]:
-    """Return what a bundle tells of itself, without opening its network: the workers do that, and verify it.
+    """Return the facts about a bundle without loading its network; the workers load and verify it.
 
     Raises:
-        UsageError: There is nothing at `model`.
-        BundleError: It is no bundle.
+        UsageError: `model` does not exist.
+        BundleError: It is not a bundle.
     """
     from pneumoscan.apps.web.about import about
     from pneumoscan.inference.bundle import Bundle
@@ -172,7 +172,7 @@ def describe(model: Path) -> dict[str, Any]:
 
 
 def _raised_limit() -> int:
-    """Raise the limit of open files as far as is needed and allowed; return it."""
+    """Raise the limit of open files as far as needed and allowed, and return it."""
     limit = open_file_limit(_FILES)
     if limit is not None and limit < 2 * _OTHER_FILES:
         raise EnvironmentProblemError(
@@ -194,19 +194,19 @@ def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service:
         try:
             loop.add_signal_handler(number, stop)
         except NotImplementedError:
-            # Windows: no handler of the loop, but one of the process that wakes it.
+            # Windows has no handlers of the loop, so a handler of the process wakes it.
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
 def _fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what went wrong outside of any request, without its words."""
+    """Log the type of an error outside of requests, without its message."""
     fault = context.get("exception")
     log.error("fault %s", where(fault) if fault is not None else "in the loop")
 
 
 @contextlib.contextmanager
 def _logged() -> Iterator[None]:
-    """Write the log to stderr from a thread: a reader that does not read holds no request up."""
+    """Write the log to stderr in a thread, so that a slow reader of stderr does not delay requests."""
     handler = _Lines()
     for name in ("uvicorn", "asyncio"):
         logging.getLogger(name).addHandler(logging.NullHandler())
@@ -222,7 +222,7 @@ def _logged() -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """Hands lines to a thread; those that find the queue full are dropped."""
+    """Passes lines to a thread; lines are dropped if its queue is full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -243,7 +243,7 @@ class _Lines(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._queue.get()) is not None:
-            # Waking this thread for every line would take the turn from the loop at every request.
+            # Waking this thread for every line would interrupt the event loop at every request.
             time.sleep(_GATHER_SECONDS)
             lines = [line]
             with contextlib.suppress(queue.Empty):

@@ -1,4 +1,4 @@
-"""How a service is set up."""
+"""Settings of the service."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Settings:
-    """What the service allows.
+    """Limits and addresses of the service.
 
     Attributes:
-        film_bytes: Of one film.
-        memory_bytes: Of all bodies and answers together.
-        queue: Films that may wait for a worker.
-        workers: Films that are read at once.
-        token: What `Authorization: Bearer` must hold; None if none is needed.
-        hosts: Names, in lower case, under which the service answers, besides those of the loopback.
-        any_address: It answers under every IP address too: it is bound to all of them, and a rebound name is no address.
-        idle_seconds: Between two pieces of a body.
-        body_seconds: For a whole body.
-        ready_seconds: How long a film waits for the first worker of a service that has just begun.
+        film_bytes: Maximum size of a film.
+        memory_bytes: Maximum size of all request and response bodies together.
+        queue: Maximum number of films that wait for a worker.
+        workers: Number of films that are read at the same time.
+        token: Required token of `Authorization: Bearer`; None if none is required.
+        hosts: Accepted host names in lower case, besides those of the loopback.
+        any_address: Whether all IP addresses are accepted as host names. They cannot be used for DNS rebinding.
+        idle_seconds: Maximum time between two pieces of a body.
+        body_seconds: Maximum time for a whole body.
+        ready_seconds: Time that a film waits for the first worker after the start of the service.
     """
 
     film_bytes: int = 64 * MIB
@@ -37,7 +37,7 @@ class Settings:
     ready_seconds: float = 5.0
 
     def knows(self, host: str) -> bool:
-        """Tell whether a `Host` header names this service: by a name that it has, whatever the port."""
+        """Return whether a `Host` header names this service, with any port."""
         name = host_name(host)
         if name in LOOPBACK_NAMES or name in self.hosts:
             return True
@@ -45,7 +45,7 @@ class Settings:
 
 
 def host_name(host: str) -> str:
-    """Return the name in `name:port` or `[address]:port`, in lower case; empty if it is neither."""
+    """Return the name in `name:port` or `[address]:port` in lower case; empty if it has neither form."""
     if host.startswith("["):
         name, bracket, port = host[1:].partition("]")
         legal = bool(bracket) and is_address(name) and (not port or port[0] == ":")
@@ -57,7 +57,7 @@ def host_name(host: str) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Tell whether a name is an IP address."""
+    """Return whether a name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

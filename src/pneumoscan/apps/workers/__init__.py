@@ -1,4 +1,4 @@
-"""Worker processes that decode films under limits of time, memory and privilege, for every app that takes films from strangers.
+"""Worker processes that decode untrusted films with limits of time, memory and privileges.
 
     from pneumoscan.apps.workers.pool import FilmPool, Limits, Want
 
@@ -8,11 +8,11 @@
     reading.row                                                      # the columns of `pneumoscan predict`, and more
     await pool.stop(grace=5)
 
-`Want(heatmap=True, picture=True)` asks for two PNG pictures beside the row. A film that crashes, hangs or overfills its worker costs
-that film alone: it gets a typed error, and the worker is replaced.
+`Want(heatmap=True, picture=True)` requests two PNG pictures beside the row. If a film crashes its worker, blocks it or exceeds its memory, only
+this film gets an error, and the worker is replaced.
 
     pool.py       the pool: starts workers, gives them films, replaces them; jobs.py: the films and their queue
-    process.py    one worker, seen from outside: started, asked, ended
-    protocol.py   what the two processes say to each other on their socket
-    worker.py     the process itself, under its limits; reading.py: bytes → row and pictures; another app may bring its own reader
+    process.py    one worker, as the service sees it: start, requests, end
+    protocol.py   messages between the two processes
+    worker.py     the process itself, with its limits; reading.py: bytes → row and pictures; other apps may use their own reader
 """

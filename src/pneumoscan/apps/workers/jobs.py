@@ -1,4 +1,4 @@
-"""Films on their way through the pool: one of them, their queue, and the errors that the pool has for them."""
+"""Films in the pool: jobs, their queue, and the errors of the pool."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ class PoolFullError(Exception):
     """The queue of films is full.
 
     Attributes:
-        retry_after: Seconds until there is likely to be room again, at least 1.
+        retry_after: Estimated seconds until the queue has a free place, at least 1.
     """
 
     def __init__(self, retry_after: int) -> None:
@@ -25,20 +25,20 @@ class PoolFullError(Exception):
 
 
 class PoolStoppedError(Exception):
-    """The pool takes no more films, or was stopped before this one had its turn."""
+    """The pool accepts no more films, or was stopped before it read this one."""
 
 
-# No repr: it would write out the film wherever something goes wrong.
+# No repr, because it would contain the bytes of the film.
 @dataclass(eq=False, repr=False)
 class Job:
-    """One film that waits, or is being read.
+    """One film that waits or is being read.
 
     Attributes:
         film: Its bytes.
-        threshold: Cut-off in [0, 1].
-        want: Which pictures are wanted.
-        answer: Becomes the reading or the error; cancelled if nobody waits for it any more.
-        given_back: Whether a worker had gone before it had the film; that happens to a film once.
+        threshold: Threshold in [0, 1].
+        want: The requested pictures.
+        answer: The reading or the error; cancelled if it is no longer needed.
+        given_back: Whether a worker ended before it received the film. The film is then sent to another worker, once.
     """
 
     film: bytes
@@ -49,7 +49,7 @@ class Job:
 
     @property
     def answered(self) -> bool:
-        """Whether it has its answer, or nobody waits for one any more."""
+        """Whether the job has its answer, or no longer needs one."""
         return self.answer.done()
 
     def succeed(self, reading: Reading) -> None:
@@ -64,13 +64,13 @@ class Job:
 
 
 class JobQueue:
-    """Films that wait for a worker, idle workers that wait for a film, and films that workers have.
+    """Waiting films, idle workers, and films that are being read.
 
     Args:
-        most_waiting: Films that may wait at once, at least 0.
+        most_waiting: Maximum number of waiting films, at least 0.
 
     Attributes:
-        busy: Films that workers have.
+        busy: Films that are being read.
     """
 
     def __init__(self, most_waiting: int) -> None:
@@ -81,21 +81,21 @@ class JobQueue:
 
     @property
     def waiting(self) -> int:
-        """How many films wait."""
+        """Number of waiting films."""
         return len(self._waiting)
 
     @property
     def idle(self) -> int:
-        """How many workers wait."""
+        """Number of idle workers."""
         return len(self._idle)
 
     @property
     def unanswered(self) -> bool:
-        """Whether anybody still waits for a film's answer."""
+        """Whether a film still needs an answer."""
         return any(not job.answered for job in (*self.busy, *self._waiting))
 
     def put(self, job: Job) -> bool:
-        """Give the film to an idle worker, or let it wait; False where as many wait as may."""
+        """Give the film to an idle worker, or add it to the queue; return False if the queue is full."""
         if self._hand_over(job):
             return True
         if len(self._waiting) >= self._most_waiting:
@@ -104,23 +104,23 @@ class JobQueue:
         return True
 
     def put_back(self, job: Job) -> None:
-        """Give a film that no worker has looked at to another one, before those that came later."""
+        """Put a film that no worker received at the head of the queue."""
         if not self._hand_over(job):
             self._waiting.appendleft(job)
 
     def withdraw(self, job: Job) -> None:
-        """Let the film wait no longer, if it still does."""
+        """Remove the film from the queue, if it is still there."""
         if job in self._waiting:
             self._waiting.remove(job)
 
     def take_waiting(self) -> list[Job]:
-        """Return all films that wait, which are in the queue no longer."""
+        """Remove and return all waiting films."""
         waiting = list(self._waiting)
         self._waiting.clear()
         return waiting
 
     async def next(self, worker: "WorkerProcess") -> Job | None:
-        """Wait for a film for this worker; None if it ends, or speaks unasked, while it has none."""
+        """Wait for a film for this worker; None if the worker ends or sends data in the meantime."""
         if self._waiting:
             job = self._waiting.popleft()
             self.busy.add(job)
@@ -150,7 +150,7 @@ class JobQueue:
 
 
 def too_slow(seconds: float) -> FilmTimeoutError:
-    """Return the error for a film whose time is over."""
+    """Return the error for a film that took too long."""
     return FilmTimeoutError(
         f"<bytes> took longer than {seconds:g} s to read.",
         "Save the film with another program, or leave it out.",

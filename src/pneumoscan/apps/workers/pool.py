@@ -32,11 +32,11 @@ _LONGEST_RETRY = 60
 
 @dataclass(frozen=True)
 class Limits:
-    """What one film may cost.
+    """Limits for one film.
 
     Attributes:
-        seconds: From its first byte to its answer; then the worker is killed.
-        memory_mb: On top of what a worker has taken once the model is loaded, in MiB of address space.
+        seconds: Maximum time from sending the film to its answer; then the worker is killed.
+        memory_mb: Maximum memory in addition to that of the loaded model, in MiB of address space.
     """
 
     seconds: float = 10.0
@@ -46,10 +46,10 @@ class Limits:
 class FilmPool:
     """Reads films in worker processes; belongs to one event loop.
 
-    The thread of that loop must live as long as the pool: workers end with the thread that started them.
+    The thread of that loop must exist as long as the pool, because workers end with the thread that started them.
 
     Attributes:
-        restarts: Workers that were replaced so far.
+        restarts: Number of workers that were replaced.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class FilmPool:
         limits: Limits = Limits(),
         command: Sequence[str] = COMMAND,
     ) -> None:
-        """Describe the pool; nothing runs before `start`.
+        """Create the pool; `start` starts its workers.
 
         Args:
             model: A bundle folder, or a run folder with `bundle/` in it.
-            workers: Processes, at least 1.
-            waiting: Most films that may wait for a worker, at least 0.
-            limits: Of each worker.
-            command: Starts a worker; by default one that reads films for the service (`worker`).
+            workers: Number of processes, at least 1.
+            waiting: Maximum number of films that wait for a worker, at least 0.
+            limits: Limits for each film.
+            command: Command that starts a worker; by default that of the service (`worker`).
 
         Raises:
             UsageError: A number is too small.
@@ -90,21 +90,21 @@ class FilmPool:
 
     @property
     def ready(self) -> bool:
-        """Whether a film would be read now: at least one live worker has loaded the model."""
+        """Whether a film can be read now: at least one worker has loaded the model."""
         return self._live > 0 and not self._stopping
 
     @property
     def busy(self) -> int:
-        """How many films workers have."""
+        """Number of films that are being read."""
         return len(self._jobs.busy)
 
     @property
     def waiting(self) -> int:
-        """How many films wait for a worker."""
+        """Number of films that wait for a worker."""
         return self._jobs.waiting
 
     async def start(self) -> None:
-        """Begin all workers and wait for the first that is ready.
+        """Start all workers, and wait until the first is ready.
 
         Raises:
             BundleError, UsageError: The model does not load, or is not there.
@@ -123,20 +123,20 @@ class FilmPool:
     async def read(self, film: bytes, *, threshold: float, want: Want = Want()) -> Reading:  # noqa: B008 - frozen
         """Read one film in a worker.
 
-        Cancelled while the film waits, it is dropped; cancelled later, it is read to its end and forgotten.
+        If this is cancelled while the film waits, the film is dropped. If it is cancelled later, the result is discarded.
 
         Args:
             film: The bytes of a file: JPEG, PNG or DICOM.
-            threshold: Cut-off in [0, 1].
-            want: Which pictures are wanted as well.
+            threshold: Threshold in [0, 1].
+            want: The requested pictures.
 
         Raises:
             FilmError: The film is refused: the error of `imaging.read`, FilmCrashError or FilmTimeoutError.
             UsageError: `threshold` is outside [0, 1].
-            BundleError: The network does not run, or the model has gone and no worker is left.
+            BundleError: The network does not run, or the model was removed and no worker is left.
             EnvironmentProblemError: No worker is left and none can be started.
             PoolFullError: The queue of films is full.
-            PoolStoppedError: The pool is stopping, or stopped before the film had its turn.
+            PoolStoppedError: The pool is stopping, or stopped before the film was read.
         """
         if not 0 <= threshold <= 1:
             raise UsageError(f"threshold is {threshold}.", "It must be from 0 to 1.")
@@ -156,9 +156,9 @@ class FilmPool:
             del job
 
     async def stop(self, grace: float) -> None:
-        """Take no more films, finish those that were accepted within `grace` seconds, and end the workers.
+        """Accept no more films, wait up to `grace` seconds for the accepted ones, and end the workers.
 
-        Films that are not finished by then get PoolStoppedError. Stopping twice does no harm.
+        Unfinished films get PoolStoppedError. A second call has no effect.
         """
         self._stopping = True
         self._known.set()
@@ -175,14 +175,14 @@ class FilmPool:
         self._jobs.busy.clear()
 
     def _seconds_until_room(self) -> int:
-        """Return in how many seconds there is likely to be room in the full queue again."""
+        """Return the estimated seconds until the full queue has a free place."""
         seconds = self._seconds_a_film * (self._jobs.waiting + 1) / self._workers
         return min(max(1, math.ceil(seconds)), _LONGEST_RETRY)
 
     async def _keep(self, place: int) -> None:
         """Keep one worker alive until cancelled."""
         if place >= allowed_cores():
-            # The first worker is ready soonest if no more start beside it than there are cores.
+            # The first worker is ready earliest if no more workers start at the same time than there are cores.
             await self._known.wait()
         failures = 0
         while True:
@@ -196,7 +196,7 @@ class FilmPool:
                 await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE))
 
     async def _begun(self) -> WorkerProcess | None:
-        """Start a worker and wait until it is ready; None if it does not become so."""
+        """Start a worker, and wait until it is ready; return None if it fails."""
         worker, begun = None, False
         self._starting += 1
         try:
@@ -242,14 +242,14 @@ class FilmPool:
                     if not job.answered:
                         self._jobs.put_back(job)
                     break
-                job.film = b""  # the name stays while the next film is waited for
+                job.film = b""  # so that it is not in memory while the worker waits
         finally:
             self._live -= 1
             await worker.end()
         return used or loop.time() > until
 
     async def _read(self, worker: WorkerProcess, job: Job) -> bool:
-        """Have one film read and answer its job; return whether the worker can go on."""
+        """Read one film and answer its job; return whether the worker can continue."""
         loop = asyncio.get_running_loop()
         began, given = loop.time(), False
         try:
@@ -258,7 +258,7 @@ class FilmPool:
                 given = True
                 job.succeed(await worker.answer())
         except PneumoscanError as problem:
-            # Without its traceback: that holds this frame, and the frame the job.
+            # Without the traceback, which holds this frame and the job.
             job.fail(problem.with_traceback(None))
         except TimeoutError:
             job.fail(too_slow(self._limits.seconds))
@@ -267,7 +267,7 @@ class FilmPool:
             how = await worker.last_word()
             if given or job.given_back:
                 job.fail(crashed(how))
-            else:  # the worker was gone before it had the film, which is not to blame
+            else:  # the worker ended before it received the film
                 job.given_back = True
             return False
         except Exception:  # noqa: BLE001 - whatever it said, the film gets an answer and the worker is replaced
@@ -278,7 +278,7 @@ class FilmPool:
 
 
 async def _why(worker: WorkerProcess | None, problem: Exception) -> PneumoscanError:
-    """Return why a worker did not become ready, typed."""
+    """Return the error of a worker that did not become ready."""
     if isinstance(problem, PneumoscanError):
         return problem
     if worker is None:
@@ -296,5 +296,5 @@ async def _why(worker: WorkerProcess | None, problem: Exception) -> PneumoscanEr
 
 
 def _again(problem: PneumoscanError) -> PneumoscanError:
-    """Return the same error anew, for one that is raised twice collects tracebacks."""
+    """Return a copy of the error, because an error that is raised twice accumulates tracebacks."""
     return type(problem)(problem.message, problem.remedy)

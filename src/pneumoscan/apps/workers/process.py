@@ -1,4 +1,4 @@
-"""One worker, seen from the service: started, asked, ended."""
+"""One worker, as the service sees it: start, requests, end."""
 
 import asyncio
 import contextlib
@@ -28,8 +28,8 @@ _INHERITED = (
     "PYTHONHOME",
     "PYTHONPATH",
 )
-# One film at a time needs one thread. With a fixed bound for blocks that are mapped, the memory stays flat: the C library would
-# raise its bound with the first large film, and large films would leave holes from then on.
+# One film at a time needs one thread. With a fixed size from which blocks are mapped, the memory stays constant. Otherwise the C
+# library would raise this size with the first large film, and the heap would become fragmented.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -44,13 +44,13 @@ _REAP_SECONDS = 2.0
 
 
 class WorkerProcess:
-    """A worker process and the socket to it; belongs to one event loop and answers one film at a time."""
+    """A worker process and its socket; belongs to one event loop and reads one film at a time."""
 
     def __init__(self, model: Path, memory_mb: int, command: Sequence[str] = COMMAND) -> None:
-        """Start it.
+        """Start the process.
 
         Raises:
-            OSError: The system starts no more processes.
+            OSError: The system cannot start another process.
         """
         self._loop = asyncio.get_running_loop()
         self._number = 0
@@ -62,11 +62,11 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(model), str(memory_mb), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
-                # What the C libraries print about a film is for nobody's log.
+                # Messages of the C libraries about a film must not reach the log.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ENVIRONMENT,
-                # A Ctrl-C at the terminal goes to the group of the service only.
+                # Ctrl-C at the terminal reaches only the process group of the service.
                 **spawn_options(theirs.fileno()),
             )
         except OSError:
@@ -76,17 +76,17 @@ class WorkerProcess:
             theirs.close()
 
     async def ready(self) -> None:
-        """Wait until it has loaded the model.
+        """Wait until the worker has loaded the model.
 
         Raises:
-            PneumoscanError: What it says about the model.
+            PneumoscanError: The model cannot be loaded.
             EOFError, OSError: The worker ended.
             ProtocolError: It sent an invalid answer.
         """
         protocol.reading_from(*await self._frame(), number=0)
 
     async def give(self, film: bytes, threshold: float, want: Want) -> None:
-        """Send it a film.
+        """Send a film to the worker.
 
         Raises:
             OSError: The worker ended.
@@ -94,24 +94,24 @@ class WorkerProcess:
         self._number += 1
         head = protocol.question(self._number, film, threshold, want)
         if len(film) <= _JOINED:
-            # A copy costs less than waking the worker twice.
+            # A copy takes less time than waking the worker twice.
             await self._loop.sock_sendall(self._sock, head + film)
         else:
             await self._loop.sock_sendall(self._sock, head)
             await self._loop.sock_sendall(self._sock, film)
 
     async def answer(self) -> Reading:
-        """Wait for what it says about the film that it was given.
+        """Wait for the answer to the film.
 
         Raises:
-            PneumoscanError: As it was raised there.
+            PneumoscanError: The error of the film.
             EOFError, OSError: The worker ended.
             ProtocolError: It sent an invalid answer, and must be ended.
         """
         return protocol.reading_from(*await self._frame(), number=self._number)
 
     def watch(self, then: Callable[[], None]) -> None:
-        """Call `then` if it ends, or speaks unasked."""
+        """Call `then` if the worker ends, or sends data without a request."""
         self._loop.add_reader(self._sock, then)
 
     def unwatch(self) -> None:
@@ -119,7 +119,7 @@ class WorkerProcess:
         self._loop.remove_reader(self._sock)
 
     async def last_word(self) -> str:
-        """Say how it ended, in words, after its socket did."""
+        """Return how the process ended, as text, after its socket closed."""
         code = await self._reaped(_LAST_WORD_SECONDS)
         if code is None:
             return "closed its socket"
@@ -129,19 +129,19 @@ class WorkerProcess:
         return f"ended with exit code {code}"
 
     async def end(self) -> None:
-        """Kill it; it holds nothing that needs an orderly end. Ending it twice does no harm."""
+        """Kill the process, which needs no orderly end. A second call has no effect."""
         self._sock.close()
         self._process.kill()
         try:
             await self._reaped(_REAP_SECONDS)
         except asyncio.CancelledError:
-            # The pool is being stopped; what was killed is gone in no time.
+            # The pool is being stopped; a killed process ends quickly.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_REAP_SECONDS)
             raise
 
     async def _reaped(self, seconds: float) -> int | None:
-        """Wait that long at most for its exit code."""
+        """Wait for its exit code, at most this long."""
         pause, until = 0.001, self._loop.time() + seconds
         while (code := self._process.poll()) is None and self._loop.time() < until:
             await asyncio.sleep(pause)

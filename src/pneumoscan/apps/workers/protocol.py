@@ -1,14 +1,13 @@
-"""What the service and its workers say to each other: a JSON head, raw bytes behind it, no pickle.
+"""Messages between the service and its workers: a JSON head followed by raw bytes, without pickle.
 
     8 bytes   length of the head and of the tail, big-endian
     head      a JSON object
-    tail      a film on the way there; heatmap, picture and further files, one after the other, on the way back
+    tail      to the worker: a film; from the worker: heatmap, picture and further files, one after the other
 
-Every question has a number and its answer has the same, so that no answer can go to another film. Heads there are
-`{"number", "threshold", "heatmap", "picture", "more"}`; heads back are `{"number", "row", "heatmap", "picture", "files"}` with the
-lengths of the two pictures (null where there is none) and of further files, or `{"number", "code", "message", "remedy"}` for an error
-of `pneumoscan.errors`.
-A worker that has loaded its model says so with a row under the number 0.
+Each request has a number, and its answer has the same number, so that no answer can be assigned to another film. Heads to the worker are
+`{"number", "threshold", "heatmap", "picture", "more"}`. Heads from the worker are `{"number", "row", "heatmap", "picture", "files"}` with
+the lengths of the two pictures (null if there is none) and of further files, or `{"number", "code", "message", "remedy"}` for an error
+of `pneumoscan.errors`. After a worker has loaded its model, it sends a row with the number 0.
 """
 
 import json
@@ -33,11 +32,11 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True)
 class Want:
-    """What is wanted of a film besides its row.
+    """What is requested for a film besides its row.
 
     Attributes:
-        heatmap: Its evidence as PNG, RGBA, clear where nothing speaks for PNEUMONIA; in the film's shape, longer side 512.
-        picture: The film itself as PNG: 8-bit grey, upright, windowed, as `imaging.read` returns it; its longer side is at most 2048.
+        heatmap: Its heatmap as PNG, RGBA, transparent where there is no evidence for PNEUMONIA; longer side 512.
+        picture: The film as PNG, 8-bit grey, as `imaging.read` returns it; longer side at most 2048.
         more: Further input for a reader of another app, as JSON types.
     """
 
@@ -48,14 +47,14 @@ class Want:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is said about one film.
+    """The answer for one film.
 
     Attributes:
         row: The columns of `inference.rows.PredictionRow`, and `sha256` (of the bytes), `logit`, `distance` (None if the model
-            measures none), `width`, `height`, `format`.
-        heatmap: PNG, where it was wanted and the model has a map.
-        picture: PNG, where it was wanted.
-        files: What a reader of another app makes besides.
+            has none), `width`, `height`, `format`.
+        heatmap: PNG, if it was requested and the model has a map.
+        picture: PNG, if it was requested.
+        files: Further results of the reader of another app.
     """
 
     row: dict[str, Any]
@@ -75,10 +74,10 @@ def frame(head: dict[str, Any], tail_bytes: int = 0) -> bytes:
 
 
 def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
-    """Return how long head and tail are.
+    """Return the lengths of head and tail.
 
     Raises:
-        ProtocolError: Longer than any that is sent.
+        ProtocolError: They are too large.
     """
     head, tail = LENGTHS.unpack(prefix)
     if head > MAX_HEAD or tail > MAX_TAIL:
@@ -87,10 +86,10 @@ def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
 
 
 def head_of(text: bytes | bytearray) -> dict[str, Any]:
-    """Return a frame's head.
+    """Return the head of a frame.
 
     Raises:
-        ProtocolError: It is no JSON object.
+        ProtocolError: It is not a JSON object.
     """
     try:
         head = json.loads(text)
@@ -102,7 +101,7 @@ def head_of(text: bytes | bytearray) -> dict[str, Any]:
 
 
 def question(number: int, film: bytes, threshold: float, want: Want) -> bytes:
-    """Return what is sent to a worker before the film."""
+    """Return the bytes that are sent to a worker before the film."""
     asked = {
         "threshold": threshold,
         "heatmap": want.heatmap,
@@ -133,7 +132,7 @@ def reading_from(head: dict[str, Any], tail: bytes, number: int) -> Reading:
 
     Raises:
         PneumoscanError: The worker sent an error: the same class, with the same message and remedy.
-        ProtocolError: It is no answer to the question of that number.
+        ProtocolError: It is not an answer to the request with that number.
     """
     if head.get("number") != number:
         raise ProtocolError("answered another question")
@@ -147,7 +146,7 @@ def reading_from(head: dict[str, Any], tail: bytes, number: int) -> Reading:
 
 
 def _cut(sizes: list[Any], tail: bytes) -> list[bytes | None]:
-    """Cut a tail into pieces of these sizes; None where there is none."""
+    """Divide a tail into pieces of these sizes; None if a size is None."""
     legal = all(size is None or (type(size) is int and size >= 0) for size in sizes)
     if not legal or sum(size or 0 for size in sizes) != len(tail):
         raise ProtocolError("answered with something else than a reading")
@@ -163,10 +162,10 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], bytes | None] | None:
     """Wait for a frame on a blocking socket.
 
     Returns:
-        Head and tail; the tail is None where it did not fit in memory and was thrown away. None at the end.
+        Head and tail; the tail is None if it did not fit into memory and was discarded. None at the end of the connection.
 
     Raises:
-        ProtocolError: What comes is no frame, or ends in the middle of one.
+        ProtocolError: The data are not a frame, or end within one.
     """
     prefix = _exactly(sock, LENGTHS.size)
     if not prefix:
@@ -181,7 +180,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], bytes | None] | None:
 
 
 def _exactly(sock: socket.socket, count: int) -> bytes:
-    """Receive that many bytes; none where the end comes first."""
+    """Receive `count` bytes; none at the end of the connection."""
     data = sock.recv(count, socket.MSG_WAITALL) if count else b""
     while data and len(data) < count:  # a signal came between
         more = sock.recv(count - len(data), socket.MSG_WAITALL)

@@ -1,4 +1,4 @@
-"""What a worker does with one film: its bytes become a row and, where wanted, two pictures."""
+"""Read one film in a worker: from its bytes to a row and, if requested, two pictures."""
 
 import hashlib
 from io import BytesIO
@@ -20,11 +20,11 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
     Args:
         bundle: The model.
         film: The bytes of a file: JPEG, PNG or DICOM.
-        threshold: Cut-off in [0, 1].
-        want: Which pictures are wanted as well.
+        threshold: Threshold in [0, 1].
+        want: The requested pictures.
 
     Raises:
-        FilmError: The film is refused; one of its children says why.
+        FilmError: The film is refused; the subclass gives the reason.
         BundleError: The network does not run.
     """
     try:
@@ -48,27 +48,30 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
 
 
 def too_large() -> FilmTooLargeError:
-    """Return the error for a film that a worker's memory does not hold."""
+    """Return the error for a film that exceeds the memory of a worker."""
     return FilmTooLargeError("<bytes> does not fit in memory.", "A film has a few million pixels.")
 
 
 def _heatmap(bundle: Bundle, film: Film, finding: Finding) -> bytes | None:
     if finding.activation_map is None:
         return None
-    from pneumoscan.inference.heatmap import evidence_of, transparency  # here, for few films are asked for it
+    from pneumoscan.inference.heatmap import (
+        evidence_of,
+        transparency,
+    )  # imported here, because few requests need it
 
     return _png(transparency(film, evidence_of(bundle, finding.activation_map)))
 
 
 def _picture(film: Film) -> bytes:
     image = Image.fromarray(film.pixels)
-    # In place, and in the film's shape.
+    # In place, with the shape of the film.
     image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return _png(image)
 
 
 def _png(image: Image.Image) -> bytes:
     file = BytesIO()
-    # The level's bytes are a third more than the best's, in a third of the time.
+    # This level gives a third more bytes than the best one, in a third of the time.
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -1,13 +1,12 @@
-"""A process that reads films for the service: one at a time, under limits, until its socket ends.
+"""A process that reads films for the service, one at a time, with limits, until its socket closes.
 
     python -P -m pneumoscan.apps.workers.worker SOCKET MODEL MEMORY_MB PARENT
 
-SOCKET is the number of an inherited socket (`protocol`), MEMORY_MB what it may take on top of what the loaded model has, PARENT the
-process that started it. It is started by `process`, never by hand.
+SOCKET is the number of an inherited socket (`protocol`), MEMORY_MB the memory limit in addition to the loaded model, and PARENT the
+process that started it. `process` starts it.
 
-The decoders are the part of the program that strangers' bytes reach first. So a worker has no way to leave anything
-behind: it may write no file, start no process, gain no privilege and dump no core (a core holds a patient's film), and it
-ends with its parent. It waits as long as it takes: the time for a film is kept by the pool.
+The decoders process untrusted bytes first. A worker therefore cannot write files, start processes or gain privileges, writes no core dump
+(which would contain a film of a patient), and ends with its parent. It has no time limit; the pool limits the time of a film.
 """
 
 import gc
@@ -31,16 +30,16 @@ Read = Callable[[bytes, float, protocol.Want], protocol.Reading]
 
 
 def main(arguments: list[str], load: Callable[[Path], Read] | None = None) -> int:
-    """Load the model, say so, and read films until the socket ends; returns the exit code.
+    """Load the model, report this, and read films until the socket closes; return the exit code.
 
     Args:
         arguments: See the module.
-        load: Returns what reads a film with the model in a folder; by default `reading.read_film` does.
+        load: Returns the function that reads a film with the model in a folder; by default `reading.read_film`.
     """
     descriptor, model, memory_mb, parent = arguments
     sock = socket.socket(fileno=int(descriptor))
     end_with_parent()
-    if os.getppid() != int(parent):  # it ended before we could ask to end with it
+    if os.getppid() != int(parent):  # it ended before `end_with_parent` was in effect
         return 0
     try:
         read = (load or _reader)(Path(model))
@@ -48,7 +47,7 @@ def main(arguments: list[str], load: Callable[[Path], Read] | None = None) -> in
     except PneumoscanError as problem:
         sock.sendall(protocol.refusal(0, problem))
         return 1
-    except Exception as problem:  # noqa: BLE001 - stderr is closed; whoever starts the service must learn of it
+    except Exception as problem:  # noqa: BLE001 - stderr is closed, so the error is sent on the socket
         refusal = EnvironmentProblemError(f"a worker cannot start: {type(problem).__name__}: {problem}")
         sock.sendall(protocol.refusal(0, refusal))
         return 1
@@ -57,15 +56,15 @@ def main(arguments: list[str], load: Callable[[Path], Read] | None = None) -> in
 
 
 def serve(sock: socket.socket, read: Read) -> int:
-    """Answer every question on the socket until it ends; returns the exit code.
+    """Answer the requests on the socket until it closes; return the exit code.
 
     Raises:
-        OSError, ProtocolError: The other end is no pool, or has gone in the middle.
+        OSError, ProtocolError: The other end is not a pool, or ended within a message.
     """
     while (asked := protocol.receive(sock)) is not None:
         head, film = asked
         sock.sendall(_answer(read, head, film))
-        # No film stays in memory while the next one is waited for.
+        # No film stays in memory while the worker waits for the next one.
         del asked, film
     return 0
 
@@ -83,7 +82,7 @@ def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
         return protocol.refusal(number, problem)
     except MemoryError:
         return protocol.refusal(number, too_large())
-    except Exception as problem:  # noqa: BLE001 - a mistake of ours must cost no more than the film that shows it
+    except Exception as problem:  # noqa: BLE001 - an error in the program must affect only this film
         what = f"reading <bytes> failed unexpectedly ({type(problem).__name__})."
         return protocol.refusal(
             number, FilmCrashError(what, "Leave the film out, and report the error if you may.")

@@ -1,4 +1,4 @@
-"""The service's routes."""
+"""The routes of the service."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -34,13 +34,13 @@ NodeView = Callable[[], Mapping[str, Any]]
 def make_app(
     settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None, node: NodeView | None = None
 ) -> Starlette:
-    """Make the ASGI application.
+    """Return the ASGI application.
 
     Args:
-        settings: What it allows.
-        pool: Who reads the films; started and stopped by the caller.
-        about: What the model tells of itself; None if it comes later, as `app.state.service.about`.
-        node: What a hospital node tells of itself; None if none is watched.
+        settings: Limits of the service.
+        pool: The pool that reads films; the caller starts and stops it.
+        about: Facts about the model; None if they are set later, as `app.state.service.about`.
+        node: Returns the state of a hospital node; None without a node.
     """
     service = Service(settings, pool, metrics.Metrics(__version__), None if about is None else dict(about))
     views = _Views(service, page_files(), node)
@@ -69,7 +69,7 @@ def make_app(
 
 
 class _Views:
-    """What is answered without a film."""
+    """The responses to requests without a film."""
 
     def __init__(self, service: Service, files: Mapping[str, PageFile], node: NodeView | None) -> None:
         self._service, self._files, self._node = service, files, node
@@ -128,13 +128,13 @@ def _not_found() -> Refused:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """Answer for the router, which knows only 404 and 405."""
+    """Convert the errors of the router, 404 and 405, into problems."""
     problem = _not_found()
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         problem = refused(
             "http.method",
-            "This address does not take that method.",
+            "This address does not support this method.",
             f"Use {allowed}.",
             headers=(("Allow", allowed),),
         )

@@ -1,4 +1,4 @@
-"""What the service counts, in Prometheus' text format; no label has a value that a client chose."""
+"""The metrics of the service in the text format of Prometheus. Clients cannot choose the value of a label."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """The counters of one service, in a registry of their own."""
+    """The counters of one service, in a separate registry."""
 
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ class Metrics:
         ).set(1)
 
     def request(self, route: str, method: str, status: int, code: str, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count an answered request."""
         self._requests.labels(route, method, str(status), code).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -59,7 +59,7 @@ class Metrics:
         self._films.labels(label, code).inc()
 
     def watch(self, pool: "FilmPool", bytes_held: "Callable[[], int]") -> None:
-        """Take these figures whenever the metrics are asked for."""
+        """Read these figures whenever the metrics are requested."""
         gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("ready", "1 if films can be read.", lambda: float(pool.ready)),
             ("films_waiting", "Films that wait for a worker.", lambda: float(pool.waiting)),
@@ -74,7 +74,7 @@ class Metrics:
         self._pool, self._restarts_seen = pool, 0
 
     def page(self) -> bytes:
-        """Return the text that Prometheus reads."""
+        """Return the metrics as text."""
         self._restarts.inc(max(0, self._pool.restarts - self._restarts_seen))
         self._restarts_seen = max(self._restarts_seen, self._pool.restarts)
         return generate_latest(self.registry)

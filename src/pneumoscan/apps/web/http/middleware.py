@@ -1,4 +1,4 @@
-"""What every request passes: it is let in or refused, its response gets the security headers, and it is counted."""
+"""Middleware for all requests: access control, security headers, log and metrics."""
 
 import asyncio
 import hmac
@@ -51,11 +51,11 @@ _ALWAYS_OPEN = frozenset({"/healthz", "/readyz"})
 
 @dataclass
 class Note:
-    """What log and metrics say of a request besides its route and status.
+    """Facts about a request for log and metrics, besides its route and status.
 
     Attributes:
-        code: `ok`, or that of the refusal.
-        sha256: Of the film; empty if there is none.
+        code: `ok`, or the code of the error.
+        sha256: SHA-256 of the film; empty if there is none.
     """
 
     code: str = "ok"
@@ -63,10 +63,10 @@ class Note:
 
 
 class State:
-    """What changes while a service runs.
+    """The state of a running service.
 
     Attributes:
-        stopping: New requests are refused.
+        stopping: Whether new requests are refused.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class State:
 
 
 def route_of(path: str) -> str:
-    """Return the route under which a path is counted: one of a fixed set."""
+    """Return the route of a path for the metrics, one of a fixed set."""
     if path in _ROUTES:
         return path
     return "/page/{name}" if path.startswith("/page/") else "other"
@@ -85,16 +85,16 @@ class AccessMiddleware:
 
     Args:
         app: The routes.
-        settings: Whom it lets in.
-        metrics: Where it counts.
-        state: Whether it still lets requests in.
+        settings: Limits and access rules.
+        metrics: The metrics of the service.
+        state: The state of the service.
     """
 
     def __init__(self, app: "ASGIApp", settings: "Settings", metrics: "Metrics", state: State) -> None:
         self._app, self._settings, self._metrics, self._state = app, settings, metrics, state
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request in, or refuse it; answer whatever goes wrong in the routes."""
+        """Accept or refuse a request, and respond to all errors of the routes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -111,8 +111,8 @@ class AccessMiddleware:
             if not self._state.stopping:
                 raise
             await exchange.refuse(_stopping())
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it gets an answer
-            log.error("fault %s", where(fault))  # noqa: TRY400 - its words may be a client's
+        except Exception as fault:  # noqa: BLE001 - every error gets a response
+            log.error("fault %s", where(fault))  # noqa: TRY400 - its message may contain data of a client
             await exchange.refuse(internal())
         finally:
             self._count(exchange, time.perf_counter() - began)
@@ -136,7 +136,7 @@ class AccessMiddleware:
             raise refused(
                 "http.host",
                 "The Host header does not name this service.",
-                "Ask under the address that it is bound to, or start it with --allow-host NAME.",
+                "Use the address that the service is bound to, or start it with --allow-host NAME.",
             )
         if route_of(scope["path"]) in {"/", "/favicon.ico", "/page/{name}", *_ALWAYS_OPEN}:
             return
@@ -175,7 +175,7 @@ class AccessMiddleware:
 
 
 class _Exchange:
-    """One request and its answer, as they pass."""
+    """A request and its response."""
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self.scope, self._receive, self._send = scope, receive, send
@@ -199,20 +199,20 @@ class _Exchange:
             given = message.get("headers", [])
             names = {name for name, _ in given}
             message["headers"] = [*given, *(field for field in _SECURITY_HEADERS if field[0] not in names)]
-            # Only a stream of lines is answered while it is read; whoever else still sends would do so in vain.
+            # Only a stream of lines gets a response while it is read. In other cases, the rest of the body is not needed.
             if self._unread and (self.status >= 400 or self.scope["path"] != STREAM):
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)
 
     async def refuse(self, problem: Refused) -> None:
-        """Answer with the problem; where the answer has begun, it stays unfinished."""
+        """Respond with the problem; a response that has begun stays incomplete."""
         self.note.code = problem.code
         if not self.status:
             await answer(self.send, problem.status, MEDIA_TYPE, problem.body(), problem.headers)
 
 
 def _check_origin(fields: dict[bytes, list[bytes]], host: str) -> None:
-    """Refuse what a page of another site sends; programs send neither of the two headers."""
+    """Refuse requests from pages of other web sites. Programs send neither of the two headers."""
     site = fields.get(b"sec-fetch-site", [b"none"])
     origin = fields.get(b"origin", [])
     same = all(_authority(value) == host.lower() for value in origin)
@@ -237,15 +237,19 @@ def _check_framing(fields: dict[bytes, list[bytes]]) -> None:
         )
     for value in fields.get(b"content-encoding", []):
         if value.strip().lower() not in {b"", b"identity"}:
-            raise refused("http.content_encoding", "The body is encoded.", "Send the film's own bytes.")
+            raise refused(
+                "http.content_encoding",
+                "The body is encoded.",
+                "Send the bytes of the film without compression.",
+            )
 
 
 def _stopping() -> Refused:
-    return refused("http.stopping", "The service is stopping and takes no more films.", "Try again later.")
+    return refused("http.stopping", "The service is stopping and accepts no more films.", "Try again later.")
 
 
 def where(fault: BaseException) -> str:
-    """Return the kind of a fault and where it arose, without its words: they may hold a client's."""
+    """Return the type and place of an error, without its message, which may contain data of a client."""
     frames = traceback.extract_tb(fault.__traceback__)[-4:]
     places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
     return f"{type(fault).__name__} at {places}"

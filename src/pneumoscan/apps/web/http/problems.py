@@ -1,6 +1,6 @@
 """Refusals as `application/problem+json` (RFC 9457), with the codes of `pneumoscan.errors`.
 
-A code of HTTP itself begins with `http.`; all of them stand in `HTTP_CODES`.
+Codes of HTTP itself begin with `http.` and are listed in `HTTP_CODES`.
 """
 
 import json
@@ -22,37 +22,37 @@ RETRY_SECONDS = 1
 HTTP_CODES: Mapping[str, tuple[int, str]] = {
     "http.malformed": (400, "The request is not well-formed HTTP."),
     "http.length": (400, "The length of the body is missing or wrong."),
-    "http.token": (401, "A token is needed."),
+    "http.token": (401, "A token is required."),
     "http.origin": (403, "Pages of other sites may not use this service."),
     "http.not_found": (404, "This address does not exist."),
-    "http.method": (405, "This address does not take that method."),
+    "http.method": (405, "This address does not support this method."),
     "http.timeout": (408, "The request arrived too slowly."),
-    "http.media_type": (415, "The body has a type that this service does not read."),
+    "http.media_type": (415, "The body has a media type that this service does not support."),
     "http.content_encoding": (415, "The body is encoded."),
-    "http.host": (421, "This service does not answer under that name."),
+    "http.host": (421, "This service does not accept this host name."),
     "http.header": (431, "The header is too large."),
     "http.busy": (503, "Too many films are waiting."),
     "http.stopping": (503, "The service is stopping."),
 }
 _FILM_STATUS: tuple[tuple[type[PneumoscanError], int, str], ...] = (
     (FilmTooLargeError, 413, "The film is too large."),
-    (FilmFormatError, 415, "The film has a format that this service does not read."),
+    (FilmFormatError, 415, "The film has a format that this service does not support."),
     (CodecMissingError, 415, "There is no codec for this film."),
     (FilmError, 422, "The film cannot be used."),
     (UsageError, 400, "The request is not valid."),
 )
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that gets a problem for an answer.
+class Refused(Exception):  # noqa: N818 - a response, not a fault
+    """A request whose response is a problem.
 
     Args:
-        status: Of the answer.
-        code: `pneumoscan.errors`, or one of `HTTP_CODES`.
-        title: What kind of problem, the same for each of its code and status.
+        status: Status of the response.
+        code: A code of `pneumoscan.errors` or of `HTTP_CODES`.
+        title: The kind of problem, the same for each code and status.
         detail: What is wrong with this request.
         remedy: What the client can do; may be empty.
-        headers: Further header fields of the answer.
+        headers: Further header fields of the response.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ def refused(
     status: int | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Refused:
-    """Make the refusal of one of `HTTP_CODES`; one of status 503 says when to come again."""
+    """Return the error of one of `HTTP_CODES`; with status 503 it has `Retry-After`."""
     default, title = HTTP_CODES[code]
     if default == HTTPStatus.SERVICE_UNAVAILABLE and not headers:
         headers = (("Retry-After", str(RETRY_SECONDS)),)
@@ -100,7 +100,7 @@ def refused(
 
 
 def refused_for(error: PneumoscanError) -> Refused:
-    """Make the refusal that says what an error says; one that is no client's fault tells no more than its code."""
+    """Return the response to an error. If the client did not cause it, only its code is sent."""
     for kind, status, title in _FILM_STATUS:
         if isinstance(error, kind):
             return Refused(status, error.code, title, error.message, error.remedy)

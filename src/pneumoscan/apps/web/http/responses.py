@@ -1,4 +1,4 @@
-"""Answers, sent in pieces: what the client has not taken yet does not pile up."""
+"""Responses, sent in pieces, so that unsent data do not accumulate for slow clients."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -12,7 +12,7 @@ _PIECE = 128 * 1024
 
 
 async def begin(send: Send, status: int, media_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
-    """Send status and header; values are ASCII."""
+    """Send status and header; the values are ASCII."""
     fields = [("content-type", media_type), *headers]
     raw = [(name.lower().encode(), value.encode("ascii")) for name, value in fields]
     await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -26,10 +26,10 @@ async def answer(
     headers: Iterable[tuple[str, str]] = (),
     share: Share | None = None,
 ) -> None:
-    """Send a whole answer; `share` holds it until nearly all of it has gone.
+    """Send a whole response; `share` counts its bytes until nearly all are sent.
 
     Raises:
-        Refused: `http.busy`: there is no room for it; nothing was sent.
+        Refused: `http.busy`: there is not enough memory; nothing was sent.
     """
     if share is not None:
         share.hold(len(body))
@@ -42,5 +42,5 @@ async def answer(
 
 
 def json_bytes(value: object) -> bytes:
-    """Return compact JSON in ASCII; NaN has no place in it."""
+    """Return compact JSON in ASCII; NaN is an error."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""One running service: what its routes share."""
+"""The shared state of the routes."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,16 +19,16 @@ _READY_STEP = 0.02
 
 @dataclass
 class Service:
-    """One running service: what its routes share.
+    """One running service: the shared state of its routes.
 
     Attributes:
-        settings: What it allows.
-        pool: Who reads the films.
-        metrics: What it counts.
-        about: What the model tells of itself; None until that is known.
-        state: Whether it is stopping.
-        budget: Of the bytes in memory.
-        admission: Of bodies that arrive.
+        settings: Limits of the service.
+        pool: The pool that reads films.
+        metrics: The metrics of the service.
+        about: Facts about the model; None until they are loaded.
+        state: Whether the service is stopping.
+        budget: Limit of the bytes in memory.
+        admission: Limit of the bodies that arrive.
     """
 
     settings: "Settings"
@@ -46,11 +46,11 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a film would be read now."""
+        """Whether a film can be read now."""
         return self.about is not None and self.pool.ready and not self.state.stopping
 
     async def model(self) -> dict[str, Any]:
-        """Return what the model tells of itself, waiting for a service that has just begun.
+        """Return the facts about the model; wait for them shortly after the start.
 
         Raises:
             Refused: `http.busy`: no worker is ready yet; `http.stopping`.
@@ -66,7 +66,10 @@ class Service:
         return self.about
 
     def enter(self) -> Callable[[], None]:
-        """Let a body in if a film would find a place; return what gives its place back, to be called when it has come.
+        """Admit a body if the queue has a place for its film.
+
+        Returns:
+            A function to call when the body has arrived.
 
         Raises:
             Refused: `http.busy`.
@@ -77,7 +80,7 @@ class Service:
 
 
 def queue_full(seconds: int) -> Refused:
-    """Return the refusal for a full queue."""
+    """Return the error for a full queue."""
     return refused(
         "http.busy",
         "The queue of films is full.",

@@ -1,1 +1,1 @@
-"""Bodies of requests: let in by number and bytes, counted while they stream, kept in memory, never on disk."""
+"""Bodies of requests: limited in number and bytes, and kept in memory, never on disk."""

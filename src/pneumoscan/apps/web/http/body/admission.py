@@ -1,4 +1,4 @@
-"""How many bodies the service lets in at a time, and how many bytes they may hold together."""
+"""Limits on the number of bodies that arrive at the same time, and on their bytes."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,10 +11,10 @@ _FRESH_SECONDS = 2.0
 
 
 class Budget:
-    """Bytes that all requests together may hold.
+    """A limit on the bytes of all requests together.
 
     Args:
-        total: The most bytes at once.
+        total: Maximum number of bytes.
     """
 
     def __init__(self, total: int) -> None:
@@ -22,22 +22,22 @@ class Budget:
         self.used = 0
 
     def share(self) -> "Share":
-        """Return an empty share; as a context manager it gives back at the end what it still holds."""
+        """Return an empty share. As a context manager it releases its bytes at the end."""
         return Share(self)
 
 
 class Share:
-    """What one request holds of the budget."""
+    """The bytes of one request in the budget."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.held = 0
 
     def hold(self, count: int) -> None:
-        """Hold `count` bytes from now on, more or less than before.
+        """Set the number of bytes to `count`.
 
         Raises:
-            Refused: `http.busy`: the others hold too much; what was held stays held.
+            Refused: `http.busy`: other requests hold too many bytes; the number does not change.
         """
         if count > self.held and self._budget.used - self.held + count > self._budget.total:
             raise refused("http.busy", "All requests together hold too much memory.", "Try again soon.")
@@ -54,10 +54,10 @@ class Share:
 
 
 class Admission:
-    """Lets so many bodies in at a time; one that takes long no longer counts, so that slow clients keep nobody out.
+    """Limits the number of bodies at the same time. Slow bodies do not count, so that slow clients do not block others.
 
     Args:
-        places: Bodies that begin within `_FRESH_SECONDS`.
+        places: Maximum number of bodies that began within `_FRESH_SECONDS`.
     """
 
     def __init__(self, places: int) -> None:
@@ -66,12 +66,12 @@ class Admission:
         self._arriving: set[asyncio.Task[Any]] = set()
 
     def shut(self) -> None:
-        """Cancel the requests whose bodies have not wholly come: their films were not accepted yet."""
+        """Cancel the requests whose bodies are incomplete; their films were not accepted yet."""
         for task in self._arriving:
             task.cancel()
 
     def enter(self) -> Callable[[], None]:
-        """Take a place and return what gives it back, to be called when the body has come.
+        """Take a place, and return the function that releases it when the body has arrived.
 
         Raises:
             Refused: `http.busy`.

@@ -1,4 +1,4 @@
-"""A form with a film: read by Starlette, in memory, whatever its size."""
+"""A form with a film, read by Starlette in memory, whatever its size."""
 
 import asyncio
 import re
@@ -19,21 +19,21 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]"
 
 
 class _Parser(MultiPartParser):
-    """Starlette's parser, which would put a larger film on disk."""
+    """Starlette's parser, without its writing of large files to the disk."""
 
     spool_max_size = 0
 
 
 async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share: Share) -> bytes:
-    """Return the film of a form whose only field is the file `film`; the file's name is not looked at.
+    """Return the film of a form whose only field is the file `film`; its file name is ignored.
 
     Raises:
-        Refused: `usage`: the form is otherwise; `film.too_large`, `http.timeout`, `http.busy`.
-        ClientGoneError: The connection ended first.
+        Refused: `usage`: the form has other fields; `film.too_large`, `http.timeout`, `http.busy`.
+        ClientGoneError: The client closed the connection.
     """
     if not _BOUNDARY.fullmatch(boundary):
         raise bad_form("The form has no valid boundary.")
-    # Without the client's `charset`: Python keeps every name that it ever looked up.
+    # The `charset` of the client is left out, because Python keeps every name that was looked up.
     kind = Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode()}"'})
     body = _counted(receive, limits, share)
     try:
@@ -53,7 +53,7 @@ async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share
 
 
 async def _counted(receive: Receive, limits: BodyLimits, share: Share) -> AsyncGenerator[bytes]:
-    """Yield the body, and hold as many bytes as have come."""
+    """Yield the body, and count its bytes."""
     size = 0
     async for piece in pieces(receive, limits):
         size += len(piece)
@@ -61,12 +61,12 @@ async def _counted(receive: Receive, limits: BodyLimits, share: Share) -> AsyncG
             raise limits.too_large()
         share.hold(size)
         yield piece
-        # The parser is Python: let others have their turn between the pieces.
+        # The parser is slow Python code: let other requests run between the pieces.
         await asyncio.sleep(0)
 
 
 def bad_form(detail: str) -> Refused:
-    """Return the refusal of a form that is not as it should be."""
+    """Return the error for an invalid form."""
     return refused_for(
         UsageError(detail, f"Send multipart/form-data with one file field, `{FORM_FIELD}`, and nothing else.")
     )

@@ -1,4 +1,4 @@
-"""Bodies of many lines, read one by one, so that a stream of films is never held as a whole."""
+"""Bodies of many lines, read one by one, so that a stream of films is never in memory as a whole."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,19 +11,19 @@ from pneumoscan.apps.web.http.problems import Refused
 async def read_lines(
     receive: Receive, limits: BodyLimits, most: int, share: Share
 ) -> AsyncGenerator[bytes | Refused]:
-    """Yield the lines of a body without their ends, empty ones left out; a refusal in the place of one that is too long.
+    """Yield the lines of a body without their ends and without empty lines; for a line that is too long, an error.
 
-    A line is asked for when it is wanted: what the client sends sooner waits in the socket.
+    A line is read when it is needed. Until then the data wait in the socket.
 
     Args:
-        receive: Of the request.
-        limits: `body_seconds` is for one line, and counts only while it is waited for.
-        most: Bytes of a line.
-        share: Holds what is read and not yet yielded.
+        receive: The `receive` of the ASGI request.
+        limits: `body_seconds` applies to one line, and only while it is read.
+        most: Maximum number of bytes of a line.
+        share: Counts the bytes that were read and not yet yielded.
 
     Raises:
         Refused: `http.timeout`.
-        ClientGoneError: The connection ended first.
+        ClientGoneError: The client closed the connection.
     """
     line, loop, more = _Line(limits, most, share), asyncio.get_running_loop(), True
     end = loop.time() + limits.body_seconds
@@ -45,7 +45,7 @@ async def read_lines(
 
 
 class _Line:
-    """The line that is being read; of one that is too long nothing is kept."""
+    """The line that is being read; a line that is too long is discarded."""
 
     def __init__(self, limits: BodyLimits, most: int, share: Share) -> None:
         self._limits, self._most, self._share = limits, most, share
@@ -71,7 +71,7 @@ class _Line:
             self._share.hold(0)
 
     def take(self) -> bytes | Refused | None:
-        """Return the line and begin the next; None if it is empty."""
+        """Return the line, and begin the next; None if it is empty."""
         taken = self._problem or bytes(self._bytes).strip() or None
         self._problem, self._bytes = None, bytearray()
         self._share.hold(0)

@@ -1,4 +1,4 @@
-"""Bodies of requests: counted while they stream, kept in memory, never on disk."""
+"""Bodies of requests: limited in size and time, and kept in memory, never on disk."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -15,17 +15,17 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before it had an answer; nobody is left to tell."""
+    """The client closed the connection before it had a response."""
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """How large a film may be, and how slowly a body may come.
+    """Limits on size and time of a body.
 
     Attributes:
-        film_bytes: Of one film.
-        idle_seconds: Between two pieces of a body.
-        body_seconds: For a whole body; in a stream of lines, for one line.
+        film_bytes: Maximum size of a film.
+        idle_seconds: Maximum time between two pieces of a body.
+        body_seconds: Maximum time for a whole body; in a stream of lines, for one line.
     """
 
     film_bytes: int
@@ -34,11 +34,11 @@ class BodyLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> "BodyLimits":
-        """Return the limits that a service's settings set for a body."""
+        """Return the limits from the settings of a service."""
         return cls(settings.film_bytes, settings.idle_seconds, settings.body_seconds)
 
     def too_large(self) -> Refused:
-        """Return the refusal of a body that has more bytes than a film may have."""
+        """Return the error for a body that is larger than a film may be."""
         return refused_for(
             FilmTooLargeError(
                 f"The film has more than {self.film_bytes >> 20} MiB.",
@@ -48,11 +48,11 @@ class BodyLimits:
 
 
 async def pieces(receive: Receive, limits: BodyLimits) -> AsyncIterator[bytes]:
-    """Yield a body as it comes.
+    """Yield the pieces of a body as they arrive.
 
     Raises:
         Refused: `http.timeout`.
-        ClientGoneError: The connection ended first.
+        ClientGoneError: The client closed the connection.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + limits.body_seconds
@@ -68,8 +68,8 @@ async def message_in_time(receive: Receive, seconds: float) -> MutableMapping[st
     """Return the next message of a body.
 
     Raises:
-        Refused: `http.timeout`: it did not come within so many seconds.
-        ClientGoneError: The connection ended first.
+        Refused: `http.timeout`: it did not arrive in time.
+        ClientGoneError: The client closed the connection.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -84,11 +84,11 @@ async def message_in_time(receive: Receive, seconds: float) -> MutableMapping[st
 
 
 async def read_body(receive: Receive, limits: BodyLimits, share: Share) -> bytes:
-    """Return a body of at most `limits.film_bytes`; `share` holds as many.
+    """Return a body of at most `limits.film_bytes`; `share` counts its bytes.
 
     Raises:
         Refused: `film.too_large`, `http.timeout`, `http.busy`.
-        ClientGoneError: The connection ended first.
+        ClientGoneError: The client closed the connection.
     """
     body, size = BytesIO(), 0
     async for piece in pieces(receive, limits):

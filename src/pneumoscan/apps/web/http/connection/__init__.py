@@ -1,1 +1,1 @@
-"""One socket: HTTP/1.1 with limits of time and size, and the server that listens."""
+"""Connections: HTTP/1.1 with limits of time and size, and the server."""

@@ -1,14 +1,14 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol by h11, with the limits that it lacks.
+"""HTTP/1.1 on one connection: uvicorn's protocol (h11) with further limits.
 
-    first byte ─► header whole       10 s, else 408; 16 KiB, else 431; what is no HTTP gets 400
-    answer ─► next request           15 s of silence (uvicorn's own)
-    body in crumbs                   400 after 2,000 pieces of less than 256 bytes on average
-    answer not taken                 the client must take 1 KiB a second, else the connection is dropped
-    early refusal                    the answer, then what the client still sends is thrown away for 2 s or 8 MiB
+    first byte ─► complete header    10 s, else 408; 16 KiB, else 431; invalid HTTP gets 400
+    response ─► next request         15 s of silence (uvicorn's own limit)
+    body in tiny chunks              400 after 2,000 chunks of less than 256 bytes on average
+    slow reading                     the client must read 1 KiB per second, else the connection is dropped
+    early error                      the response; then the rest of the body is discarded for 2 s or 8 MiB
     too many connections             503 before anything is read
 
-Why a refused body is thrown away and not left: a socket that is closed with bytes unread answers them with a reset, and the
-reset can overtake the answer.
+The body of a refused request is read and discarded. If a socket is closed with unread bytes, the system sends a reset, which can
+arrive before the response.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ _READ_BYTES = 64 * 1024
 _MAX_CRUMBS, _CRUMB_BYTES = 2000, 256
 
 
-class GuardedConnection(h11.Connection):
-    """A parser that refuses bodies in crumbs: each costs as much as a piece of any size."""
+class LimitedConnection(h11.Connection):
+    """A parser that refuses bodies in tiny chunks, because the time per chunk does not depend on its size."""
 
     _crumbs = _bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Return what comes next.
+        """Return the next event.
 
         Raises:
-            RemoteProtocolError: It is no HTTP, or the pieces of the body are too small.
+            RemoteProtocolError: The data are not valid HTTP, or the chunks of the body are too small.
         """
         event = super().next_event()
         if isinstance(event, h11.Data):
@@ -52,13 +52,13 @@ class GuardedConnection(h11.Connection):
         return event
 
 
-class GuardedTransport(asyncio.Transport):
-    """A transport whose `close` lets a client that still sends read the answer first."""
+class LingeringTransport(asyncio.Transport):
+    """A transport whose `close` lets a client that is still sending read the response first."""
 
-    def __init__(self, inner: asyncio.Transport, protocol: "GuardedProtocol") -> None:
+    def __init__(self, inner: asyncio.Transport, protocol: "LimitedProtocol") -> None:
         super().__init__()
         self._inner, self._protocol = inner, protocol
-        self.write = inner.write  # type: ignore[method-assign]  # one call less for every piece
+        self.write = inner.write  # type: ignore[method-assign]  # saves a call per piece
         self.pause_reading = inner.pause_reading  # type: ignore[method-assign]
         self.resume_reading = inner.resume_reading  # type: ignore[method-assign]
         self.get_extra_info = inner.get_extra_info  # type: ignore[method-assign]
@@ -66,11 +66,11 @@ class GuardedTransport(asyncio.Transport):
         self.get_write_buffer_size = inner.get_write_buffer_size  # type: ignore[method-assign]
 
     def is_closing(self) -> bool:
-        """Tell whether no more is sent."""
+        """Return whether the transport is closing."""
         return self._protocol.lingers or self._inner.is_closing()
 
     def close(self) -> None:
-        """Close once everything is sent, and what the client still sends has had its time."""
+        """Close after everything is sent and the client has had time to finish."""
         self._protocol.close()
 
     def abort(self) -> None:
@@ -78,12 +78,12 @@ class GuardedTransport(asyncio.Transport):
         self._inner.abort()
 
 
-class GuardedProtocol(H11Protocol):
+class LimitedProtocol(H11Protocol):
     """One connection.
 
     Attributes:
-        max_connections: Most at once, of this class.
-        lingers: The answer is sent; what comes is thrown away until the client closes or its time is over.
+        max_connections: Maximum number of connections of this class.
+        lingers: Whether the response is sent, and further data are discarded until the client closes or its time is over.
     """
 
     max_connections = MAX_CONNECTIONS
@@ -92,26 +92,26 @@ class GuardedProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn = GuardedConnection(h11.SERVER, HEADER_BYTES)
+        self.conn = LimitedConnection(h11.SERVER, HEADER_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first header, or refuse the connection."""
+        """Wait for the first header, or refuse the connection."""
         self._raw = transport
         self._timer: asyncio.TimerHandle | None = None
         self._closer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._drained = 0
         if hasattr(transport, "max_size"):
-            # A piece is parsed in one go: a smaller one lets the others have their turn sooner.
+            # A piece is parsed at once. Smaller pieces let other connections run earlier.
             transport.max_size = _READ_BYTES
-        super().connection_made(GuardedTransport(transport, self))
+        super().connection_made(LingeringTransport(transport, self))
         if len(self.connections) > self.max_connections:
             self._refuse_connection()
         else:
             self._timer = self.loop.call_later(HEADER_SECONDS, self._header_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Cancel the timers."""
         for timer in (self._timer, self._closer, self._stall):
             if timer is not None:
                 timer.cancel()
@@ -120,7 +120,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; a header is given to the parser in no more than its allowed size."""
+        """Parse received data; a header is parsed up to its maximum size."""
         if self.lingers:
             self._drained += len(data)
             if self._drained > LINGER_BYTES:
@@ -136,12 +136,12 @@ class GuardedProtocol(H11Protocol):
         super().data_received(data)
 
     def eof_received(self) -> None:
-        """Close: the client sends no more."""
+        """Close the connection, because the client sends no more."""
         if self.lingers:
             self._raw.close()
 
     def handle_events(self) -> None:
-        """Parse what came, and watch how long the next header takes."""
+        """Parse received data, and limit the time of the next header."""
         super().handle_events()
         if self._raw.is_closing() or self.lingers or not self._awaits_header():
             self._unset_timer()
@@ -149,7 +149,7 @@ class GuardedProtocol(H11Protocol):
             self._timer = self.loop.call_later(HEADER_SECONDS, self._header_late)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Refuse what is no HTTP; an answer that has begun stays unfinished."""
+        """Refuse invalid HTTP; a response that has begun stays incomplete."""
         hint = getattr(sys.exc_info()[1], "error_status_hint", 400)
         if hint == 431:
             self._refuse(refused("http.header", f"The header has more than {HEADER_BYTES >> 10} KiB."))
@@ -157,19 +157,19 @@ class GuardedProtocol(H11Protocol):
             self._refuse(refused("http.malformed", "The request is not well-formed HTTP/1.1."))
 
     def pause_writing(self) -> None:
-        """Watch whether the client takes what it is sent."""
+        """Begin to check that the client reads."""
         super().pause_writing()
         self._watch_taking()
 
     def resume_writing(self) -> None:
-        """Watch no longer, unless the connection is about to close."""
+        """Stop checking, unless the connection is about to close."""
         if self._stall is not None and self._closer is None:
             self._stall.cancel()
             self._stall = None
         super().resume_writing()
 
     def close(self) -> None:
-        """Send what is to be sent, then linger if the client may still be sending."""
+        """Send the rest, then linger if the client may still be sending."""
         if self.lingers or self._raw.is_closing():
             return
         self._unset_timer()
@@ -202,7 +202,7 @@ class GuardedProtocol(H11Protocol):
             self._raw.close()
 
     def _refuse_connection(self) -> None:
-        """Answer before anything is read; above twice the limit there is not even that."""
+        """Respond before anything is read; above twice the limit, close without a response."""
         if len(self.connections) > 2 * self.max_connections:
             self._raw.abort()
         else:
@@ -210,7 +210,7 @@ class GuardedProtocol(H11Protocol):
             self._refuse(refused("http.busy", "Too many connections are open.", "Try again soon."))
 
     def _refuse(self, problem: Refused) -> None:
-        """Answer without the application, and close."""
+        """Respond without the application, and close."""
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             begun = cycle.response_started

@@ -1,4 +1,4 @@
-"""uvicorn, set up for the guarded protocol; it leaves signals to the caller."""
+"""uvicorn with `LimitedProtocol`; the caller handles signals."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from pneumoscan.apps.web.http.connection.protocol import HEADER_BYTES, MAX_CONNECTIONS, GuardedProtocol
+from pneumoscan.apps.web.http.connection.protocol import HEADER_BYTES, MAX_CONNECTIONS, LimitedProtocol
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -23,33 +23,33 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the caller."""
+        """Do nothing: the caller handles signals."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and let those whose time was over say so."""
+        """Stop; requests whose time is over get an error."""
         await super().shutdown(sockets)
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_SECONDS)
             await asyncio.sleep(0)
 
     def drop(self) -> None:
-        """Stop at once: drop every connection."""
+        """Stop at once, and drop all connections."""
         self.should_exit = self.force_exit = True
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
 
 def make_server(app: "ASGIApp", *, connections: int, grace_seconds: int) -> Server:
-    """Set uvicorn up for the app.
+    """Return uvicorn for the app.
 
     Args:
-        app: What answers.
-        connections: Most at once.
-        grace_seconds: Once it is told to stop, for what it has accepted.
+        app: The ASGI application.
+        connections: Maximum number of connections.
+        grace_seconds: Time for accepted requests after the service is stopped.
     """
 
-    class Protocol(GuardedProtocol):
+    class Protocol(LimitedProtocol):
         max_connections = min(MAX_CONNECTIONS, connections)
 
     config = uvicorn.Config(

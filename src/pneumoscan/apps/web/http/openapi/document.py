@@ -1,4 +1,4 @@
-"""What `/openapi.json` says: OpenAPI 3.1, written by hand and held to the service by its tests."""
+"""The content of `/openapi.json` (OpenAPI 3.1), written by hand. Tests compare it with the service."""
 
 from pneumoscan.apps.web.http.openapi.problems import PROBLEMS, problem_response, problems_of
 from pneumoscan.apps.web.http.openapi.schemas import Table, schemas
@@ -53,7 +53,7 @@ def document(version: str) -> Table:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Needed where the service was started with a token.",
+                    "description": "Required if the service was started with a token.",
                 }
             },
         },
@@ -61,8 +61,8 @@ def document(version: str) -> Table:
 
 
 _DESCRIPTION = (
-    "A film goes in, a prediction row comes out: the same that `pneumoscan predict` writes. Films stay in memory and are "
-    "forgotten with the answer. Every refusal is `application/problem+json` with a stable `code`."
+    "A request contains a film, and its response the prediction row of `pneumoscan predict`. Films stay in memory and are "
+    "deleted with the response. Every error is `application/problem+json` with a stable `code`."
 )
 
 
@@ -71,27 +71,32 @@ def _paths() -> Table:
         "/": {"get": _page("page", "The page.")},
         "/page/{name}": {"get": _page_file()},
         "/favicon.ico": {
-            "get": _get("favicon", "The page's icon.", _binary("image/svg+xml"), (*_EVERYWHERE, 404))
+            "get": _get("favicon", "The icon of the page.", _binary("image/svg+xml"), (*_EVERYWHERE, 404))
         },
         "/healthz": {
-            "get": _get("health", "Whether the service lives.", _example({"status": "ok"}, "Status"))
+            "get": _get("health", "Whether the service runs.", _example({"status": "ok"}, "Status"))
         },
         "/readyz": {
             "get": _get(
-                "readiness", "Whether films would be read now.", _example({"status": "ready"}, "Status")
+                "readiness", "Whether films can be read now.", _example({"status": "ready"}, "Status")
             )
         },
         "/metrics": {
-            "get": _get("metrics", "Prometheus' text format.", _text("pneumoscan_ready 1.0\n"), _GUARDED)
+            "get": _get(
+                "metrics",
+                "Metrics in the text format of Prometheus.",
+                _text("pneumoscan_ready 1.0\n"),
+                _GUARDED,
+            )
         },
         "/openapi.json": {
             "get": _get(
                 "openapi", "This document.", _example({"openapi": "3.1.0"}, {"type": "object"}), _GUARDED
             )
         },
-        "/v1/model": {"get": _get("model", "What the model tells of itself.", _model(), _GUARDED)},
+        "/v1/model": {"get": _get("model", "Facts about the model.", _model(), _GUARDED)},
         "/v1/node": {
-            "get": _get("node", "What a hospital node has read; null if none is watched.", _node(), _GUARDED)
+            "get": _get("node", "Results of a hospital node; null without a node.", _node(), _GUARDED)
         },
         "/v1/classify": {"put": _put(), "post": _post()},
         "/v1/classify/batch": {"post": _batch()},
@@ -111,7 +116,7 @@ def _get(name: str, summary: str, content: Table, problems: tuple[int, ...] = _E
 def _page(name: str, summary: str) -> Table:
     found = _get(name, summary, {_HTML: {"schema": {"type": "string"}, "example": "<!doctype html>"}})
     found["responses"] |= {
-        "304": {"description": "It is the one that the client has."},
+        "304": {"description": "The client has the current version."},
         **problems_of((404,)),
     }
     return found
@@ -121,8 +126,8 @@ def _page_file() -> Table:
     content = {kind: {"schema": {"type": "string"}} for kind in (_HTML, "text/css", "text/javascript")}
     content |= {**_binary("image/svg+xml"), **_binary(PNG), JSON: {"schema": {}}}
     found = _get("pageFile", "A file of the page.", content, (*_EVERYWHERE, 404))
-    found["parameters"] = [_parameter("name", "path", _FILE_NAME, "Of the file.", "index.html")]
-    found["responses"]["304"] = {"description": "It is the one that the client has."}
+    found["parameters"] = [_parameter("name", "path", _FILE_NAME, "Name of the file.", "index.html")]
+    found["responses"]["304"] = {"description": "The client has the current version."}
     return found
 
 
@@ -148,7 +153,7 @@ def _post() -> Table:
     return {
         "operationId": "classifyForm",
         "summary": "Read the film of a form.",
-        "description": "The form has one file field, `film`; the file's name is not looked at.",
+        "description": "The form has one file field, `film`; its file name is ignored.",
         "parameters": _query(png=True),
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
         "responses": {"200": _answer(), **problems_of((*_GUARDED, 408, 411, 413, 422))},
@@ -170,7 +175,10 @@ def _batch() -> Table:
         "parameters": _query(png=False),
         "requestBody": {"required": True, "content": {NDJSON: {"schema": text, "example": line}}},
         "responses": {
-            "200": {"description": "A row a line.", "content": {NDJSON: {"schema": text, "example": row}}},
+            "200": {
+                "description": "One row per line.",
+                "content": {NDJSON: {"schema": text, "example": row}},
+            },
             **problems_of((*_GUARDED, 408)),
         },
     }
@@ -189,7 +197,7 @@ def _query(*, png: bool) -> list[Table]:
         _parameter("include", "query", {"enum": kinds}, "Pictures to put into the row.", "heatmap"),
     ]
     if png:
-        description = "Answer with the map as a picture, and with the row in the header Pneumoscan-Row; not with include."
+        description = "The response is the map as a picture, with the row in the header Pneumoscan-Row. Not together with include."
         found.append(_parameter("heatmap", "query", {"enum": ["png"]}, description, "png"))
     return found
 
@@ -210,7 +218,7 @@ def _answer() -> Table:
         "description": "The film was read.",
         "headers": {
             "Pneumoscan-Row": {
-                "description": "The row as JSON, where the answer is a picture.",
+                "description": "The row as JSON, if the response is a picture.",
                 "schema": {"type": "string"},
             }
         },

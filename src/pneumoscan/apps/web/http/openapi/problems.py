@@ -1,4 +1,4 @@
-"""The refusals of `/openapi.json`: a response for each status, an example for each code."""
+"""The errors of `/openapi.json`: a response for each status, and an example for each code."""
 
 from collections.abc import Mapping
 
@@ -18,24 +18,24 @@ from pneumoscan.errors import (
 
 PROBLEMS: Mapping[int, str] = {
     400: "The request is not valid, or not well-formed.",
-    401: "A token is needed, or this one is wrong.",
+    401: "The token is missing or wrong.",
     403: "The request comes from a page of another site.",
     404: "This address does not exist.",
-    405: "The address does not take the method.",
+    405: "The address does not support the method.",
     408: "The body arrived too slowly.",
     411: "The length of the body is missing.",
     413: "The film is too large.",
-    415: "The body, or the film in it, is of a type that this service does not read.",
+    415: "The body, or the film in it, has a type that this service does not support.",
     421: "The Host header does not name this service.",
-    422: "The film cannot be used; `code` says why.",
+    422: "The film cannot be used; `code` gives the reason.",
     431: "The header is too large.",
-    500: "A fault of the service.",
-    503: "Too many films wait, no worker is ready, or the service is stopping. Retry-After says when to try again.",
+    500: "An error of the service.",
+    503: "Too many films are waiting, no worker is ready, or the service is stopping. Retry-After gives the time to wait.",
 }
 
 
 def problems_of(statuses: tuple[int, ...]) -> Table:
-    """Return the responses of a route that refuses with these statuses, and with 500."""
+    """Return the error responses of a route with these statuses, and 500."""
     return {
         str(status): {"$ref": f"#/components/responses/Problem{status}"}
         for status in sorted({*statuses, 500})
@@ -60,17 +60,19 @@ def _problem_examples(status: int) -> Table:
 
 def _every_problem() -> list[Refused]:
     films: tuple[PneumoscanError, ...] = (
-        FilmTruncatedError("<bytes> ends before its picture does.", "Copy it again from where it came."),
-        FilmFormatError("<bytes> is no JPEG, PNG or DICOM file.", "Send the film itself."),
+        FilmTruncatedError("<bytes> ends before the image is complete.", "Copy it again from its source."),
+        FilmFormatError("<bytes> is not a JPEG, PNG or DICOM file.", "Send the film itself."),
         FilmTooLargeError(
             "The film has more than 64 MiB.", "Send the film itself, not an archive or a series."
         ),
-        FilmCrashError("the process that read <bytes> ended.", "Send it once more."),
-        FilmTimeoutError("<bytes> took longer than 10 s to read.", "Save the film anew in another program."),
+        FilmCrashError("the process that read <bytes> ended.", "Send it again."),
+        FilmTimeoutError(
+            "<bytes> took longer than 10 s to read.", "Save the film again with another program."
+        ),
         CodecMissingError("<bytes> is compressed as JPEG 2000.", "pip install 'pneumoscan[dicom]'"),
         UsageError("threshold must be a number from 0 to 1.", "For example threshold=0.5."),
         ConfigError("The model has no operating point of that name.", "It has balanced, sensitivity_98."),
-        PneumoscanError("A fault."),
+        PneumoscanError("An error."),
     )
     length = refused(
         "http.length", "The request does not give its length.", "Send Content-Length.", status=411

@@ -24,7 +24,7 @@ def schemas() -> Table:
         "Status": _object({"status": {"enum": ["ok", "ready"]}}),
         "Model": {
             "type": "object",
-            "description": "All that the bundle says; what it does not say is null.",
+            "description": "The content of the bundle; missing facts are null.",
             "required": ["name", "model", "default_operating_point", "operating_points", "has_heatmap"],
             "properties": {
                 "name": {"type": "string"},
@@ -40,7 +40,10 @@ def schemas() -> Table:
                 },
                 "has_heatmap": {"type": "boolean"},
                 "research_use_only": {"const": True},
-                "shown_to_work": {"type": "string", "description": "For whom the model is shown to work."},
+                "shown_to_work": {
+                    "type": "string",
+                    "description": "Patients for whom the model is shown to work.",
+                },
             },
         },
     }
@@ -52,7 +55,7 @@ def _row_schema() -> Table:
     return {
         "path": {"const": "<bytes>"},
         "status": {"enum": ["ok", "refused"]},
-        "probability": {**rate, "type": ["number", "null"], "description": "Of PNEUMONIA."},
+        "probability": {**rate, "type": ["number", "null"], "description": "Probability of PNEUMONIA."},
         "label": {"enum": ["PNEUMONIA", "NORMAL", "UNSURE", "NOT_A_CHEST_FILM", ""]},
         "threshold": rate,
         "warnings": {"type": "array", "items": text},
@@ -61,7 +64,7 @@ def _row_schema() -> Table:
         "model": {"type": "string", "description": "Name and first digits of the SHA-256 of the network."},
         "site": {
             "type": "string",
-            "description": "The site whose films this one resembles, or `none`; empty if refused.",
+            "description": "The site that the film resembles, or `none`; empty if refused.",
         },
     }
 
@@ -69,12 +72,19 @@ def _row_schema() -> Table:
 def _facts_schema() -> Table:
     side = {"type": "integer", "minimum": 1}
     return {
-        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the film's bytes."},
-        "logit": {"type": "number", "description": "Before the temperature."},
-        "distance": {"type": ["number", "null"], "description": "How far it looks from the training films."},
+        "sha256": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{64}$",
+            "description": "SHA-256 of the bytes of the film.",
+        },
+        "logit": {"type": "number", "description": "Logit before the temperature."},
+        "distance": {
+            "type": ["number", "null"],
+            "description": "Distance of the film from the training films.",
+        },
         "width": side,
         "height": side,
-        "format": {"type": "string", "description": "Of the file."},
+        "format": {"type": "string", "description": "Format of the file."},
     }
 
 
@@ -89,7 +99,7 @@ def _problem_schema() -> Table:
             "remedy": {"type": "string", "description": "What to do; may be empty."},
             "code": {
                 "type": "string",
-                "description": "Stable; those of the command line, or of HTTP itself.",
+                "description": "Stable codes, of the command line or of HTTP.",
             },
         }
     )

@@ -1,1 +1,1 @@
-"""What the routes do: read a film, read a stream of films, and the table of the page's files."""
+"""The routes: one film, a stream of films, and the files of the page."""

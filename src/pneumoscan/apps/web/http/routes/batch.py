@@ -1,4 +1,4 @@
-"""`POST /v1/classify/batch`: films as lines of JSON, rows as lines of JSON, in order, as fast as films are read."""
+"""`POST /v1/classify/batch`: films and rows as lines of JSON, in order, as fast as films are classified."""
 
 import asyncio
 import binascii
@@ -23,7 +23,7 @@ MAX_ID = 200
 _LINE_OVERHEAD = 16 * 1024
 _LONG_LINE = 64 * 1024
 _PIECE = 1 << 20
-# What may stand before the text of the film; an id of 200 letters has at most 2,400 bytes, each letter escaped as two halves.
+# Maximum size before the text of the film; an id of 200 letters has at most 2,400 bytes, if each letter is escaped as a surrogate pair.
 _BEFORE_FILM = re.compile(
     rb'\{[ \t]{0,99}(?:"id"[ \t]{0,99}:[ \t]{0,99}"(?:[^"\\]|\\.){0,2400}"[ \t]{0,99},[ \t]{0,99})?'
     rb'"film"[ \t]{0,99}:[ \t]{0,99}"'
@@ -34,7 +34,7 @@ _FACTS = ("sha256", "logit", "distance", "width", "height", "format")
 
 @dataclass(frozen=True)
 class _Film:
-    """A line that was understood: the film under the client's own name for it."""
+    """A valid line: the film and its id."""
 
     name: str
     film: bytes
@@ -47,7 +47,7 @@ class Batch:
         self._service = service
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer with a row for every line."""
+        """Respond with a row for each line."""
         media_type_of(scope["headers"], (NDJSON,))
         self._service.enter()()
         query = query_of(scope, await self._service.model(), png=False)
@@ -62,7 +62,7 @@ class Batch:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _rows(self, receive: Receive, query: Query) -> AsyncIterator[dict[str, Any]]:
-        """Yield the rows in order; some films are read ahead, so that all workers have work."""
+        """Yield the rows in order. Some films are read ahead, so that all workers have work."""
         ahead: deque[asyncio.Task[dict[str, Any]]] = deque()
         with self._service.budget.share() as share:
             lines = read_lines(receive, BodyLimits.of(self._service.settings), self._most(), share)
@@ -98,7 +98,7 @@ class Batch:
         return -(-self._service.settings.film_bytes // 3) * 4 + _LINE_OVERHEAD
 
     async def _row(self, line: bytes | Refused, query: Query) -> dict[str, Any]:
-        """Return the row for a line, whatever is wrong with it."""
+        """Return the row for a line, also for an invalid one."""
         name = None
         try:
             if isinstance(line, Refused):
@@ -116,7 +116,7 @@ class Batch:
             return self._refused(name, query, problem)
 
     async def _read(self, film: bytes, query: Query) -> dict[str, Any]:
-        """Return a film's row; where the queue is full, it waits for its turn."""
+        """Return the row of a film; wait if the queue is full."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _BUSY_SECONDS
         while True:
@@ -162,11 +162,11 @@ async def _drop(*tasks: "asyncio.Task[Any]") -> None:
 async def _film_of(line: bytes) -> _Film:
     """Read `{"id": text, "film": base64}`.
 
-    Of a long line only what stands around the film's text is given to the JSON parser: parsed, a line may take thirty times its
-    bytes and hold everybody up for seconds.
+    Of a long line, only the text around the film is parsed as JSON. Parsing the whole line could take thirty times its memory and
+    block other requests for seconds.
 
     Raises:
-        Refused: `usage`: the line is something else.
+        Refused: `usage`: the line has another form.
     """
     try:
         start, end = _text_of_the_film(line)
@@ -186,7 +186,7 @@ def _id_and_film(values: Any) -> tuple[str, str]:
     """Return the two members of a line.
 
     Raises:
-        TypeError, KeyError: There are others, or they are something else than text.
+        TypeError, KeyError: There are other members, or they are not text.
     """
     name, film = values["id"], values["film"]
     if len(values) > 2 or not (isinstance(name, str) and isinstance(film, str)) or len(name) > MAX_ID:
@@ -195,10 +195,10 @@ def _id_and_film(values: Any) -> tuple[str, str]:
 
 
 def _text_of_the_film(line: bytes) -> tuple[int, int]:
-    """Return where the film's text begins and ends in a long line; 0, 0 for a short one.
+    """Return the start and end of the text of the film in a long line; 0, 0 for a short line.
 
     Raises:
-        ValueError: It is not where it should be, or what stands around it is long.
+        ValueError: The text was not found, or the rest of the line is too long.
     """
     if len(line) <= _LONG_LINE:
         return 0, 0
@@ -211,10 +211,10 @@ def _text_of_the_film(line: bytes) -> tuple[int, int]:
 
 
 async def _decoded(text: memoryview) -> bytes:
-    """Decode base64 piece by piece, so that others have their turn.
+    """Decode base64 in pieces, so that other requests can run.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not valid base64.
     """
     pieces = []
     for at in range(0, len(text), _PIECE):

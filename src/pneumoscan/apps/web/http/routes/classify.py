@@ -23,13 +23,13 @@ _ASIDE = 1 << 20
 
 
 class Classify:
-    """ASGI: PUT a film's bytes, or POST a form with it."""
+    """ASGI application: PUT a film, or POST a form with a film."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer with the row, and pictures if they are asked for."""
+        """Respond with the row, and with pictures if they are requested."""
         form = scope["method"] == "POST"
         allowed = ("multipart/form-data",) if form else FILM_TYPES
         _, parameters = media_type_of(scope["headers"], allowed)
@@ -59,10 +59,10 @@ class Classify:
 
 
 async def read_film(service: Service, note: Note, film: bytes, query: Query) -> Reading:
-    """Have a film read; count it, and note its hash.
+    """Read a film in a worker, count it, and note its hash.
 
     Raises:
-        PneumoscanError: As `FilmPool.read`.
+        PneumoscanError: See `FilmPool.read`.
         Refused: `http.busy`, `http.stopping`.
     """
     try:
@@ -81,14 +81,14 @@ async def read_film(service: Service, note: Note, film: bytes, query: Query) -> 
 
 
 async def sha256_of(film: bytes) -> str:
-    """Return the hash of a film without holding the others up."""
+    """Return the hash of a film without blocking other requests."""
     if len(film) < _ASIDE:
         return hashlib.sha256(film).hexdigest()
     return await asyncio.to_thread(lambda: hashlib.sha256(film).hexdigest())
 
 
 def row_of(reading: Reading, query: Query) -> dict[str, Any]:
-    """Return the row with the pictures that were asked for in it."""
+    """Return the row with the requested pictures."""
     pictures = {
         "heatmap": (query.want.heatmap, reading.heatmap),
         "picture": (query.want.picture, reading.picture),
@@ -109,10 +109,10 @@ async def _respond(send: Send, reading: Reading, query: Query, share: Share) -> 
 
 
 async def while_connected(receive: Receive, work: Any) -> Any:
-    """Await `work`, and give it up when the client goes.
+    """Await `work`, and cancel it if the client closes the connection.
 
     Raises:
-        ClientGoneError: It went first.
+        ClientGoneError: The client closed the connection.
     """
     working, going = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
     try:
@@ -124,7 +124,7 @@ async def while_connected(receive: Receive, work: Any) -> Any:
         working.cancel()
         going.cancel()
         await asyncio.gather(working, going, return_exceptions=True)
-        # An error's traceback holds this frame, and the task the error: the film would hang on the two of them.
+        # The traceback of an error holds this frame, and the task holds the error. The film would stay in memory.
         del working, going
 
 

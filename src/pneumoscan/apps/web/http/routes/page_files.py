@@ -1,4 +1,4 @@
-"""The page: a fixed table of its files, made at the start. No path of a request ever reaches the file system."""
+"""The files of the page, in a fixed table that is read at the start. No path of a request reaches the file system."""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class PageFile:
     """One file of the page.
 
     Attributes:
-        data: What is in it.
-        media_type: By its ending.
-        etag: Of its contents, in quotes.
+        data: Its content.
+        media_type: Media type by its extension.
+        etag: Entity tag of its content, in quotes.
     """
 
     data: bytes
@@ -34,7 +34,7 @@ class PageFile:
 
 
 def page_files(folder: Path = PAGE) -> dict[str, PageFile]:
-    """Read the files of the page by their paths below its folder; those of an unknown kind are left out."""
+    """Return the files of the page by their paths relative to its folder, without files of unknown types."""
     return {
         path.relative_to(folder).as_posix(): _file(path)
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""The query of a request for a reading, the type of its body, and its length."""
+"""Query, media type and length of a request to classify films."""
 
 import math
 from collections.abc import Mapping, MutableMapping
@@ -16,12 +16,12 @@ PICTURES = ("heatmap", "picture")
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a film.
+    """What is requested for a film.
 
     Attributes:
-        threshold: The cut-off in [0, 1].
-        want: Which pictures the reading must have.
-        as_png: The answer is the heatmap, with the row in its header.
+        threshold: Threshold in [0, 1].
+        want: The requested pictures.
+        as_png: Whether the response is the heatmap, with the row in its header.
     """
 
     threshold: float
@@ -33,12 +33,12 @@ def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: 
     """Read the query.
 
     Args:
-        scope: Of the request.
-        about: What the model tells of itself.
-        png: Whether an answer may be a picture.
+        scope: The ASGI scope of the request.
+        about: Facts about the model.
+        png: Whether the response may be a picture.
 
     Raises:
-        Refused: `usage` or `config`: the query has something else, twice, or of no legal value.
+        Refused: `usage` or `config`: a parameter is unknown, repeated, or has an illegal value.
     """
     given = _query(
         scope["query_string"], {"operating_point", "threshold", "include", *(("heatmap",) if png else ())}
@@ -97,7 +97,7 @@ def _threshold(given: Mapping[str, str], about: Mapping[str, Any]) -> float:
 
 def _number(text: str) -> float:
     try:
-        # float() reads more than JSON's numbers: 1_0, infinity, other scripts' digits.
+        # float() accepts more than JSON numbers: 1_0, infinity, digits of other scripts.
         value = float(text) if text.isascii() and "_" not in text and text == text.strip() else math.nan
     except ValueError:
         value = math.nan
@@ -107,10 +107,10 @@ def _number(text: str) -> float:
 
 
 def check_length(headers: list[tuple[bytes, bytes]], most: int, too_large: Refused) -> None:
-    """Refuse a body by what its header says of its length.
+    """Check the length of a body in its header.
 
     Raises:
-        Refused: `http.length` (411): it says nothing; `too_large`: more than `most`.
+        Refused: `http.length` (411): there is none; `too_large`: it is more than `most`.
     """
     fields = dict(headers)
     if b"content-length" in fields:
@@ -125,10 +125,10 @@ def check_length(headers: list[tuple[bytes, bytes]], most: int, too_large: Refus
 def media_type_of(
     headers: list[tuple[bytes, bytes]], allowed: tuple[str, ...]
 ) -> tuple[str, dict[bytes, bytes]]:
-    """Return the type of the body and its parameters.
+    """Return the media type of the body and its parameters.
 
     Raises:
-        Refused: `http.media_type`: it is not one of `allowed`, or told more often than once.
+        Refused: `http.media_type`: it is not one of `allowed`, or is given more than once.
     """
     given = [value for name, value in headers if name == b"content-type"]
     text = given[0].decode("latin-1") if len(given) == 1 else ""
@@ -136,7 +136,7 @@ def media_type_of(
     if kind not in allowed:
         raise refused(
             "http.media_type",
-            "The body has a type that this service does not read.",
+            "The body has a media type that this service does not support.",
             f"Send {', '.join(allowed)}.",
         )
     if kind != "multipart/form-data":
