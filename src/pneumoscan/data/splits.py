@@ -169,7 +169,7 @@ def _mend(groups: list[_Group], chosen: list[bool]) -> None:
         parts = {taken for group, taken in zip(groups, chosen, strict=True) if group.has(label)}
         if len(parts) < 2:
             raise NothingUsableError(
-                f"the patients cannot be parted so that both parts have {name}.", "Label more patients."
+                f"the patients cannot be divided so that both parts have {name}.", "Label more patients."
             )
 
 
@@ -231,11 +231,11 @@ def _split_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield reader.line_num, dict(zip(COLUMNS, cells, strict=True))
     except OSError as problem:
         raise DataDamagedError(
-            f"{path} cannot be read: {problem.strerror}.", "Draw the split anew."
+            f"{path} cannot be read: {problem.strerror}.", "Create the split again."
         ) from problem
     except csv.Error as problem:
-        raise DataDamagedError(f"{path} is not a table: {problem}.", "Draw the split anew.") from problem
+        raise DataDamagedError(f"{path} is not a table: {problem}.", "Create the split again.") from problem
 
 
 def _mismatch(path: Path, line: int, what: str) -> DataDamagedError:
-    return DataDamagedError(f"{path} line {line}: {what}.", "The split belongs to other films; draw it anew.")
+    return DataDamagedError(f"{path} line {line}: {what}.", "The split belongs to other films; create it again.")

@@ -108,7 +108,7 @@ def with_stress(records: Mapping[str, Any], spec: BundleSpec, path: Path) -> dic
         if found != own and (tolerance is None or found is None or abs(found - own) > tolerance):
             raise UsageError(
                 f"{path} has {name} {found!r}, the model's is {own!r}.",
-                "Give the metrics.json of `pneumoscan evaluate RUN --split held-out --stress` with this very model and "
+                "Give the metrics.json of `pneumoscan evaluate RUN --split held-out --stress` with this model and "
                 "its own operating point.",
             )
     table: dict[str, Any] = _short(stress)

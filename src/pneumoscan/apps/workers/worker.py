@@ -85,7 +85,7 @@ def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
     except Exception as problem:  # noqa: BLE001 - an error in the program must affect only this film
         what = f"reading <bytes> failed unexpectedly ({type(problem).__name__})."
         return protocol.refusal(
-            number, FilmCrashError(what, "Leave the film out, and report the error if you may.")
+            number, FilmCrashError(what, "Leave the film out, and report the error if possible.")
         )
 
 

@@ -177,7 +177,7 @@ async def _film_of(line: bytes) -> _Film:
         raise refused_for(
             UsageError(
                 "The line is not a film with an id.",
-                f'Send {{"id": "up to {MAX_ID} letters", "film": "base64"}}, one a line.',
+                f'Send {{"id": "up to {MAX_ID} letters", "film": "base64"}}, one per line.',
             )
         ) from None
 
