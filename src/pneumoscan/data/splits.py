@@ -238,4 +238,6 @@ def _split_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _mismatch(path: Path, line: int, what: str) -> DataDamagedError:
-    return DataDamagedError(f"{path} line {line}: {what}.", "The split belongs to other films; create it again.")
+    return DataDamagedError(
+        f"{path} line {line}: {what}.", "The split belongs to other films; create it again."
+    )

@@ -91,7 +91,9 @@ def _table_in(folder: Path) -> Path | None:
     tables = [folder / name for name in TABLE_NAMES if (folder / name).is_file()]
     if len(tables) > 1:
         found = ", ".join(table.name for table in tables)
-        raise LayoutError(f"{folder} contains several tables of films: {found}.", "Give the path of one of them.")
+        raise LayoutError(
+            f"{folder} contains several tables of films: {found}.", "Give the path of one of them."
+        )
     return tables[0] if tables else None
 
 
