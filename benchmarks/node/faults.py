@@ -8,33 +8,33 @@ import time
 import faulty_proxy
 import running_node
 
-from benchmarks.node import scene
+from benchmarks.node import harness
 
 
 def main() -> None:
     """Run it."""
-    line = scene.parser(__doc__ or "", 100)
+    line = harness.parser(__doc__ or "", 100)
     line.add_argument("--share", type=float, default=0.4, help="of requests that meet a fault")
     line.add_argument("--seeds", type=int, default=5)
     options = line.parse_args()
     runs = [_run(options, seed) for seed in range(options.seeds)]
-    scene.write("faults", {"share": options.share, "runs": runs}, options, all(map(scene.holds, runs)))
+    harness.write("faults", {"share": options.share, "runs": runs}, options, all(map(harness.holds, runs)))
 
 
 def _run(options, seed: int) -> dict[str, object]:
-    server = scene.pacs(options)
+    server = harness.filled_orthanc(options)
     proxy = faulty_proxy.FaultyProxy(server.dicomweb, share=options.share, seed=seed)
     text = running_node.live(proxy.url, node="max_attempts = 50").replace(
         "[find]", "transfer_seconds = 2\n[find]"
     )
-    node = running_node.Node(options.work / "node", text, scene.tiny_model(options))
+    node = running_node.Node(options.work / "node", text, harness.tiny_model(options))
     begun = time.monotonic()
     try:
         node.start()
         node.wait(options.objects, 24 * 3600)
         seconds = time.monotonic() - begun
         node.stop()
-        figures = scene.count(server, [node], options)
+        figures = harness.count(server, [node], options.objects)
     finally:
         node.kill()
         proxy.close()

@@ -10,14 +10,14 @@ from pathlib import Path
 import postgres_server
 import running_node
 
-from benchmarks.node import scene
+from benchmarks.node import harness
 from pneumoscan.apps.node.queue import WAITING
 
 
 def main() -> None:
     """Run it."""
-    options = scene.parser(__doc__ or "", 2000).parse_args()
-    server = scene.pacs(options)
+    options = harness.parser(__doc__ or "", 2000).parse_args()
+    server = harness.filled_orthanc(options)
     with tempfile.TemporaryDirectory(prefix="pneumoscan-postgres-", ignore_cleanup_errors=True) as folder:
         database = postgres_server.Server(Path(folder))
         nodes = [_node(options, server, database, name) for name in ("one", "two")]
@@ -25,7 +25,7 @@ def main() -> None:
         try:
             for node in nodes:
                 node.start()
-            scene.until(lambda: _ended(nodes[0]) >= options.objects // 2, 24 * 3600)
+            harness.until(lambda: _ended(nodes[0]) >= options.objects // 2, 24 * 3600)
             nodes[1].kill()
             nodes[0].wait(options.objects, 24 * 3600)
             seconds = time.monotonic() - begun
@@ -33,7 +33,7 @@ def main() -> None:
             by_host: dict[str, int] = {}
             for job in nodes[0].jobs(state="done"):
                 by_host[job.host] = by_host.get(job.host, 0) + 1
-            figures = scene.count(server, nodes[:1], options) | {
+            figures = harness.count(server, nodes[:1], options.objects) | {
                 "read_by_host": by_host, "seconds": round(seconds, 1), "workers": 4,
             }  # fmt: skip
         finally:
@@ -41,13 +41,13 @@ def main() -> None:
                 node.kill()
             database.stop()
             server.stop()
-    scene.write("hosts", figures, options, scene.holds(figures) and len(by_host) == 2)
+    harness.write("hosts", figures, options, harness.holds(figures) and len(by_host) == 2)
 
 
 def _node(options, server, database, name: str):
     text = running_node.live(server.dicomweb, node="lease_seconds = 30").replace('"tested"', f'"{name}"')
     text += f'[queue]\npostgres = "{database.address}"\n'
-    node = running_node.Node(options.work / name, text, scene.tiny_model(options))
+    node = running_node.Node(options.work / name, text, harness.tiny_model(options))
     node.address = database.address
     return node
 

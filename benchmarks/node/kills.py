@@ -9,36 +9,36 @@ import time
 
 import running_node
 
-from benchmarks.node import scene
+from benchmarks.node import harness
 from pneumoscan.apps.node.queue import WAITING
 
 
 def main() -> None:
     """Run it."""
-    line = scene.parser(__doc__ or "", 2000)
+    line = harness.parser(__doc__ or "", 2000)
     line.add_argument("--kills", type=int, default=50)
     line.add_argument("--pacs-stops", type=int, default=3)
     line.add_argument("--seed", type=int, default=0)
     options = line.parse_args()
     rng = random.Random(options.seed)
-    server = scene.pacs(options)
+    server = harness.filled_orthanc(options)
     text = running_node.live(server.dicomweb, node="max_attempts = 20")
-    node = running_node.Node(options.work / "node", text, scene.tiny_model(options))
+    node = running_node.Node(options.work / "node", text, harness.tiny_model(options))
     begun = time.monotonic()
     try:
         killed, stopped, whole = _harm(node, server, options, rng)
         node.wait(options.objects, 24 * 3600, restart=True)
         node.stop()
         seconds = time.monotonic() - begun
-        figures = scene.count(server, [node], options) | {
+        figures = harness.count(server, [node], options.objects) | {
             "kills": killed, "pacs_stops": stopped, "integrity_checks_ok": whole, "seconds": round(seconds, 1),
         }  # fmt: skip
         figures["lost_queue"] = _lose_queue(node, server, options)
     finally:
         node.kill()
         server.stop()
-    passed = scene.holds(figures) and whole == killed and figures["lost_queue"]["pacs_unchanged"]
-    scene.write("kills", figures, options, passed)
+    passed = harness.holds(figures) and whole == killed and figures["lost_queue"]["pacs_unchanged"]
+    harness.write("kills", figures, options, passed)
 
 
 def _harm(node, server, options, rng) -> tuple[int, int, int]:
@@ -48,7 +48,7 @@ def _harm(node, server, options, rng) -> tuple[int, int, int]:
     whole = 0
     for number, instant in enumerate(instants):
         node.start()
-        scene.until(lambda instant=instant: _ended(node) >= instant and _begun(node), 3600)
+        harness.until(lambda instant=instant: _ended(node) >= instant and _begun(node), 3600)
         time.sleep(rng.uniform(0, 0.3))
         if number in stops:
             server.stop(kill=True)

@@ -13,16 +13,16 @@ import pydicom
 import running_node
 from pynetdicom import AE
 
-from benchmarks.node import scene
+from benchmarks.node import harness
 from pneumoscan.inference.pretrained import pretrained_bundle
 
 
 def main() -> None:
     """Run it."""
-    line = scene.parser(__doc__ or "", 0)
+    line = harness.parser(__doc__ or "", 0)
     line.add_argument("--rounds", type=int, default=20)
     options = line.parse_args()
-    server = scene.pacs(options)
+    server = harness.filled_orthanc(options)
     port = orthanc_server.free_port()
     extra = f'[receive]\nport = {port}\n[[receive.allow]]\nae = "BENCH"\naddress = "127.0.0.1"'
     roles = 'roles = ["find", "receive", "work"]\n'
@@ -45,7 +45,7 @@ def main() -> None:
         for way, one in seconds.items()
     }
     passed = figures["query"]["median"] <= 3 and figures["c_store"]["median"] <= 1
-    scene.write("latency", {"rounds": options.rounds, "seconds": figures}, options, passed)
+    harness.write("latency", {"rounds": options.rounds, "seconds": figures}, options, passed)
 
 
 def _arrive(server, node, port: int, number: int, *, by_store: bool) -> float:
@@ -62,7 +62,7 @@ def _arrive(server, node, port: int, number: int, *, by_store: bool) -> float:
     else:
         server.send(content)
     uid = node_films.sop(number)
-    scene.until(lambda: any(job.state == "done" for job in node.jobs(sop_instance_uid=uid)), 120)
+    harness.until(lambda: any(job.state == "done" for job in node.jobs(sop_instance_uid=uid)), 120)
     return time.monotonic() - begun
 
 

@@ -9,10 +9,11 @@ ROOT = "1.2.826.0.1.3680043.10.999"
 CANARY = "CANARY"
 
 
-def film(number, *, studies=1, today=None, size=(96, 90), **header):
+def film(number, *, studies=1, today=None, size=(96, 90), pixels=None, **header):
     """The bytes of film `number`; every text element of its patient holds a canary."""
     study = number // studies
-    pixels = np.roll(dicom_films.picture(12, size), 7 * number, 1)
+    if pixels is None:
+        pixels = np.roll(dicom_films.picture(12, size), 7 * number, 1)
     pixels[0, :2] = 0, 4095
     values = {
         "SOPInstanceUID": sop(number), "StudyInstanceUID": f"{ROOT}.1.{study}", "SeriesInstanceUID": f"{ROOT}.2.{number}",

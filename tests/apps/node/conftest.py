@@ -45,7 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def orthanc(tmp_path: Path) -> "Iterator[orthanc_server.Orthanc]":
     """An empty PACS that was started for this test."""
-    for name in ("highdicom", "httpx", "pynetdicom"):
+    for name in ("highdicom", "urllib3", "pynetdicom"):
         pytest.importorskip(name, reason="the extra `node` is not installed")
     if not orthanc_server.installed():
         pytest.skip("Orthanc with its DICOMweb plugin is not installed")

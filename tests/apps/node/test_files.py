@@ -20,8 +20,7 @@ from pneumoscan.errors import DataDamagedError, DiskFullError, FilmError
 def test_what_is_put_is_read_and_dropped_with_its_results(tmp_path):
     spool = Spool(tmp_path / "spool", min_free=1)
     name = spool.put(b"film")
-    spool.write(name + REPORT, b"report")
-    spool.write(name + PICTURE, b"picture")
+    spool.write({name + REPORT: b"report", name + PICTURE: b"picture"})
     assert (spool.read(name), spool.read(name + PICTURE)) == (b"film", b"picture")
     assert spool.folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in spool.folder.iterdir()} == {0o600}
@@ -48,7 +47,7 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path):
 def test_files_of_no_row_are_removed(tmp_path):
     spool = Spool(tmp_path, min_free=1)
     kept, lost = spool.put(b"1"), spool.put(b"2")
-    spool.write(kept + REPORT, b"3")
+    spool.write({kept + REPORT: b"3"})
     (tmp_path / f".{lost}.tmp").write_bytes(b"half")
     assert spool.clean({kept}) == 2
     assert spool.read(kept + REPORT) == b"3"

@@ -15,7 +15,7 @@ from pneumoscan.apps.node.config import Pacs as Settings
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError
 
-pytest.importorskip("httpx", reason="the extra `node` is not installed")
+pytest.importorskip("urllib3", reason="the extra `node` is not installed")
 
 
 @pytest.fixture
@@ -98,9 +98,36 @@ def test_pages_end_with_an_empty_one(server, pacs):
 
 def test_a_pacs_that_ignores_the_key_has_not_the_object(server, pacs):
     answer(server, [told(sop="9.9")])
-    assert not pacs.has("1.2", "1.3")
+    assert pacs.missing({"1.2": "1.3"}) == {"1.2"}
     answer(server, [told(sop="1.2")])
-    assert pacs.has("1.2")
+    assert pacs.missing({"1.2": ""}) == set()
+    first, second = (path for path, _, _ in server.asked)
+    assert "StudyInstanceUID=1.3" in first
+    assert "StudyInstanceUID" not in second
+    assert "includefield" not in first + second
+
+
+def test_one_query_looks_for_several_objects(server, pacs):
+    answer(server, [told(sop="1.1"), told(sop="1.2"), told(sop="9")])
+    answer(server, [])
+    assert pacs.missing({"1.1": "2", "1.2": "2", "1.3": "2"}) == {"1.3"}
+    assert "SOPInstanceUID=1.1%2C1.2%2C1.3&limit=6" in server.asked[0][0]
+    # Such a PACS is believed, unless it must be sure.
+    answer(server, [])
+    assert pacs.missing({"1.4": "2", "1.5": "2"}, sure=False) == {"1.4", "1.5"}
+    for found in ([], [], [told(sop="1.5")]):
+        answer(server, found)
+    assert pacs.missing({"1.4": "2", "1.5": "2"}) == {"1.4"}
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize("first", [(400, "text/html", b"what?"), (200, "application/dicom+json", b"[]")])
+def test_a_pacs_that_takes_no_lists_is_asked_one_by_one(server, pacs, first):
+    server.answers.append(first)
+    for found in ([told(sop="1.1")], [told(sop="1.2")]):
+        answer(server, found)
+    assert pacs.missing({"1.1": "2", "1.2": "2"}, sure=False) == set()
+    assert len(server.asked) == 3
 
 
 def test_an_object_comes_as_it_is(server, pacs):
@@ -120,8 +147,8 @@ def test_objects_are_sent_as_they_are_and_the_answer_names_them(server, pacs):
     assert path == "/dicom-web/studies/1"
     assert multipart.decode(headers["Content-Type"], body) == [b"one", b"two"]
     answer(server, {"00081198": {"vr": "SQ", "Value": [item]}})
-    with pytest.raises(PacsAnswerError, match="refuses"):
-        pacs.store("1", [b"one"])
+    assert pacs.store("", [b"one"]) == frozenset()
+    assert server.asked[1][0] == "/dicom-web/studies"
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 429, 502, 503, 504])
@@ -163,7 +190,7 @@ def test_nobody_there_is_away_and_no_url_is_told(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     config = Config(pacs=Settings(url="http://127.0.0.1:9/dicom-web"), folder=tmp_path)
     with Pacs(config) as pacs, pytest.raises(PacsAwayError) as caught:
-        pacs.has("1.2.3.CANARY")
+        pacs.missing({"1.2.3.CANARY": ""})
     assert "CANARY" not in str(caught.value) + caplog.text
     assert caught.value.exit_code == 75
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscan.apps.node.queue import ENDS, Arrival, LeaseLostError, State, open_queue
-from pneumoscan.errors import DataDamagedError, NotWritableError
+from pneumoscan.errors import DataDamagedError, DiskFullError, NotWritableError
 
 
 def arrivals(count, **changes):
@@ -233,3 +233,119 @@ def test_a_folder_that_is_read_only_is_said_so(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(NotWritableError):
         open_queue(Path(tmp_path))
+
+
+def test_several_rows_are_claimed_at_once_and_those_tried_least_first(queue):
+    queue.add(arrivals(5))
+    first = queue.claim("dies", 60)
+    queue.release("dies")
+    claimed = queue.claim_several("here", 60, 4)
+    assert [job.id for job in claimed] == [2, 3, 4, 5]
+    assert [job.id for job in queue.claim_several("here", 60, 4)] == [first.id]
+
+
+def test_a_row_that_may_have_killed_its_process_is_not_claimed_with_others(queue):
+    queue.add(arrivals(3))
+    for _ in range(2):
+        queue.claim("dies", 60)
+        queue.release("dies")
+        with pytest.raises(LeaseLostError):
+            queue.advance(next(queue.jobs()), State.DONE)
+    twice = queue.claim("dies", 60)
+    queue.release("dies")
+    assert twice.id == 3
+    queue.claim_several("dies", 60, 3)
+    queue.release("dies")
+    # All were claimed twice by processes that said nothing, so each is claimed alone.
+    assert queue.claim_several("here", 60, 3) == []
+    job = queue.claim("here", 60)
+    # One whose failure is known is no such row.
+    queue.give_back(job, code="pacs.answer", seconds=0, used=True)
+    assert [one.id for one in queue.claim_several("here", 60, 3)] == [job.id]
+
+
+def test_several_rows_are_advanced_at_once_except_those_of_others(queue):
+    queue.add(arrivals(3))
+    mine = queue.claim_several("here", 60, 3)
+    queue.release("here")
+    theirs = queue.claim("there", 60)
+    moved = queue.advance_all([theirs, mine[1]], State.STORED)
+    assert moved[0].state is State.STORED
+    assert moved[0].stored_at is not None
+    assert isinstance(moved[1], LeaseLostError)
+    assert queue.advance_all([], State.DONE) == []
+
+
+def test_the_time_of_results_is_kept_once(queue):
+    queue.add(arrivals(1))
+    job = queue.stamp(queue.claim("here", 60))
+    assert abs(job.made_at - queue.now()) < 60
+    assert queue.stamp(job).made_at == job.made_at
+
+
+# SQLite: transactions that are committed together
+
+
+def together(queue, works):
+    """Run each in a thread, all held up until the last has come; return what each raised."""
+    database, raised = queue._database, [None] * len(works)
+
+    def run(number):
+        try:
+            works[number]()
+        except Exception as problem:  # noqa: BLE001
+            raised[number] = problem
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
+    with database._turn:
+        for thread in threads:
+            thread.start()
+        while database._coming < len(threads):
+            pass
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_transactions_that_come_at_once_are_committed_once(tmp_path):
+    queue = open_queue(tmp_path)
+    said = []
+    queue._database._connection.set_trace_callback(said.append)
+    works = [lambda n=n: queue.add([Arrival(f"1.{n}")]) for n in range(5)]
+    assert together(queue, works) == [None] * 5
+    assert said.count("COMMIT") == 1
+    queue._database._connection.set_trace_callback(None)
+    other = open_queue(tmp_path)
+    assert other.counts()[State.FOUND] == 5
+    other.close()
+    queue.close()
+
+
+def test_one_that_fails_takes_back_its_own_work_alone(tmp_path):
+    queue = open_queue(tmp_path)
+
+    def fail():
+        with queue._database.transaction() as execute:
+            execute("INSERT INTO mark (name, value) VALUES ('a', 'b')")
+            raise ZeroDivisionError
+
+    raised = together(queue, [fail, lambda: queue.add(arrivals(1)), fail, lambda: queue.add(arrivals(2))])
+    assert [type(one) for one in raised].count(ZeroDivisionError) == 2
+    assert (queue.counts()[State.FOUND], queue.mark("a")) == (2, "")
+    queue.close()
+
+
+def test_a_commit_that_fails_is_told_to_all(tmp_path):
+    queue = open_queue(tmp_path)
+    # As a full disk does: no page can be added.
+    connection = queue._database._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    works = [lambda n=n: queue.set_mark(str(n), "x" * 100_000) for n in range(3)]
+    raised = together(queue, works)
+    assert all(isinstance(one, DiskFullError) for one in raised)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    queue.set_mark("after", "yes")
+    assert [queue.mark(str(n)) for n in range(3)] == ["", "", ""]
+    assert queue.mark("after") == "yes"
+    queue.close()

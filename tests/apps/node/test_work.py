@@ -9,9 +9,9 @@ import pytest
 
 from pneumoscan.apps.node import find, work
 from pneumoscan.apps.node.audit import Audit
+from pneumoscan.apps.node.backoff import Backoff
 from pneumoscan.apps.node.config import Config, Find, Node
 from pneumoscan.apps.node.header import Header
-from pneumoscan.apps.node.patience import Patience
 from pneumoscan.apps.node.queue import Arrival, State, open_queue
 from pneumoscan.apps.node.steps import Tools
 from pneumoscan.errors import DiskFullError, PacsAnswerError, PacsAwayError
@@ -41,12 +41,13 @@ def test_a_full_disk_does_not_end_the_work(tmp_path, queue, monkeypatch):
     monkeypatch.setattr(work, "_DISK_SECONDS", 0.01)
     claims = []
 
-    def claim(host, seconds):
+    def claim(host, seconds, limit):
         claims.append(host)
         if len(claims) < 6:
             raise DiskFullError("no space left.")
+        return []
 
-    monkeypatch.setattr(queue, "claim", claim)
+    monkeypatch.setattr(queue, "claim_several", claim)
     config = Config(node=Node(name="here"), folder=tmp_path)
     doing = work.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
 
@@ -83,7 +84,7 @@ def test_a_film_that_failed_too_often_is_parked_and_its_code_kept(tmp_path, queu
 
 def test_looking_goes_on_whatever_the_pacs_says(tmp_path, queue, monkeypatch):
     monkeypatch.setattr(find, "_DISK_SECONDS", 0.01)
-    monkeypatch.setattr("pneumoscan.apps.node.patience._FIRST", 0.01)
+    monkeypatch.setattr("pneumoscan.apps.node.backoff._FIRST", 0.01)
     config = Config(find=Find(every_seconds=0.1, modalities=("DX",), sweep_days=0), folder=tmp_path)
     pacs, stop = (
         Page(PacsAwayError("away"), DiskFullError("full"), PacsAnswerError("what")),
@@ -117,16 +118,16 @@ def test_a_sweep_is_done_once_a_night(tmp_path, queue):
     )
 
 
-def test_patience_doubles_until_the_pacs_answers(monkeypatch):
+def test_the_wait_doubles_until_the_pacs_answers(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("pneumoscan.apps.node.patience.time.monotonic", lambda: now[0])
-    patience = Patience()
+    monkeypatch.setattr("pneumoscan.apps.node.backoff.time.monotonic", lambda: now[0])
+    backoff = Backoff()
     pauses = []
     for _ in range(7):
-        pauses.append(patience.lose())
-        assert patience.lose() == pauses[-1]
+        pauses.append(backoff.failed())
+        assert backoff.failed() == pauses[-1]
         now[0] += pauses[-1]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    assert patience.away
-    patience.regain()
-    assert (patience.left, patience.lose(), patience.away) == (0, 1, True)
+    assert backoff.away
+    backoff.succeeded()
+    assert (backoff.remaining, backoff.failed(), backoff.away) == (0, 1, True)

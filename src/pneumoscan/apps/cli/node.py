@@ -179,7 +179,7 @@ def drain(*, config_path: Path, timeout: float) -> None:
 def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read: bool) -> None:
     """Add missing films of a range of dates to the queue."""
     from pneumoscan.apps.node.audit import Audit
-    from pneumoscan.apps.node.maker import load_model, reading_of, writer_of
+    from pneumoscan.apps.node.model import load_model, reading_of, writer_of
     from pneumoscan.apps.node.pacs import Pacs
     from pneumoscan.apps.node.sources.qido import look
 

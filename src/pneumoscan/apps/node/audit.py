@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from pneumoscan.errors import DataDamagedError
 from pneumoscan.files import write_problems
 from pneumoscan.system import lock
 
-_TAIL = 1 << 16
+_TAIL = 1 << 13
 
 
 class Audit:
@@ -40,14 +40,21 @@ class Audit:
         Raises:
             NotWritableError, DiskFullError: It cannot be written.
         """
+        self.write_all([(event, facts)])
+
+    def write_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Append events, and flush them to the disk together; see `write`."""
         with self._turn, write_problems(self._path), self._opened() as descriptor:
-            line = {
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "event": event,
-                **facts,
-                "before": hashlib.sha256(_last_line(descriptor)).hexdigest(),
-            }
-            data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+            before, data = _last_line(descriptor), b""
+            for event, facts in events:
+                line = {
+                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "event": event,
+                    **facts,
+                    "before": hashlib.sha256(before).hexdigest(),
+                }
+                before = json.dumps(line, ensure_ascii=False).encode()
+                data += before + b"\n"
             while data:
                 data = data[os.write(descriptor, data) :]
             os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)

@@ -59,7 +59,7 @@ def check(config: Config) -> Iterator[Tried]:
 def _software(_config: Config) -> str:
     from importlib.util import find_spec
 
-    missing = [name for name in ("highdicom", "httpx", "pynetdicom") if find_spec(name) is None]
+    missing = [name for name in ("highdicom", "urllib3", "pynetdicom") if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(f"{', '.join(missing)} is missing.", "pip install 'pneumoscan[node]'")
     return "the packages of the node are installed"
@@ -94,7 +94,7 @@ def _audit(config: Config) -> str:
 
 
 def _model(config: Config) -> str:
-    from pneumoscan.apps.node.maker import load_model, writer_of
+    from pneumoscan.apps.node.model import load_model, writer_of
 
     bundle = load_model(config)
     writer = writer_of(config, bundle)

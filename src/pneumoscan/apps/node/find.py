@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 from pneumoscan.apps.node.audit import Audit
+from pneumoscan.apps.node.backoff import Backoff
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.pacs import Pacs
-from pneumoscan.apps.node.patience import Patience
 from pneumoscan.apps.node.queue import Queue
 from pneumoscan.apps.node.sources.orthanc import follow
 from pneumoscan.apps.node.sources.qido import Looked, look
@@ -28,17 +28,17 @@ def find(pacs: Pacs, queue: Queue, config: Config, audit: Audit, stop: threading
     Raises:
         DataDamagedError: The queue is damaged.
     """
-    patience = Patience()
+    backoff = Backoff()
     while not stop.is_set():
         begun = time.monotonic()
         try:
             found = look_once(pacs, queue, config)
             sweep_if_due(pacs, queue, config, audit)
             _note(queue, audit, found)
-            patience.regain()
+            backoff.succeeded()
             pause = max(config.find.every_seconds, _SHARE * (time.monotonic() - begun))
         except PacsError as problem:
-            pause = patience.lose()
+            pause = backoff.failed()
             with suppress(EnvironmentProblemError):
                 queue.set_mark(LAST_PROBLEM, problem.code)
             log.warning("looking again in %.0f s: %s: %s", pause, problem.code, problem.message)

@@ -13,8 +13,9 @@ def encode(objects: Sequence[bytes]) -> tuple[str, bytes]:
     """Return the content type and the body that send DICOM files."""
     boundary = secrets.token_hex(16)
     head = f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode()
-    body = b"".join(head + one + b"\r\n" for one in objects)
-    return f'multipart/related; type="{DICOM}"; boundary={boundary}', body + f"--{boundary}--\r\n".encode()
+    pieces = [piece for one in objects for piece in (head, one, b"\r\n")]
+    body = b"".join([*pieces, f"--{boundary}--\r\n".encode()])
+    return f'multipart/related; type="{DICOM}"; boundary={boundary}', body
 
 
 def decode(content_type: str, body: bytes) -> list[bytes]:
@@ -28,16 +29,24 @@ def decode(content_type: str, body: bytes) -> list[bytes]:
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise ValueError("it names no boundary")
-    mark = b"--" + found[1].encode()
     # The mark stands at the beginning of a line; the line end before it belongs to the mark.
-    pieces = (b"\r\n" + body).split(b"\r\n" + mark)
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        raise ValueError("its last boundary is missing")
-    return [_content(piece) for piece in pieces[1:-1]]
+    mark = b"\r\n--" + found[1].encode()
+    parts, begin = [], 0 if body.startswith(mark[2:]) else body.find(mark) + 2
+    if begin == 1:
+        raise ValueError("its first boundary is missing")
+    begin += len(mark) - 2
+    while not body.startswith(b"--", begin):
+        end = body.find(mark, begin)
+        if end < 0:
+            raise ValueError("its last boundary is missing")
+        parts.append(_content(body, begin, end))
+        begin = end + len(mark)
+    return parts
 
 
-def _content(piece: bytes) -> bytes:
-    head, end, content = piece.partition(_HEAD_END)
-    if not end or (head and not head.startswith((b"\r\n", b" ", b"\t"))):
+def _content(body: bytes, begin: int, end: int) -> bytes:
+    """Return the content of the part in a range, which may have large pixels: it is copied once."""
+    head = body.find(_HEAD_END, begin, end)
+    if head < 0 or (head > begin and not body.startswith((b"\r\n", b" ", b"\t"), begin)):
         raise ValueError("a part has no end of its header")
-    return content
+    return body[head + len(_HEAD_END) : end]

@@ -1,33 +1,23 @@
 """The PACS as DICOMweb shows it (PS3.18): search for objects, fetch one, store some.
 
-Every answer has a time and a size. An answer that promises better luck later is a `PacsAwayError`; one that does not, or that
-cannot be understood, is a `PacsAnswerError`. Neither repeats what the PACS said, for it quotes UIDs and names.
-
 The bytes of an object stay as they are in both directions: `dicomweb-client`, which would write them anew, waits by itself and
-knows no time for a whole answer, is therefore not used.
+knows no time for a whole answer, is therefore not used. Every call may raise a `PacsAwayError` or a `PacsAnswerError`; see
+`connection`.
 """
 
 import json
-import logging
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pneumoscan.apps.node import multipart
-from pneumoscan.apps.node.config import PASSWORD_VARIABLE, TOKEN_VARIABLE, Config, secret
+from pneumoscan.apps.node.config import Config
+from pneumoscan.apps.node.connection import ASK, Connection
 from pneumoscan.apps.node.header import Header, is_uid
-from pneumoscan.errors import MissingDependencyError, PacsAnswerError, PacsAwayError
+from pneumoscan.errors import PacsAnswerError
 
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx
-
-_LATER = frozenset((401, 403, 407, 408, 425, 429, 502, 503, 504))
-_MAX_JSON = 64 << 20
 _JSON = "application/dicom+json"
+_KEYWORDS = ("StudyDate", "AccessionNumber", "Manufacturer", "ManufacturerModelName", "SeriesDescription")
 _FIELDS = {
     "00080018": "sop_instance_uid",
     "00080020": "study_date",
@@ -39,39 +29,17 @@ _FIELDS = {
     "0020000D": "study_instance_uid",
     "0020000E": "series_instance_uid",
 }
-_REFERENCED, _FAILED, _INSTANCE = "00081199", "00081198", "00081155"
+_REFERENCED, _INSTANCE = "00081199", "00081155"
 
 
 class Pacs:
-    """A connection to the PACS; may be used from several threads at once."""
+    """The DICOMweb service of the settings; may be used from several threads at once."""
 
     def __init__(self, config: Config) -> None:
-        """Set it up; nothing is sent yet.
-
-        Raises:
-            ConfigError: A secret or a certificate cannot be read.
-            MissingDependencyError: The extra `node` is not installed.
-        """
-        try:
-            import httpx
-        except ImportError:
-            raise MissingDependencyError("the node needs httpx.", "pip install 'pneumoscan[node]'") from None
-        # At level INFO it logs every URL, and these hold UIDs.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        logging.getLogger("httpcore").setLevel(logging.WARNING)
+        """Set it up; nothing is sent yet. Raises as `Connection`."""
         self._config = config.pacs
-        token = secret(config.path(config.pacs.token_file), TOKEN_VARIABLE)
-        password = secret(config.path(config.pacs.password_file), PASSWORD_VARIABLE)
-        self._problems = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            auth=(config.pacs.user, password) if config.pacs.user else None,
-            verify=_certificates(config),
-            timeout=config.pacs.timeout_seconds,
-            limits=httpx.Limits(max_connections=2 * config.node.workers + 4),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._connection = Connection(config)
+        self._takes_lists: bool | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -83,38 +51,36 @@ class Pacs:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._connection.close()
 
-    def search(self, keys: Mapping[str, str], *, limit: int, offset: int = 0) -> list[Header]:
+    def search(
+        self,
+        keys: Mapping[str, str],
+        *,
+        limit: int,
+        offset: int = 0,
+        keywords: Sequence[str] = _KEYWORDS,
+    ) -> list[Header]:
         """Return one page of the objects that match (QIDO-RS, 10.6).
 
         Args:
             keys: Attributes by keyword, and the values to match.
             limit: At most so many.
             offset: How many to pass over.
-
-        Raises:
-            PacsAwayError, PacsAnswerError: See the module.
+            keywords: Of attributes that are told besides the UIDs. Some PACS read every file for these.
         """
-        fields = [
-            "StudyDate",
-            "AccessionNumber",
-            "Manufacturer",
-            "ManufacturerModelName",
-            "SeriesDescription",
-        ]
-        query = [*keys.items(), *(("includefield", name) for name in fields)]
+        query = [*keys.items(), *(("includefield", name) for name in keywords)]
         found = self._json(
             f"{self._url}/instances", [*query, ("limit", str(limit)), ("offset", str(offset))], _JSON
         )
         if found is None:
             return []
         if not isinstance(found, list):
-            raise PacsAnswerError("the PACS answers a query with something else than a list.", _ASK)
+            raise PacsAnswerError("the PACS answers a query with something else than a list.", ASK)
         return [header_of(one) for one in found]
 
     def pages(self, keys: Mapping[str, str], page: int) -> Iterator[list[Header]]:
-        """Yield the pages of `search` until one is not full; raises as `search`."""
+        """Yield the pages of `search` until one is not full."""
         offset = 0
         while True:
             found = self.search(keys, limit=page, offset=offset)
@@ -125,53 +91,75 @@ class Pacs:
                 return
             offset += len(found)
 
-    def has(self, sop_instance_uid: str, study_instance_uid: str = "") -> bool:
-        """Tell whether a query finds an object; raises as `search`."""
+    def missing(self, studies: Mapping[str, str], *, sure: bool = True) -> set[str]:
+        """Return those objects that no query finds.
+
+        One query asks for all of them (a list of UIDs; PS3.18, 8.3.4.1). What it does not find is asked for one by one, for
+        not every PACS takes a list.
+
+        Args:
+            studies: The study instance UID of each object, by its SOP instance UID.
+            sure: Whether to ask one by one even where this PACS is known to take lists.
+        """
+        left = set(studies)
+        if len(left) > 1 and self._takes_lists is not False:
+            left -= self._listed(left)
+        if sure or not self._takes_lists:
+            left = {uid for uid in sorted(left) if not self._has(uid, studies[uid])}
+        return left
+
+    def _listed(self, uids: set[str]) -> set[str]:
+        try:
+            found = self.search({"SOPInstanceUID": ",".join(sorted(uids))}, limit=2 * len(uids), keywords=())
+        except PacsAnswerError:
+            if self._takes_lists is None:
+                self._takes_lists = False
+            return set()
+        known = {header.sop_instance_uid for header in found} & uids
+        if len(known) > 1:
+            self._takes_lists = True
+        return known
+
+    def _has(self, sop_instance_uid: str, study_instance_uid: str) -> bool:
         keys = {"StudyInstanceUID": study_instance_uid} if study_instance_uid else {}
-        found = self.search({"SOPInstanceUID": sop_instance_uid, **keys}, limit=2)
+        found = self.search({"SOPInstanceUID": sop_instance_uid, **keys}, limit=2, keywords=())
         # Some PACS ignore a key that they do not know.
         return any(header.sop_instance_uid == sop_instance_uid for header in found)
 
     def fetch(self, study: str, series: str, instance: str) -> bytes:
-        """Return the file of one object as the PACS keeps it (WADO-RS, 10.4).
-
-        Raises:
-            PacsAwayError, PacsAnswerError: See the module.
-        """
+        """Return the file of one object as the PACS keeps it (WADO-RS, 10.4)."""
         url = f"{self._url}/studies/{study}/series/{series}/instances/{instance}"
         accept = f'multipart/related; type="{multipart.DICOM}"; transfer-syntax=*'
-        most = self._config.max_object_mb << 20
-        with self._answer("GET", url, most=most + (1 << 16), headers={"Accept": accept}) as (answer, body):
-            try:
-                parts = multipart.decode(answer.headers.get("Content-Type", ""), body)
-            except ValueError as problem:
-                raise PacsAnswerError(f"the PACS's answer is no object: {problem}.", _ASK) from None
+        most = (self._config.max_object_mb << 20) + (1 << 16)
+        answer = self._connection.request("GET", url, headers={"Accept": accept}, most=most)
+        try:
+            parts = multipart.decode(answer.content_type, answer.body)
+        except ValueError as problem:
+            raise PacsAnswerError(f"the PACS's answer is no object: {problem}.", ASK) from None
         if len(parts) != 1:
-            raise PacsAnswerError(f"the PACS answers with {len(parts)} objects instead of one.", _ASK)
+            raise PacsAnswerError(f"the PACS answers with {len(parts)} objects instead of one.", ASK)
         return parts[0]
 
-    def store(self, study: str, objects: Sequence[bytes]) -> frozenset[str]:
-        """Send objects of one study (STOW-RS, 10.5).
+    def store(self, study: str, objects: Iterable[bytes]) -> frozenset[str]:
+        """Send objects (STOW-RS, 10.5).
+
+        Args:
+            study: Study instance UID of all of them; empty for objects of several studies.
+            objects: Their files.
 
         Returns:
-            The SOP instance UIDs that the PACS says it has stored.
-
-        Raises:
-            PacsAwayError, PacsAnswerError: See the module; some objects may be stored nevertheless.
+            The SOP instance UIDs that the PACS says it has stored; after an error some may be stored nevertheless.
         """
-        content_type, body = multipart.encode(objects)
+        content_type, body = multipart.encode(list(objects))
         headers = {"Content-Type": content_type, "Accept": _JSON}
         url = f"{self._url}/studies/{study}" if study else f"{self._url}/studies"
-        with self._answer("POST", url, headers=headers, content=body) as (_, answered):
-            told = _parsed(answered)
+        told = _parsed(self._connection.request("POST", url, headers=headers, body=body).body)
         if not isinstance(told, dict):
-            raise PacsAnswerError("the PACS does not say what it has stored.", _ASK)
-        if _uids(told, _FAILED):
-            raise PacsAnswerError("the PACS refuses to store a result.", _ASK)
+            raise PacsAnswerError("the PACS does not say what it has stored.", ASK)
         return frozenset(_uids(told, _REFERENCED))
 
     def get_json(self, url: str, query: Mapping[str, str] | None = None, *, absent: bool = False) -> Any:
-        """Return what an interface other than DICOMweb answers; None for a resource that may be `absent`, and is; raises as `search`."""
+        """Return what an interface other than DICOMweb answers; None for a resource that may be `absent`, and is."""
         return self._json(url, list((query or {}).items()), "application/json", absent=absent)
 
     @property
@@ -180,54 +168,17 @@ class Pacs:
 
     def _json(self, url: str, query: list[tuple[str, str]], accept: str, *, absent: bool = False) -> Any:
         allowed = (404,) if absent else ()
-        with self._answer("GET", url, allowed=allowed, params=query, headers={"Accept": accept}) as (
-            answer,
-            body,
-        ):
-            return None if answer.status_code in {204, *allowed} else _parsed(body)
-
-    @contextmanager
-    def _answer(
-        self, method: str, url: str, *, most: int = _MAX_JSON, allowed: Sequence[int] = (), **options: Any
-    ) -> Iterator[tuple["httpx.Response", bytes]]:
-        """Send a request and yield the answer with its whole body."""
-        until = time.monotonic() + self._config.transfer_seconds
-        try:
-            with self._client.stream(method, url, **options) as answer:
-                if answer.status_code not in allowed:
-                    _check(answer.status_code)
-                body = bytearray()
-                for piece in answer.iter_bytes():
-                    body += piece
-                    if len(body) > most:
-                        raise PacsAnswerError(
-                            "the PACS's answer is longer than is allowed.", "See pacs.max_object_mb."
-                        )
-                    if time.monotonic() > until:
-                        raise PacsAwayError("the PACS's answer takes too long.", "See pacs.transfer_seconds.")
-        except self._problems as problem:
-            # Its own words may hold the URL.
-            raise PacsAwayError(f"the PACS does not answer ({type(problem).__name__}).", _SEE) from None
-        yield answer, bytes(body)
-
-
-_ASK = "Ask its administrator; `pneumoscan node check` tells what works."
-_SEE = "See that it runs, and that node.toml has its address."
-
-
-def _check(status: int) -> None:
-    if 200 <= status < 300:
-        return
-    if status in _LATER:
-        raise PacsAwayError(f"the PACS answers {status}.", "See that it runs, and that the login is right.")
-    raise PacsAnswerError(f"the PACS answers {status}.", _ASK)
+        answer = self._connection.request(
+            "GET", url, query=query, headers={"Accept": accept}, allowed=allowed
+        )
+        return None if answer.status in {204, *allowed} else _parsed(answer.body)
 
 
 def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body) if body.strip() else None
     except (ValueError, RecursionError):
-        raise PacsAnswerError("the PACS's answer is no JSON.", _ASK) from None
+        raise PacsAnswerError("the PACS's answer is no JSON.", ASK) from None
 
 
 def header_of(attributes: Any) -> Header:
@@ -249,19 +200,3 @@ def _uids(told: Mapping[str, Any], sequence: str) -> list[str]:
     items = told.get(sequence, {})
     values = items.get("Value") if isinstance(items, dict) else None
     return [_first(item.get(_INSTANCE)) for item in values or [] if isinstance(item, dict)]
-
-
-def _certificates(config: Config) -> "ssl.SSLContext":
-    import ssl
-
-    from pneumoscan.errors import ConfigError
-
-    try:
-        context = ssl.create_default_context(cafile=config.path(config.pacs.ca_file))
-        if config.pacs.client_certificate:
-            context.load_cert_chain(config.folder / config.pacs.client_certificate)
-    except (OSError, ssl.SSLError):
-        raise ConfigError(
-            "pacs.ca_file or pacs.client_certificate cannot be read.", "Give PEM files."
-        ) from None
-    return context

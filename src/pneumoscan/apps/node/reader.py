@@ -26,16 +26,21 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.node.reader")
 
 
-def request(writer: Writer, made_at: datetime | None, character_set: str) -> Want:
+def request(writer: Writer, made_at: datetime | None, character_set: str, pixels_sha256: str = "") -> Want:
     """Return what a film's finding is asked for with.
 
     Args:
         writer: Makes the results.
         made_at: The time that they carry; None for a finding without results.
         character_set: Of films that declare none; see `make_results`.
+        pixels_sha256: Of the film's pixel data, if it is known.
     """
-    moment = None if made_at is None else made_at.isoformat()
-    asked = {"writer": dataclasses.asdict(writer), "made_at": moment, "character_set": character_set}
+    asked = {
+        "writer": dataclasses.asdict(writer),
+        "made_at": None if made_at is None else made_at.isoformat(),
+        "character_set": character_set,
+        "pixels_sha256": pixels_sha256,
+    }
     return Want(more=asked)
 
 
@@ -86,7 +91,13 @@ def _with_results(
     )
     moment = datetime.fromisoformat(asked["made_at"])
     made = make_results(
-        content, finding, writer, made_at=moment, undeclared=asked["character_set"], film=film
+        content,
+        finding,
+        writer,
+        made_at=moment,
+        undeclared=asked["character_set"],
+        film=film,
+        pixels_sha256=asked["pixels_sha256"],
     )
     told = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
     return Reading(row | {"results": told}, files=tuple(one.content for one in made))

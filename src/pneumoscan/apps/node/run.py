@@ -114,7 +114,7 @@ class _Running:
 
     async def _worked(self, stop: asyncio.Event) -> None:
         from pneumoscan.apps.node import reader
-        from pneumoscan.apps.node.maker import load_model, writer_of
+        from pneumoscan.apps.node.model import load_model, writer_of
         from pneumoscan.apps.node.steps import Tools
         from pneumoscan.apps.node.work import Work
         from pneumoscan.apps.workers.pool import FilmPool, Limits

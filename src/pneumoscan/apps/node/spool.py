@@ -7,7 +7,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pneumoscan.errors import DiskFullError
 from pneumoscan.files import write_problems
 from pneumoscan.system import sync_folder
 
+# Of films that were just written, so that they need not be read for the next step.
+_RECENT_BYTES = 64 << 20
 _NAME = re.compile(r"[0-9a-f]{32}(\.report|\.picture)?")
 REPORT, PICTURE = ".report", ".picture"
 
@@ -33,6 +36,8 @@ class Spool:
             NotWritableError, DiskFullError: It cannot be made.
         """
         self.folder, self._min_free = folder, min_free
+        self._recent: dict[str, bytes] = {}
+        self._turn = threading.Lock()
         with write_problems(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
@@ -54,23 +59,32 @@ class Spool:
             NotWritableError, DiskFullError: It cannot be written, and nothing is left of it.
         """
         name = secrets.token_hex(16)
-        self.write(name, content)
+        self.write({name: content})
+        with self._turn:
+            self._recent[name] = content
+            while sum(map(len, self._recent.values())) > _RECENT_BYTES:
+                del self._recent[next(iter(self._recent))]
         return name
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file of a known name, in the place of an older one; raises as `put`."""
-        self.check_room(len(content))
-        path = self._path(name)
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write files of known names, in the place of older ones; raises as `put`."""
+        self.check_room(sum(map(len, files.values())))
+        for name, content in files.items():
+            self._write(self._path(name), content)
+        with write_problems(self.folder):
+            sync_folder(self.folder)
+
+    def _write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         with write_problems(path):
             try:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                    file.flush()
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    left = memoryview(content)
+                    while left:
+                        left = left[file.write(left) :]
                     os.fsync(file.fileno())
                 temporary.replace(path)
-                sync_folder(self.folder)
             except BaseException:
                 with suppress(OSError):
                     temporary.unlink()
@@ -78,13 +92,18 @@ class Spool:
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes; None if there is no such file."""
+        path = self._path(name)
+        with self._turn:
+            recent = self._recent.pop(name, None)
         try:
-            return self._path(name).read_bytes()
+            return path.read_bytes() if recent is None else recent
         except FileNotFoundError:
             return None
 
     def drop(self, name: str) -> None:
         """Remove a file and the results that were made of it; absent ones do no harm."""
+        with self._turn:
+            self._recent.pop(name, None)
         for ending in ("", REPORT, PICTURE):
             with suppress(FileNotFoundError):
                 self._path(name + ending).unlink()
@@ -96,6 +115,8 @@ class Spool:
             kept: Names of those that do.
         """
         removed = 0
+        with self._turn:
+            self._recent = {name: content for name, content in self._recent.items() if name in kept}
         for path in self.folder.iterdir():
             if path.name.partition(".")[0] not in kept:
                 path.unlink(missing_ok=True)

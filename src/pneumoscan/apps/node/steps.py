@@ -1,16 +1,17 @@
 """The steps of one film: each begins with a row in a state that is committed, and ends with one in the next.
 
-    found ── fetch ──► fetched ── read ──► made ── send ──► stored ── look ──► done
-                                     └── in shadow mode ─────────────────────► done
+    found ── fetch ──► fetched ── read ──► made ── send ──► stored ── confirm ──► done
+                                     └── in shadow mode ────────────────────────► done
 
 A step that is done twice does no harm: fetching gives the same bytes, reading the same results (their time is kept before they
-are made), sending begins with a look at what is there.
+are made), sending begins with a query for what is there.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,16 +19,20 @@ from pneumoscan.apps.node import reader, store
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.header import Header, read_header
 from pneumoscan.apps.node.pacs import Pacs
-from pneumoscan.apps.node.queue import Job, Queue, State
+from pneumoscan.apps.node.queue import Job, LeaseLostError, Queue, State
 from pneumoscan.apps.node.results import Finding, Writer, is_own_result, write_fhir
 from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
+from pneumoscan.apps.node.store import Results
 from pneumoscan.apps.workers.pool import FilmPool
 from pneumoscan.apps.workers.protocol import Reading
-from pneumoscan.errors import FilmError, PacsAnswerError
+from pneumoscan.errors import FilmError, PacsAnswerError, PacsError
 
 OWN_RESULT = "own_result"
 SPOOL_LOST = "spool_lost"
 _TRIES_OF_HEADER = 2
+
+Outcome = Job | PacsError | LeaseLostError
+"""A row in its next state, or what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -112,24 +117,36 @@ async def read(tools: Tools, job: Job) -> Job:
         FilmError, BundleError, EnvironmentProblemError, PoolStoppedError: See `FilmPool.read`.
         DiskFullError, NotWritableError: The results could not be kept.
     """
-    content = None if job.host != tools.config.name else tools.spool.read(job.spool)
+    job, content = await asyncio.to_thread(_begin, tools, job)
     if content is None:
-        return _begin_again(tools, job)
-    live = job.mode == "live"
-    if live and job.made_at is None:
-        job = tools.queue.record(job, made_at=tools.queue.now())
-    moment = (
-        None if job.made_at is None or not live else datetime.fromtimestamp(job.made_at, UTC).astimezone()
-    )
-    asked = reader.request(tools.writer, moment, tools.config.node.character_set)
+        return job
+    made_at = None if job.made_at is None else datetime.fromtimestamp(job.made_at, UTC).astimezone()
+    asked = reader.request(tools.writer, made_at, tools.config.node.character_set, job.pixels_sha256)
     reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
+    return await asyncio.to_thread(_keep, tools, job, content, reading, made_at)
+
+
+def _begin(tools: Tools, job: Job) -> tuple[Job, bytes | None]:
+    """Return a film's bytes, and keep the time of its results; without its file it is fetched anew, or parked."""
+    content = tools.spool.read(job.spool) if job.host == tools.config.name else None
+    if content is None:
+        return _begin_again(tools, job), None
+    return (tools.queue.stamp(job) if job.mode == "live" else replace(job, made_at=None)), content
+
+
+def _keep(tools: Tools, job: Job, film: bytes, reading: Reading, made_at: datetime | None) -> Job:
+    """Keep what was found, and the results where there are any: in the spool, before anything is sent."""
     finding = _finding(reading.row, tools.writer)
-    if moment is None:
+    if made_at is None:
         return tools.queue.advance(job, State.DONE, **finding)
-    _tell_fhir(tools, content, reading.row, moment)
-    del content
-    made = _keep(tools.spool, job.spool, reading)
-    return tools.queue.advance(job, State.MADE, **finding, **made)
+    _write_fhir(tools, film, reading.row, made_at)
+    files, columns = {}, {}
+    for one, content in zip(reading.row["results"], reading.files, strict=True):
+        files[job.spool + {"report": REPORT, "picture": PICTURE}[one["kind"]]] = content
+        columns[f"{one['kind']}_uid"] = one["sop_instance_uid"]
+        columns[f"{one['kind']}_sha256"] = hashlib.sha256(content).hexdigest()
+    tools.spool.write(files)
+    return tools.queue.advance(job, State.MADE, **finding, **columns)
 
 
 def _begin_again(tools: Tools, job: Job) -> Job:
@@ -144,62 +161,69 @@ def _finding(row: Mapping[str, Any], writer: Writer) -> dict[str, Any]:
     return taken | {"warnings": ";".join(row["warnings"]), "operating_point": writer.operating_point}
 
 
-def _tell_fhir(tools: Tools, film: bytes, row: Mapping[str, Any], made_at: datetime) -> None:
+def _write_fhir(tools: Tools, film: bytes, row: Mapping[str, Any], made_at: datetime) -> None:
     """Write what was found as FHIR where the settings name a folder for it; done again, it is the same file."""
     folder = tools.config.path(tools.config.node.fhir)
     if folder is None:
         return
-    told = {name: row[name] for name in ("label", "probability", "threshold", "site")}
-    found = Finding(**told, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
+    answer = {name: row[name] for name in ("label", "probability", "threshold", "site")}
+    found = Finding(**answer, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
     character_set = tools.config.node.character_set
     write_fhir(folder, film, found, tools.writer, made_at=made_at, undeclared=character_set)
 
 
-def _keep(spool: Spool, name: str, reading: Reading) -> dict[str, str]:
-    """Spool the results before anything is sent; return their columns."""
-    columns: dict[str, str] = {}
-    for told, content in zip(reading.row["results"], reading.files, strict=True):
-        spool.write(name + {"report": REPORT, "picture": PICTURE}[told["kind"]], content)
-        columns[f"{told['kind']}_uid"] = told["sop_instance_uid"]
-        columns[f"{told['kind']}_sha256"] = hashlib.sha256(content).hexdigest()
-    return columns
-
-
-def send(tools: Tools, job: Job) -> Job:
-    """Store the results in the PACS, unless they are there.
+def send(tools: Tools, jobs: Sequence[Job]) -> list[Outcome]:
+    """Store the results for several films; return for each its row in the next state, or what went wrong.
 
     Raises:
-        PacsAwayError, PacsAnswerError: Something is not stored yet, as far as the PACS tells.
+        PacsAwayError, PacsAnswerError: It is not known of any whether it is stored.
     """
-    results = _spooled(tools, job)
-    if results is None:
-        uids = (job.report_uid, job.picture_uid)
-        if store.absent(tools.pacs, job.study_instance_uid, uids):
-            return _begin_again(tools, job)
-    else:
-        store.send(tools.pacs, job.study_instance_uid, results)
-    return tools.queue.advance(job, State.STORED)
+    results = [_results_of(tools, job) for job in jobs]
+    here = [one for one in results if one is not None]
+    problems = iter(store.send(tools.pacs, here) if here else ())
+    outcomes = [
+        _sent_before(tools, job) if one is None else next(problems)
+        for job, one in zip(jobs, results, strict=True)
+    ]
+    return _advanced(tools, jobs, outcomes, State.STORED)
 
 
-def _spooled(tools: Tools, job: Job) -> dict[str, bytes] | None:
-    """Return the results by UID; None if they are not here."""
+def confirm(tools: Tools, jobs: Sequence[Job]) -> list[Outcome]:
+    """See that queries find the results for several films; returns and raises as `send`."""
+    problems = store.confirm(tools.pacs, [_studies(job) for job in jobs])
+    return _advanced(tools, jobs, problems, State.DONE)
+
+
+def _advanced(
+    tools: Tools, jobs: Sequence[Job], outcomes: Sequence[Outcome | None], state: State
+) -> list[Outcome]:
+    """Bring the rows without an outcome to a state, in one transaction."""
+    without = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
+    advanced = iter(tools.queue.advance_all(without, state))
+    return [next(advanced) if outcome is None else outcome for outcome in outcomes]
+
+
+def _results_of(tools: Tools, job: Job) -> Results | None:
+    """Return the results of a film from the spool; None if they are not here."""
     if job.host != tools.config.name:
         return None
     report, picture = (tools.spool.read(job.spool + ending) for ending in (REPORT, PICTURE))
     if report is None or picture is None:
         return None
-    return {job.report_uid: report, job.picture_uid: picture}
+    return Results(job.study_instance_uid, {job.report_uid: report, job.picture_uid: picture})
 
 
-def confirm(tools: Tools, job: Job) -> Job:
-    """See that a query finds both results.
+def _sent_before(tools: Tools, job: Job) -> Outcome | None:
+    """Return what becomes of a row whose results are not here: None if the PACS has them; if not, they are made again."""
+    try:
+        return _begin_again(tools, job) if tools.pacs.missing(_studies(job)) else None
+    except (PacsError, LeaseLostError) as problem:
+        return problem
 
-    Raises:
-        PacsAwayError, PacsAnswerError: It does not.
-    """
-    if store.absent(tools.pacs, job.study_instance_uid, (job.report_uid, job.picture_uid)):
-        raise PacsAnswerError("a result that was stored is not found in the PACS.", "Ask its administrator.")
-    return tools.queue.advance(job, State.DONE)
+
+def _studies(job: Job) -> dict[str, str]:
+    """Return the study instance UID of each result, by the result's SOP instance UID."""
+    return dict.fromkeys((job.report_uid, job.picture_uid), job.study_instance_uid)
 
 
 def drop_files(tools: Tools, job: Job) -> None:

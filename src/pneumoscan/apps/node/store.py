@@ -1,32 +1,70 @@
-"""Results into the PACS: what is there already is not sent again, and what was sent is looked for."""
+"""Results into the PACS: what is there already is not sent again, and what was sent is looked for.
 
-from collections.abc import Mapping
+The results for several films go in one request, and one query looks for all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.errors import PacsAnswerError
 
 
-def send(pacs: Pacs, study_instance_uid: str, objects: Mapping[str, bytes]) -> int:
-    """Send those objects that the PACS does not have; return how many these were.
+@dataclass(frozen=True)
+class Results:
+    """The results for one film.
+
+    Attributes:
+        study_instance_uid: Of the film's study, to which they belong as well.
+        objects: By SOP instance UID, their files.
+    """
+
+    study_instance_uid: str
+    objects: Mapping[str, bytes] = field(repr=False)
+
+
+def send(pacs: Pacs, films: Sequence[Results]) -> list[PacsAnswerError | None]:
+    """Send those objects that the PACS does not have.
 
     Args:
         pacs: The PACS.
-        study_instance_uid: Of the study that they belong to.
-        objects: By SOP instance UID, their files.
+        films: The results for several films.
+
+    Returns:
+        For each film what went wrong; None where the PACS names all that was sent.
 
     Raises:
         PacsAwayError, PacsAnswerError: Some may be stored nevertheless; calling again is safe.
     """
-    missing = absent(pacs, study_instance_uid, objects)
-    if missing:
-        stored = pacs.store(study_instance_uid, [objects[uid] for uid in missing])
-        if not set(missing) <= stored:
-            raise PacsAnswerError(
-                "the PACS does not name every result that it was sent.", "Ask its administrator."
-            )
-    return len(missing)
+    missing = pacs.missing({uid: one.study_instance_uid for one in films for uid in one.objects}, sure=False)
+    waiting = [one for one in films if missing & one.objects.keys()]
+    stored = _stored(pacs, waiting, missing) if waiting else frozenset()
+    problem = PacsAnswerError("the PACS does not name every result that it was sent.", _ASK)
+    return [problem if (missing & one.objects.keys()) - stored else None for one in films]
 
 
-def absent(pacs: Pacs, study_instance_uid: str, uids: Mapping[str, bytes] | tuple[str, ...]) -> list[str]:
-    """Return those UIDs that no query finds; raises as `Pacs.search`."""
-    return [uid for uid in uids if not pacs.has(uid, study_instance_uid)]
+def _stored(pacs: Pacs, films: Sequence[Results], missing: set[str]) -> frozenset[str]:
+    studies = {one.study_instance_uid for one in films}
+    objects = [content for one in films for uid, content in one.objects.items() if uid in missing]
+    return pacs.store(studies.pop() if len(studies) == 1 else "", objects)
+
+
+def confirm(pacs: Pacs, films: Sequence[Mapping[str, str]]) -> list[PacsAnswerError | None]:
+    """See that queries find the results.
+
+    Args:
+        pacs: The PACS.
+        films: For each film, the study instance UID of each of its results by the result's SOP instance UID.
+
+    Returns:
+        For each film what went wrong; None where all its results are found.
+
+    Raises:
+        PacsAwayError, PacsAnswerError: See `Pacs.missing`.
+    """
+    missing = pacs.missing({uid: study for one in films for uid, study in one.items()})
+    problem = PacsAnswerError("a result that was stored is not found in the PACS.", _ASK)
+    return [problem if missing & one.keys() else None for one in films]
+
+
+_ASK = "Ask its administrator."

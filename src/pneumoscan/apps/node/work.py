@@ -1,4 +1,7 @@
-"""The work: rows are claimed and brought to their end, several at once, whatever fails on the way.
+"""The work: rows are claimed and brought to their ends, many at once, whatever fails on the way.
+
+A row has a task of its own from its claim to its end, so the failure of one film is no other's. What costs by the call, such as
+a request to the PACS or a commit, is done for several rows together (`batches`, `queue.sqlite`).
 
 An attempt counts when a row is claimed, so a film that kills this process is parked in the end and does not come first again.
 It is given back where the PACS is away or the disk is full: that is not the film's fault.
@@ -7,14 +10,16 @@ It is given back where the PACS is away or the disk is full: that is not the fil
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from pneumoscan.apps.node import steps
 from pneumoscan.apps.node.audit import Audit
-from pneumoscan.apps.node.patience import Patience
+from pneumoscan.apps.node.backoff import Backoff
+from pneumoscan.apps.node.batches import Batches
 from pneumoscan.apps.node.queue import ENDS, Job, LeaseLostError, State
 from pneumoscan.apps.node.steps import Tools
 from pneumoscan.apps.workers.pool import PoolFullError, PoolStoppedError
@@ -37,8 +42,9 @@ _IDLE_SECONDS = 0.2
 _TRIES, _BETWEEN_TRIES = 3, 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 _DISK_SECONDS = 30.0
-# Twice as many films as are read: one is fetched or stored while another is read.
-_UNDER_WAY = 2
+# Of each worker process: rows under way, films being fetched, and films that are read or wait for it with all their bytes.
+_UNDER_WAY, _FETCHED, _READ = 8, 1, 2
+_BATCH = 16
 
 
 class Work:
@@ -51,9 +57,16 @@ class Work:
     def __init__(self, tools: Tools, audit: Audit) -> None:
         self.idle = False
         self._tools, self._audit = tools, audit
-        self._patience = Patience()
-        self._count = _UNDER_WAY * tools.config.node.workers
-        self._threads = ThreadPoolExecutor(self._count + 2, thread_name_prefix="node")
+        self._backoff, self._rest_until = Backoff(), 0.0
+        workers = tools.config.node.workers
+        self._most, self._under_way = _UNDER_WAY * workers, 0
+        self._freed = asyncio.Event()
+        self._fetching = asyncio.Semaphore(_FETCHED * workers + 1)
+        self._reading = asyncio.Semaphore(_READ * workers)
+        self._threads = ThreadPoolExecutor(self._most + 4, thread_name_prefix="node")
+        self._sent: Batches[Job, Job] = Batches(partial(self._call, steps.send, tools), most=_BATCH)
+        self._confirmed: Batches[Job, Job] = Batches(partial(self._call, steps.confirm, tools), most=_BATCH)
+        self._noted: Batches[tuple[Job, float], None] = Batches(partial(self._call, self._note), most=_BATCH)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, and bring what was begun to its end.
@@ -64,36 +77,40 @@ class Work:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._count):
-                    group.create_task(self._one_after_another(stop))
+                while not stop.is_set():
+                    for job in await self._claimed():
+                        self._under_way += 1
+                        group.create_task(self._bring(job))
+                    with suppress(TimeoutError):
+                        self._freed.clear()
+                        await asyncio.wait_for(self._freed.wait(), _IDLE_SECONDS)
         except* PneumoscanError as problems:
             raise problems.exceptions[0] from None
         finally:
             self._threads.shutdown()
 
-    async def _one_after_another(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            pause = 0.0
-            try:
-                job = None if self._patience.left else await self._claim()
-                if job is None:
-                    pause = max(_IDLE_SECONDS, self._patience.left)
-                else:
-                    await self._bring(job)
-            except LeaseLostError:
-                continue
-            except EnvironmentProblemError as problem:
-                # A full disk, or a database that is away: what was claimed goes on when its lease is over.
-                pause = _DISK_SECONDS
-                log.warning("working again in %.0f s: %s: %s", pause, problem.code, problem.message)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+    async def _claimed(self) -> list[Job]:
+        """Claim as many rows as there is room for; none while the PACS or the disk has to be waited for."""
+        free = self._most - self._under_way
+        waits = self._backoff.remaining or time.monotonic() < self._rest_until
+        if waits or free < max(1, self._most // 4):
+            return []
+        queue, node = self._tools.queue, self._tools.config
+        try:
+            jobs = await self._call(queue.claim_several, node.name, node.node.lease_seconds, free)
+            if not jobs and not self._under_way:
+                alone = await self._call(queue.claim, node.name, node.node.lease_seconds)
+                jobs = [] if alone is None else [alone]
+        except EnvironmentProblemError as problem:
+            self._rest(problem)
+            return []
+        self.idle = not jobs and not self._under_way
+        return jobs
 
-    async def _claim(self) -> Job | None:
-        seconds = self._tools.config.node.lease_seconds
-        job = await self._call(self._tools.queue.claim, self._tools.config.name, seconds)
-        self.idle = job is None
-        return job
+    def _rest(self, problem: PneumoscanError) -> None:
+        """Wait for a disk that is full, or a database that is away: what was claimed goes on when its lease is over."""
+        self._rest_until = time.monotonic() + _DISK_SECONDS
+        log.warning("working again in %.0f s: %s: %s", _DISK_SECONDS, problem.code, problem.message)
 
     async def _bring(self, job: Job) -> None:
         """Bring a claimed row as far as it goes."""
@@ -104,18 +121,22 @@ class Work:
                 job = await self._end(job, State.PARKED, job.code or DIED)
             while job.state not in ENDS:
                 job = await self._step(job)
-            await self._call(self._tell, job, time.monotonic() - begun)
-        except _Back:
+            await self._noted.add((job, time.monotonic() - begun))
+        except (_Back, LeaseLostError):
             pass
+        except EnvironmentProblemError as problem:
+            self._rest(problem)
         finally:
             keeper.cancel()
+            self._under_way -= 1
+            self._freed.set()
 
     async def _step(self, job: Job) -> Job:
         """Bring it to its next state; what fails becomes an end, or gives the row back."""
         try:
             return await self._next(job)
         except PacsAwayError as problem:
-            await self._give_back(job, problem, self._patience.lose(), used=False)
+            await self._give_back(job, problem, self._backoff.failed(), used=False)
         except (PacsError, FilmCrashError, FilmTimeoutError) as problem:
             await self._give_back(job, problem, _pause(job.attempts), used=True)
         except FilmError as problem:
@@ -134,26 +155,28 @@ class Work:
     async def _next(self, job: Job) -> Job:
         match job.state:
             case State.FOUND:
-                return await self._patiently(steps.fetch, job)
+                async with self._fetching:
+                    return await self._asked(partial(self._call, steps.fetch, self._tools, job))
             case State.FETCHED:
-                return await steps.read(self._tools, job)
+                async with self._reading:
+                    return await steps.read(self._tools, job)
             case State.MADE:
-                return await self._patiently(steps.send, job)
+                return await self._asked(partial(self._sent.add, job))
             case _:
-                return await self._patiently(steps.confirm, job)
+                return await self._asked(partial(self._confirmed.add, job))
 
-    async def _patiently(self, step: Callable[[Tools, Job], Job], job: Job) -> Job:
-        """Do a step that asks the PACS, a few times if need be: most faults of a network are over at once."""
+    async def _asked(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask something of the PACS, a few times if need be: most faults of a network are over at once."""
         for tries in range(1, _TRIES + 1):
             try:
-                done = await self._call(step, self._tools, job)
+                answer = await ask()
             except PacsError:
                 if tries == _TRIES:
                     raise
                 await asyncio.sleep(_BETWEEN_TRIES * tries)
             else:
-                self._patience.regain()
-                return done
+                self._backoff.succeeded()
+                return answer
         raise AssertionError
 
     async def _give_back(
@@ -167,15 +190,16 @@ class Work:
     async def _end(self, job: Job, state: State, code: str) -> Job:
         return await self._call(lambda: self._tools.queue.advance(job, state, code=code))
 
-    def _tell(self, job: Job, seconds: float) -> None:
-        steps.drop_files(self._tools, job)
-        facts = {"job": job.id, "mode": job.mode} | ({"code": job.code} if job.code else {})
-        facts |= {"label": job.label, "model": job.model} if job.label else {}
-        self._audit.write(str(job.state), **facts)
-        level = logging.ERROR if job.state in {State.CONFLICT, State.PARKED} else logging.INFO
-        log.log(
-            level, "job %d is %s %s(%.1f s)", job.id, job.state, f"{job.code} " if job.code else "", seconds
-        )
+    def _note(self, ended: Sequence[tuple[Job, float]]) -> list[None]:
+        """Note rows that came to their ends, each with the seconds that it took, in audit and log; empty the spool of them."""
+        for job, _ in ended:
+            steps.drop_files(self._tools, job)
+        self._audit.write_all((str(job.state), _facts(job)) for job, _ in ended)
+        for job, seconds in ended:
+            level = logging.ERROR if job.state in {State.CONFLICT, State.PARKED} else logging.INFO
+            code = f"{job.code} " if job.code else ""
+            log.log(level, "job %d is %s %s(%.1f s)", job.id, job.state, code, seconds)
+        return [None] * len(ended)
 
     async def _keep(self, job: Job) -> None:
         """Keep the row while it is worked on."""
@@ -183,7 +207,8 @@ class Work:
         with suppress(LeaseLostError):
             while True:
                 await asyncio.sleep(seconds / 3)
-                await self._call(self._tools.queue.extend, job, seconds)
+                with suppress(EnvironmentProblemError):
+                    await self._call(self._tools.queue.extend, job, seconds)
 
     async def _call(self, function: Callable[..., Answer], *words: object) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *words)
@@ -191,6 +216,16 @@ class Work:
 
 class _Back(Exception):  # noqa: N818 - no fault: the row was given back
     """The row was given back."""
+
+
+def _facts(job: Job) -> dict[str, object]:
+    """Return what the audit says of a row."""
+    facts: dict[str, object] = {"job": job.id, "mode": job.mode}
+    return (
+        facts
+        | ({"code": job.code} if job.code else {})
+        | ({"label": job.label, "model": job.model} if job.label else {})
+    )
 
 
 def _pause(attempts: int) -> float:

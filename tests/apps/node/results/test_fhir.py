@@ -13,7 +13,7 @@ from hospital_films import FILM, MADE_AT, STUDY, finding, hospital_film, writer
 
 from pneumoscan.apps.node.config import Config, Node
 from pneumoscan.apps.node.results import fhir_bundle, make_results, write_fhir
-from pneumoscan.apps.node.steps import _tell_fhir
+from pneumoscan.apps.node.steps import _write_fhir
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of pydantic, while the models are made
@@ -112,7 +112,7 @@ def test_a_node_writes_it_where_its_settings_name_a_folder(tmp_path: Path) -> No
     for fhir in ("", "fhir"):
         config = Config(node=Node(fhir=fhir), folder=tmp_path)
         tools = SimpleNamespace(config=config, writer=writer())
-        _tell_fhir(tools, hospital_film(), row, MADE_AT)  # type: ignore[arg-type]
+        _write_fhir(tools, hospital_film(), row, MADE_AT)  # type: ignore[arg-type]
     (path,) = tmp_path.rglob("*.json")
     assert path.parent == tmp_path / "fhir"
     assert b"272519000" in path.read_bytes()

@@ -51,6 +51,13 @@ class Queue(Protocol):
         Rows whose only file is at another node are left to that node.
         """
 
+    def claim_several(self, host: str, seconds: float, limit: int) -> list[Job]:
+        """Take up to `limit` rows as `claim` does, but none that a process had twice before and never said anything about.
+
+        Such a row may have killed that process, and with it the attempts of all others that the process had: `claim` it, and
+        nothing else at the same time.
+        """
+
     def extend(self, job: Job, seconds: float) -> None:
         """Keep a claimed row for so many seconds from now.
 
@@ -65,12 +72,22 @@ class Queue(Protocol):
             LeaseLostError: Somebody else has it.
         """
 
+    def stamp(self, job: Job) -> Job:
+        """Keep the present as the time that a claimed row's results carry, unless one is kept; return the row.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+        """
+
     def advance(self, job: Job, state: State, **columns: Any) -> Job:
         """Bring a claimed row to its next state, or to its end; its attempts begin anew, and an end frees it.
 
         Raises:
             LeaseLostError: Somebody else has it.
         """
+
+    def advance_all(self, jobs: Sequence[Job], state: State) -> list[Job | LeaseLostError]:
+        """Bring claimed rows to a state, in one transaction; return each, or that somebody else has it."""
 
     def give_back(self, job: Job, *, code: str, seconds: float, used: bool) -> None:
         """Free a claimed row to be tried again in so many seconds; the attempt counts only if it was `used`.

@@ -1,7 +1,8 @@
 """The queue's tables in one SQLite file: for one machine.
 
-`synchronous=FULL`: what is committed is on the disk, also after a power cut. The file holds UIDs and accession numbers, so it
-is for its owner alone.
+`synchronous=FULL`: what is committed is on the disk, also after a power cut. That takes milliseconds each time, so the
+transactions of threads that come at once are committed together; each thread goes on when its own is on the disk.
+The file holds UIDs and accession numbers, so it is for its owner alone.
 """
 
 import os
@@ -17,6 +18,23 @@ from pneumoscan.errors import DataDamagedError, DiskFullError, LockedError, NotW
 from pneumoscan.files import write_problems
 
 _BUSY_SECONDS = 30.0
+_MOST_TOGETHER = 64
+_LATE_SECONDS = 1.0
+
+
+class _Group:
+    """Transactions that are committed together.
+
+    Attributes:
+        count: How many there are.
+        settled: Set when they are on the disk, or will never be.
+        problem: Why they are not; None if they are.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.settled = threading.Event()
+        self.problem: BaseException | None = None
 
 
 class SqliteDatabase:
@@ -33,7 +51,9 @@ class SqliteDatabase:
             NotWritableError, DiskFullError: It cannot be made or written.
         """
         self._path = path
-        self._turn = threading.RLock()
+        self._turn, self._counting = threading.Lock(), threading.Lock()
+        self._coming = 0
+        self._group: _Group | None = None
         with write_problems(path, creating=True):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -49,15 +69,70 @@ class SqliteDatabase:
     @contextmanager
     def transaction(self) -> Iterator[Execute]:
         """See `Database.transaction`."""
-        with self._turn, self._problems():
+        with self._problems():
+            with self._my_turn():
+                group = self._joined()
+                try:
+                    yield self._execute
+                    self._connection.execute("RELEASE one")
+                except BaseException as problem:
+                    self._undo(group, problem)
+                    raise
+                finally:
+                    # The last of those that came meanwhile commits for all.
+                    if self._group is group and (not self._coming or group.count >= _MOST_TOGETHER):
+                        self._commit(group)
+            while not group.settled.wait(_LATE_SECONDS):
+                with self._turn:
+                    if self._group is group:
+                        self._commit(group)
+            if group.problem is not None:
+                raise group.problem
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        with self._counting:
+            self._coming += 1
+        try:
+            self._turn.acquire()
+        finally:
+            with self._counting:
+                self._coming -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _joined(self) -> _Group:
+        """Join the open transaction, or begin one."""
+        if self._group is None:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._execute
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            self._group = _Group()
+        self._connection.execute("SAVEPOINT one")
+        self._group.count += 1
+        return self._group
+
+    def _undo(self, group: _Group, problem: BaseException) -> None:
+        """Take back what one thread has done, and nothing of the others'."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK TO one")
+            self._connection.execute("RELEASE one")
+        else:  # SQLite has taken back everything, as where the disk is full
+            self._settle(group, problem)
+
+    def _commit(self, group: _Group) -> None:
+        problem: BaseException | None = None
+        try:
+            self._connection.execute("COMMIT")
+        except BaseException as failed:  # noqa: BLE001 - raised by every transaction of the group
+            problem = failed
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._settle(group, problem)
+
+    def _settle(self, group: _Group, problem: BaseException | None) -> None:
+        self._group, group.problem = None, problem
+        group.settled.set()
 
     def integrity(self) -> str:
         """Return what SQLite's own check says: `ok`, or the first fault."""

@@ -119,18 +119,25 @@ class SqlQueue:
 
     def claim(self, host: str, seconds: float) -> Job | None:
         """See `Queue.claim`."""
+        return next(iter(self._claimed(host, seconds, 1)), None)
+
+    def claim_several(self, host: str, seconds: float, limit: int) -> list[Job]:
+        """See `Queue.claim_several`."""
+        return self._claimed(host, seconds, limit, "AND (attempts < 2 OR code <> '') ")
+
+    def _claimed(self, host: str, seconds: float, limit: int, which: str = "") -> list[Job]:
         clock = self._clock
         with self._database.transaction() as execute:
             rows = execute(
                 f"UPDATE job SET attempts = attempts + 1, claims = claims + 1, lease_until = {clock} + ?, claimed_by = ? "
-                f"WHERE id = (SELECT id FROM job WHERE state IN ({_listed(WAITING)}) "
+                f"WHERE id IN (SELECT id FROM job WHERE state IN ({_listed(WAITING)}) "
                 f"AND (lease_until IS NULL OR lease_until < {clock} OR lease_until > {clock} + {_LONGEST}) "
                 f"AND (not_before <= {clock} OR not_before > {clock} + {_LONGEST}) "
-                "AND (source <> 'c-store' OR host IN ('', ?)) "
-                f"ORDER BY attempts, id LIMIT 1 {self._database.skip_locked}) RETURNING {', '.join(COLUMNS)}",
-                (seconds, host, host),
+                f"AND (source <> 'c-store' OR host IN ('', ?)) {which}"
+                f"ORDER BY attempts, id LIMIT ? {self._database.skip_locked}) RETURNING {', '.join(COLUMNS)}",
+                (seconds, host, host, limit),
             )
-        return _job(rows[0]) if rows else None
+        return sorted(map(_job, rows), key=lambda job: (job.attempts, job.id))
 
     def extend(self, job: Job, seconds: float) -> None:
         """See `Queue.extend`."""
@@ -140,16 +147,36 @@ class SqlQueue:
         """See `Queue.record`."""
         return self._update(job, ", ".join(f"{name} = ?" for name in columns), tuple(columns.values()))
 
+    def stamp(self, job: Job) -> Job:
+        """See `Queue.stamp`."""
+        return self._update(job, f"made_at = COALESCE(made_at, {self._clock})", ())
+
     def advance(self, job: Job, state: State, **columns: Any) -> Job:
         """See `Queue.advance`."""
+        return self._update(job, *self._advance(state, columns))
+
+    def advance_all(self, jobs: Sequence[Job], state: State) -> list[Job | LeaseLostError]:
+        """See `Queue.advance_all`."""
+        settings, values = self._advance(state, {})
+        with self._database.transaction() as execute:
+            rows = [self._changed(execute, job, settings, values) for job in jobs]
+        return [LeaseLostError() if row is None else row for row in rows]
+
+    def _advance(self, state: State, columns: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
         ended = state in ENDS
-        columns = {"state": state, "code": "", "not_before": 0, "attempts": 0 if ended else 1} | columns
+        columns = {
+            "state": state,
+            "code": "",
+            "not_before": 0,
+            "attempts": 0 if ended else 1,
+            **columns,
+        }
         settings = [f"{name} = ?" for name in columns]
         if state in _TIMES:
             settings.append(f"{_TIMES[state]} = {self._clock}")
         if ended:
             settings.append("lease_until = NULL")
-        return self._update(job, ", ".join(settings), tuple(columns.values()))
+        return ", ".join(settings), tuple(columns.values())
 
     def give_back(self, job: Job, *, code: str, seconds: float, used: bool) -> None:
         """See `Queue.give_back`."""
@@ -268,14 +295,18 @@ class SqlQueue:
     def _update(self, job: Job, settings: str, values: Sequence[Any]) -> Job:
         """Change a row whose claim is still the one that `job` tells of."""
         with self._database.transaction() as execute:
-            rows = execute(
-                f"UPDATE job SET {settings} WHERE id = ? AND claims = ? AND lease_until IS NOT NULL "
-                f"RETURNING {', '.join(COLUMNS)}",
-                (*values, job.id, job.claims),
-            )
-        if not rows:
+            changed = self._changed(execute, job, settings, values)
+        if changed is None:
             raise LeaseLostError
-        return _job(rows[0])
+        return changed
+
+    def _changed(self, execute: Execute, job: Job, settings: str, values: Sequence[Any]) -> Job | None:
+        rows = execute(
+            f"UPDATE job SET {settings} WHERE id = ? AND claims = ? AND lease_until IS NOT NULL "
+            f"RETURNING {', '.join(COLUMNS)}",
+            (*values, job.id, job.claims),
+        )
+        return _job(rows[0]) if rows else None
 
 
 def _job(row: tuple[Any, ...]) -> Job:

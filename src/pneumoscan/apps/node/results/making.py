@@ -23,6 +23,7 @@ def make_results(
     made_at: datetime,
     undeclared: str = UNDECLARED,
     film: Film | None = None,
+    pixels_sha256: str = "",
 ) -> tuple[ResultObject, ...]:
     """Make the report and the picture for one film; the same arguments give the same bytes.
 
@@ -37,6 +38,7 @@ def make_results(
         undeclared: The character set, as DICOM names it, of films that declare none and whose names are neither ASCII nor
             UTF-8. The names' bytes stay as they are.
         film: What `imaging.read` returns for the same bytes, if that was called already.
+        pixels_sha256: What `pixels_sha256_of` returns for them, if that was called already.
 
     Returns:
         The report and the picture.
@@ -51,7 +53,7 @@ def make_results(
         raise UsageError("made_at has no time zone.", "Give a datetime that has one.")
     if (finding.operating_point, finding.threshold) != (writer.operating_point, writer.threshold):
         raise UsageError("finding and writer differ in their operating point or threshold.")
-    header = read_source(source, undeclared=undeclared)
+    header = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
     uids = result_uids(header.sop_instance_uid, header.pixels_sha256, writer)
     try:  # here, for a node that only receives films does without
         from pneumoscan.apps.node.results.capture import capture_form, picture_elements

@@ -98,12 +98,13 @@ class Source:
         return moment.astimezone(self.offset) if self.offset is not None else moment
 
 
-def read_source(data: bytes, *, undeclared: str = UNDECLARED) -> Source:
+def read_source(data: bytes, *, undeclared: str = UNDECLARED, pixels_sha256: str = "") -> Source:
     """Read the header of a DICOM film.
 
     Args:
         data: All bytes of the file.
         undeclared: The character set of films that declare none and whose names are neither ASCII nor UTF-8.
+        pixels_sha256: Of the pixel data, if it is known.
 
     Raises:
         FilmFormatError: It is no DICOM file, or in a transfer syntax that is not read.
@@ -124,7 +125,7 @@ def read_source(data: bytes, *, undeclared: str = UNDECLARED) -> Source:
         identity=_identity(file, undeclared.encode("ascii")),
         offset=_zone(offset),
         burned_in=burned_in if burned_in in {"YES", "NO"} else "",
-        pixels_sha256=stored_pixels_sha256(file),
+        pixels_sha256=pixels_sha256 or stored_pixels_sha256(file),
     )
 
 

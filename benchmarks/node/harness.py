@@ -39,21 +39,31 @@ def is_readable(number: int) -> bool:
     return number % EVERY != EVERY - 1
 
 
-def film(number: int, size: int) -> bytes:
-    """Return the bytes of a film, or of one that has nothing to read."""
-    shape = (size, max(32, size - 6))
-    if is_readable(number):
-        return node_films.film(number, studies=PER_STUDY, size=shape)
-    kinds: list[dict[str, Any]] = [{"ViewPosition": "LL"}, {"BodyPartExamined": "KNEE"}, {"Rows": 3000}]
-    return node_films.film(number, studies=PER_STUDY, size=shape, **kinds[number // EVERY % len(kinds)])
+def film(number: int, pixels: Any = None, size: int = 96) -> bytes:
+    """Return the bytes of a film, or of one that has nothing to read.
+
+    Args:
+        number: Of the film.
+        pixels: uint16 (height, width) in 12 bits; by default a gradient.
+        size: Side of the gradient.
+    """
+    wrong: list[dict[str, Any]] = [{"ViewPosition": "LL"}, {"BodyPartExamined": "KNEE"}, {"Rows": 9000}]
+    header = {} if is_readable(number) else wrong[number // EVERY % len(wrong)]
+    return node_films.film(number, studies=PER_STUDY, size=(size, max(32, size - 6)), pixels=pixels, **header)
 
 
-def pacs(options: argparse.Namespace) -> Any:
+def empty(folder: Path) -> None:
+    """Make a folder, or empty it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def filled_orthanc(options: argparse.Namespace) -> Any:
     """Return an Orthanc that holds the films."""
-    shutil.rmtree(options.work, ignore_errors=True)
+    empty(options.work)
     server = orthanc_server.Orthanc(options.work / "orthanc")
     for number in range(options.objects):
-        server.send(film(number, options.size))
+        server.send(film(number, size=options.size))
     return server
 
 
@@ -64,9 +74,9 @@ def tiny_model(options: argparse.Namespace) -> Path:
     return folder
 
 
-def count(server: Any, nodes: list[Any], options: argparse.Namespace) -> dict[str, Any]:
+def count(server: Any, nodes: list[Any], objects: int) -> dict[str, Any]:
     """Return what lies in the PACS, and how it agrees with the queue."""
-    wanted = {node_films.sop(number) for number in range(options.objects) if is_readable(number)}
+    wanted = {node_films.sop(number) for number in range(objects) if is_readable(number)}
     found = running_node.results_of(server)
     jobs = {job.sop_instance_uid: job for job in nodes[0].jobs(state="done")}
     kinds = (("SR", "report"), ("OT", "picture"))
@@ -77,8 +87,8 @@ def count(server: Any, nodes: list[Any], options: argparse.Namespace) -> dict[st
         for told in results.get(modality, [])
         if uid in jobs
     )
-    return {
-        "objects": options.objects,
+    figures = {
+        "objects": objects,
         "readable": len(wanted),
         "with_report_and_picture": sum(set(results) == {"SR", "OT"} for results in found.values()),
         "missing": len(wanted - set(found)),
@@ -88,6 +98,7 @@ def count(server: Any, nodes: list[Any], options: argparse.Namespace) -> dict[st
         "states": {str(state): number for state, number in nodes[0].counts().items() if number},
         "files_left_in_spool": sum(len(list((node.folder / "data" / "spool").iterdir())) for node in nodes),
     }
+    return figures | {"each_once": holds(figures)}
 
 
 def holds(figures: dict[str, Any]) -> bool:
@@ -113,6 +124,15 @@ def write(name: str, figures: dict[str, Any], options: argparse.Namespace, passe
     text = json.dumps(record, indent=2) + "\n"
     (options.out / f"node_{name}.json").write_text(text, encoding="utf-8")
     print(text)
+
+
+def megabytes(pid: int) -> float:
+    """Return the resident memory of a process in MiB; 0 if it has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * 4096 / (1 << 20)
 
 
 def until(holds: Any, seconds: float) -> None:

@@ -5,8 +5,8 @@ import time
 _FIRST, _LONGEST = 1.0, 30.0
 
 
-class Patience:
-    """What all workers of a process know of the PACS.
+class Backoff:
+    """What all tasks of a process know of the PACS.
 
     Attributes:
         away: Whether the last that was heard of it was that it is away.
@@ -16,22 +16,22 @@ class Patience:
         self.away = False
         self._pause, self._until = _FIRST, 0.0
 
-    def lose(self) -> float:
+    def failed(self) -> float:
         """Take note that it is away; return for how many seconds nothing should be asked of it."""
         now = time.monotonic()
-        # Several workers notice the same failure.
+        # Several tasks notice the same failure.
         if now >= self._until:
             self._until = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST)
         self.away = True
         return self._until - now
 
-    def regain(self) -> None:
+    def succeeded(self) -> None:
         """Take note that it answers."""
         self.away = False
         self._pause, self._until = _FIRST, 0.0
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds that are still to be waited; 0 for none."""
         return max(0.0, self._until - time.monotonic())
