@@ -1,79 +1,143 @@
-"""Films a second of the node in live mode, Orthanc on the same cores, beside `pneumoscan predict` on the same files.
+"""Films a second of the node in live mode, with Orthanc on the same cores, beside `pneumoscan predict` on the same files.
 
-python -m benchmarks.node.throughput --objects 300 --size 1024 --work /tmp/throughput
+The films are synthetic chests as DX objects of 12 bits, so that evidence is drawn as for real ones. CPU seconds of each
+process say where the time goes, and what no node could save: reading, and what Orthanc needs to store two objects.
+
+python -m benchmarks.node.throughput --objects 600 --sizes 1024 2500 --work /tmp/throughput
 """
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import orthanc_server
 import running_node
+from PIL import Image
 
-from benchmarks.node import scene
+from benchmarks.node import harness
+from pneumoscan.apps.node.queue import WAITING
+from pneumoscan.data.phantom import plan_phantom_set
 from pneumoscan.inference.pretrained import pretrained_bundle
+
+_SIDE = 1024
+_BYTES = 1 << 30
 
 
 def main() -> None:
     """Run it."""
-    options = scene.parser(__doc__ or "", 300).parse_args()
-    server = scene.pacs(options)
-    node = running_node.Node(options.work / "node", running_node.live(server.dicomweb), pretrained_bundle())
-    memory: list[float] = []
+    line = harness.parser(__doc__ or "", 600)
+    line.add_argument("--sizes", type=int, nargs="+", default=[1024, 2500], help="sides of films in pixels")
+    options = line.parse_args()
+    harness.empty(options.work)
+    films = plan_phantom_set(patients=24, seed=0, side=_SIDE)
+    chests = [Image.fromarray(film.draw().pixels).convert("L") for film in films]
+    runs = [_run(options, chests, size) for size in options.sizes]
+    bar_holds = all(run["count"]["each_once"] and run["share_of_predict"] >= 0.6 for run in runs)
+    harness.write("throughput", {"runs": runs}, options, bar_holds)
+
+
+def _run(options: Any, chests: list[Image.Image], size: int) -> dict[str, Any]:
+    # Large films are fewer: all of them lie in the page cache, for the node as for `predict`.
+    objects = min(options.objects, _BYTES // (2 * size * size))
+    films = options.work / f"films-{size}"
+    films.mkdir()
+    for number in range(objects):
+        (films / f"{number}.dcm").write_bytes(_film(chests, number, size))
+    server = orthanc_server.Orthanc(options.work / f"orthanc-{size}")
+    node = running_node.Node(
+        options.work / f"node-{size}",
+        running_node.live(server.dicomweb).replace("every_seconds = 1\n", "every_seconds = 30\n"),
+        pretrained_bundle(),
+    )
     try:
-        node.start()
-        scene.until(lambda: sum(node.counts().values()) > 0, 300)
-        begun = time.monotonic()
-        while sum(node.counts()[state] for state in ("found", "fetched", "made", "stored")):
-            memory.append(_megabytes(node.process.pid))
-            time.sleep(1)
-        node.wait(options.objects, 24 * 3600)
-        seconds = time.monotonic() - begun
-        node.stop()
-        figures = scene.count(server, [node], options)
+        for path in films.iterdir():
+            server.send(path.read_bytes())
+        figures = _node_run(node, server, objects)
+        count = harness.count(server, [node], objects)
     finally:
         node.kill()
         server.stop()
-    alone = _predict(options)
-    tenth = max(1, len(memory) // 10)
-    figures |= {
-        "node_films_per_second": round(options.objects / seconds, 2),
-        "predict_films_per_second": round(options.objects / alone, 2),
-        "share_of_predict": round(alone / seconds, 3),
-        "node_memory_mb": {"at_10_percent": round(memory[tenth], 1), "at_the_end": round(memory[-1], 1)},
+    predict = _predict(films, options.work / f"rows-{size}.csv")
+    return {
+        "size": size,
+        "objects": objects,
+        "node_films_per_second": round(objects / figures["seconds"], 2),
+        "predict_films_per_second": round(objects / predict["seconds"], 2),
+        "share_of_predict": round(predict["seconds"] / figures["seconds"], 3),
+        "node": figures,
+        "count": count,
+        "predict": predict,
     }
-    scene.write("throughput", figures, options, scene.holds(figures) and alone / seconds >= 0.6)
 
 
-def _predict(options) -> float:
-    """Return the seconds of `pneumoscan predict` on the same files, which lie in the page cache."""
-    folder = options.work / "films"
-    folder.mkdir()
-    for number in range(options.objects):
-        (folder / f"{number}.dcm").write_bytes(scene.film(number, options.size))
-    command = [
-        sys.executable,
-        "-m",
-        "pneumoscan",
-        "predict",
-        str(folder),
-        "--workers",
-        "2",
-        "--out",
-        str(options.work / "rows.csv"),
-    ]
+def _film(chests: list[Image.Image], number: int, size: int) -> bytes:
+    """Return a chest, shifted a little and with noise of its own, or an object that has nothing to read."""
+    chest = chests[number % len(chests)]
+    height = round(size * chest.height / chest.width)
+    rng = np.random.default_rng(number)
+    pixels = 15 * np.asarray(chest.resize((size, height), Image.Resampling.BICUBIC), np.uint16)
+    pixels = np.roll(pixels, int(rng.integers(-9, 10)), 1) + rng.integers(0, 60, pixels.shape, np.uint16)
+    return harness.film(number, pixels)
+
+
+def _node_run(node: Any, server: Any, objects: int) -> dict[str, Any]:
+    """Run the node until all is done; return wall and CPU seconds."""
+    node.start()
+    harness.until(lambda: sum(node.counts().values()) > 0, 300)
     begun = time.monotonic()
+    before = _cpu(node.process.pid), _cpu(server.process.pid)
+    memory = []
+    while sum(node.counts()[state] for state in WAITING) or sum(node.counts().values()) < objects:
+        memory.append(harness.megabytes(node.process.pid))
+        time.sleep(0.25)
+    seconds = time.monotonic() - begun
+    after = _cpu(node.process.pid), _cpu(server.process.pid)
+    node.stop()
+    (main, readers), (orthanc, _) = (
+        [late - early for late, early in zip(one, other, strict=True)]
+        for one, other in zip(after, before, strict=True)
+    )
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_ms_per_film": {
+            "node": round(1e3 * main / objects, 1),
+            "its_readers": round(1e3 * readers / objects, 1),
+            "orthanc": round(1e3 * orthanc / objects, 1),
+        },
+        "node_memory_mb_most": round(max(memory), 1),
+    }
+
+
+def _predict(films: Path, out: Path) -> dict[str, Any]:
+    """Return the seconds of `pneumoscan predict` on the same files."""
+    command = [sys.executable, "-m", "pneumoscan", "predict", str(films), "--workers", "2", "--out", str(out)]
+    begun, before = time.monotonic(), os.times()
     subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
-    return time.monotonic() - begun
+    seconds, after = time.monotonic() - begun, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_ms_per_film": round(1e3 * cpu / len(list(films.iterdir())), 1),
+    }
 
 
-def _megabytes(pid: int) -> float:
-    """Return the resident memory of the node's own process, without its readers."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0.0
-    return pages * 4096 / (1 << 20)
+def _cpu(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds of a process, and those of its children that run."""
+    children = [
+        int(one)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for one in (task / "children").read_text().split()
+    ]
+    return _own(pid), sum(map(_own, children))
+
+
+def _own(pid: int) -> float:
+    values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
