@@ -41,8 +41,8 @@ def _came_out(variant: VariantFindings) -> str:
     ]
     if variant.done:
         areas = {
-            "roc_auc": ("As they are", variant.mean(lambda record: record.figures["roc_auc"])),
-            "stress_roc_auc": ("Seen differently", variant.mean(TrialRecord.score)),
+            "roc_auc": ("Unchanged", variant.mean(lambda record: record.figures["roc_auc"])),
+            "stress_roc_auc": ("Stress test", variant.mean(TrialRecord.score)),
         }
         for name, (title, value) in areas.items():
             difference = variant.differences.get(name)
