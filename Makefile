@@ -1,16 +1,16 @@
-# `make demo` and `make test` are all a new machine needs: each makes its own virtual environment first.
+# `make demo` and `make test` need nothing else on a new machine: each creates the virtual environment first.
 
 PYTHON ?= python3
 VENV := .venv
-# Processes that run the tests. More need more than a core each: some tests have time limits.
+# Number of processes that run the tests. Use no more than there are cores, because some tests have time limits.
 JOBS ?= 2
 BIN := $(VENV)/bin
-# Python compiles a module when it is first imported; all of them beforehand would take 350 MB.
+# Python compiles a module when it is first imported; compiling all modules at installation would take 350 MB.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-all check lint format types contracts docs bench flagship clean
 
-demo: $(VENV)/.train  ## Draw films, audit, train, evaluate, export and read new ones; needs no data
+demo: $(VENV)/.train  ## Create synthetic films, inspect, train, evaluate, export, classify; needs no data
 	$(BIN)/pneumoscan demo demo
 
 test: $(VENV)/.dev  ## The tests, without those marked slow
@@ -19,7 +19,7 @@ test: $(VENV)/.dev  ## The tests, without those marked slow
 test-all: $(VENV)/.dev  ## All tests
 	$(BIN)/python -m pytest
 
-check: lint types contracts test  ## What a change must pass
+check: lint types contracts test  ## All checks of a change
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,10 +40,10 @@ contracts: $(VENV)/.dev
 docs: $(VENV)/.dev  ## The documentation as a site, build/site/index.html
 	$(BIN)/python docs/build_site.py
 
-bench: $(VENV)/.dev  ## Time us beside our peers; writes results/benchmarks/
+bench: $(VENV)/.dev  ## Speed benchmarks; writes results/benchmarks/
 	$(BIN)/python -m benchmarks.speed.run
 
-# The shipped model from its films, in about an hour on two cores; killed, it goes on where it was.
+# Trains the shipped model, in about an hour on two cores. After an interruption the same command continues.
 # CHILDREN: the Kaggle folder; ADULTS: a table of films of another hospital.
 flagship: $(VENV)/.dev  ## make flagship CHILDREN=chest_xray ADULTS=nih_chest/films.csv
 	for preset in flagship transfer; do \
