@@ -54,7 +54,7 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.apps.web.http.app",
         "pneumoscan.apps.web.serving",
         "pneumoscan.apps.node.run",
-        "pneumoscan.apps.node.work",
+        "pneumoscan.apps.node.work.loop",
         "pneumoscan.apps.workers.worker",
         "pneumoscan.apps.workers.reading",
     ],

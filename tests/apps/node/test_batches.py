@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pneumoscan.apps.node.batches import Batches
+from pneumoscan.apps.node.work.batches import Batches
 from pneumoscan.errors import PacsAnswerError, PacsAwayError
 
 

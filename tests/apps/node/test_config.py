@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from pneumoscan.apps.node.config import Config, limits, load_config, secret
-from pneumoscan.apps.node.template import TEMPLATE
+from pneumoscan.apps.node.config.template import TEMPLATE
 from pneumoscan.errors import ConfigError
 
 

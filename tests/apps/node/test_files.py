@@ -8,9 +8,9 @@ import dicom_films
 import node_films
 import pytest
 
-from pneumoscan.apps.node import multipart
 from pneumoscan.apps.node.audit import Audit, verify
 from pneumoscan.apps.node.header import read_header
+from pneumoscan.apps.node.pacs import multipart
 from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
 from pneumoscan.errors import DataDamagedError, DiskFullError, FilmError
 

@@ -9,10 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import node_films
 import pytest
 
-from pneumoscan.apps.node import multipart
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.config import Pacs as Settings
-from pneumoscan.apps.node.pacs import Pacs
+from pneumoscan.apps.node.pacs import Pacs, multipart
 from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError
 
 pytest.importorskip("urllib3", reason="the extra `node` is not installed")

@@ -7,13 +7,14 @@ from datetime import datetime
 
 import pytest
 
-from pneumoscan.apps.node import find, work
+from pneumoscan.apps.node import find
 from pneumoscan.apps.node.audit import Audit
-from pneumoscan.apps.node.backoff import Backoff
 from pneumoscan.apps.node.config import Config, Find, Node
 from pneumoscan.apps.node.header import Header
+from pneumoscan.apps.node.pacs.backoff import Backoff
 from pneumoscan.apps.node.queue import Arrival, State, open_queue
-from pneumoscan.apps.node.steps import Tools
+from pneumoscan.apps.node.work import loop
+from pneumoscan.apps.node.work.steps import Tools
 from pneumoscan.errors import DiskFullError, PacsAnswerError, PacsAwayError
 
 
@@ -38,7 +39,7 @@ class Page:
 
 
 def test_a_full_disk_does_not_end_the_work(tmp_path, queue, monkeypatch):
-    monkeypatch.setattr(work, "_DISK_SECONDS", 0.01)
+    monkeypatch.setattr(loop, "_DISK_SECONDS", 0.01)
     claims = []
 
     def claim(host, seconds, limit):
@@ -49,7 +50,7 @@ def test_a_full_disk_does_not_end_the_work(tmp_path, queue, monkeypatch):
 
     monkeypatch.setattr(queue, "claim_several", claim)
     config = Config(node=Node(name="here"), folder=tmp_path)
-    doing = work.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
+    doing = loop.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
 
     async def run():
         stop = asyncio.Event()
@@ -68,7 +69,7 @@ def test_a_film_that_failed_too_often_is_parked_and_its_code_kept(tmp_path, queu
     for _ in range(2):
         queue.give_back(queue.claim("here", 60), code="film.crash", seconds=0, used=True)
     config = Config(node=Node(name="here", max_attempts=2), folder=tmp_path)
-    doing = work.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
+    doing = loop.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
 
     async def run():
         stop = asyncio.Event()
@@ -84,7 +85,7 @@ def test_a_film_that_failed_too_often_is_parked_and_its_code_kept(tmp_path, queu
 
 def test_looking_goes_on_whatever_the_pacs_says(tmp_path, queue, monkeypatch):
     monkeypatch.setattr(find, "_DISK_SECONDS", 0.01)
-    monkeypatch.setattr("pneumoscan.apps.node.backoff._FIRST", 0.01)
+    monkeypatch.setattr("pneumoscan.apps.node.pacs.backoff._FIRST", 0.01)
     config = Config(find=Find(every_seconds=0.1, modalities=("DX",), sweep_days=0), folder=tmp_path)
     pacs, stop = (
         Page(PacsAwayError("away"), DiskFullError("full"), PacsAnswerError("what")),
@@ -120,7 +121,7 @@ def test_a_sweep_is_done_once_a_night(tmp_path, queue):
 
 def test_the_wait_doubles_until_the_pacs_answers(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("pneumoscan.apps.node.backoff.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pneumoscan.apps.node.pacs.backoff.time.monotonic", lambda: now[0])
     backoff = Backoff()
     pauses = []
     for _ in range(7):

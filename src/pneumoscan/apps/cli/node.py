@@ -37,7 +37,7 @@ for _command in (watch, export, metrics):
 @node_option
 def init(*, config_path: Path) -> None:
     """Write a first node.toml, for shadow mode and an Orthanc on this machine."""
-    from pneumoscan.apps.node.template import TEMPLATE
+    from pneumoscan.apps.node.config.template import TEMPLATE
     from pneumoscan.files import write_atomic
 
     if config_path.exists():
@@ -179,9 +179,9 @@ def drain(*, config_path: Path, timeout: float) -> None:
 def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read: bool) -> None:
     """Add missing films of a range of dates to the queue."""
     from pneumoscan.apps.node.audit import Audit
-    from pneumoscan.apps.node.model import load_model, reading_of, writer_of
     from pneumoscan.apps.node.pacs import Pacs
     from pneumoscan.apps.node.sources.qido import look
+    from pneumoscan.apps.node.work.model import load_model, reading_of, writer_of
 
     config = _load(config_path)
     last = (until or datetime.now()).date()

@@ -94,7 +94,7 @@ def _audit(config: Config) -> str:
 
 
 def _model(config: Config) -> str:
-    from pneumoscan.apps.node.model import load_model, writer_of
+    from pneumoscan.apps.node.work.model import load_model, writer_of
 
     bundle = load_model(config)
     writer = writer_of(config, bundle)

@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 from pneumoscan.apps.node.audit import Audit
-from pneumoscan.apps.node.backoff import Backoff
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.pacs import Pacs
+from pneumoscan.apps.node.pacs.backoff import Backoff
 from pneumoscan.apps.node.queue import Queue
 from pneumoscan.apps.node.sources.orthanc import follow
 from pneumoscan.apps.node.sources.qido import Looked, look

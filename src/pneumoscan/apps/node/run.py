@@ -113,10 +113,10 @@ class _Running:
         return thread
 
     async def _worked(self, stop: asyncio.Event) -> None:
-        from pneumoscan.apps.node import reader
-        from pneumoscan.apps.node.model import load_model, writer_of
-        from pneumoscan.apps.node.steps import Tools
-        from pneumoscan.apps.node.work import Work
+        from pneumoscan.apps.node.work import reader
+        from pneumoscan.apps.node.work.loop import Work
+        from pneumoscan.apps.node.work.model import load_model, writer_of
+        from pneumoscan.apps.node.work.steps import Tools
         from pneumoscan.apps.workers.pool import FilmPool, Limits
 
         node = self._config.node

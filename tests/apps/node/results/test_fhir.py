@@ -13,7 +13,7 @@ from hospital_films import FILM, MADE_AT, STUDY, finding, hospital_film, writer
 
 from pneumoscan.apps.node.config import Config, Node
 from pneumoscan.apps.node.results import fhir_bundle, make_results, write_fhir
-from pneumoscan.apps.node.steps import _write_fhir
+from pneumoscan.apps.node.work.steps import _write_fhir
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of pydantic, while the models are made

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pneumoscan.apps.node import multipart
 from pneumoscan.apps.node.config import Config
-from pneumoscan.apps.node.connection import ASK, Connection
 from pneumoscan.apps.node.header import Header, is_uid
+from pneumoscan.apps.node.pacs import multipart
+from pneumoscan.apps.node.pacs.connection import ASK, Connection
 from pneumoscan.errors import PacsAnswerError
 
 _JSON = "application/dicom+json"

@@ -9,11 +9,11 @@ import logging
 import ssl
 from typing import TYPE_CHECKING
 
-from pneumoscan.apps.node import listening
 from pneumoscan.apps.node.audit import Audit
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.header import Header, read_header
 from pneumoscan.apps.node.queue import Queue, State
+from pneumoscan.apps.node.receive import listening
 from pneumoscan.apps.node.results import is_own_result
 from pneumoscan.apps.node.sources.qido import arrivals
 from pneumoscan.apps.node.spool import Spool

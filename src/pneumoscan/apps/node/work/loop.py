@@ -16,12 +16,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from pneumoscan.apps.node import steps
 from pneumoscan.apps.node.audit import Audit
-from pneumoscan.apps.node.backoff import Backoff
-from pneumoscan.apps.node.batches import Batches
+from pneumoscan.apps.node.pacs.backoff import Backoff
 from pneumoscan.apps.node.queue import ENDS, Job, LeaseLostError, State
-from pneumoscan.apps.node.steps import Tools
+from pneumoscan.apps.node.work import steps
+from pneumoscan.apps.node.work.batches import Batches
+from pneumoscan.apps.node.work.steps import Tools
 from pneumoscan.apps.workers.pool import PoolFullError, PoolStoppedError
 from pneumoscan.errors import (
     BundleError,

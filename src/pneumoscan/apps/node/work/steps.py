@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pneumoscan.apps.node import reader, store
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.header import Header, read_header
-from pneumoscan.apps.node.pacs import Pacs
+from pneumoscan.apps.node.pacs import Pacs, store
+from pneumoscan.apps.node.pacs.store import Results
 from pneumoscan.apps.node.queue import Job, LeaseLostError, Queue, State
 from pneumoscan.apps.node.results import Finding, Writer, is_own_result, write_fhir
 from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
-from pneumoscan.apps.node.store import Results
+from pneumoscan.apps.node.work import reader
 from pneumoscan.apps.workers.pool import FilmPool
 from pneumoscan.apps.workers.protocol import Reading
 from pneumoscan.errors import FilmError, PacsAnswerError, PacsError

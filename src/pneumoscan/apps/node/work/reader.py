@@ -1,6 +1,6 @@
 """A process that reads films for the node and makes their results: `workers.worker`, with another reader.
 
-    python -P -m pneumoscan.apps.node.reader SOCKET MODEL MEMORY_MB PARENT
+    python -P -m pneumoscan.apps.node.work.reader SOCKET MODEL MEMORY_MB PARENT
 
 Decoding the film and drawing the picture both take strangers' pixels, so both happen here, under the worker's limits.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pneumoscan.imaging import Film
     from pneumoscan.inference.bundle import Bundle
 
-COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.node.reader")
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.node.work.reader")
 
 
 def request(writer: Writer, made_at: datetime | None, character_set: str, pixels_sha256: str = "") -> Want:

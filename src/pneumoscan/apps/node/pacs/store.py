@@ -6,7 +6,7 @@ The results for several films go in one request, and one query looks for all of 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pneumoscan.apps.node.pacs import Pacs
+from pneumoscan.apps.node.pacs.dicomweb import Pacs
 from pneumoscan.errors import PacsAnswerError
 
 
