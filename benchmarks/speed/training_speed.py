@@ -65,7 +65,7 @@ def measure(options: Options, also: Sequence[str] = ()) -> Record:
         calls: dict[str, Callable[[], Any]] = {
             name: partial(worker.ask, steps=steps) for name, worker in workers.items()
         }
-        answers = in_turn(calls, options.round_count(7))
+        answers = in_turn(calls, options.round_count(5))
         record.facts["workers"] = {name: worker.facts for name, worker in workers.items()}
     peaks = answers.pop("peak")
     films = {name: [steps * BATCH / answer["seconds"] for answer in found] for name, found in answers.items()}
@@ -115,6 +115,12 @@ def summarise(
             "training: ours / Keras model.fit (the faster of its float32 ways)",
             ratio(rates["ours"], keras),
             2,
+            note=note,
+        ),
+        Bar(
+            "training: ours / Keras with bfloat16",
+            ratio(rates["ours"], rates.get("Keras bfloat16")),
+            1.5,
             note=note,
         ),
         Bar("training: ours / plain PyTorch", ratio(rates["ours"], rates["plain PyTorch"]), 6),

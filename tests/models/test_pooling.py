@@ -9,14 +9,15 @@ def plain(x: torch.Tensor) -> torch.Tensor:
     return F.relu(F.max_pool2d(x, 2, ceil_mode=True))
 
 
-def maps(*shape: int, levels: int = 1000, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def maps(*shape: int, levels: int = 1000, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
     torch.manual_seed(0)
     return (torch.randint(-levels, levels, shape) / 8).to(dtype).to(memory_format=torch.channels_last)
 
 
 def both(x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Values and gradients of torch's pooling and of ours."""
-    weights = torch.randn(x.shape[0], x.shape[1], -(-x.shape[2] // 2), -(-x.shape[3] // 2)).to(x.dtype)
+    n, channels, height, width = x.shape
+    weights = torch.randn(n, channels, -(-height // 2), -(-width // 2)).to(x.dtype)
     found = []
     for pool in (plain, lambda map_: max_pool_relu(map_, training=True)):
         leaf = x.clone().requires_grad_()
@@ -46,12 +47,14 @@ def test_it_is_our_own_pooling_that_trains_and_torchs_that_reads() -> None:
     assert "MaxPoolReLU" in str(max_pool_relu(x * 1, training=True).grad_fn)
     assert "Relu" in str(max_pool_relu(x * 1, training=False).grad_fn)
     assert "Relu" in str(max_pool_relu((x * 1).contiguous(), training=True).grad_fn)
+    assert "Relu" in str(max_pool_relu(x.float(), training=True).grad_fn)
     assert max_pool_relu(x.detach(), training=True).grad_fn is None
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_map_of_nan_stays_nan(sign: int) -> None:
-    x = torch.full((1, 2, 4, 4), sign * torch.nan).to(memory_format=torch.channels_last).requires_grad_()
+    x = torch.full((1, 2, 4, 4), sign * torch.nan, dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
     assert max_pool_relu(x * 1, training=True).isnan().all()
 
 

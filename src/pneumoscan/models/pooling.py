@@ -1,4 +1,4 @@
-"""Max-pooling with ReLU, as fast as the memory of a CPU allows.
+"""Max-pooling with ReLU for training in 16-bit precision on a CPU.
 
 torch's max-pooling stores a 64-bit index of each maximum and takes a third of a training step of the baseline. Here the
 maximum is taken over the integers with the same bits. Floating-point numbers from 0 on are in the order of those integers,
@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Processors compare these faster than floats, and bfloat16 is otherwise converted to float32 and back.
-_INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
+# torch converts these to float32 and back for each comparison. In float32 there is nothing to gain.
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def max_pool_relu(x: Tensor, *, training: bool) -> Tensor:
     """Return ReLU of the 2×2 max-pooling of a map; a last odd row or column is pooled alone ("same" padding).
 
     Args:
-        x: float (N, C, h, w). In training on a CPU with channels last, its memory receives its own gradient, so nothing
-            else may use it.
+        x: float (N, C, h, w). In training in 16-bit precision on a CPU with channels last, its memory receives its own
+            gradient, so nothing else may use it.
         training: Whether gradients will be needed.
 
     Returns:
@@ -37,7 +37,7 @@ def _is_suitable(x: Tensor) -> bool:
     """Return whether the sides are even and the map lies in the memory of a CPU with channels last."""
     even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
     last = x.is_contiguous(memory_format=torch.channels_last)
-    return even and last and x.device.type == "cpu" and x.dtype in _INTEGERS
+    return even and last and x.device.type == "cpu" and x.dtype in _HALF
 
 
 class _MaxPoolReLU(torch.autograd.Function):
@@ -49,7 +49,7 @@ class _MaxPoolReLU(torch.autograd.Function):
         pooled = x.new_empty(n, height // 2, width // 2, channels)
         for film, out in zip(_bits(x), pooled, strict=True):
             upper, lower = _rows(_larger_of_columns(film))
-            torch.maximum(upper, lower, out=out.view(upper.dtype))
+            torch.maximum(upper, lower, out=out.view(torch.int16))
             out.relu_()
         result = pooled.permute(0, 3, 1, 2)
         ctx.save_for_backward(x, result)
@@ -69,7 +69,7 @@ class _MaxPoolReLU(torch.autograd.Function):
 
 def _bits(x: Tensor) -> Tensor:
     """Return a map (N, C, h, w) as integers (N, h, w, C) in the same memory."""
-    return x.detach().permute(0, 2, 3, 1).view(_INTEGERS[x.dtype])
+    return x.detach().permute(0, 2, 3, 1).view(torch.int16)
 
 
 def _rows(film: Tensor) -> tuple[Tensor, Tensor]:
