@@ -100,6 +100,25 @@ def test_a_terminated_run_goes_on_to_the_same_weights(
     assert [r["train_loss"] for r in whole.history] == [r["train_loss"] for r in resumed.history]
 
 
+def test_a_terminated_run_in_bfloat16_goes_on_to_the_same_weights(
+    small_config, small_films, tmp_path: Path
+) -> None:
+    config = small_config("loop.precision=bfloat16", "loop.worker_threads=2", "augmentation.flip=0.5")
+    whole = fit(config, small_films)
+    with pytest.raises(Terminated):
+        fit(config, small_films, folder=tmp_path, observer=Killer(4, signal.SIGTERM))
+    assert same(whole.weights, fit(config, small_films, folder=tmp_path).weights)
+
+
+def test_bfloat16_trains_with_our_pooling_as_with_that_of_torch(
+    small_config, small_films, monkeypatch
+) -> None:
+    config = small_config("loop.precision=bfloat16", "loop.epochs=2")
+    ours = fit(config, small_films)
+    monkeypatch.setattr("pneumoscan.models.pooling._is_suitable", lambda _: False)
+    assert same(ours.weights, fit(config, small_films).weights)
+
+
 def test_early_stopping_stops_and_restores_the_best(small_config, small_films) -> None:
     config = small_config("loop.epochs=40", "loop.early_stopping=2", "optimizer.learning_rate=0.01")
     result = fit(config, small_films)
