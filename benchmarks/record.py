@@ -1,4 +1,4 @@
-"""What every benchmark shares: its options, the facts of the machine, bars and the record that is written."""
+"""Shared by all benchmarks: options, facts about the machine, targets, and the record."""
 
 import argparse
 import os
@@ -24,15 +24,15 @@ NO_KERAS = "no --keras-python and no KERAS_PYTHON"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for.
+    """Options of the command line.
 
     Attributes:
-        keras_python: Interpreter that has Keras on TensorFlow; empty: that column is not measured.
+        keras_python: Interpreter with Keras on TensorFlow; empty: Keras is not measured.
         films: Folder of real films; None: phantom films.
-        work: Where bundle and films are made and kept.
+        work: Folder of generated bundles and films.
         out: Folder of the records.
-        rounds: How often every contender is measured; 0: what the benchmark thinks right.
-        quick: Do little, to see that it works; the numbers mean nothing.
+        rounds: Number of measurements per contender; 0: the default of the benchmark.
+        quick: A short check; its figures are meaningless.
     """
 
     keras_python: str
@@ -43,12 +43,12 @@ class Options:
     quick: bool
 
     def round_count(self, usual: int) -> int:
-        """Return how many rounds to measure."""
+        """Return the number of rounds."""
         return self.rounds or (2 if self.quick else usual)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser of the options that every benchmark has."""
+    """Return a parser of the options of all benchmarks."""
     line = argparse.ArgumentParser(description=description)
     line.add_argument("--keras-python", default=os.environ.get("KERAS_PYTHON", ""), metavar="PATH")
     line.add_argument("--films", type=Path, help="folder of real films (default: phantom films)")
@@ -73,7 +73,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what the numbers depend on: processor, cores, memory, kernel, and how busy the machine is now."""
+    """Return facts about the machine: processor, cores, memory, kernel, and current load."""
     processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     names = re.findall(r"^model name\s*:\s*(.+)$", processor, re.MULTILINE)
     known = set((re.findall(r"^flags\s*:\s*(.+)$", processor, re.MULTILINE) or [""])[0].split())
@@ -102,12 +102,12 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Bar:
-    """A number and what it must reach.
+    """A figure and its target.
 
     Attributes:
-        what: What was measured, with its unit.
-        measured: The number; None if it could not be measured.
-        limit: What it is held against.
+        what: What is measured, with its unit.
+        measured: The figure; None if it could not be measured.
+        limit: The target.
         sense: `>=` or `<`.
         note: Why it was not measured.
     """
@@ -120,29 +120,29 @@ class Bar:
 
     @property
     def passed(self) -> bool | None:
-        """Whether it is reached; None if it was not measured."""
+        """Whether the target is reached; None if the figure was not measured."""
         if self.measured is None:
             return None
         return self.measured >= self.limit if self.sense == ">=" else self.measured < self.limit
 
     def to_json(self) -> dict[str, Any]:
-        """Return the bar, the measured number and the verdict as JSON types."""
+        """Return target, figure and result as JSON types."""
         verdict = {"measured": self.measured, "passed": self.passed, "note": self.note}
         return {"what": self.what, "bar": f"{self.sense} {self.limit:g}", **verdict}
 
 
 @dataclass
 class Record:
-    """What one benchmark found; written whole to NAME.json.
+    """The result of a benchmark, written to NAME.json.
 
     Attributes:
-        name: Of the benchmark.
-        bars: The numbers that are held against something.
-        raw: Every repetition, by contender.
-        medians: By contender.
-        ratios: Between contenders.
-        facts: Whatever else a reader needs to understand the numbers.
-        versions: Of the competitor's packages; ours are added when the record is written.
+        name: Name of the benchmark.
+        bars: The figures with targets.
+        raw: All repetitions, by contender.
+        medians: Medians by contender.
+        ratios: Ratios between contenders.
+        facts: Further facts that a reader needs.
+        versions: Versions of the packages of Keras; ours are added when the record is written.
     """
 
     name: str
@@ -154,7 +154,7 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self, *, quick: bool) -> dict[str, Any]:
-        """Return the record with the machine, the date and the command that made it."""
+        """Return the record with machine, date and command."""
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
@@ -172,12 +172,12 @@ class Record:
 
 
 def run_one(name: str, description: str, measure: Callable[[Options], Record]) -> None:
-    """Be the command line of one benchmark: measure, print, write the record."""
+    """Run one benchmark as a command: measure, print, write the record."""
     finish(name, measure, options_of(parser(description).parse_args()))
 
 
 def finish(name: str, measure: Callable[[Options], Record], options: Options) -> Record:
-    """Measure with the load of the machine noted before and after, print the table and write NAME.json."""
+    """Measure, note the load of the machine before and after, print the table, and write NAME.json."""
     before = os.getloadavg()
     record = measure(options)
     record.facts["load_before_and_after"] = [round(load[0], 2) for load in (before, os.getloadavg())]
@@ -187,7 +187,7 @@ def finish(name: str, measure: Callable[[Options], Record], options: Options) ->
 
 
 def write(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record atomically."""
     from pneumoscan.files import make_folder, write_json
 
     make_folder(path.parent)
@@ -196,7 +196,7 @@ def write(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def print_record(record: Record) -> None:
-    """Print medians, ratios and bars."""
+    """Print medians, ratios and targets."""
     print(f"\n{record.name}")
     for title, values in (("median", record.medians), ("ratio", record.ratios), ("fact", record.facts)):
         for key, value in values.items():
@@ -205,7 +205,7 @@ def print_record(record: Record) -> None:
 
 
 def print_bars(bars: Sequence[Bar]) -> None:
-    """Print each bar with its verdict."""
+    """Print each target and whether it is reached."""
     words = {True: "passed", False: "NOT PASSED", None: "not measured"}
     for bar in bars:
         note = f"  ({bar.note})" if bar.note else ""

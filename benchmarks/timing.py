@@ -1,6 +1,6 @@
-"""How contenders are timed: in turn, whole processes, and the clocks of one process.
+"""Timing: contenders in turn, whole processes, and the clocks of one process.
 
-Only the standard library is imported here, for the competitor's interpreter imports this module too.
+This module uses only the standard library, because the interpreter of Keras imports it too.
 """
 
 import os
@@ -29,15 +29,15 @@ def ratio(upper: float | None, lower: float | None) -> float | None:
 def in_turn(
     contenders: Mapping[str, Callable[[], Any]], rounds: int, *, pause: float = 0.1
 ) -> dict[str, list[Any]]:
-    """Measure A B C A B C …, so that whatever else the machine does meets all alike.
+    """Measure A B C A B C …, so that other work on the machine affects all alike.
 
     Args:
-        contenders: What to call, by name; each call is one measurement.
-        rounds: How many of each.
-        pause: Seconds before each call, in which the threads of the one before fall asleep.
+        contenders: Functions by name; each call is one measurement.
+        rounds: Number of calls of each.
+        pause: Seconds before each call, so that the threads of the previous one become idle.
 
     Returns:
-        What the calls returned, by name.
+        Results of the calls, by name.
     """
     results: dict[str, list[Any]] = {name: [] for name in contenders}
     for number in range(1, rounds + 1):
@@ -49,12 +49,12 @@ def in_turn(
 
 
 def medians_of(results: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Return the median by name."""
+    """Return the medians by name."""
     return {name: float(median(values)) for name, values in results.items()}
 
 
 def seconds_of(command: Sequence[str], *, stdin: bytes | None = None) -> float:
-    """Return the wall time of a whole process that must succeed; its output goes nowhere."""
+    """Return the wall time of a process that must succeed; its output is discarded."""
     started = time.perf_counter()
     done = subprocess.run(command, input=stdin, capture_output=True, check=False, env=quiet_environment())
     elapsed = time.perf_counter() - started
@@ -66,7 +66,7 @@ def seconds_of(command: Sequence[str], *, stdin: bytes | None = None) -> float:
 
 
 def quiet_environment(*, gpu: bool = False) -> dict[str, str]:
-    """Return the environment of a measured process; it finds this package wherever it runs."""
+    """Return the environment of a measured process, which can import this package."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
@@ -82,7 +82,7 @@ def _page_faults() -> int:
 
 
 class Stopwatch:
-    """Wall and processor seconds, and pages that the kernel had to hand out, since it was made."""
+    """Wall time, CPU time and page faults since its creation."""
 
     def __init__(self) -> None:
         self._faults = _page_faults()

@@ -1,6 +1,6 @@
-"""Processes that are started once and measure when they are asked.
+"""Processes that are started once and measure on request.
 
-Only the standard library is imported here, for the competitor's interpreter imports this module too.
+This module uses only the standard library, because the interpreter of Keras imports it too.
 """
 
 import json
@@ -16,7 +16,7 @@ from benchmarks.timing import quiet_environment
 
 
 class Closing:
-    """What a `with` block closes at its end."""
+    """An object that a `with` block closes."""
 
     def __enter__(self) -> Self:
         return self
@@ -27,15 +27,15 @@ class Closing:
         self.close()
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release the resources."""
         raise NotImplementedError
 
 
 class Worker(Closing):
-    """A process that is started once, warms up, and then measures when it is asked; else it sleeps on its stdin."""
+    """A process that is started once, warms up, and then measures on request. Otherwise it waits on its stdin."""
 
     def __init__(self, command: Sequence[str], *, core: int | None = None, gpu: bool = False) -> None:
-        # A name in the file system is not needed; the text is only read when the worker dies.
+        # The file needs no name; its text is read only if the worker fails.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         before = os.sched_getaffinity(0)
         if core is not None:
@@ -57,7 +57,7 @@ class Worker(Closing):
             raise
 
     def close(self) -> None:
-        """Let the worker end, by force if it does not."""
+        """End the worker, and kill it if it does not end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -88,14 +88,14 @@ class Worker(Closing):
 
 
 class Wire:
-    """The worker's end: requests come in on stdin, answers go out on what stdout was at the start."""
+    """The side of the worker: requests arrive on stdin, and answers are written to the original stdout."""
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)  # whatever a library prints must not stand between the answers
+        os.dup2(2, 1)  # output of libraries must not mix with the answers
 
     def send(self, **answer: Any) -> None:
-        """Send an answer; the first one says that the worker is warm."""
+        """Send an answer; the first one means that the worker is ready."""
         self._out.write(json.dumps(answer) + "\n")
         self._out.flush()
 

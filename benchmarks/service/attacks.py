@@ -1,7 +1,7 @@
-"""Requests that no honest client sends, each with the answers that it may get.
+"""Malicious or invalid requests, each with its allowed responses.
 
-An answer is written `STATUS code`, with the code of the problem document; `closed` is a connection that ends without an
-answer. What is not told to be allowed is wrong: above all a 5xx other than 503, an error without a code, and silence.
+A response is written as `STATUS code`, with the code of the problem document; `closed` is a connection that ends without a
+response. All other responses are wrong, in particular a 5xx other than 503, an error without a code, and no response.
 """
 
 import base64
@@ -18,7 +18,7 @@ RAW = "application/octet-stream"
 CLASSIFY = "/v1/classify"
 BATCH = "/v1/classify/batch"
 MANY = 2 << 30
-# What came after a request that lied about its length may be cut off or called bad.
+# Data after a request with a wrong length may be cut off or refused.
 MALFORMED = frozenset({"400 http.malformed", "400 http.length", "411 http.length"})
 _PATIENCE = 30.0
 
@@ -30,10 +30,10 @@ class Attack:
     """A bad request.
 
     Attributes:
-        name: In records.
-        play: Sends it, with a good film for those that need one; returns the first answer, None for a closed connection.
-        allowed: The answers that it may get.
-        slow: It waits for a time limit of the service.
+        name: Name in the records.
+        play: Sends the request, with a good film if needed; returns the first response, None for a closed connection.
+        allowed: The allowed responses.
+        slow: Whether it waits for a time limit of the service.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Attack:
 
 
 def outcome(answer: Answer | None) -> str:
-    """Return `STATUS code` of an answer; `untyped` where an error is no problem document."""
+    """Return `STATUS code` of an answer; `untyped` if an error is not a problem document."""
     if answer is None:
         return "closed"
     if answer.status < 400:
@@ -59,7 +59,7 @@ def outcome(answer: Answer | None) -> str:
 
 
 def first_answer(connection: Connection) -> Answer | None:
-    """Return the answer that comes, None if the connection ends without one."""
+    """Return the response; None if the connection ends without one."""
     try:
         return connection.answer()
     except BrokenError as problem:
@@ -69,7 +69,7 @@ def first_answer(connection: Connection) -> Answer | None:
 
 
 def sent(*pieces: bytes) -> Play:
-    """Return an attack that sends these bytes and waits for what comes."""
+    """Return an attack that sends these bytes and waits for the response."""
 
     def play(service: Service, _film: bytes) -> Answer | None:
         with service.connect(timeout=_PATIENCE) as connection:
@@ -80,7 +80,7 @@ def sent(*pieces: bytes) -> Play:
 
 
 def of_film(pieces: Callable[[bytes], list[bytes]]) -> Play:
-    """Return an attack that is made of a good film."""
+    """Return an attack with a good film."""
     return lambda service, film: sent(*pieces(film))(service, film)
 
 
@@ -109,7 +109,7 @@ def queried(query: str) -> Play:
 
 
 def longer(service: Service, film: bytes) -> Answer | None:
-    """Claim a thousand bytes more than come, and end the sending side."""
+    """Declare a thousand bytes more than are sent, and end the sending side."""
     with service.connect(timeout=_PATIENCE) as connection:
         connection.send([_claim(len(film) + 1000), film])
         connection.socket.shutdown(socket.SHUT_WR)
@@ -117,12 +117,12 @@ def longer(service: Service, film: bytes) -> Answer | None:
 
 
 def longer_and_waiting(service: Service, film: bytes) -> Answer | None:
-    """Claim a thousand bytes more than come, and wait."""
+    """Declare a thousand bytes more than are sent, and wait."""
     return sent(_claim(len(film) + 1000), film)(service, film)
 
 
 def shorter(service: Service, film: bytes) -> Answer | None:
-    """Claim half of what comes: the other half stands where the next request should."""
+    """Declare half of the bytes that are sent; the other half is in the place of the next request."""
     return sent(_claim(len(film) // 2), film)(service, film)
 
 
@@ -131,19 +131,19 @@ def _claim(length: object) -> bytes:
 
 
 def two_gigabytes(service: Service, film: bytes) -> Answer | None:
-    """Claim 2 GiB and send until somebody says stop."""
+    """Declare 2 GiB, and send until the service responds."""
     return _poured(service, _claim(MANY), lambda: film)
 
 
 def two_gigabytes_in_chunks(service: Service, film: bytes) -> Answer | None:
-    """Send 2 GiB in chunks, their sum never told."""
+    """Send 2 GiB in chunks without a length."""
     start = head("PUT", CLASSIFY, {"Content-Type": RAW, "Transfer-Encoding": "chunked"})
     piece = film[:1000] * 260
     return _poured(service, start, lambda: b"%x\r\n%b\r\n" % (len(piece), piece))
 
 
 def a_line_too_long(service: Service, _film: bytes) -> Answer | None:
-    """Send a line of 128 MiB and an empty film; both must be refused, and no more kept than a film may have."""
+    """Send a line of 128 MiB and an empty film; both must be refused, and no more than the size of a film may be kept in memory."""
     piece = b"%x\r\n%b\r\n" % (1 << 18, b"A" * (1 << 18))
     with service.connect(timeout=_PATIENCE) as connection:
         kind = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
@@ -158,7 +158,7 @@ def a_line_too_long(service: Service, _film: bytes) -> Answer | None:
 
 
 def a_line_of_lists(service: Service, film: bytes) -> Answer | None:
-    """Send a line whose JSON takes thirty times its bytes in memory, and a good film after it."""
+    """Send a line whose JSON takes thirty times its bytes in memory, followed by a good film."""
     line = b'{"id": [' + b"[]," * 5_000_000 + b'1], "film": ""}\n'
     body = line + batch_of([("b", film)])[1]
     start = head("POST", BATCH, {"Content-Type": "application/x-ndjson", "Content-Length": len(body)})
@@ -170,7 +170,7 @@ def a_line_of_lists(service: Service, film: bytes) -> Answer | None:
 
 
 def _poured(service: Service, start: bytes, piece: Callable[[], bytes]) -> Answer | None:
-    """Send pieces until 2 GiB have gone, an answer stands in the way, or the connection ends."""
+    """Send pieces until 2 GiB are sent, a response arrives, or the connection ends."""
     with service.connect(timeout=_PATIENCE) as connection:
         connection.send([start])
         body, gone = piece(), 0
@@ -190,7 +190,7 @@ def _poured(service: Service, start: bytes, piece: Callable[[], bytes]) -> Answe
                 connection.socket.sendall(body)
                 gone += len(body)
             except TimeoutError:
-                break  # a part has gone: nothing more can be sent that has a meaning
+                break  # a part was sent, so nothing meaningful can follow
             except ConnectionError:
                 break
             connection.socket.setblocking(False)
@@ -202,22 +202,22 @@ def _poured(service: Service, start: bytes, piece: Callable[[], bytes]) -> Answe
 
 
 def stalled(service: Service, film: bytes) -> Answer | None:
-    """Send half of the body, and no more."""
+    """Send only half of the body."""
     return sent(_claim(len(film)), film[: len(film) // 2])(service, film)
 
 
 def stalled_head(service: Service, film: bytes) -> Answer | None:
-    """Send half of a head, and no more."""
+    """Send only half of a header."""
     return sent(_claim(len(film))[:40])(service, film)
 
 
 def dripping_head(service: Service, film: bytes) -> Answer | None:
-    """Send a head by a byte a quarter of a second: never idle, never done."""
+    """Send a header, one byte every quarter of a second."""
     return _dripped(service, b"", _claim(len(film)) + b"X" * 400, 0.25)
 
 
 def dripping_body(service: Service, film: bytes) -> Answer | None:
-    """Send a body by a byte a second: never idle; the limit of the whole body must end it."""
+    """Send a body, one byte per second; the limit of the whole body must end it."""
     return _dripped(service, _claim(len(film)), film, 1.0, patience=150)
 
 
@@ -289,7 +289,7 @@ def two_films(film: bytes) -> list[bytes]:
 
 
 def garbage_lines(service: Service, _film: bytes) -> Answer | None:
-    """Send NDJSON that is none; the answer must be a refused row a line."""
+    """Send invalid NDJSON; the response must have a refused row for each line."""
     lines = [
         b"garbage", b"{}", b"[1, 2]", b'{"id": "x"}', b'{"id": "x", "film": 7}', b'{"id": "x", "film": "%%%"}',
         b'{"id": {}, "film": "AAAA"}', b'{"film": "AAAA"}', b"null", b'"film"', b"\xff\xfe\xfd", b"[" * 5000,
@@ -322,7 +322,7 @@ def wordy(count: int, size: int) -> bytes:
 
 
 def smuggled(first: str) -> bytes:
-    """Return a request with two lengths, and a request hidden in what one of them leaves over."""
+    """Return a request with two lengths, and a request hidden in the rest that one of them leaves."""
     hidden = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     return (
         f"POST {CLASSIFY} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {RAW}\r\n{first}\r\n\r\n0\r\n\r\n{hidden}"
@@ -335,7 +335,7 @@ def typed(*codes: str) -> frozenset[str]:
 
 
 def attacks() -> list[Attack]:
-    """Return all of them."""
+    """Return all attacks."""
     return [*_heads(), *_bodies(), *_times(), *_protocol()]
 
 
@@ -493,5 +493,5 @@ def alone(data: bytes) -> Play:
 
 
 def health(service: Service) -> Answer:
-    """Ask for a sign of life."""
+    """Request `/healthz`."""
     return service.ask(get("/healthz"))

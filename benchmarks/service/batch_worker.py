@@ -1,4 +1,4 @@
-"""A process that reads films from files as the batch command does, when it is asked: `web_batch_worker.py FILM…`."""
+"""A process that classifies films from files like the batch command, on request: `batch_worker.py FILM…`."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from pneumoscan.inference.pretrained import pretrained_bundle
 
 
 def main() -> None:
-    """Warm up, then answer each `films` with the rate and the processor time."""
+    """Warm up, then answer each `films` with the rate and the CPU time."""
     wire, paths = Wire(), sys.argv[1:]
     bundle = load_bundle(pretrained_bundle(), threads=1)
     list(predict_many(bundle, paths))
@@ -19,7 +19,7 @@ def main() -> None:
     for request in wire.requests():
         began, cpu = time.perf_counter(), time.process_time()
         for row in predict_many(bundle, islice(cycle(paths), request["films"])):
-            # What the command does with a row: it is written.
+            # The command writes each row.
             row.to_line("csv")
         took, used = time.perf_counter() - began, time.process_time() - cpu
         wire.send(rate=request["films"] / took, cpu_ms_a_film=1e3 * used / request["films"])

@@ -1,7 +1,7 @@
-"""A service that is started to be measured, and a client that costs nearly nothing: raw sockets, requests made once.
+"""A service for the benchmarks, and a client with little overhead: raw sockets and prepared requests.
 
-Standard library only. The client shares the cores with the service: a request is one `sendmsg` of pieces that were made
-before, an answer mostly one `recv`, and of its head no more is looked at than its length.
+It uses only the standard library. The client shares the cores with the service. A request is one `sendmsg` of prepared
+pieces, a response mostly one `recv`, and only the length is read from its header.
 """
 
 import json
@@ -28,12 +28,12 @@ _TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """A response.
 
     Attributes:
         status: The HTTP status.
-        head: Status line and headers, as they came.
-        body: Without chunking.
+        head: Status line and headers, unchanged.
+        body: The body without chunking.
         seconds: From the first byte sent to the last one received.
     """
 
@@ -55,7 +55,7 @@ class Answer:
 
 
 class BrokenError(Exception):
-    """The connection ended, or nothing came for too long, before the answer was whole."""
+    """The connection ended or timed out before the response was complete."""
 
 
 def head(method: str, target: str, headers: Mapping[str, object], *, host: str = "127.0.0.1") -> bytes:
@@ -101,21 +101,21 @@ class Connection(Closing):
         self.socket.close()
 
     def ended(self) -> bool:
-        """Tell whether the other end has closed a connection on which nothing is under way."""
+        """Return whether the other end has closed an idle connection."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
     def ask(self, pieces: Sequence[bytes]) -> Answer:
         """Send a request and return its answer.
 
         Raises:
-            BrokenError: There is no whole answer.
+            BrokenError: The response is incomplete.
         """
         started = time.perf_counter()
         self.send(pieces)
         return self.answer(started)
 
     def send(self, pieces: Sequence[bytes]) -> None:
-        """Send pieces; an answer that comes before all are sent ends the sending without an error."""
+        """Send pieces; a response that arrives early ends the sending without an error."""
         try:
             sent = self.socket.sendmsg(pieces)
             for piece in pieces:
@@ -125,7 +125,7 @@ class Connection(Closing):
                     self.socket.sendall(memoryview(piece)[sent:])
                     sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            pass  # `answer` tells whether something had come
+            pass  # `answer` returns a response that arrived
         except OSError as problem:
             raise BrokenError(f"sending: {problem}") from None
 
@@ -133,7 +133,7 @@ class Connection(Closing):
         """Return the next answer.
 
         Raises:
-            BrokenError: There is no whole one.
+            BrokenError: It is incomplete.
         """
         started = time.perf_counter() if started is None else started
         data = self._rest
@@ -200,16 +200,16 @@ class Service(Closing):
     """`pneumoscan serve` on a free port of this machine, its log in a file.
 
     Attributes:
-        port: Where it listens.
-        pid: Of the process that listens; its children read the films.
-        seconds: From the start of the process to its line that it is ready.
+        port: Its port.
+        pid: Process that listens; its children read the films.
+        seconds: Time from the start of the process until it reports that it is ready.
         started: `time.perf_counter()` at the start of the process.
     """
 
     def __init__(self, *options: object, environment: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "pneumoscan", "serve", "--port", 0, "--no-open", *options]
         self.command = shlex.join(map(str, command[1:]))
-        # A name in the file system is not needed; the log is read at the end.
+        # The file needs no name; the log is read at the end.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
@@ -230,7 +230,7 @@ class Service(Closing):
         self.port = int(found[1])
 
     def close(self) -> None:
-        """Stop it, if it is still there, and forget its log."""
+        """Stop it if it still runs, and delete its log."""
         if self.process.poll() is None:
             self.stop()
         assert self.process.stdout is not None
@@ -238,7 +238,7 @@ class Service(Closing):
         self._log.close()
 
     def stop(self, patience: float = 30.0) -> tuple[int, float]:
-        """Ask it to end; return its exit code and the seconds that took. By force after `patience` seconds."""
+        """Stop it; return its exit code and the time. It is killed after `patience` seconds."""
         asked = time.perf_counter()
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -253,12 +253,12 @@ class Service(Closing):
         return Connection(self.port, timeout=timeout)
 
     def ask(self, pieces: Sequence[bytes]) -> Answer:
-        """Send one request on a connection of its own."""
+        """Send one request on a new connection."""
         with self.connect() as connection:
             return connection.ask(pieces)
 
     def wait_until_ready(self, patience: float = 30.0) -> None:
-        """Return when it can read films."""
+        """Wait until it can read films."""
         end = time.perf_counter() + patience
         while self.ask(get("/readyz")).status != 200:
             if time.perf_counter() > end:
@@ -266,11 +266,11 @@ class Service(Closing):
             time.sleep(0.02)
 
     def log(self) -> str:
-        """Return what it has written to stderr so far."""
+        """Return its output on stderr so far."""
         return os.pread(self._log.fileno(), 1 << 30, 0).decode(errors="replace")
 
     def processes(self) -> list[int]:
-        """Return the process that listens and its children, as they are now."""
+        """Return the process that listens and its current children."""
         return [self.pid, *children_of(self.pid)]
 
     def megabytes(self) -> dict[str, float]:
@@ -279,7 +279,7 @@ class Service(Closing):
         return {"server": sizes[0], "workers": sum(sizes[1:]), "all": sum(sizes)}
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of the process that listens and of its children that are there now."""
+        """Return the processor time of the process that listens and of its current children."""
         return sum(cpu_seconds_of(process) for process in self.processes())
 
 

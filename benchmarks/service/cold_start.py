@@ -1,4 +1,4 @@
-"""Seconds from the start of the service's process to its page, to its first answer, and to the first paint in a browser.
+"""Time from the start of the service to its page, to its first result, and to the first paint in a browser.
 
 python -m benchmarks.service.cold_start
 """
@@ -28,14 +28,14 @@ PAINTED = """() => performance.getEntriesByName("first-contentful-paint").map(en
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def first(port: int, pieces: Sequence[bytes]) -> Answer:
-    """Ask until there is an answer other than 503: the process has only just begun."""
+    """Repeat the request until the response is not 503."""
     while True:
         try:
             with Connection(port) as connection:
@@ -51,7 +51,7 @@ def first(port: int, pieces: Sequence[bytes]) -> Answer:
 
 
 def seconds_to(pieces: Sequence[bytes]) -> float:
-    """Start the service and ask from the first instant; return the seconds to the first answer."""
+    """Start the service and send requests at once; return the time to the first response."""
     port = free_port()
     command = pneumoscan("serve", "--port", port, "--no-open")
     started = time.perf_counter()
@@ -81,7 +81,7 @@ def milliseconds_to_paint() -> float:
 
 
 def measure(options: Options) -> Record:
-    """Measure all in turn; the first of each, which fills the page cache, is not counted."""
+    """Measure all in turn; the first of each fills the page cache and is not counted."""
     film, rounds = large_films(options.work, 1)[0], options.round_count(7)
     record = Record(NAME)
     asked = {PAGE: get("/"), ANSWER: put(film)}

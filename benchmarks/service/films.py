@@ -1,4 +1,4 @@
-"""Films for the benchmarks of the service: good ones with the answer they must get, bad ones, and damaged ones."""
+"""Films for the benchmarks of the service: good ones with their expected rows, bad ones, and damaged ones."""
 
 import importlib.util
 import sys
@@ -29,12 +29,12 @@ KINDS = {"JPEG": "image/jpeg", "PNG": "image/png", "DICOM": "application/dicom"}
 
 @dataclass(frozen=True)
 class GoodFilm:
-    """A film and what the library says about it.
+    """A film and its expected row.
 
     Attributes:
-        name: How it was made.
-        data: The file.
-        kind: Its media type.
+        name: How it was generated.
+        data: Bytes of the file.
+        kind: Media type.
         row: The prediction row of `predict_one`, as JSON types.
     """
 
@@ -46,7 +46,7 @@ class GoodFilm:
 
 @cache
 def load_support(name: str) -> ModuleType:
-    """Load a module of the tests that makes films by hand: `dicom_films` or `bad_films`."""
+    """Load a module of the tests that generates films: `dicom_films` or `bad_films`."""
     path = TESTS / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"pneumoscan_load_{name}", path)
     assert spec is not None
@@ -59,7 +59,7 @@ def load_support(name: str) -> ModuleType:
 
 @cache
 def model() -> Bundle:
-    """Return the model in the box."""
+    """Return the model in the package."""
     return load_bundle(pretrained_bundle(), threads=1)
 
 
@@ -73,16 +73,16 @@ def encoded(pixels: np.ndarray, kind: str = "JPEG", *, mode: str = "", **options
 
 
 def large_film(number: int) -> bytes:
-    """Return a synthetic film of 1300×1000 as a JPEG of quality 90, with grain; another number is another patient."""
+    """Return a synthetic film of 1300×1000 as a JPEG of quality 90, with grain; each number is another patient."""
     pixels = draw_film(number, 0, label=number % 2, size=(250, 325))
     smooth = np.asarray(Image.fromarray(pixels).resize(FILM_SIZE[::-1], Image.Resampling.LANCZOS))
-    # Enlarged films are smoother than any film of that size: grain brings a file to the bytes that one has.
+    # Enlarged films are smoother than real ones of that size. Grain gives the file a realistic size.
     grain = np.random.default_rng(number).normal(0, GRAIN, FILM_SIZE)
     return encoded(np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
 
 def large_films(work: Path, count: int) -> list[bytes]:
-    """Return `count` of the films of `large_film`, made once and kept."""
+    """Return `count` of the films of `large_film`, generated once."""
     folder = work / f"web-{FILM_SIZE[1]}x{FILM_SIZE[0]}"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
@@ -95,7 +95,7 @@ def large_films(work: Path, count: int) -> list[bytes]:
 
 
 def good_film(name: str, data: bytes, kind: str) -> GoodFilm:
-    """Return a film with its answer, read in this process."""
+    """Return a film with its row, computed in this process."""
     row = predict_one(model(), data, model().spec.threshold()).to_json()
     if row["status"] != "ok":
         raise ValueError(f"{name} is no good film: {row['error']}")
@@ -103,7 +103,7 @@ def good_film(name: str, data: bytes, kind: str) -> GoodFilm:
 
 
 def small_films(count: int, *, side: int = 256, first: int = 0) -> list[GoodFilm]:
-    """Return `count` good films of many kinds, each another patient, quickly read."""
+    """Return `count` good films of many kinds, each of another patient, that are read quickly."""
     films = []
     for number in range(first, first + count):
         name = SORTS[number % len(SORTS)]
@@ -171,7 +171,7 @@ def bad_films() -> dict[str, bytes]:
 
 
 def damaged_films(count: int, seed: int) -> list[bytes]:
-    """Return `count` damaged films: bits flipped, cut, spliced, doubled, headers swapped, lengths made to lie."""
+    """Return `count` damaged films: bits flipped, cut, spliced, doubled, headers swapped, lengths changed."""
     rng = np.random.default_rng(seed)
     pixels = [draw_film(number, 0, label=number % 2, size=(120, 136)) for number in range(4)]
     good = [file_of(sort, film) for film in pixels for sort in SORTS]
@@ -183,7 +183,7 @@ def _damaged(rng: np.random.Generator, film: bytes, others: list[bytes]) -> byte
     for _ in range(int(rng.integers(1, 5))):
         if not data:
             break
-        # Mostly in the header: pixels are long and dull.
+        # Mostly in the header, because changes of pixels rarely matter.
         end = len(data) if rng.random() < 0.4 else min(len(data), 1200)
         at, length = int(rng.integers(0, end)), int(rng.integers(1, 40))
         other = others[int(rng.integers(0, len(others)))]

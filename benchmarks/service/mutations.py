@@ -1,4 +1,4 @@
-"""Two thousand damaged films through a running service: no crash, no hang, every error typed, the command line's very answers.
+"""Two thousand damaged films in a running service: no crash, no hang, an error code for each error, the same rows as the command line.
 
 python -m benchmarks.service.mutations
 """
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 def rows_of_the_command(films: Sequence[bytes]) -> list[Row | None]:
-    """Return what `pneumoscan predict` says about the films, read from a folder by one process; None if it crashed."""
+    """Return the rows of `pneumoscan predict` for the films in a folder; None if it crashed."""
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(films):
             (Path(folder) / f"{number:05d}").write_bytes(data)
@@ -41,7 +41,7 @@ def rows_of_the_command(films: Sequence[bytes]) -> list[Row | None]:
 
 
 def differing(status: int, answer: Row, row: Row | None) -> str:
-    """Say how an answer differs from the command's row; empty if it does not."""
+    """Return the difference of a response to the row of the command; empty if there is none."""
     if row is None:
         return ""
     if row["status"] == "ok":
@@ -60,7 +60,7 @@ def differing(status: int, answer: Row, row: Row | None) -> str:
 def read_all(
     service: Service, films: Sequence[bytes], rows: Sequence[Row | None]
 ) -> tuple[Tally, list[float]]:
-    """Send all films by a few clients; a good film after every fifty must be answered rightly."""
+    """Send all films by a few clients; after every fifty, a good film must get its row."""
     tally, seconds, lock = Tally(), [], threading.Lock()
     good = small_films(8)
 
@@ -91,7 +91,7 @@ def read_all(
 
 
 def run(options: Options, count: int, seed: int) -> Record:
-    """Damage, send, compare."""
+    """Damage films, send them, and compare the responses."""
     films = damaged_films(150 if options.quick else count, seed)
     rows = rows_of_the_command(films)
     with Service() as service:

@@ -1,4 +1,4 @@
-"""Ten thousand requests, one in ten bad: is every answer right, every error typed, memory flat, the service alive throughout?
+"""Ten thousand requests, one in ten bad: correct responses, error codes, constant memory, and a responsive service.
 
 python -m benchmarks.service.soak
 """
@@ -33,14 +33,14 @@ BUSY = {429, 503}
 
 @dataclass
 class Tally:
-    """What has been seen so far; several threads write into it.
+    """Results so far; several threads write to it.
 
     Attributes:
-        outcomes: How often each `kind: STATUS code` came.
-        wrong: What must not be, in words; the first fifty.
-        busy: Answers 429 and 503, after which the request was sent again.
-        seconds: Of the answers to good films.
-        health: Seconds of the answers of `/healthz`.
+        outcomes: Number of each `kind: STATUS code`.
+        wrong: Descriptions of the first fifty errors.
+        busy: Number of responses 429 and 503, after which the request was sent again.
+        seconds: Times of the responses to good films.
+        health: Times of the responses of `/healthz`.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -51,7 +51,7 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def saw(self, kind: str, result: str, *, fine: bool, detail: object = "") -> None:
-        """Note an outcome."""
+        """Record a result."""
         with self.lock:
             self.outcomes[f"{kind}: {result}"] += 1
             if not fine and len(self.wrong) < 50:
@@ -59,7 +59,7 @@ class Tally:
 
 
 class Client:
-    """One client with a connection that it keeps; a new one after an error that ends it."""
+    """A client with a persistent connection; a new one after an error that ends it."""
 
     def __init__(self, service: Service, tally: Tally) -> None:
         self.service, self.tally = service, tally
@@ -72,7 +72,7 @@ class Client:
         self._connection = None
 
     def ask(self, pieces: Sequence[bytes]) -> Answer:
-        """Return the answer to a request; one that finds the service busy is sent again as it says."""
+        """Return the response to a request; it is sent again if the service is busy."""
         for _ in range(100):
             if self._connection is not None and self._connection.ended():
                 self.close()  # it was idle for too long
@@ -100,13 +100,13 @@ class Client:
             return [connection.answer(), connection.answer()]
 
 
-# Good requests: each checks its answer to the last digit.
+# Good requests: each compares its response to the last digit.
 
 Good = Callable[[Client, GoodFilm, GoodFilm], None]
 
 
 def check_row(row: dict[str, Any], film: GoodFilm, expected: dict[str, Any] | None = None) -> None:
-    """Hold a row to what the library says.
+    """Compare a row with the expected one.
 
     Raises:
         AssertionError: They differ.
@@ -125,7 +125,7 @@ def plain(client: Client, film: GoodFilm, _other: GoodFilm) -> None:
 
 
 def in_a_form(client: Client, film: GoodFilm, _other: GoodFilm) -> None:
-    """A film in a form, under the name of another's folder."""
+    """A film in a form, with a file name that contains a foreign path."""
     answer = client.ask(form(film.data, filename="../<b>Doe^Jane</b>.jpeg"))
     assert answer.status == 200, f"{film.name}: {outcome(answer)}"
     assert b"Doe" not in answer.body
@@ -144,7 +144,7 @@ def with_pictures(client: Client, film: GoodFilm, _other: GoodFilm) -> None:
 
 
 def as_a_map(client: Client, film: GoodFilm, _other: GoodFilm) -> None:
-    """The map alone, its row in a header."""
+    """The map alone, with its row in a header."""
     answer = client.ask(put(film.data, "/v1/classify?heatmap=png"))
     assert answer.status == 200, f"{film.name}: {outcome(answer)}"
     assert answer.header("content-type") == "image/png"
@@ -179,7 +179,7 @@ def pipelined(client: Client, film: GoodFilm, other: GoodFilm) -> None:
             check_row(answer.json(), asked)
 
 
-# How often each, of 32.
+# Number of each, of 32.
 GOOD: tuple[Good, ...] = (
     *[plain] * 22, *[in_a_form] * 3, *[with_pictures] * 2, *[as_a_map] * 2, elsewhere_cut, in_a_batch, pipelined,
 )  # fmt: skip
@@ -190,7 +190,7 @@ GOOD: tuple[Good, ...] = (
 
 @dataclass(frozen=True)
 class BadFilm:
-    """A film that must be refused, with the answer that is right: `STATUS code`."""
+    """A film that must be refused, with the expected response: `STATUS code`."""
 
     name: str
     data: bytes
@@ -199,7 +199,7 @@ class BadFilm:
 
 @cache
 def refused_films() -> tuple[BadFilm, ...]:
-    """Return the bad films with what the library says about them."""
+    """Return the bad films with their expected errors."""
     found = []
     for name, data in bad_films().items():
         code = predict_one(model(), data, 0.5).error_code
@@ -209,7 +209,7 @@ def refused_films() -> tuple[BadFilm, ...]:
 
 
 class Soak:
-    """A run: the films, the attacks, and what has been seen."""
+    """A run: the films, the attacks, and the results."""
 
     def __init__(self, service: Service, *, seed: int = 0, films: int = 48) -> None:
         self.service, self.tally, self.random = service, Tally(), random.Random(seed)
@@ -221,7 +221,7 @@ class Soak:
         self._bad = 0
 
     def block(self, requests: int) -> None:
-        """Send so many requests by all clients; one in ten is bad, by turns a film and an attack."""
+        """Send requests with all clients; one in ten is bad, alternately a film and an attack."""
         plan = [self._next(number) for number in range(requests)]
         shares = [plan[first :: len(self.clients)] for first in range(len(self.clients))]
         with ThreadPoolExecutor(len(self.clients)) as executor:
@@ -298,7 +298,7 @@ class Soak:
 
 
 class Watch:
-    """Asks `/healthz` on a connection of its own, ten times a second, until it is left."""
+    """Requests `/healthz` on a separate connection ten times a second, until it is closed."""
 
     def __init__(self, service: Service, tally: Tally, *, pause: float = 0.1) -> None:
         self._service, self._tally, self._pause = service, tally, pause
@@ -318,7 +318,7 @@ class Watch:
         while not self._end.wait(self._pause):
             began = time.perf_counter()
             try:
-                # The time to be let in counts.
+                # The time to connect counts.
                 connection = connection or self._service.connect()
                 answer = connection.ask(get("/healthz"))
                 fine = answer.status == 200
@@ -334,7 +334,7 @@ class Watch:
 
 
 def run(options: Options, requests: int) -> Record:
-    """Send the requests, in blocks between which memory is looked at while the service rests."""
+    """Send the requests, in blocks; between them, the memory of the idle service is measured."""
     block = min(BLOCK, requests // 10)
     samples: list[dict[str, float]] = []
     with Service() as service:
@@ -376,7 +376,7 @@ def _metric(service: Service, word: str) -> dict[str, float]:
 
 
 def summary(tally: Tally, samples: Sequence[dict[str, float]], requests: int) -> Record:
-    """Make the record."""
+    """Return the record."""
     warm = [sample["all"] for sample in samples if sample["requests"] >= min(WARM, requests // 3)]
     record = Record(NAME)
     record.raw = {

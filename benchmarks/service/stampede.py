@@ -1,4 +1,4 @@
-"""A thousand clients at once: only 200, 429 and 503, no broken connection, and soon all is as before.
+"""A thousand clients at once: only 200, 429 and 503, no broken connections, and soon the normal speed.
 
 python -m benchmarks.service.stampede
 """
@@ -20,23 +20,23 @@ from benchmarks.service.soak import check_row
 NAME = "web_stampede"
 CLIENTS, PATIENCE = 1000, 60.0
 ALLOWED = {"200", "429 http.busy", "503 http.busy"}
-# As before: half as slow again as the median of the quiet service, three times running.
+# Normal speed: at most 1.5 times the median of the idle service, three times in a row.
 SLACK, RUNNING, QUIET = 1.5, 3, 30
 
 
 @dataclass
 class Caller:
-    """One of the thousand.
+    """One client of the thousand.
 
     Attributes:
-        film: What it asks about.
-        pieces: Of its request.
-        connection: Its own.
-        started: When it began to connect.
-        sent: How much has been sent.
-        received: What has come.
-        seconds: From its start to its answer.
-        result: `STATUS code`, or what broke.
+        film: Its film.
+        pieces: Pieces of its request.
+        connection: Its connection.
+        started: Time when it began to connect.
+        sent: Bytes that were sent.
+        received: Bytes that were received.
+        seconds: Time from its start to its response.
+        result: `STATUS code`, or the error.
     """
 
     film: GoodFilm
@@ -49,11 +49,11 @@ class Caller:
     result: str = ""
 
     def write(self) -> None:
-        """Send on."""
+        """Send the next piece."""
         self.sent += self.connection.send(memoryview(self.pieces)[self.sent :])
 
     def read(self) -> bool:
-        """Take what has come; return whether it is all."""
+        """Receive data; return whether the response is complete."""
         data = self.connection.recv(1 << 18)
         self.received += data
         end = self.received.find(b"\r\n\r\n")
@@ -80,7 +80,7 @@ class Caller:
 
 
 def stampede(port: int, films: Sequence[GoodFilm], count: int) -> list[Caller]:
-    """Let `count` clients connect and ask at once, all from one thread; return them with their results."""
+    """Let `count` clients connect and send at once, from one thread; return them with their results."""
     requests = [b"".join(put(film.data)) for film in films]
     callers = []
     with selectors.DefaultSelector() as selector:
@@ -106,9 +106,9 @@ def stampede(port: int, films: Sequence[GoodFilm], count: int) -> list[Caller]:
 
 
 def _step(caller: Caller, events: int) -> bool:
-    """Do what the socket is ready for; return whether this caller is done."""
+    """Read or write as far as the socket is ready; return whether this client is done."""
     try:
-        # First what has come: an early refusal ends the sending.
+        # Read first, because an early error ends the sending.
         if events & selectors.EVENT_READ and caller.read():
             return True
         if events & selectors.EVENT_WRITE and caller.sent < len(caller.pieces):
@@ -122,13 +122,13 @@ def _step(caller: Caller, events: int) -> bool:
 
 
 def quiet_seconds(service: Service, film: GoodFilm, count: int) -> list[float]:
-    """Return the seconds of so many single films, one after the other; some before them are not counted."""
+    """Return the times of single films in turn, after a warm-up."""
     with service.connect() as connection:
         return [connection.ask(put(film.data)).seconds for _ in range(count + 5)][5:]
 
 
 def seconds_to_calm(service: Service, film: GoodFilm, usual: float) -> float:
-    """Return how long after now until a single film is as quick as usual, three times running; 60 if never."""
+    """Return the time until a single film is as fast as usual three times in a row; 60 if never."""
     began, calm = time.perf_counter(), 0
     first = began
     while calm < RUNNING and time.perf_counter() - began < PATIENCE:
@@ -146,7 +146,7 @@ def seconds_to_calm(service: Service, film: GoodFilm, usual: float) -> float:
 
 
 def idlers(port: int, count: int) -> list[socket.socket]:
-    """Open connections that send half a head and then nothing."""
+    """Open connections that send half a header and then nothing."""
     found = []
     for _ in range(count):
         connection = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -156,7 +156,7 @@ def idlers(port: int, count: int) -> list[socket.socket]:
 
 
 def among_idlers(service: Service, film: GoodFilm, count: int) -> Counter[str]:
-    """Return the results of 20 films while so many connections say nothing."""
+    """Return the results of 20 films while many connections are silent."""
     silent, results = idlers(service.port, count), Counter()
     try:
         for _ in range(20):
@@ -176,7 +176,7 @@ def _result(ask: Callable[[], Answer]) -> str:
 
 
 def measure(options: Options) -> Record:
-    """Let them come three times; look at the quiet service before and after."""
+    """Run three stampedes; measure the idle service before and after."""
     count, record = (200 if options.quick else CLIENTS), Record(NAME)
     films = small_films(16)
     runs = []
@@ -213,7 +213,7 @@ def measure(options: Options) -> Record:
 
 
 def _told(callers: Sequence[Caller], took: float, calm: float) -> dict[str, object]:
-    """Return what one stampede came to."""
+    """Return the result of one stampede."""
     by_result: dict[str, list[float]] = {}
     for caller in callers:
         by_result.setdefault(caller.result, []).append(caller.seconds)

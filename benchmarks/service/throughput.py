@@ -1,4 +1,4 @@
-"""Films a second and milliseconds of a service with eight clients, beside the batch command on the same films, in turn.
+"""Throughput and latency of a service with eight clients, and of the batch command on the same films, in turn.
 
 python -m benchmarks.service.throughput
 """
@@ -23,7 +23,7 @@ CLIENTS, FILMS = 8, 40
 
 
 class Crowd:
-    """Clients that each keep one connection and send the next film when they have their answer."""
+    """Clients that each keep one connection and send the next film after each response."""
 
     def __init__(
         self, service: Service, films: Sequence[bytes], probabilities: Sequence[float], count: int
@@ -40,10 +40,10 @@ class Crowd:
             connection.close()
 
     def read(self, count: int) -> dict[str, Any]:
-        """Send `count` films; return the rate, every latency and the processor time of both ends."""
+        """Send `count` films; return the rate, all latencies and the CPU times of both sides."""
         share = count // len(self._connections)
         for connection in self._connections:
-            connection.close()  # while the others had their turn it was idle for too long
+            connection.close()  # it was idle for too long during the other measurements
         self._connections = [self._service.connect() for _ in self._connections]
         server, client, began = self._service.cpu_seconds(), time.process_time(), time.perf_counter()
         jobs = [
@@ -71,7 +71,7 @@ class Crowd:
 
 
 def measure(options: Options) -> Record:
-    """Measure the crowd, one client alone, and the batch, in turn."""
+    """Measure eight clients, one client, and the batch, in turn."""
     films = large_films(options.work, FILMS)
     right = [row.probability for row in _rows(films)]
     count = 80 if options.quick else 480
@@ -111,7 +111,7 @@ def _rows(films: Sequence[bytes]) -> list[Any]:
 
 
 def summary(answers: dict[str, list[dict[str, Any]]]) -> Record:
-    """Make the record; a round of the service is held against the batch of the same round."""
+    """Return the record; a round of the service is compared with the batch of the same round."""
     record = Record(NAME)
     rates = {name: [answer["rate"] for answer in answers[name]] for name in ("service", "batch")}
     shares = [service / batch for service, batch in zip(rates["service"], rates["batch"], strict=True)]

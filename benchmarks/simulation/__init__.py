@@ -1,1 +1,1 @@
-"""Methods measured on simulated data."""
+"""Methods evaluated on simulated data."""

@@ -1,9 +1,9 @@
-"""Which rule for threshold and temperature does best on a few labelled films: simulated logits, 200 simulations a size.
+"""Compare rules for threshold and temperature on few labelled films: simulated logits, 200 simulations per size.
 
     python -m benchmarks.simulation.adaptation          # about a minute on one core; no model, no films
 
-Each simulation draws what a model says of the films of some hospital (the shapes, spreads, shift, scale and share of
-PNEUMONIA are drawn too), patients of one to three films, and then films without end from the same hospital to judge on.
+Each simulation draws the logits of a model for films of a hospital (with random shapes, spreads, shift, scale and share of
+PNEUMONIA), patients with one to three films, and then many films of the same hospital for the evaluation.
 """
 
 import math
@@ -27,7 +27,7 @@ JUDGED_ON = 4000
 
 @dataclass(frozen=True)
 class Hospital:
-    """How the logits of a hospital's films are distributed."""
+    """The distribution of the logits at a hospital."""
 
     shape: str
     spreads: tuple[float, float]
@@ -58,7 +58,7 @@ class Hospital:
 
 
 def some_hospital(rng: np.random.Generator, *, fits: bool) -> Hospital:
-    """Draw a hospital; where the model fits, its logits are where the model's threshold and temperature want them."""
+    """Draw a hospital; if the model fits, its threshold and temperature are right for its logits."""
     shape = ("normal", "skewed", "mislabelled")[rng.integers(3)]
     spreads = ((1.0, 1.0), (1.0, 1.0), (0.4, 1.4), (1.4, 0.4))[rng.integers(4)]
     shift = 0.0 if fits else (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0)[rng.integers(6)]
@@ -70,7 +70,7 @@ Cut = Callable[[Floats, Labels], float]
 
 
 def youden(logits: Floats, y_true: Labels) -> float:
-    """Return the middle of the cuts with the highest sensitivity + specificity that was seen."""
+    """Return the middle of the cut-offs with the highest observed sensitivity + specificity."""
     seen = np.unique(logits)
     cuts = np.concatenate([[seen[0] - 1], (seen[1:] + seen[:-1]) / 2, [seen[-1] + 1]])
     called = logits >= cuts[:, None]
@@ -84,12 +84,12 @@ def midpoint(logits: Floats, y_true: Labels) -> float:
 
 
 def platt_half(logits: Floats, y_true: Labels) -> float:
-    """Return where a Platt fit with a weak prior says one half."""
+    """Return the cut-off where a Platt fit with a weak prior gives one half."""
     return -fit_probability(logits, y_true)[1]
 
 
 def platt_share(logits: Floats, y_true: Labels) -> float:
-    """Return where a Platt fit with a weak prior says the share of PNEUMONIA, the best place for balanced accuracy."""
+    """Return the cut-off where a Platt fit with a weak prior gives the share of PNEUMONIA, which is best for balanced accuracy."""
     temperature, offset = fit_probability(logits, y_true)
     return temperature * logit(float(y_true.mean())) - offset
 
@@ -99,7 +99,7 @@ def smoothed(logits: Floats, y_true: Labels) -> float:
 
 
 def lowest_found(logits: Floats, y_true: Labels) -> float:
-    """Return the highest cut that misses at most one PNEUMONIA film in 50 that was seen."""
+    """Return the highest cut-off that misses at most one observed PNEUMONIA film in 50."""
     positive = np.sort(logits[y_true == 1])
     return float(positive[positive.size // MISSED_ONE_IN])
 
@@ -125,7 +125,7 @@ def logit(probability: float) -> float:
 
 
 def simulate(record: Record, films: int, count: int, *, fits: bool) -> None:
-    """Add the figures of `count` simulations with so many films."""
+    """Add the figures of `count` simulations of a size."""
     rng = np.random.default_rng((films, fits))
     rates: dict[str, list[tuple[float, float]]] = {}
     losses: dict[str, list[float]] = {}
@@ -143,7 +143,7 @@ def simulate(record: Record, films: int, count: int, *, fits: bool) -> None:
         for name, loss in log_loss_of_fits(logits, y_true, alike, fit_temperature(*own)).items():
             losses.setdefault(name, []).append(loss)
     place = f"{films} films, {'fits' if fits else 'shifted'}"
-    for name, value in told(rates, losses).items():
+    for name, value in flattened(rates, losses).items():
         record.medians[f"{place}: {name}"] = round(value, 4)
 
 
@@ -154,7 +154,7 @@ def rates_at(logits: Floats, y_true: Labels, cut: float) -> tuple[float, float]:
 def log_loss_of_fits(
     logits: Floats, y_true: Labels, judged: tuple[Floats, Labels], own: float
 ) -> dict[str, float]:
-    """Return the log loss on the judged films of keeping the model's temperature, of fitting one, and of an offset too."""
+    """Return the log loss on the evaluation films of keeping the model's temperature, of fitting one, and of an offset too."""
     temperature, offset = fit_probability(logits, y_true)
     fits = {
         "keep": (own, 0.0),
@@ -168,8 +168,10 @@ def log_loss_of_fits(
     }
 
 
-def told(rates: dict[str, list[tuple[float, float]]], losses: dict[str, list[float]]) -> dict[str, float]:
-    """Return means, and how bad it gets: the 5% of the simulations that came out worst."""
+def flattened(
+    rates: dict[str, list[tuple[float, float]]], losses: dict[str, list[float]]
+) -> dict[str, float]:
+    """Return means and 5% quantiles over the simulations."""
     found: dict[str, float] = {}
     for name, values in rates.items():
         sensitivity, specificity = np.array(values).T

@@ -1,4 +1,4 @@
-"""Seconds from nothing to one film's answer: the whole process, files in the page cache, beside a script with Keras."""
+"""Time of a whole process that classifies one film, with files in the page cache, and of a script with Keras."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ FLOOR = "import numpy, PIL.Image, onnxruntime, click"
 
 
 def measure(options: Options) -> Record:
-    """Time fresh processes in turn; the first of each, which fills the page cache, is not counted."""
+    """Time new processes in turn; the first of each fills the page cache and is not counted."""
     record = Record(NAME)
     model, film = bundle(options), large_films(options, 4) / "film-0000.jpeg"
     processes = {
@@ -38,7 +38,7 @@ def measure(options: Options) -> Record:
 
 
 def judge(record: Record) -> None:
-    """Add ratios and bars."""
+    """Add ratios and targets."""
     seconds = record.medians
     peer = ratio(seconds.get("Keras script"), seconds["predict"])
     record.ratios = {

@@ -1,4 +1,4 @@
-"""What the benchmarks work on, made once and kept: a trained bundle, the same network for Keras, and film files."""
+"""Input of the benchmarks, generated once: a trained bundle, the same network for Keras, and films."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ SUFFIXES = {".jpeg", ".jpg", ".png"}
 
 
 def bundle(options: Options) -> Path:
-    """Return a bundle of the baseline network, trained for one epoch on phantom films; speed knows no weights."""
+    """Return a bundle of the baseline network, trained for one epoch on phantom films. The speed does not depend on the weights."""
     run = options.work / "run"
     if not (run / "bundle" / "model.json").exists():
         films = phantom_films(options)
@@ -36,7 +36,7 @@ def bundle(options: Options) -> Path:
 
 
 def phantom_films(options: Options) -> Path:
-    """Return a small folder of phantom films in the Kaggle layout; a run that was cut short is completed."""
+    """Return a small folder of phantom films in the Kaggle layout; an interrupted run is completed."""
     folder = options.work / "phantom"
     if not folder.with_suffix(".done").exists():
         _run("data", "phantom", folder, "--patients", PATIENTS)
@@ -45,7 +45,7 @@ def phantom_films(options: Options) -> Path:
 
 
 def keras_file(options: Options) -> Path:
-    """Return the same network as a .keras file, written by the competitor's interpreter."""
+    """Return the same network as a .keras file, written by the interpreter of Keras."""
     path = options.work / "baseline.keras"
     if not path.exists():
         options.work.mkdir(parents=True, exist_ok=True)
@@ -85,8 +85,8 @@ def film_files(folder: Path) -> list[Path]:
 def enlarged(source: Path, *, mirror: bool) -> bytes:
     """Return a film at 1300×1000 pixels as a grey JPEG of quality 90, with grain.
 
-    A small film that is enlarged is smoother than any film of that size and decodes in half the time; grain of three
-    grey levels brings a file to the 0.2 MB that a film of that size has.
+    An enlarged film is smoother than a real one of that size and is decoded in half the time. Grain of three grey
+    levels gives the file 0.2 MB, as is usual for a film of that size.
     """
     import numpy as np
     from PIL import Image, ImageOps

@@ -1,4 +1,4 @@
-"""Milliseconds of one film through the network on one core: our bundle beside Keras, both in warm processes."""
+"""Time of the network for one film on one core: our bundle and Keras, both in warm processes."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ NAME = "network_latency"
 
 
 def measure(options: Options) -> Record:
-    """Measure in turn on one and the same core; a contender's number of a round is its median film."""
+    """Measure in turn on the same core; the result of a round is its median."""
     record, films = Record(NAME), 20 if options.quick else 200
     core = max(os.sched_getaffinity(0))
     with ExitStack() as stack:
@@ -48,7 +48,7 @@ def measure(options: Options) -> Record:
 
 
 def judge(record: Record) -> None:
-    """Add ratios and the bar."""
+    """Add ratios and the target."""
     ours, peer = record.medians["ours, ms"], record.medians.get("Keras model.predict, ms")
     record.ratios = {
         "Keras model.predict / ours": ratio(peer, ours),

@@ -1,9 +1,9 @@
-"""The competitor, run by its own interpreter: the same network in Keras on TensorFlow.
+"""The same network in Keras on TensorFlow, run by the interpreter of Keras.
 
 train STEPS VARIANT     worker of training_speed; VARIANT is default, jit or bfloat16
 latency KERAS_FILE      worker of network_latency
 save KERAS_FILE         write the (untrained) network
-predict KERAS_FILE FILM be a whole process that reads one film
+predict KERAS_FILE FILM a whole process that classifies one film
 """
 
 import sys
@@ -14,7 +14,7 @@ SIZE, BATCH = 200, 32
 
 
 def network(keras: Any) -> Any:
-    """Return the baseline as Keras writes it."""
+    """Return the baseline network in Keras."""
     layers = keras.layers
     blocks = []
     for _ in range(4):
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def train(steps: int, variant: str) -> None:
-    """Serve epochs of `model.fit` on films in memory."""
+    """Run epochs of `model.fit` on films in memory, on request."""
     import keras
     import numpy as np
 
@@ -69,7 +69,7 @@ def train(steps: int, variant: str) -> None:
 
 
 def latency(path: str) -> None:
-    """Serve milliseconds of one film through the network, by `model.predict` and by calling the model."""
+    """Measure the time of one film, by `model.predict` and by calling the model, on request."""
     import keras
     import numpy as np
 
@@ -97,7 +97,7 @@ def latency(path: str) -> None:
 
 
 def predict(path: str, film: str) -> None:
-    """Read one film from its file, as a script with Keras does it."""
+    """Classify one film from its file, as a script with Keras would."""
     import keras
     import numpy as np
     from PIL import Image
@@ -116,7 +116,7 @@ def save(path: str) -> None:
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Run the command in the first argument."""
     kind, *rest = sys.argv[1:]
     if kind == "train":
         train(int(rest[0]), rest[1])

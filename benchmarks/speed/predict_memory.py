@@ -1,4 +1,4 @@
-"""Memory of `pneumoscan predict` over ten thousand films: does it grow with their number?"""
+"""Memory of `pneumoscan predict` over ten thousand films."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ NAME = "predict_memory"
 
 
 def resident_megabytes(process: int, kind: str = "VmRSS") -> float:
-    """Return the resident set of a process in MB (10⁶ bytes); `VmHWM` is its largest so far."""
+    """Return the resident set of a process in MB (10⁶ bytes); `VmHWM` is the maximum so far."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     found = re.search(rf"^{kind}:\s+(\d+) kB$", status, re.MULTILINE)
     assert found is not None
@@ -21,7 +21,7 @@ def resident_megabytes(process: int, kind: str = "VmRSS") -> float:
 
 
 def slope(rows: Sequence[int], megabytes: Sequence[float]) -> float:
-    """Return MB for each 1,000 rows: least squares through the samples."""
+    """Return the growth in MB per 1,000 rows, by least squares."""
     x = [row / 1000 for row in rows]
     middle, level = sum(x) / len(x), sum(megabytes) / len(megabytes)
     over = sum((a - middle) * (b - level) for a, b in zip(x, megabytes, strict=True))
@@ -29,7 +29,7 @@ def slope(rows: Sequence[int], megabytes: Sequence[float]) -> float:
 
 
 def samples(command: Sequence[str], listed: bytes, every: int) -> tuple[list[tuple[int, float]], float]:
-    """Run the command over a list of films; return (rows, MB) each `every` rows, and the most MB it had."""
+    """Run the command over a list of films; return (rows, MB) every `every` rows, and the maximum in MB."""
     found, most = [], 0.0
     with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as errors:
         names.write(listed)
@@ -47,10 +47,10 @@ def samples(command: Sequence[str], listed: bytes, every: int) -> tuple[list[tup
 
 
 def measure(options: Options) -> Record:
-    """Read 500 films twenty times over in one process, their names listed on stdin."""
+    """Classify 500 films twenty times in one process; their names are listed on stdin."""
     count, times, every = (20, 10, 40) if options.quick else (500, 20, 1000)
     films = sorted(large_films(options, count).glob("*.jpeg"))
-    # A few more at the end, so that the process is still there for the last sample.
+    # A few more at the end, so that the process still runs at the last sample.
     names = films * times + films[:20]
     listed = "\n".join(map(str, names)).encode()
     command = pneumoscan("predict", "-", "--model", bundle(options))

@@ -24,14 +24,14 @@ BENCHMARKS: dict[str, Callable[[Options], Record]] = {
 
 
 def command_line() -> argparse.ArgumentParser:
-    """Return the parser: the options of every benchmark, and which of them to run."""
+    """Return the parser of the options, and of the choice of benchmarks."""
     line = parser("Run the benchmarks and write results/benchmarks/NAME.json and summary.json.")
     line.add_argument("--only", action="append", choices=BENCHMARKS, help="this one; may be repeated")
     return line
 
 
 def summary(folder: Path) -> dict[str, object]:
-    """Return every bar of the records in a folder, with the benchmark and the date it belongs to."""
+    """Return all targets of the records in a folder, with benchmark and date."""
     records = [
         json.loads(path.read_text()) for name in BENCHMARKS if (path := folder / f"{name}.json").exists()
     ]
@@ -44,7 +44,7 @@ def summary(folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run what is asked for; the exit code says that it ran, not that every bar was passed."""
+    """Run the chosen benchmarks. The exit code does not depend on the targets."""
     arguments = command_line().parse_args()
     options, records = options_of(arguments), []
     for name in arguments.only or BENCHMARKS:

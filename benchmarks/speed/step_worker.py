@@ -1,4 +1,4 @@
-"""Worker of training_speed: `ours [key=value …]`, `plain`, or `peak`. Asked for steps, it answers how long they took."""
+"""Worker of training_speed: `ours [key=value …]`, `plain`, or `peak`. It runs the requested steps and returns their time."""
 
 import sys
 import time
@@ -17,18 +17,18 @@ SIZE, BATCH = 200, 32
 
 
 class _DoneError(Exception):
-    """Nobody asks any more."""
+    """There are no more requests."""
 
 
 class Rounds:
-    """Observer of a real training that lets it run for as many steps as are asked for, and answers how long they took."""
+    """Observer of a real training that runs the requested number of steps and returns their time."""
 
     def __init__(self, wire: Wire, warm_up: int) -> None:
         self._wire, self._requests = wire, wire.requests()
         self._left, self._warm, self._watch = warm_up, False, Stopwatch()
 
     def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:  # noqa: ARG002
-        """Count; at the end of a round answer, and wait for the next."""
+        """Count the step; at the end of a round, answer and wait for the next request."""
         self._left -= 1
         if self._left == 0:
             self._wire.send(**(self._watch.read() if self._warm else {"torch": torch.__version__}))
@@ -39,10 +39,10 @@ class Rounds:
             self._left, self._watch = request["steps"], Stopwatch()
 
     def epoch(self, record: Any, history: Any) -> None:
-        """Closing an epoch is part of the round it falls in."""
+        """Do nothing: the end of an epoch is part of its round."""
 
     def note(self, text: str) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
 
 def films(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ def films(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def serve_ours(wire: Wire, steps: int, assignments: list[str]) -> None:
-    """Run the engine's own `fit` on films in memory, with everything a step of it does."""
+    """Run the `fit` of the engine on films in memory."""
     from pneumoscan.training import engine
     from pneumoscan.training.config import load_config
     from pneumoscan.training.films import TrainingFilms
@@ -71,7 +71,7 @@ def serve_ours(wire: Wire, steps: int, assignments: list[str]) -> None:
 
 
 def plain_network() -> nn.Sequential:
-    """Return the baseline as everybody writes it."""
+    """Return the baseline in plain PyTorch."""
     layers: list[nn.Module] = []
     for channels in (1, 32, 32, 32):
         layers += [nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
@@ -79,7 +79,7 @@ def plain_network() -> nn.Sequential:
 
 
 def plain_steps(steps: int) -> Callable[[int], None]:
-    """Return a function that does so many steps of the loop that every tutorial has."""
+    """Return a function that runs steps of the usual loop of tutorials."""
     network = plain_network()
     assert sum(parameter.numel() for parameter in network.parameters()) == 720_545
     images, labels = films(steps * BATCH)
@@ -101,7 +101,7 @@ def plain_steps(steps: int) -> Callable[[int], None]:
 
 
 def serve_plain(wire: Wire, steps: int) -> None:
-    """Serve steps of plain PyTorch in float32, with torch's own number of threads."""
+    """Run steps of plain PyTorch in float32 with torch's default threads, on request."""
     work = plain_steps(steps)
     work(min(5, steps))
     wire.send(torch=torch.__version__, threads=torch.get_num_threads())
@@ -112,7 +112,7 @@ def serve_plain(wire: Wire, steps: int) -> None:
 
 
 def matmul_rate(kind: torch.dtype, *, side: int = 2048, repetitions: int = 7) -> float:
-    """Return multiply-adds a second (in 10⁹) of a product of square matrices, the median of some."""
+    """Return the median of multiply-adds per second (in 10⁹) of products of square matrices."""
     a, b = torch.randn(side, side).to(kind), torch.randn(side, side).to(kind)
     times = []
     for _ in range(repetitions):
@@ -123,7 +123,7 @@ def matmul_rate(kind: torch.dtype, *, side: int = 2048, repetitions: int = 7) ->
 
 
 def serve_peak(wire: Wire) -> None:
-    """Serve the machine's peak of matrix products."""
+    """Measure the matrix-product peak of the machine, on request."""
     matmul_rate(torch.bfloat16)
     wire.send(threads=torch.get_num_threads())
     for _ in wire.requests():
@@ -131,7 +131,7 @@ def serve_peak(wire: Wire) -> None:
 
 
 def main() -> None:
-    """Be the worker that the first argument names."""
+    """Run the worker in the first argument."""
     kind, steps, *rest = sys.argv[1:]
     wire = Wire()
     if kind == "ours":

@@ -1,8 +1,8 @@
-"""Films a second in training of every network of a study's plan, in turn in one process.
+"""Films per second in training of all networks of a plan, in turn in one process.
 
-A study's own records tell how fast a trial was when it ran, beside whatever else the machine did in those hours. Here
-each variant does a few steps of the engine's own `fit` on random films in memory, one after the other and round after
-round, so their ratios to the baseline can be compared.
+The records of a study contain the speed of each trial, which depends on other work on the machine at that time. Here
+each variant runs a few steps of the `fit` of the engine on random films in memory, in turn over several rounds, so
+their ratios to the baseline can be compared.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from pneumoscan.training.observer import Silence
 NAME = "study_speed"
 PLAN = ROOT / "studies" / "article.toml"
 WARM_UP = 3
-# What changes neither a network nor a step of its training.
+# Settings that change neither a network nor a step of its training.
 NO_MATTER = {
     "preset": True,
     "optimizer": {"learning_rate"},
@@ -35,11 +35,11 @@ NO_MATTER = {
 
 
 class EnoughError(Exception):
-    """The steps are done."""
+    """All steps are done."""
 
 
 class Timer(Silence):
-    """Observer that counts the seconds of some steps after a few that are not counted, and then ends the run."""
+    """Observer that measures some steps after a warm-up, and then ends the run."""
 
     def __init__(self, steps: int) -> None:
         self._left, self._steps, self._started = WARM_UP + steps, steps, 0.0
@@ -73,7 +73,7 @@ def _identity(config: TrainingConfig) -> str:
 
 
 def films_per_second(config: TrainingConfig, steps: int) -> float:
-    """Return how many films a second some steps of training take in."""
+    """Return the films per second of some steps of training."""
     resolved = resolve(config)
     size, count = resolved.data.size, (WARM_UP + steps) * resolved.loop.batch_size
     images = np.random.default_rng(0).integers(0, 256, (count + 2, size, size), np.uint8)
@@ -95,7 +95,7 @@ def measure(options: Options, plan: Path = PLAN) -> Record:
     }
     found = in_turn(calls, options.round_count(7))
     record = Record(NAME, raw={"films_per_second": found}, medians=medians_of(found))
-    # Round by round, for a slow minute of the machine slows a whole round.
+    # Round by round, because a slow minute of the machine slows a whole round.
     record.ratios = {
         f"{name} / {BASELINE}": float(
             median(a / b for a, b in zip(found[name], found[BASELINE], strict=True))
@@ -108,7 +108,7 @@ def measure(options: Options, plan: Path = PLAN) -> Record:
 
 
 def main() -> None:
-    """Be the command line."""
+    """Run the command."""
     line = parser((__doc__ or "").splitlines()[0])
     line.add_argument("--plan", type=Path, default=PLAN)
     arguments = line.parse_args()

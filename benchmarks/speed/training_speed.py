@@ -1,7 +1,7 @@
-"""Films a second in training: our engine beside plain PyTorch and Keras, and our share of the processor's peak.
+"""Films per second in training: our engine, plain PyTorch and Keras, and our share of the peak of the processor.
 
 The baseline network (720,545 parameters) at 200×200, batch 32, Adam, no augmentation, films in memory. Each contender is
-a process that is started once and warmed up; then they work in turn while the others sleep.
+a process that is started once and warmed up. They then work in turn while the others wait.
 """
 
 import sys
@@ -81,9 +81,9 @@ def summarise(
     answers: Mapping[str, Sequence[Mapping[str, float]]],
     steps: int,
 ) -> None:
-    """Add ratios, share of the peak, processor time and bars to the record."""
+    """Add ratios, share of the peak, CPU time and targets to the record."""
     rates = record.medians
-    # The faster one of Keras's own two ways of float32 is what we are held against.
+    # The target refers to the faster of the two float32 ways of Keras.
     keras = max(
         (rates[f"Keras {name}"] for name in ("default", "jit") if f"Keras {name}" in rates), default=None
     )
@@ -128,7 +128,7 @@ def summarise(
 
 
 def main() -> None:
-    """Be the command line."""
+    """Run the command."""
     line = parser((__doc__ or "").splitlines()[0])
     line.add_argument(
         "--also", action="append", default=[], metavar="SETTINGS", help="ours again, like loop.micro_batch=4"
