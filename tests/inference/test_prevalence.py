@@ -7,8 +7,8 @@ from pneumoscan.errors import UsageError
 from pneumoscan.inference.prevalence import (
     corrected_probability,
     learnt_prevalence,
+    predictive_summary,
     predictive_values,
-    told,
 )
 
 POINT = {"threshold": 0.8, "source": "by a rule, on 100 films", "recall": 0.9, "specificity": 0.8}
@@ -98,7 +98,7 @@ def test_the_prevalence_that_the_loss_saw(training, expected):
 
 
 def test_what_is_told_has_rates_values_and_films():
-    rates, values, films, caution = told("balanced", POINT, 0.1)
+    rates, values, films, caution = predictive_summary("balanced", POINT, 0.1)
     assert rates == "balanced: sensitivity 0.900, specificity 0.800 (by a rule, on 100 films)"
     assert values == "prevalence 0.1: PPV 0.333, NPV 0.986"
     assert films == (
@@ -110,7 +110,7 @@ def test_what_is_told_has_rates_values_and_films():
 
 def test_intervals_of_both_rates_bound_both_values():
     point = {**POINT, "recall_ci95": [0.8, 0.95], "specificity_ci95": [0.7, 0.9]}
-    rates, values, *_ = told("balanced", point, 0.1)
+    rates, values, *_ = predictive_summary("balanced", point, 0.1)
     assert "sensitivity 0.900 (0.800 to 0.950), specificity 0.800 (0.700 to 0.900)" in rates
     low, high = predictive_values(0.8, 0.7, 0.1), predictive_values(0.95, 0.9, 0.1)
     assert (
@@ -121,9 +121,13 @@ def test_intervals_of_both_rates_bound_both_values():
 
 
 def test_rare_disease_is_told_in_more_films():
-    assert "Of 10,000 films at this prevalence, 10.0 with pneumonia" in told("x", POINT, 0.001)[2]
+    assert (
+        "Of 10,000 films at this prevalence, 10.0 with pneumonia" in predictive_summary("x", POINT, 0.001)[2]
+    )
 
 
 def test_an_operating_point_without_rates_says_so():
-    (line,) = told("old", {"threshold": 0.5, "source": "?", "recall": 0.9, "specificity": None}, 0.2)
+    (line,) = predictive_summary(
+        "old", {"threshold": 0.5, "source": "?", "recall": 0.9, "specificity": None}, 0.2
+    )
     assert "does not contain the sensitivity and specificity" in line

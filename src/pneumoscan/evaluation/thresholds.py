@@ -1,6 +1,6 @@
-"""The seventeen thresholds of the table, and thresholds with a name that a model carries.
+"""The seventeen thresholds of the table, and the operating points of a model.
 
-A film is called PNEUMONIA when its probability is at least the threshold.
+A film is labelled PNEUMONIA if its probability is at least the threshold.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from pneumoscan.evaluation.intervals import Interval, rate_intervals
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(10, 91, 5))
 MISSED_ONE_IN = 50
-# Log-odds of probabilities nearer to 0 or 1 than this count as those of this one.
+# Probabilities closer to 0 or 1 than this are clipped before the log-odds.
 _LEAST = 1e-3
-# Weak enough to change nothing but where the classes are parted without an error.
+# So weak that it matters only if the classes are separable.
 _C = 10.0
 # In standard deviations of the log-odds.
 _FARTHEST = 3.0
@@ -27,13 +27,13 @@ _FARTHEST = 3.0
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """What one threshold gives.
+    """The figures at one threshold.
 
     Attributes:
         threshold: A film is labelled PNEUMONIA from this probability on.
-        precision: Share of PNEUMONIA among the films called so; 0 where none is.
-        recall: Share of the PNEUMONIA films that are called so; 0 where there is none.
-        f1: Harmonic mean of the two; 0 where both are.
+        precision: Share of PNEUMONIA among the films with that label; 0 if there are none.
+        recall: Share of the PNEUMONIA films with that label; 0 if there are none.
+        f1: Harmonic mean of both; 0 if both are 0.
         accuracy: Share of films classified correctly.
     """
 
@@ -46,13 +46,13 @@ class ThresholdRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Films by truth and call: the four counts.
+    """The confusion matrix: films by true and predicted label.
 
     Attributes:
-        tn: NORMAL, called NORMAL.
-        fp: NORMAL, called PNEUMONIA.
-        fn: PNEUMONIA, called NORMAL.
-        tp: PNEUMONIA, called PNEUMONIA.
+        tn: NORMAL, predicted NORMAL.
+        fp: NORMAL, predicted PNEUMONIA.
+        fn: PNEUMONIA, predicted NORMAL.
+        tp: PNEUMONIA, predicted PNEUMONIA.
     """
 
     tn: int
@@ -63,21 +63,21 @@ class Confusion:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold with a name and what it gave where it was chosen.
+    """An operating point, with its figures on the films on which it was chosen.
 
     Attributes:
         name: `best_f1`, `balanced` or `sensitivity_98`.
         threshold: In [0, 1].
-        source: One sentence: by which rule, on which films.
-        recall: Sensitivity there, in [0, 1].
+        source: The rule and the films by which it was chosen.
+        recall: Sensitivity, in [0, 1].
         specificity: In [0, 1].
-        precision: In [0, 1]; 0 where no film is called PNEUMONIA.
+        precision: In [0, 1]; 0 if no film is labelled PNEUMONIA.
         f1: In [0, 1].
-        n: Films it was chosen on.
-        n_positive: Those labelled PNEUMONIA.
-        recall_ci95: 95% interval of `recall` by patient, for this very threshold: that it was chosen on the same films
-            is not in it. None where the patients are not known.
-        specificity_ci95: The same of `specificity`.
+        n: Number of films on which it was chosen.
+        n_positive: Number of these with the label PNEUMONIA.
+        recall_ci95: 95% interval of `recall` over patients at this threshold, without the uncertainty of its choice. None if the
+            patients are unknown.
+        specificity_ci95: The same for `specificity`.
     """
 
     name: str
@@ -99,7 +99,7 @@ class OperatingPoint:
 
 
 def confusion(y_true: npt.ArrayLike, y_prob: npt.ArrayLike, threshold: float) -> Confusion:
-    """Count films by truth and call at `threshold`.
+    """Return the confusion matrix at `threshold`.
 
     Raises:
         UsageError: See `check_outcome`; or `threshold` is not in [0, 1].
@@ -136,7 +136,7 @@ def threshold_table(y_true: npt.ArrayLike, y_prob: npt.ArrayLike) -> tuple[Thres
 
 
 def threshold_row(outcome: Outcome, threshold: float) -> ThresholdRow:
-    """Return the row of one threshold for checked films, by scikit-learn."""
+    """Return the row of one threshold for checked films, computed by scikit-learn."""
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
     called = (outcome.y_prob >= threshold).astype(np.int64)
@@ -159,7 +159,7 @@ def best_f1(rows: Sequence[ThresholdRow]) -> ThresholdRow:
 
 
 def count_calls(outcome: Outcome, threshold: float) -> Confusion:
-    """Count checked films by truth and call."""
+    """Return the confusion matrix of checked films."""
     called = outcome.y_prob >= threshold
     tp, fp = int((called & (outcome.y_true == 1)).sum()), int((called & (outcome.y_true == 0)).sum())
     return Confusion(tn=outcome.n - outcome.n_positive - fp, fp=fp, fn=outcome.n_positive - tp, tp=tp)
@@ -174,20 +174,20 @@ def choose_thresholds(
 ) -> dict[str, OperatingPoint]:
     """Choose three operating points on films that the network was not trained on and that are not the test films.
 
-    `best_f1` is the best of the 17 thresholds, the middle one of equals; `balanced` is where both classes,
-    weighted alike, are equally likely by a logistic regression on the log-odds (J. Platt, Advances in Large Margin Classifiers (1999) 61–74): a few
-    films decide where the highest sensitivity + specificity that was seen lies, but not where this does. `sensitivity_98` is the highest
-    threshold that misses at most one PNEUMONIA film in 50.
+    `best_f1` is the best of the 17 thresholds, the middle one of equals. `balanced` is where both classes, weighted alike, are equally
+    likely by a logistic regression on the log-odds (J. Platt, Advances in Large Margin Classifiers (1999) 61–74). Unlike the highest
+    observed sum of sensitivity and specificity, it does not depend on a few films. `sensitivity_98` is the highest threshold that misses
+    at most one PNEUMONIA film in 50.
 
     Args:
         y_true: (n,) of 0 and 1, both present.
         y_prob: (n,) in [0, 1].
-        on: What the films are, for the sources.
+        on: Description of the films, for the sources.
         patient_ids: (n,) for intervals of sensitivity and specificity, see `rate_intervals`; without them there are
-            none. Several views of one film carry its patient.
+            none. All views of a film have its patient.
 
     Raises:
-        UsageError: Only one class is there; see also `check_outcome`, `check_patients`.
+        UsageError: There is only one class; see also `check_outcome`, `check_patients`.
     """
     outcome = check_outcome(y_true, y_prob)
     patients = None if patient_ids is None else check_patients(patient_ids, outcome.n)
@@ -235,13 +235,13 @@ def _operating_point(
 
 
 def _middle_best_f1(rows: Sequence[ThresholdRow]) -> float:
-    """Return the middle one of the thresholds that share the highest F1: the farthest from where it falls."""
+    """Return the middle one of the thresholds with the highest F1."""
     equals = [row.threshold for row in rows if row.f1 == best_f1(rows).f1]
     return equals[len(equals) // 2]
 
 
 def _sensitive(outcome: Outcome) -> float:
-    """Return the probability of the lowest PNEUMONIA film that must still be found."""
+    """Return the lowest probability of a PNEUMONIA film that must be found."""
     positives = np.sort(outcome.y_prob[outcome.y_true == 1])
     return float(positives[positives.size // MISSED_ONE_IN])
 
@@ -258,6 +258,6 @@ def _balanced(outcome: Outcome) -> float:
     line = LogisticRegression(C=_C, class_weight="balanced").fit(
         (odds[:, None] - centre) / spread, outcome.y_true
     )
-    slope = max(float(line.coef_[0, 0]), _LEAST)  # the wrong way round there is no threshold to find
+    slope = max(float(line.coef_[0, 0]), _LEAST)  # with a negative slope there is no threshold
     undecided = float(np.clip(-line.intercept_[0] / slope, -_FARTHEST, _FARTHEST))
     return float(1 / (1 + np.exp(-(centre + spread * undecided))))

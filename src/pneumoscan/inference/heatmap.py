@@ -73,8 +73,8 @@ def evidence_of(bundle: Bundle, activation_map: Map) -> Evidence:
             `FULL_SCALE`.
         activation_map: (h, w), before the temperature.
     """
-    told = bundle.spec.training.get("map_full_scale")
-    full = float(told) if isinstance(told, int | float) and 0 < told < np.inf else FULL_SCALE
+    scale = bundle.spec.training.get("map_full_scale")
+    full = float(scale) if isinstance(scale, int | float) and 0 < scale < np.inf else FULL_SCALE
     return Evidence((np.asarray(activation_map) / bundle.spec.temperature).astype(np.float32), full)
 
 

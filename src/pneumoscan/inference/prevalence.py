@@ -129,7 +129,7 @@ def check_prevalence(prevalence: float) -> float:
     return float(prevalence)
 
 
-def told(name: str, point: Mapping[str, Any], prevalence: float) -> tuple[str, ...]:
+def predictive_summary(name: str, point: Mapping[str, Any], prevalence: float) -> tuple[str, ...]:
     """Return a few lines about the predictive values of an operating point at a prevalence.
 
     Args:

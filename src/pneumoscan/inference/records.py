@@ -208,6 +208,6 @@ def _check_agreement(values: Mapping[str, Any], spec: BundleSpec) -> None:
                 f"records.json is of another model: it contradicts {name} of model.json.", _AGAIN
             )
     stress = values["stress"]
-    told = [values["held_out"]["threshold"]] + ([] if stress is None else [stress["threshold"]])
-    if any(abs(threshold - cut) > SAME_THRESHOLD for threshold in told):
-        raise BundleError(f"records.json has figures at {told}, the model's threshold is {cut}.", _AGAIN)
+    cut_offs = [values["held_out"]["threshold"]] + ([] if stress is None else [stress["threshold"]])
+    if any(abs(threshold - cut) > SAME_THRESHOLD for threshold in cut_offs):
+        raise BundleError(f"records.json has figures at {cut_offs}, the model's threshold is {cut}.", _AGAIN)

@@ -106,7 +106,7 @@ def _check(
 
 def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
     """Print the predictive values at a prevalence on stderr. The rows do not change."""
-    from pneumoscan.inference.prevalence import told
+    from pneumoscan.inference.prevalence import predictive_summary
 
     if not point:
         told_instead = (
@@ -117,7 +117,7 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
             file=sys.stderr,
         )
         return
-    for line in told(point, bundle.spec.thresholds[point], prevalence):
+    for line in predictive_summary(point, bundle.spec.thresholds[point], prevalence):
         print(line, file=sys.stderr)
 
 
