@@ -18,6 +18,7 @@ class Node:
 
     Attributes:
         log: What it has said.
+        temporary: Where its temporary files lie.
     """
 
     def __init__(self, folder: Path, toml: str, bundle: Path | str = "") -> None:
@@ -28,6 +29,8 @@ class Node:
         self.log = folder / "node.log"
         self.process: subprocess.Popen | None = None
         self.address = ""
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(exist_ok=True)
 
     def start(self, *words: str) -> None:
         with self.log.open("ab") as log:
@@ -36,6 +39,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 process_group=0,
+                env=os.environ | {"TMPDIR": str(self.temporary)},
             )
 
     def kill(self) -> None:

@@ -17,7 +17,7 @@ def test_every_setting_is_told_with_its_default_and_range():
     config = Config()
     settings = {
         f"{table}.{one.name}": getattr(getattr(config, table), one.name)
-        for table in ("node", "pacs", "find", "receive", "queue")
+        for table in ("node", "pacs", "find", "receive", "queue", "watch")
         for one in fields(getattr(config, table))
     }
     assert set(told) == set(settings)

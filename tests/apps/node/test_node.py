@@ -6,12 +6,14 @@ import random
 import shutil
 import threading
 import time
+import urllib.request
 
 import node_films
 import pydicom
 import pytest
 from faulty_proxy import FaultyProxy
 from node_films import film, sop
+from orthanc_server import free_port
 from running_node import Node, live, results_of, whole
 
 from pneumoscan.apps.node.audit import verify
@@ -60,10 +62,14 @@ def test_films_get_a_report_and_a_picture_each(orthanc, tmp_path, make_node, bun
     filled(orthanc, 4)
     orthanc.send(film(4, ViewPosition="LL"))
     orthanc.send(film(5, Modality="CT"))
-    node = make_node(live(orthanc.dicomweb))
+    port = free_port()
+    node = make_node(live(orthanc.dicomweb, f"[watch]\nmetrics_port = {port}"))
     node.start()
     counts = node.wait(5)
     assert (counts[State.DONE], counts[State.REFUSED]) == (4, 1)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    assert 'pneumoscan_node_objects{state="done"} 4.0' in metrics
     check_results(orthanc, node, [sop(n) for n in range(4)])
     # They come back in no way: neither by asking again, nor by asking for their modality.
     time.sleep(2.5)
@@ -86,8 +92,8 @@ def test_films_get_a_report_and_a_picture_each(orthanc, tmp_path, make_node, bun
         assert float(number) == pytest.approx(100 * truth, rel=1e-14)
 
     # No word of a patient in what the node wrote for people.
-    for path in (node.log, tmp_path / "node" / "data" / "audit.jsonl"):
-        text = path.read_text()
+    files = [node.log, tmp_path / "node" / "data" / "audit.jsonl", *node.temporary.rglob("*")]
+    for text in (metrics, *(path.read_text("latin-1") for path in files if path.is_file())):
         assert node_films.CANARY not in text
         assert node_films.ROOT not in text
         assert "2.25." not in text

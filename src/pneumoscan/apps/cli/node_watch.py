@@ -37,7 +37,7 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
     "--reference",
     nargs=2,
     metavar="FIRST LAST",
-    help="First and last reference week, such as 2026-W01 2026-W08 [the first eight weeks].",
+    help="First and last reference week, such as 2026-W01 2026-W08 [those of the settings].",
 )
 @click.option(
     "--weeks", type=click.IntRange(1), default=12, help="Number of weeks to print, up to the last one."
@@ -45,10 +45,12 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
 @json_option
 def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, as_json: bool) -> None:
     """Print counts, shares, scores and times by week, and whether they differ from the reference weeks."""
+    from pneumoscan.apps.node.config import load_config
     from pneumoscan.apps.node.watch.watching import watch as look
 
+    chosen = reference or load_config(config_path).watch.reference
     with opened_queue(config_path) as queue:
-        told = look(queue, reference=reference or ())
+        told = look(queue, reference=chosen)
     if as_json:
         print(json.dumps(told.to_json(), indent=2))
         return

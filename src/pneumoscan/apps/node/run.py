@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pneumoscan.apps.node.audit import Audit
@@ -15,7 +15,7 @@ from pneumoscan.apps.node.find import find
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.apps.node.queue import WAITING, Queue, State, open_queue
 from pneumoscan.apps.node.spool import Spool
-from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError
+from pneumoscan.errors import EnvironmentProblemError, LockedError, MissingDependencyError, PneumoscanError
 from pneumoscan.files import locked
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
         spool = Spool(config.spool, min_free=config.node.min_free_mb << 20)
         queue = open_queue(config.data, config.queue.postgres)
         stack.callback(queue.close)
+        if config.watch.metrics_port and "work" in chosen:
+            stack.enter_context(_metrics(config, queue))
         audit = Audit(config.data / "audit.jsonl")
         pacs = stack.enter_context(Pacs(config))
         queue.set_mark(DRAIN, "")
@@ -60,6 +62,16 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
             asyncio.run(_Running(config, queue, spool, audit, pacs, chosen).run())
         finally:
             audit.write("stop")
+
+
+def _metrics(config: Config, queue: Queue) -> AbstractContextManager[object]:
+    try:
+        from pneumoscan.apps.node.watch.metrics import served_metrics
+    except ImportError:
+        raise MissingDependencyError(
+            "metrics need prometheus-client.", "pip install 'pneumoscan[node]'"
+        ) from None
+    return served_metrics(queue, config)
 
 
 class _Running:

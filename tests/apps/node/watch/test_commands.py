@@ -43,6 +43,16 @@ def test_watch_takes_other_reference_weeks(config: Path) -> None:
     assert told["drift"]["reference"] == ["2025-W02", "2025-W03", "2025-W04"]
 
 
+def test_the_reference_weeks_may_stand_in_the_settings(config: Path) -> None:
+    other = config.with_name("other.toml")
+    other.write_text('[watch]\nreference = ["2025-W10", "2025-W10"]\n', encoding="utf-8")
+    assert json.loads(run(other, "watch", "--json").stdout)["drift"]["reference"] == ["2025-W10"]
+    # No week comes after this one.
+    assert _node_view(other)()["differs"] is False
+    told = json.loads(run(other, "watch", "--json", "--reference", "2025-W01", "2025-W02").stdout)
+    assert told["drift"]["reference"] == ["2025-W01", "2025-W02"]
+
+
 def test_export_writes_a_file_for_its_owner_and_tells_of_agreement(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     assert "600 rows" in run(config, "export", "--out", str(out)).stdout

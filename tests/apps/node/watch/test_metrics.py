@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pneumoscan.apps.node.config import Config, Watch
 from pneumoscan.apps.node.queue import Arrival, Queue, State, open_queue
-from pneumoscan.apps.node.watch.metrics import metrics_page, serve_metrics
+from pneumoscan.apps.node.watch.metrics import metrics_page, served_metrics
 from pneumoscan.apps.node.watch.watching import watch
+from pneumoscan.errors import EnvironmentProblemError
 
 
 @pytest.fixture
@@ -57,13 +59,12 @@ def test_an_empty_queue_has_figures_too(tmp_path: Path) -> None:
 
 
 def test_they_are_served(queue: Queue) -> None:
-    server = serve_metrics(queue, "127.0.0.1", 0)
-    try:
+    with served_metrics(queue, Config()) as server:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as answer:
             assert samples(answer.read().decode())["objects", "done"] == 2
-    finally:
-        server.shutdown()
-        server.server_close()
+        taken = Config(watch=Watch(metrics_port=server.server_port))
+        with pytest.raises(EnvironmentProblemError, match="cannot be served"), served_metrics(queue, taken):
+            pass
 
 
 def test_the_watch_is_one_value(queue: Queue) -> None:

@@ -2,7 +2,7 @@
 
 from pneumoscan.apps.node.config.reading import check_roles, is_loopback, load_config, network
 from pneumoscan.apps.node.config.secrets import PASSWORD_VARIABLE, TOKEN_VARIABLE, secret
-from pneumoscan.apps.node.config.tables import Config, Find, Node, Pacs, Peer, Receive, limits
+from pneumoscan.apps.node.config.tables import Config, Find, Node, Pacs, Peer, Receive, Watch, limits
 
 __all__ = [
     "PASSWORD_VARIABLE",
@@ -13,6 +13,7 @@ __all__ = [
     "Pacs",
     "Peer",
     "Receive",
+    "Watch",
     "check_roles",
     "is_loopback",
     "limits",

@@ -1,6 +1,7 @@
 """`node.toml` is read and checked before anything runs."""
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from pneumoscan.apps.node.config.tables import ROLES, Config, Pacs, Receive, limits
+from pneumoscan.apps.node.config.tables import ROLES, Config, Pacs, Receive, Watch, limits
 from pneumoscan.errors import ConfigError
+
+_WEEK = re.compile(r"\d{4}-W[0-5]\d")
 
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 
@@ -77,6 +80,7 @@ def _check(config: Config) -> None:
     _check_time(config.find.sweep_at)
     _check_pacs(config.pacs)
     _check_receive(config.receive, needed="receive" in config.roles)
+    _check_watch(config.watch)
 
 
 def check_roles(roles: tuple[str, ...]) -> None:
@@ -137,6 +141,22 @@ def _check_receive(receive: Receive, *, needed: bool) -> None:
         raise ConfigError(
             "receive.host listens to other machines without TLS.",
             "Set receive.tls_certificate, or receive.allow_unencrypted = true where the network itself is protected.",
+        )
+
+
+def _check_watch(watch: Watch) -> None:
+    weeks = watch.reference
+    if weeks and not (len(weeks) == 2 and all(map(_WEEK.fullmatch, weeks)) and weeks[0] <= weeks[1]):
+        raise ConfigError(
+            f"watch.reference is {list(weeks)}.",
+            'Write the first and the last week: ["2026-W01", "2026-W08"].',
+        )
+    if bool(watch.metrics_certificate) != bool(watch.metrics_key):
+        raise ConfigError("watch.metrics_certificate and watch.metrics_key go together.", "Give both.")
+    if not (is_loopback(watch.metrics_host) or watch.metrics_certificate):
+        raise ConfigError(
+            "watch.metrics_host listens to other machines without TLS.",
+            "Set watch.metrics_certificate and watch.metrics_key.",
         )
 
 

@@ -160,6 +160,25 @@ class Database:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """The table `[watch]`.
+
+    Attributes:
+        reference: First and last of the reference weeks, such as `2026-W01` and `2026-W08`; empty for the first eight.
+        metrics_port: At which the process with the role `work` answers Prometheus, at `/metrics`; 0 for none.
+        metrics_host: Address to listen on for that.
+        metrics_certificate: PEM file of the certificate; empty for no TLS.
+        metrics_key: PEM file of its key.
+    """
+
+    reference: tuple[str, ...] = ()
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+    metrics_certificate: str = ""
+    metrics_key: str = ""
+
+
+@dataclass(frozen=True)
 class Config:
     """All of `node.toml`.
 
@@ -169,6 +188,7 @@ class Config:
         find: How new films are looked for.
         receive: How films are received by C-STORE.
         queue: Where the queue lies.
+        watch: What is watched, and who is told.
         roles: What `run` does unless it is told: of `find`, `receive`, `work`.
         folder: The file's own.
     """
@@ -178,6 +198,7 @@ class Config:
     find: Find = Find()
     receive: Receive = Receive()
     queue: Database = Database()
+    watch: Watch = Watch()
     roles: tuple[str, ...] = ("find", "work")
     folder: Path = field(default=Path())
 
@@ -220,6 +241,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "receive.max_pdu": (4096, 1 << 20),
     "receive.max_object_mb": (1, 256),
     "receive.timeout_seconds": (1, 600),
+    "watch.metrics_port": (0, 65535),
 }
 
 

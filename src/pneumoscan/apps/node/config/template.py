@@ -23,6 +23,10 @@ modalities = ["CR", "DX"]
 days = 2                        # today and the day before
 every_seconds = 30
 
+# [watch]
+# metrics_port = 9464             # answer Prometheus on the loopback
+# reference = ["2026-W01", "2026-W08"]
+
 # [receive]
 # ae_title = "PNEUMOSCAN"
 # host = "127.0.0.1"

@@ -4,7 +4,8 @@ No label has a value that came from outside: states, codes and labels are pneumo
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.queue import WAITING, Job, Queue
 from pneumoscan.apps.node.watch.weeks import watched
+from pneumoscan.errors import EnvironmentProblemError
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
 
 if TYPE_CHECKING:
@@ -80,17 +83,39 @@ def metrics_page(queue: Queue) -> bytes:
     return generate_latest(registry)
 
 
-def serve_metrics(queue: Queue, host: str, port: int) -> "WSGIServer":
-    """Answer Prometheus at `/metrics` from a thread, until `shutdown` is called on what is returned.
+@contextmanager
+def served_metrics(queue: Queue, config: Config) -> "Iterator[WSGIServer]":
+    """Answer Prometheus at `/metrics` from a thread, for the length of a block.
 
     Args:
         queue: Of the node.
-        host: Address to listen on.
-        port: 0 takes a free one.
+        config: With the table `[watch]`.
+
+    Raises:
+        EnvironmentProblemError: The address is in use, or the certificate cannot be read.
     """
     from prometheus_client import start_http_server
 
+    watch = config.watch
+    certificate, key = (config.path(name) for name in (watch.metrics_certificate, watch.metrics_key))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(NodeCollector(queue))
-    server, _ = start_http_server(port, host, registry)
-    return server
+    try:
+        server, thread = start_http_server(
+            watch.metrics_port,
+            watch.metrics_host,
+            registry,
+            certfile=None if certificate is None else str(certificate),
+            keyfile=None if key is None else str(key),
+        )
+    except OSError as problem:  # ssl.SSLError is one
+        raise EnvironmentProblemError(
+            f"metrics cannot be served on {watch.metrics_host}, port {watch.metrics_port}: {problem.strerror}.",
+            "See watch.metrics_port, and that certificate and key can be read.",
+        ) from None
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
