@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True)
 @model_option
 @click.option(
-    "--format", "row_format", type=click.Choice(["csv", "jsonl"]), default="csv", help="Of the rows."
+    "--format", "row_format", type=click.Choice(["csv", "jsonl"]), default="csv", help="Format of the rows."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to this file instead of stdout.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted file of --out.")
@@ -109,11 +109,9 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
     from pneumoscan.inference.prevalence import predictive_summary
 
     if not point:
-        told_instead = (
-            f"prevalence {prevalence:g}: the sensitivity and specificity of your own threshold are not "
-        )
+        reason = f"prevalence {prevalence:g}: the sensitivity and specificity of your own threshold are not "
         print(
-            told_instead + f"known; --operating-point has {', '.join(sorted(bundle.spec.thresholds))}.",
+            reason + f"known; --operating-point has {', '.join(sorted(bundle.spec.thresholds))}.",
             file=sys.stderr,
         )
         return
