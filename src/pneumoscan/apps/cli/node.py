@@ -88,24 +88,24 @@ def status(*, config_path: Path, as_json: bool) -> None:
     from pneumoscan.apps.node.status import status_of
 
     with opened_queue(config_path) as queue:
-        told = status_of(queue)
+        found = status_of(queue)
     if as_json:
-        print(json.dumps(told.to_json(), indent=2))
+        print(json.dumps(found.to_json(), indent=2))
         return
-    for state, count in told.counts.items():
+    for state, count in found.counts.items():
         codes = ", ".join(
             f"{name[len(state) + 1 : -1]} {n}"
-            for name, n in told.codes.items()
+            for name, n in found.codes.items()
             if name.startswith(state + "(")
         )
         print(f"{state:9}{count:8}{'   ' + codes if codes else ''}")
-    print(f"{'all':9}{told.found:8}")
-    if told.oldest_seconds is not None:
-        print(f"{told.waiting} wait, the oldest for {told.oldest_seconds:.0f} s")
-    if told.looked_seconds is not None:
-        print(f"last looked for films {told.looked_seconds:.0f} s ago")
-    if told.problem:
-        print(f"looking fails: {told.problem}")
+    print(f"{'all':9}{found.found:8}")
+    if found.oldest_seconds is not None:
+        print(f"{found.waiting} wait, the oldest for {found.oldest_seconds:.0f} s")
+    if found.looked_seconds is not None:
+        print(f"last looked for films {found.looked_seconds:.0f} s ago")
+    if found.problem:
+        print(f"looking fails: {found.problem}")
 
 
 @node.command("list")

@@ -50,12 +50,12 @@ def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, a
 
     chosen = reference or load_config(config_path).watch.reference
     with opened_queue(config_path) as queue:
-        told = look(queue, reference=chosen)
+        watched = look(queue, reference=chosen)
     if as_json:
-        print(json.dumps(told.to_json(), indent=2))
+        print(json.dumps(watched.to_json(), indent=2))
         return
-    _print_weeks(told, weeks)
-    for sentence in told.drift.sentences:
+    _print_weeks(watched, weeks)
+    for sentence in watched.drift.sentences:
         print(sentence)
 
 
@@ -97,8 +97,8 @@ def metrics(*, config_path: Path) -> None:
         print(metrics_page(queue).decode(), end="")
 
 
-def _print_weeks(told: "Watch", weeks: int) -> None:
-    rows = [week for week in told.weeks if not week.device][-weeks:]
+def _print_weeks(watched: "Watch", weeks: int) -> None:
+    rows = [week for week in watched.weeks if not week.device][-weeks:]
     print("week       found   read  refused  UNSURE  NOT_A_CHEST_FILM  median score  seconds (median, 95%)")
     for row in rows:
         score = f"{row.score_quantiles[2]:.3f}" if row.score_quantiles else "-"

@@ -92,11 +92,11 @@ def verify(path: Path) -> int:
         for line in file:
             text = line.rstrip(b"\n")
             try:
-                told = json.loads(text)["before"]
+                recorded = json.loads(text)["before"]
             except (ValueError, KeyError, TypeError):
-                told = None
+                recorded = None
             # What a crash cut off is no line of JSON, and the next one tells its hash.
-            if told is not None and told != hashlib.sha256(before).hexdigest():
+            if recorded is not None and recorded != hashlib.sha256(before).hexdigest():
                 raise DataDamagedError(
                     f"{path}, line {count + 1}: the line before was changed or taken out.",
                     "Compare it with a copy.",

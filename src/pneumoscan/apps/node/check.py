@@ -118,8 +118,8 @@ def _changes(config: Config) -> str:
     from pneumoscan.apps.node.pacs import Pacs
 
     with Pacs(config) as pacs:
-        told = pacs.get_json(f"{config.pacs.orthanc.rstrip('/')}/changes", {"since": "0", "limit": "1"})
-    if not isinstance(told, dict) or "Changes" not in told:
+        answer = pacs.get_json(f"{config.pacs.orthanc.rstrip('/')}/changes", {"since": "0", "limit": "1"})
+    if not isinstance(answer, dict) or "Changes" not in answer:
         raise PacsAnswerError(
             "pacs.orthanc gives no list of changes.", "See that it is Orthanc's own address."
         )

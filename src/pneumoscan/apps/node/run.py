@@ -1,14 +1,15 @@
-"""The running node: what it is told to do of finding, receiving and working, until it is told to stop."""
+"""The running node: finding, receiving and working in one process, until a signal ends it."""
 
 import asyncio
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from pneumoscan.apps.logs import logged
 from pneumoscan.apps.node.audit import Audit
 from pneumoscan.apps.node.config import Config, check_roles
 from pneumoscan.apps.node.find import find
@@ -47,7 +48,7 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
             stack.enter_context(
                 locked(config.data / f"{role}.lock", what=f"the role {role} of {config.data}")
             )
-        stack.enter_context(_logged())
+        stack.enter_context(logged(log, _stderr()))
         spool = Spool(config.spool, min_free=config.node.min_free_mb << 20)
         queue = open_queue(config.data, config.queue.postgres)
         stack.callback(queue.close)
@@ -193,15 +194,7 @@ def _stop_at_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
 
 
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Write the node's own log to stderr, and nobody else's: other libraries' words hold UIDs."""
+def _stderr() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
+    return handler

@@ -23,7 +23,7 @@ REPORT, PICTURE = ".report", ".picture"
 
 
 class Spool:
-    """A folder of files, each written and flushed before its name is told."""
+    """A folder of files, each written and flushed before its name is returned."""
 
     def __init__(self, folder: Path, *, min_free: int) -> None:
         """Make the folder.

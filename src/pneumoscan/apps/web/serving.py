@@ -14,11 +14,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumoscan.apps.logs import logged
 from pneumoscan.apps.web.http.middleware import log, where
 from pneumoscan.apps.workers.pool import FilmPool, PoolStoppedError
 from pneumoscan.errors import EnvironmentProblemError, UsageError
@@ -109,7 +110,11 @@ def serve(
         EnvironmentProblemError: No worker starts.
     """
     give_freed_memory_back(_MAPPED_BYTES)
-    with _logged(), contextlib.closing(address.socket):
+    for name in ("uvicorn", "asyncio"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    # Lines are written by a thread: a reader of stderr that does not read holds up no request.
+    with logged(log, _Lines()), contextlib.closing(address.socket):
         asyncio.run(_serve(settings, address, model, announce, node))
 
 
@@ -202,23 +207,6 @@ def _fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log the type of an error outside of requests, without its message."""
     fault = context.get("exception")
     log.error("fault %s", where(fault) if fault is not None else "in the loop")
-
-
-@contextlib.contextmanager
-def _logged() -> Iterator[None]:
-    """Write the log to stderr in a thread, so that a slow reader of stderr does not delay requests."""
-    handler = _Lines()
-    for name in ("uvicorn", "asyncio"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
-        logging.getLogger(name).propagate = False
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
 
 
 class _Lines(logging.Handler):

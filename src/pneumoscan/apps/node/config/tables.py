@@ -188,8 +188,8 @@ class Config:
         find: How new films are looked for.
         receive: How films are received by C-STORE.
         queue: Where the queue lies.
-        watch: What is watched, and who is told.
-        roles: What `run` does unless it is told: of `find`, `receive`, `work`.
+        watch: How films and the node are watched.
+        roles: What `run` does by default: of `find`, `receive`, `work`.
         folder: The file's own.
     """
 

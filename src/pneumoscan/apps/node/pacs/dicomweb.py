@@ -67,7 +67,7 @@ class Pacs:
             keys: Attributes by keyword, and the values to match.
             limit: At most so many.
             offset: How many to pass over.
-            keywords: Of attributes that are told besides the UIDs. Some PACS read every file for these.
+            keywords: Of attributes that are returned besides the UIDs. Some PACS read every file for these.
         """
         query = [*keys.items(), *(("includefield", name) for name in keywords)]
         found = self._json(
@@ -153,10 +153,10 @@ class Pacs:
         content_type, body = multipart.encode(list(objects))
         headers = {"Content-Type": content_type, "Accept": _JSON}
         url = f"{self._url}/studies/{study}" if study else f"{self._url}/studies"
-        told = _parsed(self._connection.request("POST", url, headers=headers, body=body).body)
-        if not isinstance(told, dict):
+        answer = _parsed(self._connection.request("POST", url, headers=headers, body=body).body)
+        if not isinstance(answer, dict):
             raise PacsAnswerError("the PACS does not say what it has stored.", ASK)
-        return frozenset(_uids(told, _REFERENCED))
+        return frozenset(_uids(answer, _REFERENCED))
 
     def get_json(self, url: str, query: Mapping[str, str] | None = None, *, absent: bool = False) -> Any:
         """Return what an interface other than DICOMweb answers; None for a resource that may be `absent`, and is."""
@@ -196,7 +196,7 @@ def _first(attribute: Any) -> str:
     return first.strip(" \0")[:64] if isinstance(first, str) else ""
 
 
-def _uids(told: Mapping[str, Any], sequence: str) -> list[str]:
-    items = told.get(sequence, {})
+def _uids(answer: Mapping[str, Any], sequence: str) -> list[str]:
+    items = answer.get(sequence, {})
     values = items.get("Value") if isinstance(items, dict) else None
     return [_first(item.get(_INSTANCE)) for item in values or [] if isinstance(item, dict)]

@@ -29,13 +29,13 @@ class Arrival:
 
     Attributes:
         sop_instance_uid: Of the object; two arrivals with the same one are the same object.
-        study_instance_uid: Empty if it is not told yet.
-        series_instance_uid: Empty if it is not told yet.
+        study_instance_uid: Empty if it is not known yet.
+        series_instance_uid: Empty if it is not known yet.
         source: Who found it: `qido`, `orthanc` or `c-store`.
         mode: `shadow` or `live`.
         reading: Empty for the first reading; for another by a new model, what identifies that model.
-        study_date: `YYYYMMDD`; empty if it is not told.
-        accession_number: Of the study; empty if it is not told.
+        study_date: `YYYYMMDD`; empty if it is not known.
+        accession_number: Of the study; empty if it is not known.
         device: Manufacturer and model that the header names; empty if it names none.
     """
 
@@ -76,8 +76,8 @@ class Job:
         made_at: The time that the results carry, set before they are made.
         stored_at: When the PACS had accepted the results.
         done_at: When it came to an end: done, refused, conflict or parked.
-        study_date: `YYYYMMDD`; empty if it is not told.
-        accession_number: Of the study; empty if it is not told.
+        study_date: `YYYYMMDD`; empty if it is not known.
+        accession_number: Of the study; empty if it is not known.
         device: Manufacturer and model that the header names; empty if it names none.
         pixels_sha256: Of the pixel data as they were sent, 64 digits; empty until the file is here.
         label: `PNEUMONIA`, `NORMAL`, `UNSURE`, `NOT_A_CHEST_FILM`; empty until it was read.

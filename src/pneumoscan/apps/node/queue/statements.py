@@ -195,7 +195,7 @@ class SqlQueue:
     def retry(self, ids: Sequence[int] | None) -> int:
         """See `Queue.retry`."""
         chosen, values = ("", ()) if ids is None else _among(ids)
-        # Where it had come to is told by what is known of it.
+        # Its columns show how far it had come.
         stage = (
             "CASE WHEN stored_at IS NOT NULL THEN 'stored' WHEN report_uid <> '' THEN 'made' "
             "WHEN spool <> '' THEN 'fetched' ELSE 'found' END"

@@ -82,14 +82,14 @@ class Receiver:
             return OUT_OF_RESOURCES
         self._spool.check_room()
         content = event.encoded_dataset()
-        told = str(getattr(event.request, "AffectedSOPInstanceUID", None) or "")
+        announced = str(getattr(event.request, "AffectedSOPInstanceUID", None) or "")
         try:
             header, pixels = read_header(content)
         except FilmError as problem:
             digest = hashlib.sha256(content).hexdigest()
-            self._enter(Header(told), "", digest, problem.code)
+            self._enter(Header(announced), "", digest, problem.code)
             return CANNOT_UNDERSTAND
-        if header.sop_instance_uid != told or not told:
+        if header.sop_instance_uid != announced or not announced:
             return DOES_NOT_MATCH
         if is_own_result(header.identity):
             return SUCCESS

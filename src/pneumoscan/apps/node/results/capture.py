@@ -15,17 +15,10 @@ from pydicom.valuerep import DS
 
 from pneumoscan.apps.node.results.codes import SOURCE_IMAGE, concept
 from pneumoscan.apps.node.results.finding import NOTICE, ResultUids, Writer, plain
-from pneumoscan.apps.node.results.form import Form, form_of
+from pneumoscan.apps.node.results.form import Form
 from pneumoscan.apps.node.results.own import MODEL_NAME, PICTURE_SERIES
 from pneumoscan.apps.node.results.source import Source
-from pneumoscan.apps.node.results.writing import (
-    ANY_MOMENT,
-    ANY_SOURCE,
-    ANY_UIDS,
-    STAND_INS,
-    set_equipment,
-    set_times,
-)
+from pneumoscan.apps.node.results.writing import form_for, set_origin
 
 _SERIES_NUMBER = 9702
 _QUALITY = 85
@@ -36,7 +29,7 @@ _END_OF_FRAGMENTS = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 @lru_cache(maxsize=4)
 def capture_form(writer: Writer) -> Form:
     """Return what all captures by a writer have in common, whatever the film and the picture."""
-    return form_of(make_capture(ANY_SOURCE, writer, ANY_UIDS, ANY_MOMENT), STAND_INS)
+    return form_for(lambda source, uids, made_at: make_capture(source, writer, uids, made_at))
 
 
 def make_capture(source: Source, writer: Writer, uids: ResultUids, made_at: datetime) -> Dataset:
@@ -67,8 +60,7 @@ def make_capture(source: Source, writer: Writer, uids: ResultUids, made_at: date
     capture.SourceImageSequence = [_reference(source)]
     # PS3.3, C.7.6.1.1.5.
     capture.LossyImageCompression, capture.LossyImageCompressionMethod = "01", "ISO_10918_1"
-    set_equipment(capture, writer, made_at)
-    set_times(capture, made_at)
+    set_origin(capture, writer, made_at)
     del capture.PixelData
     return capture
 

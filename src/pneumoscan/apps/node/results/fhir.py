@@ -36,7 +36,7 @@ def fhir_bundle(
     """Return a finding as a FHIR R4 Bundle of type collection, JSON in UTF-8.
 
     The patient is named by the ID in the film's header, the study by its accession number and UID; no name and no date of
-    birth is told.
+    birth is written.
 
     Args:
         source: All bytes of the film's DICOM file.
@@ -76,10 +76,10 @@ def write_fhir(
         FilmError: See `fhir_bundle`.
         DiskFullError, NotWritableError: The file cannot be written.
     """
-    told = fhir_bundle(source, finding, writer, made_at=made_at, undeclared=undeclared)
+    content = fhir_bundle(source, finding, writer, made_at=made_at, undeclared=undeclared)
     film = read_source(source, undeclared=undeclared)
     path = folder / f"{result_uids(film.sop_instance_uid, film.pixels_sha256, writer).report}.json"
-    write_atomic(path, told, mode=0o600)
+    write_atomic(path, content, mode=0o600)
     return path
 
 

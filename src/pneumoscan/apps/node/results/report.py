@@ -24,18 +24,10 @@ from pydicom.sr.coding import Code
 
 from pneumoscan.apps.node.results import codes
 from pneumoscan.apps.node.results.finding import NOTICE, Finding, ResultUids, Writer, percent_of, plain
-from pneumoscan.apps.node.results.form import Form, form_of
+from pneumoscan.apps.node.results.form import Form
 from pneumoscan.apps.node.results.own import MODEL_NAME, REPORT_SERIES
 from pneumoscan.apps.node.results.source import Source
-from pneumoscan.apps.node.results.writing import (
-    ANY_MOMENT,
-    ANY_PROBABILITY,
-    ANY_SOURCE,
-    ANY_UIDS,
-    STAND_INS,
-    set_equipment,
-    set_times,
-)
+from pneumoscan.apps.node.results.writing import ANY_PROBABILITY, form_for, set_origin
 
 _SERIES_NUMBER = 9701
 # highdicom names the film's UID in its log.
@@ -49,7 +41,7 @@ def report_form(finding: Finding, writer: Writer) -> Form:
 
 @lru_cache(maxsize=64)
 def _form(finding: Finding, writer: Writer) -> Form:
-    return form_of(make_report(ANY_SOURCE, finding, writer, ANY_UIDS, ANY_MOMENT), STAND_INS)
+    return form_for(lambda source, uids, made_at: make_report(source, finding, writer, uids, made_at))
 
 
 def make_report(
@@ -81,8 +73,7 @@ def make_report(
         manufacturer_model_name=MODEL_NAME,
         coding_schemes=[codes.scheme_item()],
     )
-    set_equipment(report, writer, made_at)
-    set_times(report, made_at)
+    set_origin(report, writer, made_at)
     return report
 
 

@@ -17,7 +17,7 @@ def result_uids(source_sop_instance_uid: str, pixels_sha256: str, writer: Writer
         pixels_sha256: Of the film's pixel data as they are stored, 64 hexadecimal digits (`pixels_sha256_of`).
         writer: What makes the results.
     """
-    maker = [
+    origin = [
         writer.model_json_sha256,
         writer.onnx_sha256,
         writer.operating_point,
@@ -26,15 +26,15 @@ def result_uids(source_sop_instance_uid: str, pixels_sha256: str, writer: Writer
     ]
     film = [source_sop_instance_uid, pixels_sha256]
     return ResultUids(
-        report=_uid("report", film, maker),
-        report_series=_uid("report series", film, maker),
-        picture=_uid("picture", film, maker),
-        picture_series=_uid("picture series", film, maker),
-        tracking=_uid("finding", film, maker),
-        device=_uid("device", [], maker),
+        report=_uid("report", film, origin),
+        report_series=_uid("report series", film, origin),
+        picture=_uid("picture", film, origin),
+        picture_series=_uid("picture series", film, origin),
+        tracking=_uid("finding", film, origin),
+        device=_uid("device", [], origin),
     )
 
 
-def _uid(kind: str, film: list[str], maker: list[str]) -> str:
-    digest = hashlib.sha256(json.dumps(["pneumoscan", kind, film, maker]).encode()).digest()
+def _uid(kind: str, film: list[str], origin: list[str]) -> str:
+    digest = hashlib.sha256(json.dumps(["pneumoscan", kind, film, origin]).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"

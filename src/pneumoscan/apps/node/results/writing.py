@@ -1,7 +1,7 @@
 """What report and picture have in common: by what and when they were made, and the values that differ from film to film."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from highdicom import ContributingEquipment
@@ -10,6 +10,7 @@ from pydicom.valuerep import DA, DS, DT, TM
 
 from pneumoscan.apps.node.results.codes import PROCESSING, concept
 from pneumoscan.apps.node.results.finding import ResultUids, Writer, percent_of, plain
+from pneumoscan.apps.node.results.form import Form, form_of
 from pneumoscan.apps.node.results.own import MODEL_NAME
 from pneumoscan.apps.node.results.source import Source
 
@@ -49,7 +50,7 @@ def _stand_in(number: int) -> str:
 
 
 # Stands for any film and its results where a form is made: no value is found in another one.
-ANY_SOURCE = Source(
+_ANY_SOURCE = Source(
     # highdicom must know the class: Digital X-Ray Image Storage - For Presentation.
     sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
     sop_instance_uid=_stand_in(0),
@@ -60,14 +61,22 @@ ANY_SOURCE = Source(
     burned_in="",
     pixels_sha256="",
 )
-ANY_UIDS = ResultUids(*map(_stand_in, range(3, 9)))
+_ANY_UIDS = ResultUids(*map(_stand_in, range(3, 9)))
 ANY_PROBABILITY = 0.123456789012345
-ANY_MOMENT = datetime(1901, 2, 3, 4, 5, 6, 789012, UTC)
-STAND_INS: Mapping[str, bytes] = values_of(ANY_SOURCE, ANY_UIDS, ANY_PROBABILITY, ANY_MOMENT)
+_ANY_MOMENT = datetime(1901, 2, 3, 4, 5, 6, 789012, UTC)
+STAND_INS: Mapping[str, bytes] = values_of(_ANY_SOURCE, _ANY_UIDS, ANY_PROBABILITY, _ANY_MOMENT)
 
 
-def set_equipment(dataset: Dataset, writer: Writer, made_at: datetime) -> None:
-    """Say what made the object (General Equipment, and Contributing Equipment of SOP Common)."""
+def form_for(make: Callable[[Source, ResultUids, datetime], Dataset]) -> Form:
+    """Return the form of what `make` returns for a film, the UIDs of its results, and the time of their making."""
+    return form_of(make(_ANY_SOURCE, _ANY_UIDS, _ANY_MOMENT), STAND_INS)
+
+
+def set_origin(dataset: Dataset, writer: Writer, made_at: datetime) -> None:
+    """Say what made an object, and when (General Equipment, and Contributing Equipment of SOP Common).
+
+    One moment is written into every date and time that highdicom fills with the present.
+    """
     versions = [plain(writer.pneumoscan_version), f"model.onnx {writer.onnx_sha256[:12]}"]
     dataset.SoftwareVersions = versions
     dataset.DeviceSerialNumber = writer.model_json_sha256[:16]
@@ -80,13 +89,8 @@ def set_equipment(dataset: Dataset, writer: Writer, made_at: datetime) -> None:
             contribution_datetime=DT(made_at),
         )
     ]
-
-
-def set_times(dataset: Dataset, made_at: datetime) -> None:
-    """Write one moment into every date and time that highdicom fills with the present."""
-    names = ["InstanceCreation", "Content", "Series"]
     date, time = DA(made_at.date()), TM(made_at.time())
-    for name in names:
+    for name in ("InstanceCreation", "Content", "Series"):
         setattr(dataset, f"{name}Date", date)
         setattr(dataset, f"{name}Time", time)
     if "DateOfSecondaryCapture" in dataset:

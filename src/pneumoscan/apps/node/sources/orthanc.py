@@ -27,31 +27,33 @@ def follow(pacs: Pacs, queue: Queue, config: Config) -> Looked:
     total, done = Looked(), False
     while not done:
         last = int(queue.mark(MARK) or 0)
-        told = _changes(pacs, config, last)
-        if told["Last"] < last:  # another Orthanc, or one whose database was made anew
+        answer = _changes(pacs, config, last)
+        if answer["Last"] < last:  # another Orthanc, or one whose database was made anew
             queue.set_mark(MARK, "0")
             continue
         found = [
             _header(pacs, config, change)
-            for change in told["Changes"]
+            for change in answer["Changes"]
             if change.get("ChangeType") == "NewInstance"
         ]
         page = [one for one in found if one is not None and one.modality in config.find.modalities]
-        total += enter(queue, page, config, source="orthanc", mark=(MARK, str(told["Last"])))
-        done = bool(told["Done"])
+        total += enter(queue, page, config, source="orthanc", mark=(MARK, str(answer["Last"])))
+        done = bool(answer["Done"])
     return total
 
 
 def _changes(pacs: Pacs, config: Config, since: int) -> dict[str, Any]:
-    told = pacs.get_json(f"{_url(config)}/changes", {"since": str(since), "limit": str(config.find.page)})
+    answer = pacs.get_json(f"{_url(config)}/changes", {"since": str(since), "limit": str(config.find.page)})
     legal = (
-        isinstance(told, dict) and isinstance(told.get("Changes"), list) and isinstance(told.get("Last"), int)
+        isinstance(answer, dict)
+        and isinstance(answer.get("Changes"), list)
+        and isinstance(answer.get("Last"), int)
     )
-    if not legal or "Done" not in told:
+    if not legal or "Done" not in answer:
         raise PacsAnswerError(
             "pacs.orthanc gives no list of changes.", "See that it is Orthanc's own address."
         )
-    changes: dict[str, Any] = told
+    changes: dict[str, Any] = answer
     return changes
 
 

@@ -20,7 +20,7 @@ class Looked:
     """What one look has found.
 
     Attributes:
-        seen: Objects that the PACS told of.
+        seen: Objects that the PACS listed.
         new: Those that were not known.
         own: Those that are results of pneumoscan, which are left alone.
     """
@@ -72,7 +72,7 @@ def enter(
 
 
 def arrivals(headers: Iterable[Header], source: str, mode: str, reading: str = "") -> Iterator[Arrival]:
-    """Yield what the queue is told of each object."""
+    """Yield what the queue keeps of each object."""
     for header in headers:
         yield Arrival(
             sop_instance_uid=header.sop_instance_uid,

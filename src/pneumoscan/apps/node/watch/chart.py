@@ -14,14 +14,14 @@ _MOST_WEEKS = 26
 Value = Callable[[WeekFigures], float | None]
 
 
-def chart(told: Watch) -> str:
+def chart(watched: Watch) -> str:
     """Draw the last 26 weeks of all devices together; return SVG, empty where there are no weeks."""
-    weeks = [week for week in told.weeks if not week.device][-_MOST_WEEKS:]
+    weeks = [week for week in watched.weeks if not week.device][-_MOST_WEEKS:]
     if not weeks:
         return ""
     rows = [_scores(weeks), _shares(weeks), _objects(weeks), _seconds(weeks)]
     height = _TOP + len(rows) * (_ROW + _GAP)
-    parts = [_ground(weeks, told, height)]
+    parts = [_ground(weeks, watched, height)]
     for number, row in enumerate(rows):
         parts.append(f'<g transform="translate(0 {_TOP + number * (_ROW + _GAP)})">{row}</g>')
     return (
@@ -35,14 +35,14 @@ def _x(place: int, count: int) -> float:
     return _LEFT + inner * (place + 0.5) / count
 
 
-def _ground(weeks: Sequence[WeekFigures], told: Watch, height: int) -> str:
+def _ground(weeks: Sequence[WeekFigures], watched: Watch, height: int) -> str:
     """Draw the shade of the reference weeks, the marks of weeks that differ, and the names of weeks."""
     count, step = len(weeks), (_WIDTH - _LEFT - _RIGHT) / len(weeks)
-    differ = {one.week for one in told.drift.comparisons if one.differs}
+    differ = {one.week for one in watched.drift.comparisons if one.differs}
     parts = []
     for place, week in enumerate(weeks):
         left = _LEFT + step * place
-        if week.week in told.drift.reference:
+        if week.week in watched.drift.reference:
             parts.append(
                 f'<rect x="{left:.1f}" y="0" width="{step:.1f}" height="{height - 22}" fill="{_SHADE}"/>'
             )
@@ -53,7 +53,7 @@ def _ground(weeks: Sequence[WeekFigures], told: Watch, height: int) -> str:
                 parts.append(_text(left + 2, 14, "differs", _DIFFERS))
         if place % -(-count // 9) == 0:
             parts.append(_text(_x(place, count), height - 6, week.week, _SOFT, "middle"))
-    if weeks[0].week in told.drift.reference:
+    if weeks[0].week in watched.drift.reference:
         parts.append(_text(_LEFT + 6, 14, "reference weeks", _SOFT))
     return "".join(parts)
 

@@ -57,8 +57,8 @@ class Comparison:
         where = f"on {self.device}" if self.device else "on all devices together"
         named = "refusals" if self.measure == "refused" else self.measure
         what = "median score" if self.measure == "scores" else f"share of {named}"
-        told = _score if self.measure == "scores" else _percent
-        numbers = f"{told(self.reference)} in the reference weeks ({self.reference_n} studies), {told(self.now)} in {self.week} ({self.n})"
+        text_of = _score if self.measure == "scores" else _percent
+        numbers = f"{text_of(self.reference)} in the reference weeks ({self.reference_n} studies), {text_of(self.now)} in {self.week} ({self.n})"
         if not self.differs:
             return f"The {what} {where} does not differ more than chance allows: {numbers}."
         moved = {1: "is higher", -1: "is lower"}.get(int(np.sign(self.now - self.reference)), "is the same")

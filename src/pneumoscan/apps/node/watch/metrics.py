@@ -69,8 +69,8 @@ def _of_a_day(read: list[Job]) -> Iterable[Metric]:
     yield _quantiles("pneumoscan_node_day_scores", "Probability of pneumonia, of 24 hours.", scores)
 
 
-def _quantiles(name: str, told: str, values: list[float]) -> Metric:
-    family = GaugeMetricFamily(name, told, labels=["quantile"])
+def _quantiles(name: str, description: str, values: list[float]) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=["quantile"])
     for at, value in zip(_QUANTILES, np.quantile(values, _QUANTILES), strict=True) if values else ():
         family.add_metric([str(at)], float(value))
     return family

@@ -27,26 +27,26 @@ def view_of(
 
     def look() -> dict[str, Any]:
         with lock:
-            at, told = kept[0]
+            at, watched = kept[0]
             if time.monotonic() - at >= _FRESH_SECONDS:
                 with opened() as queue:
-                    told = shown(watch(queue, reference=reference))
-                kept[0] = time.monotonic(), told
-            return told
+                    watched = shown(watch(queue, reference=reference))
+                kept[0] = time.monotonic(), watched
+            return watched
 
     return look
 
 
-def shown(told: Watch) -> dict[str, Any]:
+def shown(watched: Watch) -> dict[str, Any]:
     """Return what the page shows, as JSON types: the last 26 weeks, and what differs in them."""
-    values = told.to_json()
-    weeks = sorted({week.week for week in told.weeks})[-_WEEKS:]
+    values = watched.to_json()
+    weeks = sorted({week.week for week in watched.weeks})[-_WEEKS:]
     return {
         "at": values["at"],
         "counts": values["counts"],
         "codes": values["codes"],
         "weeks": [week for week in reversed(values["weeks"]) if week["week"] in weeks],
-        "differs": any(one.differs and one.week in weeks for one in told.drift.comparisons),
-        "sentences": list(told.drift.sentences),
-        "chart": chart(told),
+        "differs": any(one.differs and one.week in weeks for one in watched.drift.comparisons),
+        "sentences": list(watched.drift.sentences),
+        "chart": chart(watched),
     }

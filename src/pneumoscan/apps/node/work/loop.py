@@ -48,7 +48,7 @@ _BATCH = 16
 
 
 class Work:
-    """Brings rows to their ends until it is told to stop.
+    """Brings rows to their ends until it is stopped.
 
     Attributes:
         idle: Whether nothing was to be done when it was last looked.

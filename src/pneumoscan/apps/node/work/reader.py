@@ -99,8 +99,8 @@ def _with_results(
         film=film,
         pixels_sha256=asked["pixels_sha256"],
     )
-    told = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
-    return Reading(row | {"results": told}, files=tuple(one.content for one in made))
+    objects = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
+    return Reading(row | {"results": objects}, files=tuple(one.content for one in made))
 
 
 def _load(model: Path) -> worker.Read:

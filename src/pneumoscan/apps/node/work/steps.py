@@ -92,13 +92,13 @@ def fetch(tools: Tools, job: Job) -> Job:
 
 
 def _place(pacs: Pacs, job: Job) -> Header:
-    """Return study and series of an object, asking for them where they were not told."""
+    """Return study and series of an object, asking for them where they are not known."""
     if job.study_instance_uid and job.series_instance_uid:
         return Header(job.sop_instance_uid, job.study_instance_uid, job.series_instance_uid)
     for header in pacs.search({"SOPInstanceUID": job.sop_instance_uid}, limit=2):
         if header.sop_instance_uid == job.sop_instance_uid:
             return header
-    raise PacsAnswerError("the PACS no longer has an object that it told of.", "See whether it was deleted.")
+    raise PacsAnswerError("the PACS no longer has an object that it listed.", "See whether it was deleted.")
 
 
 def _differs(queue: Queue, job: Job, pixels: str) -> bool:
