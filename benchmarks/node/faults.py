@@ -4,6 +4,7 @@ python -m benchmarks.node.faults --objects 100 --share 0.4 --seeds 5 --work /tmp
 """
 
 import time
+from contextlib import closing
 
 import faulty_proxy
 import running_node
@@ -28,17 +29,13 @@ def _run(options, seed: int) -> dict[str, object]:
         "[find]", "transfer_seconds = 2\n[find]"
     )
     node = running_node.Node(options.work / "node", text, harness.tiny_model(options))
-    begun = time.monotonic()
-    try:
+    with harness.ended(server, nodes=[node]), closing(proxy):
+        begun = time.monotonic()
         node.start()
         node.wait(options.objects, 24 * 3600)
         seconds = time.monotonic() - begun
         node.stop()
         figures = harness.count(server, [node], options.objects)
-    finally:
-        node.kill()
-        proxy.close()
-        server.stop()
     faults = {str(fault): times for fault, times in proxy.done.items()}
     return figures | {"seed": seed, "seconds": round(seconds, 1), "requests": faults}
 

@@ -8,6 +8,8 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import running_node
 import tiny_bundle
 
 from benchmarks.record import RESULTS
+from pneumoscan.apps.node.queue import WAITING
 
 PER_STUDY = 4
 # One in ten has nothing to read: a lateral view, a knee, a cut-off picture in turn.
@@ -65,6 +68,23 @@ def filled_orthanc(options: argparse.Namespace) -> Any:
     for number in range(options.objects):
         server.send(film(number, size=options.size))
     return server
+
+
+@contextmanager
+def ended(*servers: Any, nodes: Sequence[Any]) -> Iterator[None]:
+    """Kill nodes and stop servers, in this order, when a block ends."""
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.kill()
+        for server in servers:
+            server.stop()
+
+
+def settled(node: Any) -> int:
+    """Return how many objects came to an end."""
+    return sum(number for state, number in node.counts().items() if state not in WAITING)
 
 
 def tiny_model(options: argparse.Namespace) -> Path:

@@ -11,7 +11,6 @@ import postgres_server
 import running_node
 
 from benchmarks.node import harness
-from pneumoscan.apps.node.queue import WAITING
 
 
 def main() -> None:
@@ -22,10 +21,10 @@ def main() -> None:
         database = postgres_server.Server(Path(folder))
         nodes = [_node(options, server, database, name) for name in ("one", "two")]
         begun = time.monotonic()
-        try:
+        with harness.ended(database, server, nodes=nodes):
             for node in nodes:
                 node.start()
-            harness.until(lambda: _ended(nodes[0]) >= options.objects // 2, 24 * 3600)
+            harness.until(lambda: harness.settled(nodes[0]) >= options.objects // 2, 24 * 3600)
             nodes[1].kill()
             nodes[0].wait(options.objects, 24 * 3600)
             seconds = time.monotonic() - begun
@@ -36,11 +35,6 @@ def main() -> None:
             figures = harness.count(server, nodes[:1], options.objects) | {
                 "read_by_host": by_host, "seconds": round(seconds, 1), "workers": 4,
             }  # fmt: skip
-        finally:
-            for node in nodes:
-                node.kill()
-            database.stop()
-            server.stop()
     harness.write("hosts", figures, options, harness.holds(figures) and len(by_host) == 2)
 
 
@@ -50,10 +44,6 @@ def _node(options, server, database, name: str):
     node = running_node.Node(options.work / name, text, harness.tiny_model(options))
     node.address = database.address
     return node
-
-
-def _ended(node) -> int:
-    return sum(number for state, number in node.counts().items() if state not in WAITING)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import time
 import running_node
 
 from benchmarks.node import harness
-from pneumoscan.apps.node.queue import WAITING
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
     text = running_node.live(server.dicomweb, node="max_attempts = 20")
     node = running_node.Node(options.work / "node", text, harness.tiny_model(options))
     begun = time.monotonic()
-    try:
+    with harness.ended(server, nodes=[node]):
         killed, stopped, whole = _harm(node, server, options, rng)
         node.wait(options.objects, 24 * 3600, restart=True)
         node.stop()
@@ -34,9 +33,6 @@ def main() -> None:
             "kills": killed, "pacs_stops": stopped, "integrity_checks_ok": whole, "seconds": round(seconds, 1),
         }  # fmt: skip
         figures["lost_queue"] = _lose_queue(node, server, options)
-    finally:
-        node.kill()
-        server.stop()
     passed = harness.holds(figures) and whole == killed and figures["lost_queue"]["pacs_unchanged"]
     harness.write("kills", figures, options, passed)
 
@@ -48,7 +44,7 @@ def _harm(node, server, options, rng) -> tuple[int, int, int]:
     whole = 0
     for number, instant in enumerate(instants):
         node.start()
-        harness.until(lambda instant=instant: _ended(node) >= instant and _begun(node), 3600)
+        harness.until(lambda instant=instant: harness.settled(node) >= instant and _begun(node), 3600)
         time.sleep(rng.uniform(0, 0.3))
         if number in stops:
             server.stop(kill=True)
@@ -59,11 +55,6 @@ def _harm(node, server, options, rng) -> tuple[int, int, int]:
             server.start()
     node.start()
     return len(instants), len(stops), whole
-
-
-def _ended(node) -> int:
-    counts = node.counts()
-    return sum(number for state, number in counts.items() if state not in WAITING)
 
 
 def _begun(node) -> bool:

@@ -29,7 +29,7 @@ def main() -> None:
     node = running_node.Node(
         options.work / "node", roles + running_node.live(server.dicomweb, extra), pretrained_bundle()
     )
-    try:
+    with harness.ended(server, nodes=[node]):
         node.start()
         _arrive(server, node, port, 0, by_store=False)
         seconds: dict[str, list[float]] = {"query": [], "c_store": []}
@@ -37,9 +37,6 @@ def main() -> None:
             way = "c_store" if number % 2 else "query"
             seconds[way].append(_arrive(server, node, port, number, by_store=number % 2 == 1))
         node.stop()
-    finally:
-        node.kill()
-        server.stop()
     figures = {
         way: {"median": round(statistics.median(one), 3), "most": round(max(one), 3)}
         for way, one in seconds.items()

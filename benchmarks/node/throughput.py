@@ -53,14 +53,11 @@ def _run(options: Any, chests: list[Image.Image], size: int) -> dict[str, Any]:
         running_node.live(server.dicomweb).replace("every_seconds = 1\n", "every_seconds = 30\n"),
         pretrained_bundle(),
     )
-    try:
+    with harness.ended(server, nodes=[node]):
         for path in films.iterdir():
             server.send(path.read_bytes())
         figures = _node_run(node, server, objects)
         count = harness.count(server, [node], objects)
-    finally:
-        node.kill()
-        server.stop()
     predict = _predict(films, options.work / f"rows-{size}.csv")
     return {
         "size": size,
