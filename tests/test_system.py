@@ -13,6 +13,7 @@ import pneumoscan
 from pneumoscan import system
 
 PACKAGE = Path(pneumoscan.__file__).parent
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MODULES = {"fcntl", "resource", "msvcrt", "ctypes", "winreg"}
 NAMES = {
     "sched_getaffinity",
@@ -121,6 +122,27 @@ assert not system.has_process_limits()
         [sys.executable, "-c", WITHOUT + calls], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="the kernel gives no huge pages"
+)
+def test_arrays_of_a_training_lie_in_huge_pages():
+    calls = """
+import pathlib, sys
+from pneumoscan import system
+if not system.keep_freed_memory():
+    sys.exit(77)
+arrays = [b"x" * (32 << 20) for _ in range(4)]
+rows = pathlib.Path("/proc/self/smaps").read_text().splitlines()
+print(sum(int(row.split()[1]) for row in rows if row.startswith("AnonHugePages")) >> 10)
+"""
+    done = subprocess.run([sys.executable, "-c", calls], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("the C library is not glibc")
+    assert done.returncode == 0, done.stderr
+    # Fewer than all: the memory of a busy machine is fragmented.
+    assert int(done.stdout) >= 32
 
 
 @pytest.mark.timeout(240)
