@@ -149,19 +149,22 @@ def commands(job: Job) -> dict[str, list[str]]:
 
 def measure_speed(job: Job) -> dict[str, Any]:
     """Measure films/s of training steps in turn: ours, plain PyTorch with AMP, the same compiled, and the peak."""
-    steps, gpu = (2 if job.options.quick else 50), job.device == "cuda"
+    steps, gpu, errors = (2 if job.options.quick else 50), job.device == "cuda", {}
     with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(Worker(command, gpu=gpu)) for name, command in commands(job).items()
-        }
-        calls = {name: partial(worker.ask, steps=steps) for name, worker in workers.items()}
+        calls: dict[str, Callable[[], Any]] = {}
+        for name, command in commands(job).items():
+            try:
+                calls[name] = partial(stack.enter_context(Worker(command, gpu=gpu)).ask, steps=steps)
+            except RuntimeError as error:
+                # Compiling needs more than torch, and the others are measured without it.
+                errors[name] = str(error)
         answers = in_turn(calls, job.options.round_count(7))
-    peak = [answer["bfloat16"] for answer in answers.pop("peak")]
+    peak = [answer["bfloat16"] for answer in answers.pop("peak", [])]
     films = {
         name: [steps * int(name.split()[-1]) / answer["seconds"] for answer in found]
         for name, found in answers.items()
     }
-    return {"films_per_second": films, "peak_giga_multiply_adds": peak}
+    return {"films_per_second": films, "peak_giga_multiply_adds": peak, "errors": errors}
 
 
 PARTS: dict[str, Callable[[Job], dict[str, Any]]] = {
@@ -196,14 +199,14 @@ def summarise(parts: dict[str, Any], facts: dict[str, Any]) -> Record:
     speed = parts.get("speed", {})
     rates = {name: float(median(values)) for name, values in speed.get("films_per_second", {}).items()}
     record.medians = dict(rates)
-    peak = median(speed["peak_giga_multiply_adds"]) if rates else None
-    work = multiply_adds((32,) * 4, (128,), SIZE)["training"]
-    for name, rate in rates.items():
-        if name.startswith("ours"):
-            batch = name.removeprefix("ours")
-            others = ("AMP", "AMP + compile")
-            record.ratios |= {f"{name} / {other}": rate / rates[f"{other}{batch}"] for other in others}
-        record.ratios[f"{name} / peak"] = rate * work / 1e9 / peak
+    for name in (name for name in rates if name.startswith("ours")):
+        others = [f"{other}{name.removeprefix('ours')}" for other in ("AMP", "AMP + compile")]
+        record.ratios |= {
+            f"{name} / {other}": rates[name] / rates[other] for other in others if other in rates
+        }
+    work = multiply_adds((32,) * 4, (128,), SIZE)["training"] / 1e9
+    if peaks := speed.get("peak_giga_multiply_adds"):
+        record.ratios |= {f"{name} / peak": rate * work / median(peaks) for name, rate in rates.items()}
     failed = parts.get("tests", {}).get("failed")
     best = max(
         (rates[name] for name in rates if name.startswith("AMP") and name.endswith("32")), default=None
