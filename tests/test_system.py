@@ -171,3 +171,24 @@ def test_training_evaluation_export_and_prediction_need_nothing_of_linux_alone(t
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "evaluation" / "report.html").is_file()
     assert (tmp_path / "rows.csv").read_text().count("\n") > 5
+
+
+CHILD = """
+import subprocess, sys, time
+from pneumoscan.system import dead_child
+child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(7)"], stdin=subprocess.PIPE)
+assert dead_child() is None
+child.stdin.close()
+until = time.monotonic() + 60
+while dead_child() is None and time.monotonic() < until:
+    time.sleep(0.02)
+assert dead_child() == dead_child() == child.pid
+assert child.wait() == 7
+assert dead_child() is None
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system cannot say")
+def test_a_dead_child_is_seen_and_left_to_be_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

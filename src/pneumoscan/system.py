@@ -245,6 +245,17 @@ def _limit(name: str, most: int) -> None:
     _resource.setrlimit(what, (least, least))
 
 
+def dead_child() -> int | None:
+    """Return a child process that has ended and for which nobody has waited; None if there is none, or the system cannot say."""
+    if not hasattr(os, "waitid"):
+        return None
+    try:
+        found = _OS.waitid(_OS.P_ALL, 0, _OS.WEXITED | _OS.WNOHANG | _OS.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else int(found.si_pid)
+
+
 def _prctl(option: int, value: int) -> None:
     try:
         call = ctypes.CDLL(None).prctl

@@ -18,9 +18,10 @@ from typing import Any
 
 from pneumoscan.archive.ray_actor import ShardActor, told
 from pneumoscan.errors import EnvironmentProblemError, PneumoscanError
+from pneumoscan.system import dead_child
 
 _STORE_BYTES = 80 << 20
-_SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_TO_ANSWER = 20.0
 
 
@@ -31,7 +32,7 @@ def main() -> int:
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         ray = started(order["workers"], order["address"], order["session"])
-        threading.Thread(target=_end_with_cluster, args=(ray,), daemon=True).start()
+        threading.Thread(target=_end_with_cluster, args=(ray, order["address"]), daemon=True).start()
         for line in _lines(ray, order):
             print(line, file=answers, flush=True)
     except PneumoscanError as problem:
@@ -114,13 +115,26 @@ def _end_with_stdin() -> None:
     os._exit(0)
 
 
-def _end_with_cluster(ray: Any) -> None:
-    """End when no machine of the cluster is left. The driver itself would wait for it without end."""
+def _end_with_cluster(ray: Any, address: str) -> None:
+    """End when no machine of the cluster is left, or a part of Ray that was started here has died.
+
+    The driver itself would wait for it, for minutes or without end.
+    """
+    dead = None
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if not any(node["Alive"] for node in ray.nodes()):
-            sys.stderr.write("no machine of the cluster is alive\n")
-            os._exit(1)
+        before, dead = dead, None if address else dead_child()
+        # Twice, because a child that ends in good order is waited for a moment later.
+        if dead is not None and dead == before:
+            _give_up(f"process {dead} of Ray has died")
+        if address and not any(node["Alive"] for node in ray.nodes()):
+            _give_up("no machine of the cluster is alive")
+
+
+def _give_up(why: str) -> None:
+    sys.stderr.write(f"{why}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 if __name__ == "__main__":
