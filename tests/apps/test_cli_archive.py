@@ -62,6 +62,12 @@ def test_options_that_exclude_each_other(invoke) -> None:
     assert "--launcher ray" in str(invoke("--address", "auto").exception)
 
 
+def test_a_cluster_needs_absolute_paths(invoke) -> None:
+    problem = invoke("films", "--launcher", "ray", "--address", "head:6379").exception
+    assert isinstance(problem, UsageError)
+    assert "films is a relative path" in str(problem)
+
+
 def test_without_ray_it_says_what_to_install(invoke, monkeypatch) -> None:
     monkeypatch.setattr("pneumoscan.archive.on_ray.find_spec", lambda name: None)
     problem = invoke("--launcher", "ray").exception

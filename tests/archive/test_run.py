@@ -78,7 +78,10 @@ def test_an_interrupted_archive_goes_on(bundle, order, films) -> None:
         run_archive(order, bundle, Fails(after=2), silent)
     first = (Path(order.out) / "part-000000.csv").stat().st_mtime_ns
     assert not (Path(order.out) / SUCCESS).exists()
+    incomplete = Path(order.out) / ".part-000002.csv.x1.tmp"
+    incomplete.write_bytes(b"path,")
     outcome = run_archive(order, bundle, Here(1), silent)
+    assert not incomplete.exists()
     assert (outcome.parts_before, outcome.parts) == (2, 3)
     assert (Path(order.out) / "part-000000.csv").stat().st_mtime_ns == first
     assert lines(Path(order.out)) == expected(bundle, films)

@@ -26,7 +26,8 @@ from pneumoscan.system import spawn_options
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.ray_driver")
 # Short, because the paths of Ray's sockets have at most 107 characters.
 _SESSION = "pneumoscan-ray-"
-_MOST_FAILURES = 5
+# Ends in a row without a new part: of its own accord, and by SIGKILL, which says less of Ray.
+_MOST_FAILURES, _MOST_KILLS = 5, 25
 _LONGEST_PAUSE = 20.0
 _LAST_LINES = 3
 
@@ -52,7 +53,7 @@ class OnRay:
 
     def map(self, job: Job, shards: Sequence[int]) -> Iterator[Done]:
         """Write the parts of the shards; see `work.Launcher`."""
-        left, failures = set(shards), 0
+        left, failures, kills = set(shards), 0, 0
         while left:
             before = len(left)
             with _session() as session:
@@ -64,10 +65,15 @@ class OnRay:
                             yield done
                 finally:
                     how = driver.end()
-            failures = 0 if len(left) < before else failures + 1
-            if failures == _MOST_FAILURES:
+            if len(left) < before:
+                failures = kills = 0
+            elif driver.was_killed:
+                kills += 1
+            else:
+                failures += 1
+            if failures == _MOST_FAILURES or kills == _MOST_KILLS:
                 raise EnvironmentProblemError(
-                    f"Ray ended {failures} times without reading a film: {how}",
+                    f"Ray ended {failures + kills} times without reading a film: {how}",
                     "Check memory and disk; then run the same command again.",
                 )
             if left:
@@ -117,6 +123,11 @@ class _Driver:
             if "error" in told:
                 raise error_from(told)
             yield Done(**told)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it was ended by a signal."""
+        return (self._process.returncode or 0) < 0
 
     def end(self) -> str:
         """End it and say how it ended."""

@@ -106,10 +106,6 @@ def _lines(ray: Any, order: dict[str, Any]) -> Iterator[str]:
         yield row["line"]
 
 
-def _told(problem: PneumoscanError) -> str:
-    return json.dumps({"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy})
-
-
 def _end_with_stdin() -> None:
     sys.stdin.read()
     os._exit(0)
@@ -120,7 +116,7 @@ def _end_with_cluster(ray: Any, address: str) -> None:
 
     The driver itself would wait for it, for minutes or without end.
     """
-    dead = None
+    dead: int | None = None
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         before, dead = dead, None if address else dead_child()

@@ -106,6 +106,7 @@ def run_archive(order: Order, bundle: "Bundle", launcher: Launcher, report: Repo
     )
     _check_place(folder)
     with held(folder, LOCK):
+        _remove_leftovers(folder)
         plan = _planned(folder, order, settings, report)
         if SUCCESS in folder.names():
             return _finished(folder, plan)
@@ -129,6 +130,13 @@ def _check_place(folder: Folder) -> None:
         raise UsageError(
             f"{folder.where} is not empty and holds no answers of this command.", "Choose another --out."
         )
+
+
+def _remove_leftovers(folder: Folder) -> None:
+    """Remove the incomplete files of processes that were killed (`files.open_atomic`)."""
+    for name in folder.names():
+        if name.startswith(".part-") and name.endswith(".tmp"):
+            folder.remove(name)
 
 
 def _planned(folder: Folder, order: Order, settings: Settings, report: Report) -> Plan:
@@ -178,7 +186,7 @@ def _read(
         for part in launcher.map(job, left):
             done += part.ok + part.refused
             report("reading", min(done, listing.inputs), listing.inputs)
-        manifest, damaged = _verified(folder, plan, report)
+        manifest, damaged = verified(folder, plan, report)
         if not damaged:
             return before, manifest
         for name in damaged:
@@ -188,7 +196,7 @@ def _read(
     )
 
 
-def _verified(folder: Folder, plan: Plan, report: Report) -> tuple[dict[str, Any], list[str]]:
+def verified(folder: Folder, plan: Plan, report: Report) -> tuple[dict[str, Any], list[str]]:
     """Compare every part with its shard; return the manifest, and the names of the parts that do not fit."""
     counts: Counter[str] = Counter()
     parts: list[dict[str, Any]] = []

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,24 +75,36 @@ def archive(
     order = Order(sources, out, cut_off, file_format, part_size, recursive, listed, sys.stdin.buffer)
     begun = time.monotonic()
     with _shown() as report:
-        outcome = run_archive(order, bundle, _launcher(launcher, address, workers), report)
+        outcome = run_archive(order, bundle, _launcher(order, launcher, address, workers), report)
     _tell(order, outcome, time.monotonic() - begun, as_json)
     _end(outcome)
 
 
-def _launcher(name: str, address: str | None, workers: int | None) -> "Launcher":
+def _launcher(order: "Order", name: str, address: str | None, workers: int | None) -> "Launcher":
     from pneumoscan.system import usable_cores
 
     if name == "ray":
         from pneumoscan.archive.on_ray import OnRay
 
         cluster = address or os.environ.get("RAY_ADDRESS", "")
+        if cluster:
+            _check_absolute((*order.sources, order.out))
         return OnRay(workers or (None if cluster else usable_cores()), cluster)
     if address is not None:
         raise UsageError("--address is of a cluster of Ray.", "Add --launcher ray.")
     from pneumoscan.archive.local import Here
 
     return Here(workers or usable_cores())
+
+
+def _check_absolute(names: Iterable[str]) -> None:
+    """Raise UsageError for a path that other machines would look for in another folder."""
+    for name in names:
+        if name != "-" and "://" not in name and not Path(name).is_absolute():
+            raise UsageError(
+                f"{name} is a relative path, which the machines of a cluster do not find.",
+                "Give absolute paths or URLs.",
+            )
 
 
 @contextmanager
