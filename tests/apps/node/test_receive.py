@@ -52,6 +52,21 @@ def receiver(tmp_path):
     gc.collect()
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """Puts the node's folder on a disk of a megabyte; returns a function that mounts it anew with other options."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+
+    def mount(*words):
+        return subprocess.run(["mount", *words, folder], capture_output=True, check=False).returncode
+
+    if sys.platform != "linux" or mount("-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"):
+        pytest.skip("only root can mount a small disk, on Linux")
+    yield mount
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 def associate(port, title="XRAY1", called="PNEUMOSCAN", tls=None, seconds=60):
     entity = pynetdicom.AE(title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = seconds
@@ -125,6 +140,43 @@ def test_a_queue_that_cannot_be_written_acknowledges_nothing(receiver, monkeypat
     monkeypatch.setattr(queue, "receive", full)
     assert send(one.port, film(0)) == [0xA700]
     assert len(spool) == 0
+
+
+def check_rows(queue, spool, acknowledged):
+    """What was acknowledged has a row, and each row a file that can be read."""
+    rows = {job.sop_instance_uid: spool.read(job.spool) for job in queue.jobs()}
+    assert set(acknowledged) <= set(rows)
+    assert all(pydicom.dcmread(BytesIO(content)).SOPInstanceUID == uid for uid, content in rows.items())
+    assert len(spool) == len(rows)
+    assert queue.integrity() == "ok"
+
+
+def test_a_disk_that_becomes_full_acknowledges_only_what_is_on_it(small_disk, receiver):
+    one, queue, spool = receiver()
+    statuses = send(one.port, *(film(number, size=(200, 200)) for number in range(16)))
+    assert set(statuses) == {0, 0xA700}
+    acknowledged = [sop(number) for number, status in enumerate(statuses) if status == 0]
+    assert len(acknowledged) >= 2
+    check_rows(queue, Spool(spool.folder, min_free=1), acknowledged)
+    # With space again, what was turned away is taken.
+    small_disk("-o", "remount,size=4m", "-t", "tmpfs")
+    assert set(send(one.port, *(film(number, size=(200, 200)) for number in range(16)))) == {0}
+    check_rows(queue, Spool(spool.folder, min_free=1), [sop(number) for number in range(16)])
+
+
+def test_a_disk_that_becomes_read_only_acknowledges_nothing(small_disk, receiver):
+    one, queue, spool = receiver()
+    assert send(one.port, film(0)) == [0]
+    # The queue's file is open for writing, so the disk itself cannot be made read-only: a second mount over it is.
+    spool.folder.chmod(0o700)
+    subprocess.run(["mount", "--bind", spool.folder, spool.folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", spool.folder], check=True)
+        assert send(one.port, film(1)) == [0xA700]
+    finally:
+        subprocess.run(["umount", "--lazy", spool.folder], check=True)
+    assert send(one.port, film(1)) == [0]
+    check_rows(queue, Spool(spool.folder, min_free=1), [sop(0), sop(1)])
 
 
 def test_a_drained_node_takes_nothing(receiver):

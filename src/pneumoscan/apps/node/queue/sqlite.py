@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class SqliteDatabase:
             self._connection.execute("COMMIT")
         except BaseException as failed:  # noqa: BLE001 - raised by every transaction of the group
             problem = failed
-            if self._connection.in_transaction:
+            with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
         self._settle(group, problem)
 
