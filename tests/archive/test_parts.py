@@ -26,7 +26,7 @@ def test_a_part_says_what_was_written(file_format: str) -> None:
     data = encoded(ROWS, file_format)
     assert encoded(list(ROWS), file_format) == data
     assert answered(data, file_format) == [
-        (shown(row.path, file_format), row.status, row.model) for row in ROWS
+        (shown(row.path, file_format), row.status, row.error_code, row.model) for row in ROWS
     ]
 
 

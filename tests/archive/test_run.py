@@ -13,7 +13,13 @@ import pytest
 
 from pneumoscan.archive.local import Here
 from pneumoscan.archive.run import MANIFEST, SUCCESS, Order, run_archive
-from pneumoscan.errors import DataDamagedError, LockedError, NothingUsableError, UsageError
+from pneumoscan.errors import (
+    DataDamagedError,
+    EnvironmentProblemError,
+    LockedError,
+    NothingUsableError,
+    UsageError,
+)
 from pneumoscan.files import locked
 from pneumoscan.inference.batch import predict_many
 from pneumoscan.inference.rows import header
@@ -152,6 +158,23 @@ def test_parts_that_cannot_be_mended_are_an_error(bundle, order) -> None:
     with pytest.raises(DataDamagedError, match=r"part-000000\.csv"):
         run_archive(order, bundle, Liar(), silent)
     assert not (Path(order.out) / SUCCESS).exists()
+
+
+def test_a_worker_without_the_films_ends_the_archive(bundle, order, films) -> None:
+    class Elsewhere:
+        """A launcher whose workers have an empty disk."""
+
+        def map(self, job, shards):
+            hidden = films.rename(films.with_name("unmounted"))
+            found = list(Here(1).map(job, shards))
+            hidden.rename(films)
+            yield from found
+
+    with pytest.raises(EnvironmentProblemError, match="does not find"):
+        run_archive(order, bundle, Elsewhere(), silent)
+    outcome = run_archive(order, bundle, Here(1), silent)
+    assert (outcome.ok, outcome.refused) == (10, 2)
+    assert lines(Path(order.out)) == expected(bundle, films)
 
 
 def test_an_error_that_concerns_every_film_ends_the_archive(bundle, order) -> None:

@@ -20,11 +20,13 @@ class Answered(NamedTuple):
     Attributes:
         path: The column `path`, as `shown` writes it.
         status: The column `status`.
+        error_code: The column `error_code`.
         model: The column `model`.
     """
 
     path: str
     status: str
+    error_code: str
     model: str
 
 
@@ -69,7 +71,7 @@ def _from_csv(data: bytes) -> list[Answered]:
     if not data.startswith(header("csv")) or not data.endswith(b"\n"):
         raise DataDamagedError("the header or the last line is missing.")
     table = csv.DictReader(StringIO(data.decode("utf-8", "surrogateescape"), newline=""), strict=True)
-    return [Answered(row["path"], row["status"], row["model"]) for row in table]
+    return [Answered(*(row[name] for name in Answered._fields)) for row in table]
 
 
 def _parquet(rows: list[PredictionRow]) -> bytes:

@@ -22,7 +22,13 @@ from pneumoscan.archive.plan import (
 )
 from pneumoscan.archive.storage import Folder, held, open_folder
 from pneumoscan.archive.work import Job, Launcher
-from pneumoscan.errors import DataDamagedError, NothingUsableError, UsageError
+from pneumoscan.errors import (
+    DataDamagedError,
+    EnvironmentProblemError,
+    FilmNotFoundError,
+    NothingUsableError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from pneumoscan.inference.bundle import Bundle
@@ -184,6 +190,8 @@ def _read(
         done = min(listing.inputs, size * (listing.shards - len(left)))
         report("reading", done, listing.inputs)
         for part in launcher.map(job, left):
+            if not part.ok:
+                _check_found(folder, plan, part.shard)
             done += part.ok + part.refused
             report("reading", min(done, listing.inputs), listing.inputs)
         manifest, damaged = verified(folder, plan, report)
@@ -194,6 +202,25 @@ def _read(
     raise DataDamagedError(
         f"{folder.where}/{damaged[0]} is not what was written, twice.", "Check the disk or the store."
     )
+
+
+def _check_found(folder: Folder, plan: Plan, shard: int) -> None:
+    """Raise an error if a worker found none of the films of a shard, which are here."""
+    name = part_name(shard, plan.settings.format)
+    unseen = _unseen(answered(folder.read(name) or b"", plan.settings.format))
+    if unseen:
+        raise EnvironmentProblemError(
+            f"a worker does not find {unseen}, which this machine has.",
+            "Every machine of the cluster must have the films at the same path.",
+        )
+
+
+def _unseen(rows: list[Answered]) -> str:
+    """Return a film that is here, if its part found none of its films: the worker's machine does not have their disk."""
+    if any(row.error_code != FilmNotFoundError.code for row in rows):
+        return ""
+    here = [row.path for row in rows if Path(row.path).exists()]
+    return here[0] if here and len(here) == len(rows) else ""
 
 
 def verified(folder: Folder, plan: Plan, report: Report) -> tuple[dict[str, Any], list[str]]:
@@ -228,7 +255,7 @@ def _fitting(data: bytes, settings: Settings, paths: list[str]) -> list[Answered
         return None
     expected = [shown(path, settings.format) for path in paths]
     same = [row.path for row in rows] == expected and all(row.model == settings.model for row in rows)
-    return rows if same else None
+    return rows if same and not _unseen(rows) else None
 
 
 def _finished(folder: Folder, plan: Plan) -> Outcome:
