@@ -30,6 +30,18 @@ def test_what_is_put_is_read_and_dropped_with_its_results(tmp_path):
     assert (len(spool), spool.read(name)) == (0, None)
 
 
+def test_recent_films_are_kept_in_memory_up_to_a_bound(tmp_path):
+    spool = Spool(tmp_path, min_free=1, recent=5)
+    names = [spool.put(content) for content in (b"one", b"two", b"33")]
+    for name in names:
+        (tmp_path / name).unlink()
+    # The oldest had to go for the third; the others are read once.
+    assert [spool.read(name) for name in names] == [None, b"two", b"33"]
+    assert spool.read(names[1]) is None
+    spool.drop(spool.put(b"four"))
+    assert spool._recent == {}
+
+
 def test_no_name_from_outside_is_a_path(tmp_path):
     spool = Spool(tmp_path / "spool", min_free=1)
     for name in ("../queue.sqlite", "/etc/passwd", "", "a" * 32 + ".txt"):

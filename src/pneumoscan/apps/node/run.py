@@ -26,6 +26,7 @@ log = logging.getLogger("pneumoscan.node")
 DRAIN = "drain"
 _LOOK_SECONDS = 0.5
 _GRACE_SECONDS = 20.0
+_RECENT_BYTES = 64 << 20
 
 
 def run(config: Config, roles: Sequence[str] = ()) -> None:
@@ -49,7 +50,8 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
                 locked(config.data / f"{role}.lock", what=f"the role {role} of {config.data}")
             )
         stack.enter_context(logged(log, _stderr()))
-        spool = Spool(config.spool, min_free=config.node.min_free_mb << 20)
+        recent = _RECENT_BYTES if "work" in chosen else 0
+        spool = Spool(config.spool, min_free=config.node.min_free_mb << 20, recent=recent)
         queue = open_queue(config.data, config.queue.postgres)
         stack.callback(queue.close)
         if config.watch.metrics_port and "work" in chosen:

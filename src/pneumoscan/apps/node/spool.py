@@ -16,8 +16,6 @@ from pneumoscan.errors import DiskFullError
 from pneumoscan.files import write_problems
 from pneumoscan.system import sync_folder
 
-# Of films that were just written, so that they need not be read for the next step.
-_RECENT_BYTES = 64 << 20
 _NAME = re.compile(r"[0-9a-f]{32}(\.report|\.picture)?")
 REPORT, PICTURE = ".report", ".picture"
 
@@ -25,17 +23,18 @@ REPORT, PICTURE = ".report", ".picture"
 class Spool:
     """A folder of files, each written and flushed before its name is returned."""
 
-    def __init__(self, folder: Path, *, min_free: int) -> None:
+    def __init__(self, folder: Path, *, min_free: int, recent: int = 0) -> None:
         """Make the folder.
 
         Args:
             folder: With mode 0700.
             min_free: Bytes that must be left on its disk.
+            recent: Bytes of films that are kept in memory until they are read for the first time.
 
         Raises:
             NotWritableError, DiskFullError: It cannot be made.
         """
-        self.folder, self._min_free = folder, min_free
+        self.folder, self._min_free, self._most_recent = folder, min_free, recent
         self._recent: dict[str, bytes] = {}
         self._turn = threading.Lock()
         with write_problems(folder):
@@ -62,7 +61,7 @@ class Spool:
         self.write({name: content})
         with self._turn:
             self._recent[name] = content
-            while sum(map(len, self._recent.values())) > _RECENT_BYTES:
+            while sum(map(len, self._recent.values())) > self._most_recent:
                 del self._recent[next(iter(self._recent))]
         return name
 

@@ -44,7 +44,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 _DISK_SECONDS = 30.0
 # Of each worker process: rows under way, films being fetched, and films that are read or wait for it with all their bytes.
 _UNDER_WAY, _FETCHED, _READ = 8, 1, 2
-_BATCH = 16
+# Results of so many films make about a megabyte, which a web server before the PACS is likely to take.
+_BATCH = 8
 
 
 class Work:
