@@ -72,3 +72,13 @@ def make_results(
         ResultObject("report", REPORT_CLASS, uids.report, uids.report_series, report),
         ResultObject("picture", PICTURE_CLASS, uids.picture, uids.picture_series, capture),
     )
+
+
+def warm_up() -> None:
+    """Make a report and a picture of nothing: highdicom reads its tables at the first ones, which takes half a second."""
+    from pneumoscan.apps.node.results.capture import capture_form
+    from pneumoscan.apps.node.results.report import report_form
+
+    writer = Writer("none", "0" * 64, "0" * 64, "0", "", 0.5, "none")
+    report_form(Finding("NORMAL", 0.5, 0.5, "", (), ""), writer)
+    capture_form(writer)

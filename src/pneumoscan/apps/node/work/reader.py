@@ -105,11 +105,12 @@ def _with_results(
 
 def _load(model: Path) -> worker.Read:
     """Load the model and what results are made with: once the process is confined, nothing more can be."""
-    from pneumoscan.apps.node.results import capture, picture, report, writing
+    from pneumoscan.apps.node.results import picture
+    from pneumoscan.apps.node.results.making import warm_up
     from pneumoscan.inference.bundle import load_bundle
 
-    del capture, picture, report, writing  # imported here, for the limits count what comes later
-
+    del picture  # imported here, for the limits count what comes later
+    warm_up()
     bundle = load_bundle(model, threads=1)
     gc.collect()
     gc.freeze()
