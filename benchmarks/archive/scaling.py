@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.archive import scene
@@ -68,6 +69,10 @@ def _record(
     rates: dict[str, float],
     steps: dict[str, dict[str, float]],
 ) -> Record:
+    cpu = {
+        name: median(sum(one["cpu_milliseconds_per_film"].values()) for one in found)
+        for name, found in raw.items()
+    }
     scaling = {name: rates[f"{name}, 2 cores"] / rates[f"{name}, 1 core"] for name in ("local", "ray")}
     serial = json.loads((RESULTS / "archive_serial.json").read_text())["medians"]
     parts_per_second = rates["parts of one empty file, ray, 2 cores"]
@@ -98,7 +103,7 @@ def _record(
         raw=raw,
         medians=rates,
         ratios={f"{name}: 2 cores ÷ 1 core": ratio for name, ratio in scaling.items()},
-        facts=scene.facts(options) | {"cost_model": model},
+        facts=scene.facts(options) | {"cpu_milliseconds_per_film": cpu, "cost_model": model},
     )  # fmt: skip
 
 
