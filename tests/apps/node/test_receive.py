@@ -48,7 +48,7 @@ def receiver(tmp_path):
     # pynetdicom leaves sockets whose other end has gone to the collector; that must not become the next test's fault.
     for thread in threading.enumerate():
         if "Association" in type(thread).__name__ or "DUL" in type(thread).__name__:
-            thread.join(5)
+            thread.join(1)
     gc.collect()
 
 
