@@ -89,6 +89,13 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
+def command() -> str:
+    """Return the command line of this run; paths are cut to their last part, because they belong to one machine."""
+    spec = sys.modules["__main__"].__spec__
+    names = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", spec.name if spec else Path(sys.argv[0]).stem, *names])
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that are measured."""
     found = {}
@@ -159,7 +166,7 @@ class Record:
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": shlex.join(["python", *sys.argv]),
+            "command": command(),
             "quick": quick,
             "machine": machine_facts(),
             "versions": {**versions(), **self.versions},

@@ -127,6 +127,11 @@ def test_resident_memory_of_this_process(load):
     assert 1 < memory.resident_megabytes(os.getpid()) <= memory.resident_megabytes(os.getpid(), "VmHWM")
 
 
+def test_the_command_of_a_record_names_no_folder_of_the_machine(load, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--films", "/somewhere/chest_xray", "--rounds", "3"])
+    assert load("record").command().endswith(" --films chest_xray --rounds 3")
+
+
 def test_contenders_take_turns(load):
     order = []
     found = load("timing").in_turn(
