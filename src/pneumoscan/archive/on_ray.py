@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pneumoscan.archive.reading import error_from
 from pneumoscan.archive.work import Done, Job
+from pneumoscan.error_values import error_from
 from pneumoscan.errors import EnvironmentProblemError, LockedError, MissingDependencyError
 from pneumoscan.files import locked
 from pneumoscan.system import spawn_options

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pneumoscan.archive.work import Job, ShardWorker
+from pneumoscan.error_values import error_values
 from pneumoscan.errors import PneumoscanError
 
 
@@ -21,9 +22,4 @@ class ShardActor:
         try:
             return json.dumps(vars(self._worker.work(shard)))
         except PneumoscanError as problem:
-            return told(problem)
-
-
-def told(problem: PneumoscanError) -> str:
-    """Return an error as a line of JSON."""
-    return json.dumps({"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy})
+            return json.dumps(error_values(problem))

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pneumoscan.archive.ray_actor import ShardActor, told
+from pneumoscan.archive.ray_actor import ShardActor
+from pneumoscan.error_values import error_values
 from pneumoscan.errors import EnvironmentProblemError, PneumoscanError
 from pneumoscan.system import dead_child
 
@@ -36,7 +37,7 @@ def main() -> int:
         for line in _lines(ray, order):
             print(line, file=answers, flush=True)
     except PneumoscanError as problem:
-        print(told(problem), file=answers, flush=True)
+        print(json.dumps(error_values(problem)), file=answers, flush=True)
         return 1
     ray.shutdown()
     return 0

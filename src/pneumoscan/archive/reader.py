@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pneumoscan.error_values import error_values
 from pneumoscan.errors import FilmError, PneumoscanError
 from pneumoscan.system import end_with_parent
 
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     try:
         _serve(Path(model), float(threshold), answers)
     except PneumoscanError as problem:
-        _say(answers, {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy})
+        _say(answers, error_values(problem))
         return 1
     return 0
 

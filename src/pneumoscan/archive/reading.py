@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pneumoscan import errors
 from pneumoscan.archive.plan import Settings
+from pneumoscan.error_values import error_from
 from pneumoscan.errors import (
     BundleError,
     EnvironmentProblemError,
@@ -232,10 +232,3 @@ class _Process:
                 self._late = True
                 self._process.kill()
                 return
-
-
-def error_from(told: dict[str, Any]) -> PneumoscanError:
-    """Return the error that another process told as `error`, `message` and `remedy`."""
-    kind = getattr(errors, str(told["error"]), PneumoscanError)
-    error: PneumoscanError = kind(str(told["message"]), str(told["remedy"]))
-    return error

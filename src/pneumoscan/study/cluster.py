@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pneumoscan.error_values import error_from, error_values
 from pneumoscan.errors import MissingDependencyError, PneumoscanError
 from pneumoscan.study.launchers import Begun
 from pneumoscan.study.trial import Answer, Task
-from pneumoscan.study.worker import error_from
 
 
 class OnRay:
@@ -61,8 +61,7 @@ def _perform(text: str) -> str:
     try:
         return perform(Task.from_text(text)).to_text()
     except PneumoscanError as problem:
-        answer = {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
-        return json.dumps(answer)
+        return json.dumps(error_values(problem))
 
 
 def _answer(ray: Any, handle: Any, task: Task) -> Answer:
@@ -71,7 +70,7 @@ def _answer(ray: Any, handle: Any, task: Task) -> Answer:
     except ray.exceptions.RayError as problem:
         return Answer(task.name, "failed", f"{type(problem).__name__}: {str(problem).splitlines()[0]}")
     if line.startswith('{"error"'):
-        raise error_from(line)
+        raise error_from(json.loads(line))
     return Answer.from_text(line)
 
 

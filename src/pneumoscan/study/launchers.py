@@ -4,6 +4,7 @@ A launcher takes tasks and yields results as they end. All call the same `trial.
 processes.
 """
 
+import json
 import queue
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from typing import Protocol
 
+from pneumoscan.error_values import error_from
 from pneumoscan.errors import PneumoscanError
 from pneumoscan.study.trial import Answer, Task, perform
-from pneumoscan.study.worker import error_from
 
 Begun = Callable[[str], None]
 
@@ -103,7 +104,7 @@ class _Worker:
             process.stdin.flush()
         line = process.stdout.readline()
         if line.startswith('{"error"'):
-            raise error_from(line)
+            raise error_from(json.loads(line))
         if line:
             return Answer.from_text(line)
         number = process.wait()

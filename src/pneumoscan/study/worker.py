@@ -11,7 +11,7 @@ import threading
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from pneumoscan import errors
+from pneumoscan.error_values import error_values
 from pneumoscan.errors import PneumoscanError, Terminated
 from pneumoscan.system import ask_self_to_end
 
@@ -31,14 +31,6 @@ def main() -> int:
     return 0
 
 
-def error_from(line: str) -> PneumoscanError:
-    """Return the error in a line of a worker."""
-    problem = json.loads(line)
-    kind = getattr(errors, problem["error"], PneumoscanError)
-    error: PneumoscanError = kind(problem["message"], problem["remedy"])
-    return error
-
-
 def _answer(text: str, answers: TextIO) -> None:
     # Imported here, so that a missing library is reported in a line.
     from pneumoscan.study.trial import Task, perform
@@ -46,9 +38,7 @@ def _answer(text: str, answers: TextIO) -> None:
     try:
         answer = perform(Task.from_text(text)).to_text()
     except PneumoscanError as problem:
-        answer = json.dumps(
-            {"error": type(problem).__name__, "message": problem.message, "remedy": problem.remedy}
-        )
+        answer = json.dumps(error_values(problem))
     print(answer, file=answers, flush=True)
 
 
