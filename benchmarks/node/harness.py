@@ -4,9 +4,7 @@ import argparse
 import hashlib
 import json
 import platform
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ import orthanc_server
 import running_node
 import tiny_bundle
 
-from benchmarks.record import RESULTS
+from benchmarks.record import RESULTS, command
 from pneumoscan.apps.node.queue import WAITING
 
 PER_STUDY = 4
@@ -131,10 +129,9 @@ def holds(figures: dict[str, Any]) -> bool:
 
 def write(name: str, figures: dict[str, Any], options: argparse.Namespace, passed: bool) -> None:
     """Write and print a record."""
-    command = f"python -m benchmarks.node.{name} {shlex.join(sys.argv[1:])}"
     record = {
         "benchmark": f"node.{name}",
-        "command": command,
+        "command": command(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"python": platform.python_version(), "system": platform.platform()},
         "bar_holds": passed,

@@ -64,11 +64,11 @@ def rows_of(bundle: "Bundle", paths: list[str], threshold: float) -> "Iterator[P
 
 def _fetched_rows(bundle: "Bundle", paths: Iterable[str], threshold: float) -> "Iterator[PredictionRow]":
     from pneumoscan.archive.film_bytes import fetched
-    from pneumoscan.inference.rows import predict_one, refused_row
+    from pneumoscan.inference.rows import model_name, predict_one, refused_row
 
     for path, data in fetched(paths):
         if isinstance(data, FilmError):
-            yield refused_row(bundle, path, threshold, data)
+            yield refused_row(model_name(bundle), path, threshold, data)
         else:
             yield predict_one(bundle, data, threshold, name=path)
 

@@ -28,7 +28,7 @@ from pneumoscan.errors import (
     FilmTimeoutError,
     PneumoscanError,
 )
-from pneumoscan.inference.rows import COLUMNS, PredictionRow
+from pneumoscan.inference.rows import COLUMNS, PredictionRow, refused_row
 from pneumoscan.system import spawn_options
 
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.reader")
@@ -130,10 +130,7 @@ class FilmReader:
             problem = FilmCrashError(
                 f"the process that read {shown} {how}, {MOST_DEATHS} times.", "Save it with another program."
             )
-        settings = self._settings
-        return PredictionRow(
-            path, "refused", None, "", settings.threshold, (), problem.code, str(problem), settings.model
-        )
+        return refused_row(self._settings.model, path, self._settings.threshold, problem)
 
 
 _TOO_SLOW = "took too long"

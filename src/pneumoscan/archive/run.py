@@ -20,7 +20,7 @@ from pneumoscan.archive.plan import (
     read_plan,
     write_plan,
 )
-from pneumoscan.archive.storage import Folder, held, open_folder
+from pneumoscan.archive.storage import Folder, held, is_url, open_folder
 from pneumoscan.archive.work import Job, Launcher
 from pneumoscan.errors import (
     DataDamagedError,
@@ -124,8 +124,6 @@ def run_archive(order: Order, bundle: "Bundle", launcher: Launcher, report: Repo
 
 
 def _absolute(out: str) -> str:
-    from pneumoscan.archive.storage import is_url
-
     return out if is_url(out) else str(Path(out.removeprefix("file://")).absolute())
 
 

@@ -140,15 +140,13 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: s
     try:
         film = read(source, name=name)
     except FilmError as problem:
-        return refused_row(bundle, name or _path_of(source), threshold, problem)
+        return refused_row(model_name(bundle), name or _path_of(source), threshold, problem)
     return find_in(bundle, film, threshold).row
 
 
-def refused_row(bundle: Bundle, path: str, threshold: float, problem: FilmError) -> PredictionRow:
-    """Return the row of a film that cannot be read."""
-    return PredictionRow(
-        path, "refused", None, "", threshold, (), problem.code, str(problem), model_name(bundle)
-    )
+def refused_row(model: str, path: str, threshold: float, problem: FilmError) -> PredictionRow:
+    """Return the row of a film that cannot be read; `model` is its column `model`."""
+    return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
 
 
 def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
