@@ -126,6 +126,34 @@ def test_where_nothing_is_declared_the_results_declare_what_the_names_need(
     assert dict(raw_elements(report.content)).get(0x00080005) == declared
 
 
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        (b"ISO 2022 IR 6 \\ISO 2022 IR 87", CHARACTER_SETS["Japanese"][1]),
+        (b" \\ ISO 2022 IR 87 ", CHARACTER_SETS["Japanese"][1]),
+        (b"\\iso 2022 ir 87\\ISO_2022_IR_159", CHARACTER_SETS["Japanese"][1]),
+        (b"\\ISO2022IR149", CHARACTER_SETS["Korean"][1]),
+        *((spelt, CHARACTER_SETS["Cyrillic"][1]) for spelt in (
+            b"ISO-IR 144", b"iso_ir 144", b"ISO 8859-5", b"ISO_IR_144", b"ISO IR 144", b"ISO_IR144\0", b"144 ", b"ISO_IR  144",
+        )),
+        (b"utf-8", CHARACTER_SETS["UTF-8"][1]),
+        (b"ISO_IR-192", CHARACTER_SETS["UTF-8"][1]),
+        (b"gb 18030", CHARACTER_SETS["GB18030"][1]),
+        (b"ISO_IR 1OO", "M\u00fcller".encode("latin-1")),
+        (b"WINDOWS-1251", "\u042e\u0440\u0438\u0439".encode("cp1251")),
+    ],
+)  # fmt: skip
+def test_a_character_set_that_is_spelt_or_padded_otherwise_stays_as_it_is(
+    declared: bytes, name: bytes
+) -> None:
+    film = hospital_film({0x00080005: (b"CS", declared), 0x00100010: (b"PN", name)})
+    of_film = dict(raw_elements(film))
+    for made in make_results(film, finding(), writer(), made_at=MADE_AT):
+        values = dict(raw_elements(made.content))
+        assert values[0x00080005] == of_film[0x00080005]
+        assert values[0x00100010] == of_film[0x00100010]
+
+
 def test_a_character_set_that_is_none_is_left_out() -> None:
     film = hospital_film({0x00080005: (b"CS", b"CANARY")})
     assert 0x00080005 not in dict(

@@ -23,8 +23,12 @@ _MOST_BYTES = 4096
 # Components that begin with a zero are not legal, but in use.
 _UID = re.compile(r"[0-2](\.\d+)+")
 _OFFSET = re.compile(rb"([+-])(\d\d)(\d\d)")
-# PS3.3, C.12.1.1.2: the defined terms, and the empty first value that stands for ISO IR 6.
-_CHARACTER_SETS = re.compile(rb"(ISO_IR \d{1,3}|ISO 2022 IR \d{1,3}|GB18030|GBK|)(\\(ISO 2022 IR \d{1,3}|))*")
+# The defined terms (PS3.3, C.12.1.1.2), and whatever else names a character set: `iso-ir 144`, `ISO 8859-5`, `UTF-8`. Readers
+# make something of such names, so a name stays the same only beside the same declaration.
+_CHARACTER_SET = re.compile(
+    rb"(ISO|IR|UTF|UCS|UNICODE|GB|BIG5|LATIN|US-?ASCII|ASCII|ANSI|CP|MS|WIN|KOI|JIS|SHIFT|SJIS|EUC|HZ|TIS|KS)[ -~]{0,16}|\d{1,5}|",
+    re.IGNORECASE,
+)
 
 
 class Identity(IntEnum):
@@ -149,13 +153,18 @@ def _identity(file: DicomFile, undeclared: bytes) -> dict[int, tuple[bytes, byte
             found[tag] = representation, _even(value, b"\0" if representation == b"UI" else b" ")
     if _zone(file.header.raw(TIMEZONE_OFFSET).strip(b" \0")) is None:
         found.pop(TIMEZONE_OFFSET, None)
-    declared = file.header.raw(CHARACTER_SET).strip(b" \0")
-    if not declared or not _CHARACTER_SETS.fullmatch(declared):
+    if not _names_character_sets(file.header.raw(CHARACTER_SET)):
         found.pop(CHARACTER_SET, None)
         declared = _character_set_of(b"".join(value for _, value in found.values()), undeclared)
         if declared:
             found[CHARACTER_SET] = b"CS", _even(declared, b" ")
     return found
+
+
+def _names_character_sets(declared: bytes) -> bool:
+    """Tell whether a declaration names character sets, however they are spelt and padded."""
+    values = [value.strip(b" \0\t\r\n") for value in declared.split(b"\\")]
+    return any(values) and all(map(_CHARACTER_SET.fullmatch, values))
 
 
 def _character_set_of(values: bytes, undeclared: bytes) -> bytes:
