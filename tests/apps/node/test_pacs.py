@@ -5,21 +5,25 @@ import logging
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import node_films
 import pytest
 
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.config import Pacs as Settings
-from pneumoscan.apps.node.pacs import Pacs, multipart
-from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError
+from pneumoscan.apps.node.pacs import Pacs, multipart, store
+from pneumoscan.apps.node.queue import Arrival, open_queue
+from pneumoscan.apps.node.spool import Spool
+from pneumoscan.apps.node.work import steps
+from pneumoscan.errors import ConfigError, FilmIdentityError, PacsAnswerError, PacsAwayError
 
 pytest.importorskip("urllib3", reason="the extra `node` is not installed")
 
 
 @pytest.fixture
 def server():
-    """A server whose `answers` are given one after the other, and that keeps the requests."""
+    """A server whose `answers` are given one after the other, or by `respond`, and that keeps the requests."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -31,7 +35,11 @@ def server():
             server.asked.append(
                 (self.path, dict(self.headers), self.rfile.read(int(self.headers.get("Content-Length", 0))))
             )
-            status, content_type, content = server.answers.pop(0)
+            if server.respond is None:
+                status, content_type, content = server.answers.pop(0)
+            else:
+                found = server.respond(parse_qs(urlsplit(self.path).query))
+                status, content_type, content = 200, "application/dicom+json", json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(content)))
@@ -41,7 +49,7 @@ def server():
         do_POST = do_GET  # noqa: N815
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.asked = [], []
+    server.answers, server.asked, server.respond = [], [], None
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
@@ -95,6 +103,36 @@ def test_pages_end_with_an_empty_one(server, pacs):
     assert [path.rpartition("=")[2] for path, _, _ in server.asked] == ["0", "2", "3"]
 
 
+@pytest.mark.parametrize(
+    ("page", "films"), [(2, 7), (3, 7), (7, 7), (8, 7), (100, 7), (2, 1), (1, 5), (5, 40)]
+)
+@pytest.mark.parametrize("takes_limit", [True, False])
+def test_a_pacs_that_ignores_offset_lists_every_film_once_and_this_ends(
+    server, pacs, caplog, page, films, takes_limit
+):
+    listed = [told(sop=f"1.{n}") for n in range(films)]
+    server.respond = lambda query: listed[: int(query["limit"][0])] if takes_limit else listed
+    for _ in range(3):
+        assert [one.sop_instance_uid for found in pacs.pages({}, page) for one in found] == [
+            f"1.{n}" for n in range(films)
+        ]
+    assert len(server.asked) <= 12
+    if takes_limit or films <= page:
+        assert sum("offset" in record.message for record in caplog.records) == 1
+
+
+def test_pages_of_a_pacs_that_gives_less_than_was_asked_for(server, pacs, caplog):
+    listed = [told(sop=f"1.{n}") for n in range(8)]
+
+    def respond(query):
+        begin = int(query["offset"][0])
+        return listed[begin : begin + 3]
+
+    server.respond = respond
+    assert [len(found) for found in pacs.pages({}, 100)] == [3, 3, 2]
+    assert not caplog.records
+
+
 def test_a_pacs_that_ignores_the_key_has_not_the_object(server, pacs):
     answer(server, [told(sop="9.9")])
     assert pacs.missing({"1.2": "1.3"}) == {"1.2"}
@@ -129,6 +167,19 @@ def test_a_pacs_that_takes_no_lists_is_asked_one_by_one(server, pacs, first):
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("series", [[], [told(sop="1.2", study="1.3", series="SERIES/../1")]])
+def test_an_object_without_a_series_uid_is_refused_and_not_fetched(server, pacs, tmp_path, series):
+    queue = open_queue(tmp_path)
+    queue.add([Arrival("1.2", "1.3")])
+    job = queue.claim("here", 60)
+    answer(server, series or [told(sop="1.2", study="1.3")])
+    tools = steps.Tools(Config(folder=tmp_path), queue, pacs, Spool(tmp_path, min_free=1), None, None)
+    with pytest.raises(FilmIdentityError, match="series UID"):
+        steps.fetch(tools, job)
+    assert len(server.asked) == 1
+    queue.close()
+
+
 def test_an_object_comes_as_it_is(server, pacs):
     film = node_films.film(0)
     server.answers.append((200, *multipart.encode([film])))
@@ -148,6 +199,60 @@ def test_objects_are_sent_as_they_are_and_the_answer_names_them(server, pacs):
     answer(server, {"00081198": {"vr": "SQ", "Value": [item]}})
     assert pacs.store("", [b"one"]) == frozenset()
     assert server.asked[1][0] == "/dicom-web/studies"
+
+
+def failed(uid, sop_class, reason):
+    reasons = {} if reason is None else {"00081197": {"vr": "US", "Value": [reason]}}
+    return {
+        "00081150": {"vr": "UI", "Value": [sop_class]},
+        "00081155": {"vr": "UI", "Value": [uid]},
+        **reasons,
+    }
+
+
+SR, SC = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"
+
+
+@pytest.mark.parametrize("status", [200, 202, 409])
+@pytest.mark.parametrize(
+    ("sop_class", "reason", "named"),
+    [
+        (SR, 0x0122, ["structured reports", SR, "0x0122", "not supported"]),
+        (SC, "43264", ["secondary captures", SC, "0xA900", "does not match"]),
+        (SC, 0xC123, ["secondary captures", "0xC123", "cannot understand"]),
+        (SR, 0x0199, ["structured reports", "0x0199"]),
+        (SR, None, ["structured reports", "no reason"]),
+        ("CANARY", ["CANARY"], ["objects", "no reason"]),
+    ],
+)
+def test_what_is_not_stored_is_told_with_its_class_and_reason(server, pacs, status, sop_class, reason, named):
+    answer(server, [])
+    answer(server, {"00081198": {"vr": "SQ", "Value": [failed("1.2", sop_class, reason)]}}, status)
+    (problem,) = store.send(pacs, [store.Results("1", {"1.2": b"one"})])
+    assert isinstance(problem, PacsAnswerError)
+    assert all(word in problem.message for word in named)
+    assert "CANARY" not in problem.message
+
+
+def test_of_two_films_the_one_that_was_stored_is(server, pacs):
+    for _ in range(3):
+        answer(server, [])
+    stored = {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.1"]}}]}
+    answer(
+        server,
+        {"00081199": stored, "00081198": {"vr": "SQ", "Value": [failed("1.2", SC, 0xA700)]}},
+        202,
+    )
+    first, second = store.send(pacs, [store.Results("1", {"1.1": b"1"}), store.Results("2", {"1.2": b"2"})])
+    assert first is None
+    assert "out of resources" in second.message
+
+
+@pytest.mark.parametrize("body", [b"", b"<NativeDicomModel/>", b"[]", b"{}"])
+def test_a_409_that_says_nothing_is_told_as_such(server, pacs, body):
+    server.answers.append((409, "application/dicom+xml", body))
+    with pytest.raises(PacsAnswerError, match="409"):
+        pacs.store("1", [b"one"])
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 429, 502, 503, 504])

@@ -6,7 +6,9 @@ knows no time for a whole answer, is therefore not used. Every call may raise a 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.header import Header, is_uid
 from pneumoscan.apps.node.pacs import multipart
 from pneumoscan.apps.node.pacs.connection import ASK, Connection
+from pneumoscan.apps.node.results.finding import PICTURE_CLASS, REPORT_CLASS
 from pneumoscan.errors import PacsAnswerError
 
 _JSON = "application/dicom+json"
@@ -29,7 +32,28 @@ _FIELDS = {
     "0020000D": "study_instance_uid",
     "0020000E": "series_instance_uid",
 }
-_REFERENCED, _INSTANCE = "00081199", "00081155"
+log = logging.getLogger("pneumoscan.node")
+_LONGER, _LONGEST_LIST = 4, 50_000
+_IGNORES_OFFSET = (
+    "the PACS ignores `offset`: it is asked for one list instead of pages. Films beyond the longest list that it gives are not found; "
+    "have them sent by C-STORE, or ask its administrator"
+)
+_REFERENCED, _FAILED, _CLASS, _INSTANCE, _REASON = "00081199", "00081198", "00081150", "00081155", "00081197"
+_CONFLICT = 409
+_CLASSES = {REPORT_CLASS: "structured reports", PICTURE_CLASS: "secondary captures"}
+_STORAGE = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.[0-9.]{1,40}")
+# PS3.7, annex C, and PS3.18, I.2.2.
+_REASONS = {
+    0x0106: "invalid attribute value",
+    0x0110: "processing failure",
+    0x0111: "duplicate SOP instance",
+    0x0117: "invalid SOP instance",
+    0x0118: "no such SOP class",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorized",
+    0xC122: "transfer syntax not supported",
+}
+_RANGES = {0xA7: "out of resources", 0xA9: "data set does not match SOP class"}
 
 
 class Pacs:
@@ -40,6 +64,8 @@ class Pacs:
         self._config = config.pacs
         self._connection = Connection(config)
         self._takes_lists: bool | None = None
+        # Objects in one list, where the PACS ignores `offset`; 0 where it gives pages.
+        self._list = 0
 
     def __enter__(self) -> Self:
         return self
@@ -80,16 +106,35 @@ class Pacs:
         return [header_of(one) for one in found]
 
     def pages(self, keys: Mapping[str, str], page: int) -> Iterator[list[Header]]:
-        """Yield the pages of `search` until one is not full."""
+        """Yield what matches, page after page, each object once.
+
+        A page that brings nothing new shows that the PACS ignores `offset`. From then on it is asked for one list instead,
+        and for a longer one where that is full.
+        """
+        seen: set[str | Header] = set()
         offset = 0
-        while True:
+        while not self._list:
             found = self.search(keys, limit=page, offset=offset)
-            if found:
-                yield found
+            new = _new(found, seen)
+            if new:
+                yield new
             # A PACS may give less than a page has; only an empty one is surely the last.
             if not found or len(found) > page:
                 return
+            if not new:
+                self._list = _LONGER * page
+                log.warning(_IGNORES_OFFSET)
             offset += len(found)
+        while True:
+            limit = max(page, self._list)
+            found = self.search(keys, limit=limit)
+            new = _new(found, seen)
+            if new:
+                yield new
+            # A list that is not full, or longer than was asked for, is all that this PACS gives.
+            if len(found) != limit or limit >= _LONGEST_LIST:
+                return
+            self._list = min(_LONGER * limit, _LONGEST_LIST)
 
     def missing(self, studies: Mapping[str, str], *, sure: bool = True) -> set[str]:
         """Return those objects that no query finds.
@@ -140,12 +185,15 @@ class Pacs:
             raise PacsAnswerError(f"the PACS answers with {len(parts)} objects instead of one.", ASK)
         return parts[0]
 
-    def store(self, study: str, objects: Iterable[bytes]) -> frozenset[str]:
+    def store(
+        self, study: str, objects: Iterable[bytes], *, refused: MutableMapping[str, str] | None = None
+    ) -> frozenset[str]:
         """Send objects (STOW-RS, 10.5).
 
         Args:
             study: Study instance UID of all of them; empty for objects of several studies.
             objects: Their files.
+            refused: Gets, by SOP instance UID, the class and the reason of each object that the PACS says it does not store.
 
         Returns:
             The SOP instance UIDs that the PACS says it has stored; after an error some may be stored nevertheless.
@@ -153,9 +201,20 @@ class Pacs:
         content_type, body = multipart.encode(list(objects))
         headers = {"Content-Type": content_type, "Accept": _JSON}
         url = f"{self._url}/studies/{study}" if study else f"{self._url}/studies"
-        answer = _parsed(self._connection.request("POST", url, headers=headers, body=body).body)
+        said = self._connection.request("POST", url, headers=headers, body=body, allowed=(_CONFLICT,))
+        try:
+            answer = _parsed(said.body)
+        except PacsAnswerError:
+            if said.status != _CONFLICT:
+                raise
+            answer = None
+        failures = _failures(answer) if isinstance(answer, dict) else {}
+        if said.status == _CONFLICT and not failures:
+            raise PacsAnswerError("the PACS answers 409: it stores no result, and does not say why.", ASK)
         if not isinstance(answer, dict):
             raise PacsAnswerError("the PACS does not say what it has stored.", ASK)
+        if refused is not None:
+            refused.update(failures)
         return frozenset(_uids(answer, _REFERENCED))
 
     def get_json(self, url: str, query: Mapping[str, str] | None = None, *, absent: bool = False) -> Any:
@@ -172,6 +231,14 @@ class Pacs:
             "GET", url, query=query, headers={"Accept": accept}, allowed=allowed
         )
         return None if answer.status in {204, *allowed} else _parsed(answer.body)
+
+
+def _new(found: Iterable[Header], seen: set[str | Header]) -> list[Header]:
+    """Return those that were not seen yet, and take note of them."""
+    new = {header.sop_instance_uid or header: header for header in found}
+    fresh = [header for key, header in new.items() if key not in seen]
+    seen.update(new)
+    return fresh
 
 
 def _parsed(body: bytes) -> Any:
@@ -196,7 +263,34 @@ def _first(attribute: Any) -> str:
     return first.strip(" \0")[:64] if isinstance(first, str) else ""
 
 
-def _uids(answer: Mapping[str, Any], sequence: str) -> list[str]:
+def _items(answer: Mapping[str, Any], sequence: str) -> list[dict[str, Any]]:
     items = answer.get(sequence, {})
     values = items.get("Value") if isinstance(items, dict) else None
-    return [_first(item.get(_INSTANCE)) for item in values or [] if isinstance(item, dict)]
+    return [item for item in values if isinstance(item, dict)] if isinstance(values, list) else []
+
+
+def _uids(answer: Mapping[str, Any], sequence: str) -> list[str]:
+    return [_first(item.get(_INSTANCE)) for item in _items(answer, sequence)]
+
+
+def _failures(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Return the class and the reason of each object that was not stored, in our own words, by SOP instance UID."""
+    found = {}
+    for item in _items(answer, _FAILED):
+        uid = _first(item.get(_CLASS))
+        named = _CLASSES.get(uid, "objects") + (f" ({uid})" if _STORAGE.fullmatch(uid) else "")
+        found[_first(item.get(_INSTANCE))] = f"{named}: {_reason(item.get(_REASON))}"
+    return found
+
+
+def _reason(attribute: Any) -> str:
+    value = attribute.get("Value") if isinstance(attribute, dict) else None
+    try:
+        number = int(value[0])  # type: ignore[index]
+    except (TypeError, ValueError, IndexError, KeyError):
+        return "it gives no reason"
+    if not 0 <= number <= 0xFFFF:
+        return "it gives no reason"
+    known = _REASONS.get(number) or _RANGES.get(number >> 8)
+    known = known or ("cannot understand" if number >> 12 == 0xC else "")
+    return f"failure reason 0x{number:04X}" + (f", {known}" if known else "")

@@ -38,15 +38,34 @@ def send(pacs: Pacs, films: Sequence[Results]) -> list[PacsAnswerError | None]:
     """
     missing = pacs.missing({uid: one.study_instance_uid for one in films for uid in one.objects}, sure=False)
     waiting = [one for one in films if missing & one.objects.keys()]
-    stored = _stored(pacs, waiting, missing) if waiting else frozenset()
-    problem = PacsAnswerError("the PACS does not name every result that it was sent.", _ASK)
-    return [problem if (missing & one.objects.keys()) - stored else None for one in films]
+    refused: dict[str, str] = {}
+    stored = _stored(pacs, waiting, missing, refused) if waiting else frozenset()
+    problems = [_problem((missing & one.objects.keys()) - stored, refused) for one in films]
+    if refused and not stored and len(waiting) > 1:
+        # One may be the reason why none is stored: the caller sends them one by one.
+        raise next(problem for problem in problems if problem is not None)
+    return problems
 
 
-def _stored(pacs: Pacs, films: Sequence[Results], missing: set[str]) -> frozenset[str]:
+def _stored(
+    pacs: Pacs, films: Sequence[Results], missing: set[str], refused: dict[str, str]
+) -> frozenset[str]:
     studies = {one.study_instance_uid for one in films}
     objects = [content for one in films for uid, content in one.objects.items() if uid in missing]
-    return pacs.store(studies.pop() if len(studies) == 1 else "", objects)
+    return pacs.store(studies.pop() if len(studies) == 1 else "", objects, refused=refused)
+
+
+def _problem(left: set[str], refused: Mapping[str, str]) -> PacsAnswerError | None:
+    """Return what went wrong with the results of a film of which some are not stored."""
+    if not left:
+        return None
+    reasons = sorted({refused[uid] for uid in left & refused.keys()})
+    if reasons:
+        return PacsAnswerError(
+            f"the PACS does not store {'; '.join(reasons)}.",
+            "Ask its administrator to accept them by STOW-RS.",
+        )
+    return PacsAnswerError("the PACS does not name every result that it was sent.", _ASK)
 
 
 def confirm(pacs: Pacs, films: Sequence[Mapping[str, str]]) -> list[PacsAnswerError | None]:

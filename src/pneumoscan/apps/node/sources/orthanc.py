@@ -38,7 +38,8 @@ def follow(pacs: Pacs, queue: Queue, config: Config) -> Looked:
         ]
         page = [one for one in found if one is not None and one.modality in config.find.modalities]
         total += enter(queue, page, config, source="orthanc", mark=(MARK, str(answer["Last"])))
-        done = bool(answer["Done"])
+        # A list that does not go on, though it says that it is not at its end, would be asked for without a pause.
+        done = bool(answer["Done"]) or answer["Last"] == last
     return total
 
 

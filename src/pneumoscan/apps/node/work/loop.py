@@ -29,6 +29,7 @@ from pneumoscan.errors import (
     EnvironmentProblemError,
     FilmCrashError,
     FilmError,
+    FilmIdentityError,
     FilmTimeoutError,
     PacsAwayError,
     PacsError,
@@ -143,6 +144,8 @@ class Work:
         except FilmError as problem:
             # A codec can be installed; what else is wrong with a film stays wrong.
             state = State.PARKED if isinstance(problem, CodecMissingError) else State.REFUSED
+            if isinstance(problem, FilmIdentityError):
+                log.warning("job %d: %s %s", job.id, problem.message, problem.remedy)
             return await self._end(job, state, problem.code)
         except (PoolStoppedError, PoolFullError):
             await self._give_back(job, None, 0, used=False)

@@ -25,7 +25,7 @@ from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
 from pneumoscan.apps.node.work import reader
 from pneumoscan.apps.workers.pool import FilmPool
 from pneumoscan.apps.workers.protocol import Reading
-from pneumoscan.errors import FilmError, PacsAnswerError, PacsError
+from pneumoscan.errors import FilmError, FilmIdentityError, PacsAnswerError, PacsError
 
 OWN_RESULT = "own_result"
 SPOOL_LOST = "spool_lost"
@@ -60,6 +60,7 @@ def fetch(tools: Tools, job: Job) -> Job:
     """Bring a found object here.
 
     Raises:
+        FilmIdentityError: It has no legal study or series UID.
         PacsAwayError, PacsAnswerError: It could not be fetched.
         DiskFullError, NotWritableError: It could not be kept.
     """
@@ -97,6 +98,11 @@ def _place(pacs: Pacs, job: Job) -> Header:
         return Header(job.sop_instance_uid, job.study_instance_uid, job.series_instance_uid)
     for header in pacs.search({"SOPInstanceUID": job.sop_instance_uid}, limit=2):
         if header.sop_instance_uid == job.sop_instance_uid:
+            if not (header.study_instance_uid and header.series_instance_uid):
+                raise FilmIdentityError(
+                    "the PACS lists the object with a study or series UID that is missing or no UID, so it cannot be fetched.",
+                    "Have the header corrected.",
+                )
             return header
     raise PacsAnswerError("the PACS no longer has an object that it listed.", "See whether it was deleted.")
 
