@@ -75,7 +75,7 @@ def test_every_code_of_http_is_told_with_its_status():
     rows = re.findall(r"^\| (\d{3}) \| (`[^|]+`) \|", TEXT, re.MULTILINE)
     told = {code: int(status) for status, codes in rows for code in re.findall(r"`([a-z_.]+)`", codes)}
     http = {code: status for code, status in told.items() if code.startswith("http.")}
-    assert http == {code: status for code, (status, _) in HTTP_CODES.items()}
+    assert http == {code: status for code, (status, *_) in HTTP_CODES.items()}
     assert {"usage", "config", "internal", "film.too_large", "film.format", "environment.codec"} <= set(told)
 
 

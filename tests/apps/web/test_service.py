@@ -1,6 +1,7 @@
 """The service as it is run: `pneumoscan serve` in a process, with workers and a tiny bundle."""
 
 import base64
+import hashlib
 import json
 import signal
 import subprocess
@@ -146,6 +147,15 @@ def test_a_truncated_film_is_no_answer(live: Any, film: bytes) -> None:
     assert (answer.status, answer.json["code"]) == (422, "film.truncated")
 
 
+@pytest.mark.parametrize(
+    "name", ["filename*=UTF-8''R%C3%B6ntgen.jpeg", "FileName*0*=UTF-8''R; FileName*1=x.jpeg"]
+)
+def test_a_form_may_have_the_extended_file_name_alone(live: Any, film: bytes, name: str) -> None:
+    head = f'--xyz\r\nContent-Disposition: form-data; name="film"; {name}\r\n\r\n'.encode()
+    answer = ask(live.port, "POST", "/v1/classify", head + film + b"\r\n--xyz--\r\n", FORM)
+    assert answer.json == put(live.port, film).json
+
+
 def test_a_batch_has_a_row_a_line_in_order(live: Any, film: bytes) -> None:
     good = base64.b64encode(film).decode()
     lines = [
@@ -158,24 +168,56 @@ def test_a_batch_has_a_row_a_line_in_order(live: Any, film: bytes) -> None:
         json.dumps({"id": "last", "film": good}),
     ]
     body = "\r\n".join(lines).encode()
-    with service.Raw(live.port) as raw:
-        raw.send(
-            service.request(
-                live.port,
-                "POST",
-                "/v1/classify/batch?include=heatmap",
-                body,
-                {"Content-Type": "application/x-ndjson"},
-            )
-        )
-        rows = chunked_lines(raw)
-    assert [row["id"] for row in rows] == ["first", None, None, "text", None, "last"]
+    rows = batch(live.port, body, "?include=heatmap")
+    assert [row["id"] for row in rows] == ["first", None, "<b>", "text", None, "last"]
     assert [row["error_code"] for row in rows] == ["", "usage", "usage", "film.format", "usage", ""]
     assert [row["status"] for row in rows] == ["ok", "refused", "refused", "refused", "refused", "ok"]
     assert rows[0]["probability"] == put(live.port, film).json["probability"]
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
     assert rows[0]["heatmap"]["media_type"] == "image/png"
     assert rows[1]["heatmap"] is None
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_row_keeps_the_id_of_its_line(live: Any, film: bytes, *, long: bool) -> None:
+    data = film + b"\0" * 120_000 if long else film
+    good = base64.b64encode(data).decode()
+    lines = [
+        {"id": "padding", "film": good.rstrip("=") + "A"},
+        {"id": "url", "film": good[:400] + "-_" + good[402:]},
+        {"id": "broken", "film": "\n".join(good[at : at + 76] for at in range(0, len(good), 76))},
+        {"id": "uri", "film": "data:image/jpeg;base64," + good},
+        {"id": "none", "film": None},
+        {"id": "more", "film": good, "name": "x"},
+        {"film": good + "!", "id": "last key"},
+        {"id": "umlaut", "film": "ä" + good},
+    ]
+    texts = [json.dumps(line) for line in lines] + [json.dumps({"id": 'cut \\ "off', "film": good})[:-9]]
+    rows = batch(live.port, "\n".join(texts).encode())
+    assert [row["id"] for row in rows] == [line["id"] for line in lines] + ['cut \\ "off']
+    assert {row["error_code"] for row in rows} == {"usage"}
+    assert all("base64" in row["error"] for row in rows)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_base64_may_have_the_escapes_of_json(live: Any, film: bytes, *, long: bool) -> None:
+    data = film + b"\0" * (120_001 if long else 1)
+    plain = json.dumps({"id": "a", "film": base64.b64encode(data).decode()})
+    for escapes in ({"/": "\\/"}, {"+": "\\u002B", "/": "\\u002f", "=": "\\u003d"}):
+        text = plain
+        for character, escape in escapes.items():
+            text = text.replace(character, escape)
+        assert text != plain
+        (row,) = batch(live.port, text.encode())
+        assert (row["id"], row["status"], row["sha256"]) == ("a", "ok", hashlib.sha256(data).hexdigest())
+
+
+def batch(port: int, body: bytes, query: str = "") -> list[dict[str, Any]]:
+    """Send lines and return the rows."""
+    fields = {"Content-Type": "application/x-ndjson"}
+    with service.Raw(port) as raw:
+        raw.send(service.request(port, "POST", f"/v1/classify/batch{query}", body, fields))
+        return chunked_lines(raw)
 
 
 def chunked_lines(raw: Any) -> list[dict[str, Any]]:
@@ -472,5 +514,5 @@ def test_a_token_is_asked_for(folder: Path, film: bytes) -> None:
             ("evil.example", 421),
             ("0.0.0.0", 200),
         ):
-            assert ask(running.port, "GET", "/healthz", None, {"Host": host}).status == status
+            assert ask(running.port, "GET", "/", None, {"Host": host}).status == status
         assert "abcdefghijk" not in running.log.read_text()

@@ -18,7 +18,7 @@ import pytest
 
 from pneumoscan.apps.web.http.body import admission, forms, stream
 from pneumoscan.apps.web.http.connection import protocol
-from pneumoscan.apps.web.http.problems import Refused
+from pneumoscan.apps.web.http.problems import HTTP_CODES, Refused, refused
 from pneumoscan.apps.web.settings import Settings, host_name
 
 MIB = 1 << 20
@@ -148,6 +148,7 @@ def test_a_large_header_is_refused(small: Any) -> None:
             raw.send(b"Host: localhost\r\nX: " + b"y" * 40_000 + b"\r\n\r\n")
             answer = raw.read()
             assert (answer.status, answer.json["code"]) == (431, "http.header")
+            assert answer.json["remedy"]
     assert ask(small.port, "GET", "/healthz", None, {"X": "y" * 15_000}).status == 200
 
 
@@ -165,8 +166,25 @@ def test_what_is_no_http_gets_400(small: Any, data: bytes) -> None:
         raw.send(data)
         answer = raw.read()
         assert (answer.status, answer.json["code"]) == (400, "http.malformed")
+        assert answer.json["remedy"]
         raw.socket.shutdown(socket.SHUT_WR)
         assert raw.ended()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xd8\xff\xe0" + b"\0" * 40_000, b"\xff\xd8\r\n\r\n" + b"\0" * 40_000, b"5;" + b"x" * 40_000,
+        b"3\r\nabcdef\r\n",
+    ],
+)  # fmt: skip
+def test_a_body_that_is_not_in_chunks_is_no_large_header(small: Any, body: bytes) -> None:
+    with Raw(small.port) as raw:
+        raw.send(put_head(small.port, Transfer_Encoding="chunked") + body)
+        answer = raw.read()
+    assert (answer.status, answer.json["code"]) == (400, "http.malformed")
+    assert "body" in answer.json["detail"]
+    assert "chunked" in answer.json["remedy"]
 
 
 def test_a_body_in_crumbs_is_refused(small: Any) -> None:
@@ -452,6 +470,28 @@ def test_other_sites_get_nothing(small: Any, target: str, fields: dict[str, str]
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("target", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"HTTP/1.1\r\nHost: 10.42.0.7:8800", b"HTTP/1.1\r\nHost: [fd00::7]:8800", b"HTTP/1.1\r\nHost: pod.svc.local",
+        b"HTTP/1.1\r\nHost: ", b"HTTP/1.0\r\nUser-Agent: probe", b"HTTP/1.0\r\nHost: 10.42.0.7",
+    ],
+)  # fmt: skip
+def test_a_probe_may_name_any_host(small: Any, target: str, method: str, fields: bytes) -> None:
+    with Raw(small.port) as raw:
+        raw.send(f"{method} {target} ".encode() + fields + b"\r\nConnection: close\r\n\r\n")
+        assert raw.socket.recv(100).startswith(b"HTTP/1.1 200")
+    with Raw(small.port) as raw:
+        raw.send(f"{method} /v1/model ".encode() + fields + b"\r\nConnection: close\r\n\r\n")
+        assert raw.socket.recv(100).startswith(b"HTTP/1.1 421")
+
+
+def test_every_code_has_a_remedy() -> None:
+    assert all(refused(code, title).remedy for code, (_, title, _) in HTTP_CODES.items())
+
+
 def test_the_own_origin_is_served(small: Any) -> None:
     assert (
         ask(small.port, "GET", "/v1/model", None, {"Origin": f"http://127.0.0.1:{small.port}"}).status == 200
@@ -597,7 +637,7 @@ def test_a_line_that_is_too_long_costs_only_itself(small: Any) -> None:
             data += more
     rows = [json.loads(text) for text in data.splitlines() if text.startswith(b"{")]
     assert [row["error_code"] for row in rows] == ["", "film.too_large", "usage", "film.damaged", ""]
-    assert [row["id"] for row in rows] == ["a", None, None, "c", "d"]
+    assert [row["id"] for row in rows] == ["a", "b", None, "c", "d"]
     assert wait_for(lambda: small.app.state.service.budget.used == 0)
 
 

@@ -128,7 +128,10 @@ class AccessMiddleware:
                 "The request has a version of HTTP that this service does not support.",
                 headers=(("Connection", "close"),),
             )
-        if self._state.stopping and scope["path"] not in _ALWAYS_OPEN:
+        if scope["path"] in _ALWAYS_OPEN:
+            # A probe names the address of its container, or sends HTTP/1.0 without a host. The responses contain no data.
+            return
+        if self._state.stopping:
             raise _stopping()
         hosts = fields.get(b"host", [])
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
@@ -138,7 +141,7 @@ class AccessMiddleware:
                 "The Host header does not name this service.",
                 "Use the address that the service is bound to, or start it with --allow-host NAME.",
             )
-        if route_of(scope["path"]) in {"/", "/favicon.ico", "/page/{name}", *_ALWAYS_OPEN}:
+        if route_of(scope["path"]) in {"/", "/favicon.ico", "/page/{name}"}:
             return
         _check_origin(fields, host)
         self._check_token(fields)

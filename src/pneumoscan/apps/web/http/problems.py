@@ -19,20 +19,45 @@ from pneumoscan.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
-HTTP_CODES: Mapping[str, tuple[int, str]] = {
-    "http.malformed": (400, "The request is not well-formed HTTP."),
-    "http.length": (400, "The length of the body is missing or wrong."),
-    "http.token": (401, "A token is required."),
-    "http.origin": (403, "Pages of other sites may not use this service."),
-    "http.not_found": (404, "This address does not exist."),
-    "http.method": (405, "This address does not support this method."),
-    "http.timeout": (408, "The request arrived too slowly."),
-    "http.media_type": (415, "The body has a media type that this service does not support."),
-    "http.content_encoding": (415, "The body is encoded."),
-    "http.host": (421, "This service does not accept this host name."),
-    "http.header": (431, "The header is too large."),
-    "http.busy": (503, "Too many films are waiting."),
-    "http.stopping": (503, "The service is stopping."),
+_FAILED = "Its log has the details: please report them."
+HTTP_CODES: Mapping[str, tuple[int, str, str]] = {
+    "http.malformed": (
+        400,
+        "The request is not well-formed HTTP.",
+        "Send valid HTTP/1.1, for example with curl.",
+    ),
+    "http.length": (
+        400,
+        "The length of the body is missing or wrong.",
+        "Send Content-Length, or send the body in chunks.",
+    ),
+    "http.token": (401, "A token is required.", "Send Authorization: Bearer TOKEN."),
+    "http.origin": (403, "Pages of other sites may not use this service.", "Use the service's own page."),
+    "http.not_found": (404, "This address does not exist.", "GET /openapi.json lists the addresses."),
+    "http.method": (
+        405,
+        "This address does not support this method.",
+        "Use a method that the header Allow lists.",
+    ),
+    "http.timeout": (408, "The request arrived too slowly.", "Send header and body without pauses."),
+    "http.media_type": (
+        415,
+        "The body has a media type that this service does not support.",
+        "Send a JPEG, PNG or DICOM film.",
+    ),
+    "http.content_encoding": (415, "The body is encoded.", "Send the bytes of the film without compression."),
+    "http.host": (
+        421,
+        "This service does not accept this host name.",
+        "Start the service with --allow-host NAME.",
+    ),
+    "http.header": (
+        431,
+        "The header is too large.",
+        "Send fewer or shorter header fields, or a shorter address.",
+    ),
+    "http.busy": (503, "Too many films are waiting.", "Try again after the seconds of Retry-After."),
+    "http.stopping": (503, "The service is stopping.", "Try again later."),
 }
 _FILM_STATUS: tuple[tuple[type[PneumoscanError], int, str], ...] = (
     (FilmTooLargeError, 413, "The film is too large."),
@@ -51,7 +76,7 @@ class Refused(Exception):  # noqa: N818 - a response, not a fault
         code: A code of `pneumoscan.errors` or of `HTTP_CODES`.
         title: The kind of problem, the same for each code and status.
         detail: What is wrong with this request.
-        remedy: What the client can do; may be empty.
+        remedy: What the client can do.
         headers: Further header fields of the response.
     """
 
@@ -61,7 +86,7 @@ class Refused(Exception):  # noqa: N818 - a response, not a fault
         code: str,
         title: str,
         detail: str,
-        remedy: str = "",
+        remedy: str,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(detail)
@@ -92,11 +117,11 @@ def refused(
     status: int | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Refused:
-    """Return the error of one of `HTTP_CODES`; with status 503 it has `Retry-After`."""
-    default, title = HTTP_CODES[code]
+    """Return the error of one of `HTTP_CODES`; with status 503 it has `Retry-After`. Without a remedy, it has that of its code."""
+    default, title, usual = HTTP_CODES[code]
     if default == HTTPStatus.SERVICE_UNAVAILABLE and not headers:
         headers = (("Retry-After", str(RETRY_SECONDS)),)
-    return Refused(status or default, code, title, detail, remedy, headers)
+    return Refused(status or default, code, title, detail, remedy or usual, headers)
 
 
 def refused_for(error: PneumoscanError) -> Refused:
@@ -104,11 +129,9 @@ def refused_for(error: PneumoscanError) -> Refused:
     for kind, status, title in _FILM_STATUS:
         if isinstance(error, kind):
             return Refused(status, error.code, title, error.message, error.remedy)
-    return Refused(500, error.code, "The service failed.", "The service failed. Its log has the details.")
+    return Refused(500, error.code, "The service failed.", "The service failed.", _FAILED)
 
 
 def internal() -> Refused:
     """Return the response to an error of the service itself."""
-    return Refused(
-        500, "internal", "The service failed.", "This is an error of the service. Its log has the details."
-    )
+    return Refused(500, "internal", "The service failed.", "This is an error of the service.", _FAILED)

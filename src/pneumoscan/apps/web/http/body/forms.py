@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -15,6 +16,7 @@ from pneumoscan.errors import UsageError
 FORM_FIELD = "film"
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a form may have besides its film."""
+_EXTENDED = re.compile(rb""";\s*filename\*(?:0\*?)?\s*=""", re.IGNORECASE)  # RFC 5987, RFC 2231
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, section 5.1.1
 
 
@@ -22,6 +24,14 @@ class _Parser(MultiPartParser):
     """Starlette's parser, without its writing of large files to the disk."""
 
     spool_max_size = 0
+
+    def on_headers_finished(self) -> None:
+        """Take a part that has its file name in the extended form only, `filename*`, for a file."""
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        if b"filename" not in options and _EXTENDED.search(part.content_disposition or b""):
+            part.content_disposition = (part.content_disposition or b"") + b"; filename=film"
+        super().on_headers_finished()
 
 
 async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share: Share) -> bytes:

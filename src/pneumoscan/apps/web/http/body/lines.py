@@ -2,16 +2,32 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from pneumoscan.apps.web.http.body.admission import Share
 from pneumoscan.apps.web.http.body.stream import BodyLimits, Receive, message_in_time
 from pneumoscan.apps.web.http.problems import Refused
 
+_START = 4096
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that was not kept.
+
+    Attributes:
+        problem: The reason.
+        start: Its first bytes.
+    """
+
+    problem: Refused
+    start: bytes
+
 
 async def read_lines(
     receive: Receive, limits: BodyLimits, most: int, share: Share
-) -> AsyncGenerator[bytes | Refused]:
-    """Yield the lines of a body without their ends and without empty lines; for a line that is too long, an error.
+) -> AsyncGenerator[bytes | BadLine]:
+    """Yield the lines of a body without their ends and without empty lines; for a line that is too long, its start.
 
     A line is read when it is needed. Until then the data wait in the socket.
 
@@ -50,7 +66,7 @@ class _Line:
     def __init__(self, limits: BodyLimits, most: int, share: Share) -> None:
         self._limits, self._most, self._share = limits, most, share
         self._bytes = bytearray()
-        self._problem: Refused | None = None
+        self._problem: BadLine | None = None
 
     @property
     def empty(self) -> bool:
@@ -66,11 +82,11 @@ class _Line:
             self._share.hold(size)
             self._bytes += part
         except Refused as problem:
-            self._problem = problem
+            self._problem = BadLine(problem, bytes((self._bytes[:_START] + part[:_START])[:_START]))
             self._bytes = bytearray()
             self._share.hold(0)
 
-    def take(self) -> bytes | Refused | None:
+    def take(self) -> bytes | BadLine | None:
         """Return the line, and begin the next; None if it is empty."""
         taken = self._problem or bytes(self._bytes).strip() or None
         self._problem, self._bytes = None, bytearray()

@@ -30,6 +30,10 @@ _READ_BYTES = 64 * 1024
 _MAX_CRUMBS, _CRUMB_BYTES = 2000, 256
 
 
+class BodyProtocolError(h11.RemoteProtocolError):
+    """The body does not have the form that the header announced."""
+
+
 class LimitedConnection(h11.Connection):
     """A parser that refuses bodies in tiny chunks, because the time per chunk does not depend on its size."""
 
@@ -41,12 +45,19 @@ class LimitedConnection(h11.Connection):
         Raises:
             RemoteProtocolError: The data are not valid HTTP, or the chunks of the body are too small.
         """
-        event = super().next_event()
+        in_body = self.their_state is h11.SEND_BODY
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as problem:
+            if not in_body:
+                raise
+            # h11 takes whatever it cannot parse for a header that is too large.
+            raise BodyProtocolError(str(problem)) from None
         if isinstance(event, h11.Data):
             self._crumbs += 1
             self._bytes += len(event.data)
             if self._crumbs > _MAX_CRUMBS and self._bytes < _CRUMB_BYTES * self._crumbs:
-                raise h11.RemoteProtocolError("the body comes in crumbs")
+                raise BodyProtocolError("its chunks are too small")
         elif isinstance(event, h11.Request):
             self._crumbs = self._bytes = 0
         return event
@@ -148,13 +159,23 @@ class LimitedProtocol(H11Protocol):
         elif self._timer is None and self.conn.trailing_data[0]:
             self._timer = self.loop.call_later(HEADER_SECONDS, self._header_late)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+    def send_400_response(self, msg: str) -> None:
         """Refuse invalid HTTP; a response that has begun stays incomplete."""
-        hint = getattr(sys.exc_info()[1], "error_status_hint", 400)
-        if hint == 431:
+        fault = sys.exc_info()[1]
+        if isinstance(fault, BodyProtocolError):
+            self._refuse(
+                refused(
+                    "http.malformed",
+                    "The body does not have the form that the header announces.",
+                    "With Transfer-Encoding: chunked, send each piece with its size, as RFC 9112 describes, in pieces of "
+                    "some KiB; otherwise send Content-Length and as many bytes.",
+                )
+            )
+        elif getattr(fault, "error_status_hint", 400) == 431:
             self._refuse(refused("http.header", f"The header has more than {HEADER_BYTES >> 10} KiB."))
         else:
-            self._refuse(refused("http.malformed", "The request is not well-formed HTTP/1.1."))
+            reason = ascii(str(fault))[1:-1][:200] if isinstance(fault, h11.RemoteProtocolError) else msg
+            self._refuse(refused("http.malformed", f"The request is not well-formed HTTP/1.1: {reason}."))
 
     def pause_writing(self) -> None:
         """Begin to check that the client reads."""

@@ -78,7 +78,7 @@ def _every_problem() -> list[Refused]:
         "http.length", "The request does not give its length.", "Send Content-Length.", status=411
     )
     return [
-        *(refused(code, title) for code, (_, title) in HTTP_CODES.items()),
+        *(refused(code, title) for code, (_, title, _) in HTTP_CODES.items()),
         length,
         *map(refused_for, films),
     ]

@@ -6,10 +6,9 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncIterator, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
-from pneumoscan.apps.web.http.body.lines import read_lines
+from pneumoscan.apps.web.http.body.lines import BadLine, read_lines
 from pneumoscan.apps.web.http.body.stream import BodyLimits, Receive
 from pneumoscan.apps.web.http.middleware import Note
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
@@ -28,16 +27,40 @@ _BEFORE_FILM = re.compile(
     rb'\{[ \t]{0,99}(?:"id"[ \t]{0,99}:[ \t]{0,99}"(?:[^"\\]|\\.){0,2400}"[ \t]{0,99},[ \t]{0,99})?'
     rb'"film"[ \t]{0,99}:[ \t]{0,99}"'
 )
+_ID_BYTES = 4096
+_ID_FIRST = re.compile(rb'[ \t]*\{[ \t]*"id"[ \t]*:[ \t]*("(?:[^"\\]|\\.){0,2400}")')
+# JSON may write these characters of base64 as escapes, and some programs do.
+_ESCAPES = {
+    rb"\/": b"/",
+    rb"\u002f": b"/",
+    rb"\u002F": b"/",
+    rb"\u002b": b"+",
+    rb"\u002B": b"+",
+    rb"\u003d": b"=",
+    rb"\u003D": b"=",
+}
+_FORM = f'Send {{"id": "up to {MAX_ID} letters", "film": "base64"}}, one per line.'
+_BASE64 = "Send the base64 of RFC 4648, section 4, with its padding, without line breaks and without data: before it."
 _BUSY_PAUSE, _BUSY_SECONDS = 0.1, 60.0
 _FACTS = ("sha256", "logit", "distance", "width", "height", "format")
 
 
-@dataclass(frozen=True)
-class _Film:
-    """A valid line: the film and its id."""
+class _LineError(ValueError):
+    """A line that is not a film with an id.
 
-    name: str
-    film: bytes
+    Args:
+        reason: What is wrong, as a sentence.
+        remedy: What to send.
+        name: The id of the line, if it has a valid one.
+    """
+
+    def __init__(self, reason: str, remedy: str, name: str | None = None) -> None:
+        super().__init__(reason)
+        self.remedy, self.name = remedy, name
+
+    def refused(self) -> Refused:
+        """Return the error for the row."""
+        return refused_for(UsageError(str(self), self.remedy))
 
 
 class Batch:
@@ -66,7 +89,7 @@ class Batch:
         ahead: deque[asyncio.Task[dict[str, Any]]] = deque()
         with self._service.budget.share() as share:
             lines = read_lines(receive, BodyLimits.of(self._service.settings), self._most(), share)
-            coming: asyncio.Task[bytes | Refused | None] = asyncio.ensure_future(_next(lines))
+            coming: asyncio.Task[bytes | BadLine | None] = asyncio.ensure_future(_next(lines))
             problem: Refused | None = None
             try:
                 while problem is None:
@@ -97,21 +120,25 @@ class Batch:
     def _most(self) -> int:
         return -(-self._service.settings.film_bytes // 3) * 4 + _LINE_OVERHEAD
 
-    async def _row(self, line: bytes | Refused, query: Query) -> dict[str, Any]:
+    async def _row(self, line: bytes | BadLine, query: Query) -> dict[str, Any]:
         """Return the row for a line, also for an invalid one."""
         name = None
         try:
-            if isinstance(line, Refused):
-                raise line
+            if isinstance(line, BadLine):
+                name = _id_at_start(line.start)
+                raise line.problem
             with self._service.budget.share() as share:
-                share.hold(2 * len(line))
-                given = await _film_of(line)
-                del line
-                name = given.name
-                if len(given.film) > self._service.settings.film_bytes:
+                # The line, its text without escapes, and the film.
+                share.hold((3 if b"\\" in line else 2) * len(line))
+                name, text = _id_and_text(line)
+                film = await _decoded(text)
+                del line, text
+                if len(film) > self._service.settings.film_bytes:
                     raise BodyLimits.of(self._service.settings).too_large()
-                share.hold(len(given.film))
-                return {"id": name, **await self._read(given.film, query)}
+                share.hold(len(film))
+                return {"id": name, **await self._read(film, query)}
+        except _LineError as problem:
+            return self._refused(problem.name if name is None else name, query, problem.refused())
         except Refused as problem:
             return self._refused(name, query, problem)
 
@@ -149,7 +176,7 @@ class Batch:
         }
 
 
-async def _next(lines: AsyncIterator[bytes | Refused]) -> bytes | Refused | None:
+async def _next(lines: AsyncIterator[bytes | BadLine]) -> bytes | BadLine | None:
     return await anext(lines, None)
 
 
@@ -159,39 +186,52 @@ async def _drop(*tasks: "asyncio.Task[Any]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _film_of(line: bytes) -> _Film:
-    """Read `{"id": text, "film": base64}`.
+def _id_and_text(line: bytes) -> tuple[str, memoryview]:
+    """Read `{"id": text, "film": base64}`: the id, and the text of the film.
 
     Of a long line, only the text around the film is parsed as JSON. Parsing the whole line could take thirty times its memory and
     block other requests for seconds.
 
     Raises:
-        Refused: `usage`: the line has another form.
+        _LineError: The line has another form.
     """
     try:
         start, end = _text_of_the_film(line)
-        name, film = _id_and_film(json.loads(line[:start] + line[end:]))
-        text = memoryview(line)[start:end] if end else memoryview(film.encode("ascii"))
-        return _Film(name, await _decoded(text))
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise refused_for(
-            UsageError(
-                "The line is not a film with an id.",
-                f'Send {{"id": "up to {MAX_ID} letters", "film": "base64"}}, one per line.',
-            )
+        values = json.loads(line[:start] + line[end:])
+    except (ValueError, RecursionError):
+        raise _LineError(
+            "The line is not a JSON object with the film as text.", _FORM, _id_at_start(line)
         ) from None
+    name = _legal_id(values.get("id")) if isinstance(values, dict) else None
+    film = values.get("film") if isinstance(values, dict) else None
+    if name is None or not isinstance(film, str) or len(values) > 2:
+        raise _LineError("The line does not have exactly an id and a film, both text.", _FORM, name)
+    if end:
+        text = memoryview(line)[start:end]
+        return name, memoryview(_unescaped(bytes(text))) if b"\\" in line else text
+    try:
+        return name, memoryview(film.encode("ascii"))
+    except UnicodeEncodeError:
+        raise _LineError("The film is not valid base64: it has other characters.", _BASE64, name) from None
 
 
-def _id_and_film(values: Any) -> tuple[str, str]:
-    """Return the two members of a line.
+def _unescaped(text: bytes) -> bytes:
+    for escape, character in _ESCAPES.items():
+        text = text.replace(escape, character)
+    return text
 
-    Raises:
-        TypeError, KeyError: There are other members, or they are not text.
-    """
-    name, film = values["id"], values["film"]
-    if len(values) > 2 or not (isinstance(name, str) and isinstance(film, str)) or len(name) > MAX_ID:
-        raise TypeError
-    return name, film
+
+def _legal_id(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= MAX_ID else None
+
+
+def _id_at_start(line: bytes) -> str | None:
+    """Return the id of a line that cannot be parsed, if it stands before everything else; otherwise None."""
+    found = _ID_FIRST.match(line[:_ID_BYTES])
+    try:
+        return _legal_id(json.loads(found[1])) if found else None
+    except ValueError:
+        return None
 
 
 def _text_of_the_film(line: bytes) -> tuple[int, int]:
@@ -214,14 +254,17 @@ async def _decoded(text: memoryview) -> bytes:
     """Decode base64 in pieces, so that other requests can run.
 
     Raises:
-        ValueError: It is not valid base64.
+        _LineError: It is not valid base64.
     """
     pieces = []
     for at in range(0, len(text), _PIECE):
         piece = text[at : at + _PIECE]
-        pieces.append(binascii.a2b_base64(piece, strict_mode=True))
+        try:
+            pieces.append(binascii.a2b_base64(piece, strict_mode=True))
+        except ValueError as problem:
+            raise _LineError(f"The film is not valid base64: {problem}.", _BASE64) from None
         if at + _PIECE < len(text):
             if len(pieces[-1]) != _PIECE // 4 * 3:
-                raise ValueError
+                raise _LineError("The film is not valid base64: it has padding inside.", _BASE64)
             await asyncio.sleep(0)
     return b"".join(pieces)
