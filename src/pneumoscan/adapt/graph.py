@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscan.errors import BundleError, MissingDependencyError
+from pneumoscan.errors import BundleError, importing
 
 _PREFIX = "adapted/"
 
@@ -15,12 +15,8 @@ def needs_onnx() -> Any:
     Raises:
         MissingDependencyError: It is not installed.
     """
-    try:
+    with importing():
         import onnx
-    except ImportError:
-        raise MissingDependencyError(
-            "adapting a model needs onnx, which is not installed.", "Run: pip install 'pneumoscan[train]'"
-        ) from None
     return onnx
 
 

@@ -13,13 +13,12 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pneumoscan.archive.work import Done, Job
 from pneumoscan.error_values import error_from
-from pneumoscan.errors import EnvironmentProblemError, LockedError, MissingDependencyError
+from pneumoscan.errors import EnvironmentProblemError, LockedError, require
 from pneumoscan.files import locked
 from pneumoscan.system import spawn_options
 
@@ -44,11 +43,7 @@ class OnRay:
     """
 
     def __init__(self, workers: int | None, address: str) -> None:
-        if find_spec("ray") is None or find_spec("pyarrow") is None:
-            raise MissingDependencyError(
-                "Ray Data is not installed.",
-                'Run `pip install "pneumoscan[archive]"`, or leave out --launcher and --address.',
-            )
+        require("ray", "pyarrow", extra="archive", otherwise="Or leave out --launcher and --address.")
         self._workers, self._address = workers, address
 
     def map(self, job: Job, shards: Sequence[int]) -> Iterator[Done]:

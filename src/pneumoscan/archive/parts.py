@@ -8,7 +8,7 @@ import csv
 from io import BytesIO, StringIO
 from typing import Any, NamedTuple
 
-from pneumoscan.errors import DataDamagedError, MissingDependencyError
+from pneumoscan.errors import DataDamagedError, MissingDependencyError, importing
 from pneumoscan.inference.rows import COLUMNS, PredictionRow, header
 
 FORMATS = ("parquet", "csv")
@@ -100,12 +100,7 @@ def _from_parquet(data: bytes) -> list[Answered]:
 
 
 def _arrow() -> tuple[Any, Any]:
-    try:
+    with importing(otherwise="Or choose --format csv."):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError(
-            "Parquet needs pyarrow, which is not installed.",
-            'Run `pip install "pneumoscan[archive]"`, or choose --format csv.',
-        ) from None
     return pyarrow, pyarrow.parquet

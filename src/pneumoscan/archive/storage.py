@@ -15,6 +15,7 @@ from pneumoscan.errors import (
     MissingDependencyError,
     NotWritableError,
     PneumoscanError,
+    importing,
 )
 from pneumoscan.files import check_writable, locked, write_atomic
 
@@ -153,12 +154,8 @@ def file_system(url: str) -> tuple[Any, str]:
         MissingDependencyError: fsspec, or its package for this kind of URL, is not installed.
         EnvironmentProblemError: There is no access.
     """
-    try:
+    with importing():
         from fsspec.core import url_to_fs
-    except ImportError:
-        raise MissingDependencyError(
-            f"{url} needs fsspec, which is not installed.", 'Run `pip install "pneumoscan[archive]"`.'
-        ) from None
     try:
         # Remembered listings of ten million objects would fill the memory.
         files, path = url_to_fs(url, use_listings_cache=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.errors import MissingDependencyError, NothingUsableError, UsageError
+from pneumoscan.errors import NothingUsableError, UsageError
 
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -119,25 +119,6 @@ def check_same_length(
     if first.size != second.size:
         raise UsageError(
             f"{name} has {first.size} films, {other} has {second.size}.", "They must be of the same films."
-        )
-
-
-def needs_sklearn() -> None:
-    """Raise MissingDependencyError if scikit-learn is not installed."""
-    _needs("sklearn", "scikit-learn")
-
-
-def needs_matplotlib() -> None:
-    """Raise MissingDependencyError if matplotlib is not installed."""
-    _needs("matplotlib", "matplotlib")
-
-
-def _needs(module: str, package: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise MissingDependencyError(
-            f"evaluation needs {package}, which is not installed.", "Run: pip install 'pneumoscan[train]'"
         )
 
 

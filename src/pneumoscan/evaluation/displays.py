@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluation.arrays import Floats, Labels, check_outcome, needs_sklearn
+from pneumoscan.errors import require
+from pneumoscan.evaluation.arrays import Floats, Labels, check_outcome
 from pneumoscan.evaluation.calibration import BINS, reliability
 from pneumoscan.evaluation.convergence import ConvergenceDisplay
 from pneumoscan.evaluation.figures import (
@@ -240,7 +241,7 @@ class RocDisplay:
         cls, y_true: npt.ArrayLike, y_prob: npt.ArrayLike, *, threshold: float | None = None
     ) -> "RocDisplay":
         """Compute the curve. Raises the errors of `check_outcome`."""
-        needs_sklearn()
+        require("sklearn")
         from sklearn.metrics import roc_auc_score, roc_curve
 
         outcome = check_outcome(y_true, y_prob)

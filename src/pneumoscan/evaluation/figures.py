@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.evaluation.arrays import needs_matplotlib
+from pneumoscan.errors import require
 from pneumoscan.files import write_atomic
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def styled() -> Iterator[None]:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    needs_matplotlib()
+    require("matplotlib")
     _give_matplotlib_a_folder()
     import matplotlib as mpl
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from pneumoscan.errors import require
 from pneumoscan.evaluation.answers import Answers
-from pneumoscan.evaluation.arrays import Outcome, check_outcome, check_patients, needs_sklearn
+from pneumoscan.evaluation.arrays import Outcome, check_outcome, check_patients
 from pneumoscan.evaluation.calibration import BINS, reliability
 from pneumoscan.evaluation.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
 from pneumoscan.evaluation.sites import SiteTable
@@ -172,7 +173,7 @@ def evaluate_predictions(
         UsageError, NothingUsableError: See `check_outcome`, `check_patients`, `check_threshold`.
         MissingDependencyError: scikit-learn is not installed.
     """
-    needs_sklearn()
+    require("sklearn")
     outcome = check_outcome(y_true, y_prob)
     cut = check_threshold(threshold)
     counts = count_calls(outcome, cut)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluation.arrays import Floats, check_outcome, needs_sklearn
+from pneumoscan.errors import require
+from pneumoscan.evaluation.arrays import Floats, check_outcome
 from pneumoscan.evaluation.figures import (
     BLUE,
     GREY,
@@ -61,7 +62,7 @@ class PrecisionRecallDisplay:
             y_prob: (n,) in [0, 1].
             threshold: The threshold of the model.
         """
-        needs_sklearn()
+        require("sklearn")
         from sklearn.metrics import average_precision_score, precision_recall_curve
 
         outcome = check_outcome(y_true, y_prob)

@@ -6,9 +6,8 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-from pneumoscan.errors import NotWritableError
+from pneumoscan.errors import NotWritableError, require
 from pneumoscan.evaluation.answers import Answers
-from pneumoscan.evaluation.arrays import needs_matplotlib
 from pneumoscan.evaluation.displays import (
     ConfusionDisplay,
     PrecisionRecallDisplay,
@@ -45,7 +44,7 @@ def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
         MissingDependencyError: scikit-learn or matplotlib is not installed.
         DiskFullError, NotWritableError: See `files.open_atomic`.
     """
-    needs_matplotlib()
+    require("matplotlib")
     if out.exists() and not out.is_dir():
         raise NotWritableError(
             f"{out} exists and is not a folder.", "Choose another folder for the evaluation."

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.arrays import Floats, Outcome, check_outcome, needs_sklearn
+from pneumoscan.errors import UsageError, require
+from pneumoscan.evaluation.arrays import Floats, Outcome, check_outcome
 from pneumoscan.evaluation.intervals import Interval, bootstrap_by_patient
 from pneumoscan.evaluation.thresholds import check_threshold, count_calls
 from pneumoscan.imaging.film import Film
@@ -102,7 +102,7 @@ class StressTable:
                 view.
             MissingDependencyError: scikit-learn is not installed.
         """
-        needs_sklearn()
+        require("sklearn")
         if not views:
             raise UsageError("there is no view of the films to evaluate.", "Give at least one.")
         cut = check_threshold(threshold)

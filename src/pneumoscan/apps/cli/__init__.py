@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from pneumoscan import __version__
-from pneumoscan.errors import PneumoscanError, Terminated
+from pneumoscan.errors import PneumoscanError, Terminated, as_missing
 
 COMMANDS = (
     "adapt", "archive", "card", "combine", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
@@ -35,9 +35,18 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command of the arguments. Ctrl-C ends it without output, as shells expect."""
+        """Run the command of the arguments.
+
+        Ctrl-C ends it without output, as shells expect. What an extra would install is told by the name of the extra,
+        wherever the command imports it.
+        """
         try:
             return super().invoke(ctx)
+        except ImportError as problem:
+            missing = as_missing(problem, ctx.invoked_subcommand or "")
+            if missing is None:
+                raise
+            raise missing from problem
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
 

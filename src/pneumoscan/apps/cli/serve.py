@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumoscan.apps.cli.options import model_option
-from pneumoscan.errors import MissingDependencyError, UsageError
+from pneumoscan.errors import UsageError, require
 
 if TYPE_CHECKING:
     from pneumoscan.apps.web.serving import Address
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _MOST_WORKERS = 8
 _TOKEN_VARIABLE = "PNEUMOSCAN_TOKEN"  # noqa: S105 - its name
 _NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))' > token && chmod 600 token"  # noqa: S105
-_EXTRA = ("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart")
 
 
 @click.command(short_help="Run the web viewer and the HTTP service.")
@@ -73,7 +72,7 @@ def serve(
 
     Research use only, not for diagnosis.
     """
-    _check_extra()
+    require("h11", "starlette", "uvicorn", "prometheus_client", "python_multipart", extra="web")
     token = _token(token_file)
     from pneumoscan.apps.web.serving import bind
     from pneumoscan.apps.web.serving import serve as run
@@ -108,16 +107,6 @@ def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
     reference = load_config(config_path).watch.reference
     with opened_queue(config_path):
         return view_of(partial(opened_queue, config_path), reference)
-
-
-def _check_extra() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in _EXTRA if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(
-            f"the service needs {', '.join(missing)}.", "Install it: pip install 'pneumoscan[web]'"
-        )
 
 
 def _token(path: Path | None) -> str | None:

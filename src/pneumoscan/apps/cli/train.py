@@ -157,13 +157,8 @@ def _training_bar() -> Any:
 
 
 def _event_writer(folder: Path) -> Any:
-    from pneumoscan.errors import MissingDependencyError
+    from pneumoscan.errors import importing
 
-    try:
+    with importing(otherwise="Or leave out --tensorboard."):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingDependencyError(
-            "TensorBoard is not installed.",
-            'Install the extra: pip install "pneumoscan[tensorboard]". Or leave out --tensorboard.',
-        ) from None
     return SummaryWriter(str(folder))

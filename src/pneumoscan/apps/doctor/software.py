@@ -15,11 +15,11 @@ from pneumoscan.apps.doctor.finding import Finding, Status
 from pneumoscan.system import has_process_limits
 
 PROBE_SECONDS = 120
-_REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra == ['\"](\w+)['\"])?")
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,.-]+\])?\s*>=\s*([\d.]+)(?:.*extra == ['\"]([\w-]+)['\"])?")
 # What each extra is needed for.
 _EXTRAS = {
     "": "reading films",
-    "train": "training",
+    "train": "training, evaluation, data inspect and adapt",
     "transfer": "the preset transfer",
     "tensorboard": "TensorBoard logs",
     "fetch": "downloads",
@@ -93,7 +93,7 @@ def _package(name: str, least: str, extra: str) -> Finding:
         # Prediction needs only the core.
         missing: Status = "warn" if extra == "train" else "ok"
         value = f"not installed, needed for {_EXTRAS[extra]}"
-        return Finding(name, missing, value, f"If you want it: {install}")
+        return Finding(name, missing, value, f"If you want it: pip install '{package}'")
     if version is None:
         return Finding(name, "fail", "not installed", install)
     if _release(version) < _release(least):

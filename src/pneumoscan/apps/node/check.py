@@ -9,10 +9,10 @@ from typing import Any
 from pneumoscan.apps.node.config import Config
 from pneumoscan.errors import (
     EnvironmentProblemError,
-    MissingDependencyError,
     PacsAnswerError,
     PacsAwayError,
     PneumoscanError,
+    require,
 )
 
 _REPORT_CLASS, _PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"
@@ -57,11 +57,7 @@ def check(config: Config) -> Iterator[Tried]:
 
 
 def _software(_config: Config) -> str:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("highdicom", "urllib3", "pynetdicom") if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(f"{', '.join(missing)} is missing.", "pip install 'pneumoscan[node]'")
+    require("highdicom", "prometheus_client", "pydicom", "pynetdicom", "urllib3", extra="node")
     return "the packages of the node are installed"
 
 

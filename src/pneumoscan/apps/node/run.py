@@ -16,7 +16,7 @@ from pneumoscan.apps.node.find import find
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.apps.node.queue import WAITING, Queue, State, open_queue
 from pneumoscan.apps.node.spool import Spool
-from pneumoscan.errors import EnvironmentProblemError, LockedError, MissingDependencyError, PneumoscanError
+from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError, importing
 from pneumoscan.files import locked
 
 if TYPE_CHECKING:
@@ -68,12 +68,8 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
 
 
 def _metrics(config: Config, queue: Queue) -> AbstractContextManager[object]:
-    try:
+    with importing("node"):
         from pneumoscan.apps.node.watch.metrics import served_metrics
-    except ImportError:
-        raise MissingDependencyError(
-            "metrics need prometheus-client.", "pip install 'pneumoscan[node]'"
-        ) from None
     return served_metrics(queue, config)
 
 

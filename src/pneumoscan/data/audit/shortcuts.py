@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pneumoscan.data.audit.scan import FilmFacts, Scan
 from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, Manifest
-from pneumoscan.errors import MissingDependencyError
+from pneumoscan.errors import importing
 
 FOLDS = 5
 MAX_FILMS = 12_000
@@ -75,13 +75,9 @@ def require_scikit_learn() -> None:
     Raises:
         MissingDependencyError: It is not installed.
     """
-    try:
+    with importing():
         import sklearn.linear_model
         import sklearn.model_selection  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "inspect needs scikit-learn, which is not installed.", 'Run: pip install "pneumoscan[train]"'
-        ) from None
 
 
 def find_shortcuts(scan: Scan, manifest: Manifest) -> Shortcuts:

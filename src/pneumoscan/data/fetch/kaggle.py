@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pneumoscan.data.manifest import CLASS_NAMES, Manifest
-from pneumoscan.errors import MissingDependencyError, NoNetworkError
+from pneumoscan.errors import NoNetworkError, importing
 
 DATASET = "paultimothymooney/chest-xray-pneumonia"
 
@@ -22,12 +22,8 @@ def download() -> Path:
         MissingDependencyError: kagglehub is not installed.
         NoNetworkError: The download failed.
     """
-    try:
+    with importing(otherwise=f"Or: {BY_HAND}"):
         import kagglehub
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "downloading needs kagglehub.", 'Run `pip install "pneumoscan[fetch]"`. Or: ' + BY_HAND
-        ) from problem
     try:
         return Path(kagglehub.dataset_download(DATASET))
     except Exception as problem:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pneumoscan.apps.node.config import PASSWORD_VARIABLE, TOKEN_VARIABLE, Config, secret
-from pneumoscan.errors import ConfigError, MissingDependencyError, PacsAnswerError, PacsAwayError
+from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError, importing
 
 if TYPE_CHECKING:
     import ssl
@@ -52,12 +52,8 @@ class Connection:
             ConfigError: A secret or a certificate cannot be read.
             MissingDependencyError: The extra `node` is not installed.
         """
-        try:
+        with importing():
             import urllib3
-        except ImportError:
-            raise MissingDependencyError(
-                "the node needs urllib3.", "pip install 'pneumoscan[node]'"
-            ) from None
         # It logs URLs, and these hold UIDs.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL + 1)
         self._config, self._problems = config.pacs, (urllib3.exceptions.HTTPError, OSError)

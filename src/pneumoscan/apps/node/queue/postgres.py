@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pneumoscan.apps.node.queue.statements import Execute, Rows, SqlQueue, schema
-from pneumoscan.errors import DiskFullError, EnvironmentProblemError, MissingDependencyError
+from pneumoscan.errors import DiskFullError, EnvironmentProblemError, importing
 
 _TABLES_LOCK = 0x706E65756D6F
 
@@ -30,12 +30,8 @@ class PostgresDatabase:
             MissingDependencyError: psycopg is not installed.
             EnvironmentProblemError: The database does not answer or refuses the login.
         """
-        try:
+        with importing():
             import psycopg
-        except ImportError:
-            raise MissingDependencyError(
-                "a queue in PostgreSQL needs psycopg.", "Install it: pip install 'pneumoscan[node-postgres]'"
-            ) from None
         self._psycopg = psycopg
         self._address = address
         self._turn = threading.RLock()

@@ -17,7 +17,7 @@ from pneumoscan.apps.node.receive import listening
 from pneumoscan.apps.node.results import is_own_result
 from pneumoscan.apps.node.sources.qido import arrivals
 from pneumoscan.apps.node.spool import Spool
-from pneumoscan.errors import ConfigError, EnvironmentProblemError, FilmError, MissingDependencyError
+from pneumoscan.errors import ConfigError, EnvironmentProblemError, FilmError, importing
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -45,11 +45,8 @@ class Receiver:
         self.paused = False
         self._config, self._queue, self._spool, self._audit = config, queue, spool, audit
         try:
-            self._server = listening.listen(config.receive, self._store, _tls(config))
-        except ImportError:
-            raise MissingDependencyError(
-                "receiving needs pynetdicom.", "pip install 'pneumoscan[node]'"
-            ) from None
+            with importing():
+                self._server = listening.listen(config.receive, self._store, _tls(config))
         except OSError as problem:
             raise EnvironmentProblemError(
                 f"cannot listen on {config.receive.host}, port {config.receive.port}: {problem.strerror}.",

@@ -11,7 +11,7 @@ from pneumoscan.apps.node.results.finding import (
 )
 from pneumoscan.apps.node.results.source import UNDECLARED, read_source
 from pneumoscan.apps.node.results.uids import result_uids
-from pneumoscan.errors import MissingDependencyError, UsageError
+from pneumoscan.errors import UsageError, importing
 from pneumoscan.imaging import Film, read
 
 
@@ -55,15 +55,11 @@ def make_results(
         raise UsageError("finding and writer differ in their operating point or threshold.")
     header = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
     uids = result_uids(header.sop_instance_uid, header.pixels_sha256, writer)
-    try:  # here, for a node that only receives films does without
+    with importing():  # here, for a node that only receives films does without
         from pneumoscan.apps.node.results.capture import capture_form, picture_elements
         from pneumoscan.apps.node.results.picture import draw
         from pneumoscan.apps.node.results.report import report_form
         from pneumoscan.apps.node.results.writing import values_of
-    except ImportError:
-        raise MissingDependencyError(
-            "results need highdicom, which is not installed.", 'Run: pip install "pneumoscan[node]"'
-        ) from None
     picture = draw(read(source, name="the film") if film is None else film, finding, writer)
     values = values_of(header, uids, finding.probability, header.local(made_at))
     report = report_form(finding, writer).fill(values, header.identity)
