@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscan import errors
 from pneumoscan.imaging import Film, read
 
 UPRIGHT = {
@@ -147,6 +148,58 @@ def test_sixteen_bit_colour_is_read_to_within_a_level(film_bytes):
         film_bytes.chunk(b"IEND"),
     )
     assert np.abs(read(data).pixels - luma(deep) / 257).max() <= 1.5
+
+
+def png_of_sixteen_bits(film_bytes, deep):
+    """A PNG of 16 bits: (h, w) grey, (h, w, 2) with alpha, (h, w, 3) colour, (h, w, 4) colour with alpha."""
+    colour = {2: 0, 3: {2: 4, 3: 2, 4: 6}.get(deep.shape[-1])}[deep.ndim]
+    height, width = deep.shape[:2]
+    rows = np.pad(deep.astype(">u2").view(np.uint8).reshape(height, -1), ((0, 0), (1, 0)))
+    return film_bytes.png(
+        film_bytes.header(width, height, depth=16, colour=colour),
+        film_bytes.chunk(b"IDAT", film_bytes.zlib.compress(rows.tobytes())),
+        film_bytes.chunk(b"IEND"),
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 13, 14, 15])
+def test_fewer_bits_in_sixteen_are_refused_with_the_highest_value(film_bytes, bits):
+    most = (1 << bits) - 1
+    deep = np.linspace(0, most, 64 * 70).astype(np.uint16).reshape(64, 70)
+    alpha = np.full_like(deep, 65535)
+    exact = [
+        deep, deep[:, :, None], np.dstack([deep] * 3), np.dstack([deep, deep, deep, alpha]),
+        Image.fromarray(deep), Image.fromarray(deep.astype(np.int32)), png_of_sixteen_bits(film_bytes, deep),
+    ]  # fmt: skip
+    # Of these, Pillow keeps the high bytes.
+    colours = [
+        png_of_sixteen_bits(film_bytes, np.dstack(bands))
+        for bands in ([deep, alpha], [deep] * 3, [deep, deep, deep, alpha])
+    ]
+    for source in (*exact, *colours):
+        with pytest.raises(errors.FilmValueError, match=rf"\b{most}\b"):
+            read(source)
+
+
+def test_sixteen_bits_that_use_the_highest_are_read(film_bytes):
+    deep = np.linspace(500, 33_000, 64 * 70).astype(np.uint16).reshape(64, 70)
+    alpha = np.full_like(deep, 65535)
+    plain = read(deep).pixels
+    assert np.array_equal(plain, deep // 257)
+    assert np.array_equal(read(png_of_sixteen_bits(film_bytes, deep)).pixels, plain)
+    for bands in ([deep, alpha], [deep] * 3, [deep, deep, deep, alpha]):
+        film = read(png_of_sixteen_bits(film_bytes, np.dstack(bands)))
+        assert np.abs(film.pixels.astype(int) - plain).max() <= 1
+
+
+def test_a_film_that_is_transparent_everywhere_says_so(film_bytes):
+    grey = film_bytes.picture()
+    clear = np.zeros_like(grey)
+    rgba = np.dstack([grey, grey, grey, clear])
+    images = [Image.fromarray(rgba), Image.fromarray(np.dstack([grey, clear]), "LA")]
+    for source in (rgba, *images, *(film_bytes.encoded("PNG", image) for image in images)):
+        with pytest.raises(errors.FilmUniformError, match="alpha"):
+            read(source)
 
 
 @pytest.mark.parametrize(("depth", "white"), [(1, 1), (2, 3), (4, 15)])

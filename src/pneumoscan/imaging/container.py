@@ -29,6 +29,7 @@ class Container:
         height: Rows in pixels according to the header; 0 is possible.
         orientation: The EXIF orientation, 1 (upright) to 8.
         picture: A complete file of the same format that contains only the image.
+        depth: Bits per channel.
     """
 
     format: Literal["JPEG", "PNG"]
@@ -36,6 +37,7 @@ class Container:
     height: int
     orientation: int
     picture: bytes
+    depth: int = 8
 
 
 def is_dicom(data: bytes) -> bool:
@@ -167,6 +169,8 @@ def _length(data: bytes, at: int, source: str) -> int:
     """Return the length that a segment declares, including its own two bytes."""
     length = int.from_bytes(data[at : at + 2])
     if at + max(length, 2) > len(data):
+        if data.rstrip(b"\0\xff\r\n ").endswith(b"\xff\xd9"):
+            raise _damaged(source, "a segment is longer than the file")
         raise _truncated(source)
     if length < 2:
         raise _damaged(source, f"a segment has the length {length}")
@@ -186,6 +190,7 @@ def _frame(marker: int, body: bytes, source: str) -> tuple[int, int]:
 
 # PNG: W3C Portable Network Graphics (Third Edition), section 5.
 
+_LAST_CHUNK = b"IEND\xaeB`\x82"
 _KEPT_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
@@ -207,7 +212,8 @@ def _unwrap_png(data: bytes, source: str) -> Container:
             kept.append(data[start:end])
     if size is None:
         raise _damaged(source, "it has no header")
-    return Container("PNG", *size, orientation, b"".join(kept))
+    picture = b"".join(kept)
+    return Container("PNG", *size, orientation, picture, depth=picture[24])
 
 
 def _chunks(data: bytes, source: str) -> Iterator[tuple[bytes, int, int]]:
@@ -219,6 +225,8 @@ def _chunks(data: bytes, source: str) -> Iterator[tuple[bytes, int, int]]:
         if length >= 2**31 or (len(name) == 4 and not name.isalpha()):
             raise _damaged(source, "its chunks are not aligned")
         if len(head) < 8 or at + 12 + length > len(data):
+            if data.rstrip(b"\0\r\n ").endswith(_LAST_CHUNK):
+                raise _damaged(source, "a chunk is longer than the file")
             raise _truncated(source)
         if name[:1].isupper() and name not in _KEPT_CHUNKS:
             raise _damaged(source, f"the chunk {name.decode()!r} is unknown")

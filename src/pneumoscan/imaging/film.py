@@ -25,7 +25,7 @@ from pneumoscan.errors import (
     FilmValueError,
 )
 from pneumoscan.imaging.container import is_dicom, orientation_of, unwrap
-from pneumoscan.imaging.grey import array_to_uint8, to_grey
+from pneumoscan.imaging.grey import array_to_uint8, check_high_bytes, to_grey
 from pneumoscan.system import read_flags
 
 MIN_SIDE = 32
@@ -93,7 +93,7 @@ def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Fil
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
-            uint8, uint16 (full scale 65535), bool, or float in [0, 1].
+            uint8, uint16 (full scale 65535; refused if no value is above 32767), bool, or float in [0, 1].
         min_side: Minimum height and width in pixels.
         name: Name of the source in errors and in `Film.source`; by default its path or kind.
 
@@ -181,6 +181,8 @@ def _from_bytes(data: bytes, source: str, min_side: int) -> Film:
         image = _DECODERS[container.format](BytesIO(container.picture))
         # In one call, because the decoder waits for the interpreter lock after each of its calls.
         image.decodermaxblock = len(container.picture)
+        if container.depth == 16 and image.mode in {"RGB", "RGBA", "LA"}:
+            check_high_bytes(image, source)
         return _from_image(image, source, container.format, min_side, container.orientation)
 
 
