@@ -128,7 +128,29 @@ def coded(dicom, tag, value, meaning):
         (0x00082218, b"51185008", b"Brustkorb ", None),
         (0x00082218, b"T-D8700 ", b"Hand", errors.FilmBodyPartError),
         (0x00082218, b"122494005 ", b"Thoracic spine", errors.FilmBodyPartError),
+        (0x00082218, b"416550000 ", b"", None),
+        (0x00082218, b"113197003 ", b"Rib ", errors.FilmBodyPartError),
         (0x00540220, b"R-10206 ", b"antero-posterior", None),
+        (0x00540220, b"399348003 ", b"", None),
+        (0x00540220, b"272479007 ", b"postero-anterior", None),
+        *(
+            (0x00540220, value, meaning, errors.FilmViewError)
+            for value in (
+                b"399173006 ",
+                b"399198007 ",
+                b"399067008 ",
+                b"R-10236 ",
+                b"R-10232 ",
+                b"R-102CD ",
+                b"G-5223",
+                b"399182000 ",
+                b"R-10220 ",
+                b"102536004 ",
+            )
+            for meaning in (b"", b"vue de cote", "側面".encode())
+        ),
+        (0x00540220, b"LLAT", b"", errors.FilmViewError),
+        (0x00540220, b"X1", b"Seitlich", errors.FilmViewError),
         (0x00540220, b"R-10228 ", b"right lateral ", errors.FilmViewError),
     ],
 )
@@ -136,6 +158,83 @@ def test_coded_regions_and_views_count(dicom, tag, value, meaning, expected):
     body = dicom.header(extra=coded(dicom, tag, value, meaning))
     problem = refusal(dicom.file(body + dicom.pixels_of(dicom.picture(8, (64, 64)).tobytes())))
     assert (None if problem is None else type(problem)) is expected
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "LL", "RL", "LAT", "LLAT", "RLAT", "L-LAT", "LAT L", "LATL", "LLATERAL", "RLATERAL", "LATERAL", "LATERALE",
+        "Latérale", "LATERALES", "LATERAAL", "LATERO-LATERALE", "LEFT LATERAL", "XTLAT", "PROFIL", "PROFILE", "PROFILO",
+        "PERFIL", "PERFIL IZQ", "SEITLICH", "seitlich li", "SEITENAUFNAHME", "BOCZNE", "OBLIQUE", "OBLICUA", "OBLIQUA",
+        "LAO", "LLD", "DECUBITUS",
+    ],
+)  # fmt: skip
+def test_a_view_from_the_side_is_refused_however_it_is_spelt(dicom, view):
+    body = dicom.header(extra=dicom.element(0x00185101, b"CS", view.encode().ljust(16)))
+    data = dicom.file(body + dicom.pixels_of(dicom.picture(8, (64, 64)).tobytes()))
+    assert type(refusal(data)) is errors.FilmViewError
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "PA",
+        "AP",
+        "PA ERECT",
+        "FRONTAL",
+        "FACE",
+        "SUPINE",
+        "BILATERAL",
+        "LATERALITY R",
+        "PALATE",
+        "DV",
+        "PORT",
+    ],
+)
+def test_frontal_and_unknown_views_are_read(dicom, view):
+    pixels = dicom.picture(8, (64, 64))
+    assert np.array_equal(read(dicom.film(pixels, ViewPosition=view)).pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "UNKNOWN", "OTHER", "N/A", "NA", "NONE", "NOT SPECIFIED", "UNSPECIFIED", "CXR", "CHESTPA", "CHEST_AP", "CHEST 2V",
+        "THORACIC", "THORACIC CAVITY", "CHESTABDOMEN", "CHESTABDPELVIS", "NECKCHEST", "PECHO", "POITRINE", "TORAKS", "TORAX",
+        "RXTORAX", "THORAX PA", "THORAKAL", "TORACICA", "BRUSTKORB", "PULMONES", "LUNGE",
+    ],
+)  # fmt: skip
+def test_what_means_the_chest_or_nothing_is_not_another_body_part(dicom, part):
+    pixels = dicom.picture(8, (64, 64))
+    body = dicom.header(extra=dicom.element(0x00180015, b"CS", part.encode().ljust(16)))
+    assert np.array_equal(read(dicom.file(body + dicom.pixels_of(pixels.tobytes()))).pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "TSPINE",
+        "THORACIC SPINE",
+        "THORACOLUMBAR",
+        "BREAST",
+        "RIB",
+        "ABDOMEN",
+        "SHOULDER",
+        "OTHER HAND",
+        "SKULL",
+    ],
+)
+def test_another_body_part_is_refused_with_the_element_that_says_so(dicom, part):
+    problem = refusal(dicom.film(dicom.picture(8, (64, 64)), BodyPartExamined=part))
+    assert type(problem) is errors.FilmBodyPartError
+    assert "BODY PART" in str(problem)
+    assert part not in str(problem)
+
+
+def test_an_unknown_body_part_does_not_hide_the_region(dicom):
+    extra = coded(dicom, 0x00082218, b"T-D8700 ", b"Hand") + dicom.element(0x00180015, b"CS", b"UNKNOWN ")
+    data = dicom.file(dicom.header(extra=extra) + dicom.pixels_of(dicom.picture(8, (64, 64)).tobytes()))
+    assert type(refusal(data)) is errors.FilmBodyPartError
 
 
 def test_files_without_a_picture_are_refused_for_what_they_are(dicom):
@@ -189,6 +288,37 @@ def test_films_of_one_colour_are_refused(dicom):
     assert type(refusal(dicom.film(np.full((64, 64), 700, np.uint16)))) is errors.FilmUniformError
     padded = dicom.film(np.full((64, 64), 700, np.uint16), PixelPaddingValue=700)
     assert type(refusal(padded)) is errors.FilmUniformError
+
+
+@pytest.mark.parametrize(
+    ("header", "cause"),
+    [
+        ({"WindowCenter": 20_000, "WindowWidth": 100}, "WINDOW"),
+        ({"WindowCenter": -5_000, "WindowWidth": 100, "PhotometricInterpretation": "MONOCHROME1"}, "WINDOW"),
+        (
+            {"WindowCenter": 2_000, "WindowWidth": 100, "RescaleIntercept": -20_000, "RescaleSlope": 1},
+            "WINDOW",
+        ),
+        (
+            {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095, "WindowCenter": 9, "WindowWidth": 9},
+            "PADDING",
+        ),
+    ],
+)
+def test_what_makes_a_film_of_one_grey_level_is_named(dicom, header, cause):
+    problem = refusal(dicom.film(dicom.picture(12), BitsStored=12, **header))
+    assert type(problem) is errors.FilmUniformError
+    assert cause in problem.message
+    assert "grey value only (" not in problem.message
+
+
+def test_a_table_that_makes_a_film_of_one_grey_level_is_named(dicom):
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        item = dicom.table(np.full(4096, 700), 0, 12)
+        header = {"WindowCenter": 9, "WindowWidth": 9, name: item}
+        problem = refusal(dicom.film(dicom.picture(12), BitsStored=12, **header))
+        assert type(problem) is errors.FilmUniformError
+        assert "look-up table" in problem.message
 
 
 def test_tables_that_are_none_are_refused(dicom):
