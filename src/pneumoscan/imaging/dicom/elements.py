@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pneumoscan.errors import FilmDamagedError, FilmTooLargeError, FilmTruncatedError, FilmValueError
 
@@ -19,6 +19,9 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
+# How compressed images begin: JPEG and JPEG-LS, JPEG 2000, JPEG 2000 in a JP2 container.
+_CODESTREAMS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
+_VRS = _LONG_VRS | frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 # PS3.5, 6.2: decimal and integer strings; Python's float() also accepts "nan" and "1_0".
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -53,6 +56,7 @@ class Tag(IntEnum):
     RESCALE_INTERCEPT = 0x0028_1052
     RESCALE_SLOPE = 0x0028_1053
     WINDOW_FUNCTION = 0x0028_1056
+    LOSSY = 0x0028_2110
     MODALITY_LUT = 0x0028_3000
     LUT_DESCRIPTOR = 0x0028_3002
     LUT_DATA = 0x0028_3006
@@ -119,13 +123,16 @@ class Reader:
             raise self.truncated()
         group, number = struct.unpack_from(encoding.order + "HH", self.data, at)
         vr, start, length = self._vr_and_length(at, group, encoding)
-        undefined = length == _UNDEFINED
+        tag, undefined = group << 16 | number, length == _UNDEFINED
+        if not (vr in _VRS or encoding.implicit or group == 0xFFFE):
+            start, length = self._likely(at, tag, start, length, encoding)
+            undefined = length == _UNDEFINED
         end = start if undefined else start + length
         if end > len(self.data):
             raise self.truncated()
         # An unknown representation with undefined length contains implicit little endian (PS3.5, 6.2.2).
         inner = Encoding(implicit=True, little=True) if vr == b"UN" else encoding
-        return group << 16 | number, Element(vr, start, end, undefined, inner)
+        return tag, Element(vr, start, end, undefined, inner)
 
     def _vr_and_length(self, at: int, group: int, encoding: Encoding) -> tuple[bytes, int, int]:
         order, vr = encoding.order, self.data[at + 4 : at + 6]
@@ -138,19 +145,57 @@ class Reader:
             raise self.truncated()
         return vr, at + 12, struct.unpack_from(order + "I", self.data, at + 8)[0]
 
+    def _likely(self, at: int, tag: int, start: int, length: int, encoding: Encoding) -> tuple[int, int]:
+        """Return start and length of a value whose representation is unknown, by the tag that follows it.
+
+        An unknown representation has a length of two bytes in old files and of four bytes in new ones (PS3.5, 7.1.2).
+        """
+        candidates = [(start, length)]
+        if at + 12 <= len(self.data):
+            (short,) = struct.unpack_from(encoding.order + "H", self.data, at + 6)
+            candidates.append((at + 8, int(short)))
+            if short == 0:
+                candidates.append((at + 12, struct.unpack_from(encoding.order + "I", self.data, at + 8)[0]))
+        for found in candidates:
+            end = sum(found)
+            if found[1] == _UNDEFINED or end == len(self.data) or self._number(end, encoding) > tag:
+                return found
+        return start, length
+
     def past(self, element: Element) -> int:
-        """Return the position of the next element. Nesting uses an explicit stack, so any depth is possible."""
+        """Return the position of the next element. Nesting uses an explicit stack, so any depth is possible.
+
+        Some writers leave out a delimiter, or write that of a sequence after its last item.
+        """
         if not element.undefined:
             return element.end
-        at, nested = element.start, [element.encoding]
+        at, nested = element.start, [(element.encoding, False)]
         while nested:
-            tag, inner = self.head(at, nested[-1])
+            encoding, in_item = nested[-1]
+            tag, inner = self.head(at, encoding)
+            if (tag == _ITEM) == in_item and tag not in {_ITEM_END, _SEQUENCE_END}:
+                # An item in an item, or an element in a sequence: what contains it has ended before.
+                nested.pop()
+                continue
             at = inner.end
             if tag in {_ITEM_END, _SEQUENCE_END}:
                 nested.pop()
+                if (
+                    tag == _SEQUENCE_END
+                    and in_item
+                    and self._number(at, encoding) not in {_ITEM, _SEQUENCE_END}
+                ):
+                    nested.pop()
             elif inner.undefined:
-                nested.append(nested[-1] if tag == _ITEM else inner.encoding)
+                nested.append((encoding if tag == _ITEM else inner.encoding, tag == _ITEM))
         return at
+
+    def _number(self, at: int, encoding: Encoding) -> int:
+        """Return the tag at a position without reading its element; 0 at the end of the data."""
+        if at + 4 > len(self.data):
+            return 0
+        group, number = struct.unpack_from(encoding.order + "HH", self.data, at)
+        return int(group << 16 | number)
 
     def truncated(self) -> FilmTruncatedError:
         """Return the error of a file that ends too early."""
@@ -177,13 +222,20 @@ class DataSet:
 
     @classmethod
     def read(
-        cls, reader: Reader, at: int, end: int, encoding: Encoding, wanted: Collection[int] = WANTED
+        cls,
+        reader: Reader,
+        at: int,
+        end: int,
+        encoding: Encoding,
+        wanted: Collection[int] = WANTED,
+        *,
+        item: bool = False,
     ) -> Self:
-        """Read one level until `end`, the end of an item, or the pixel data, which are the last element."""
+        """Read one level until `end`, the delimiter of an `item`, or the pixel data, which are the last element."""
         found: dict[int, Element] = {}
         while at < end:
             tag, element = reader.head(at, encoding)
-            if tag == _ITEM_END:
+            if item and tag in {_ITEM_END, _SEQUENCE_END}:
                 break
             if tag in wanted:
                 found[tag] = element
@@ -256,25 +308,54 @@ class DataSet:
         inner, item = reader.head(element.start, element.encoding)
         if inner != _ITEM:
             return None
-        return DataSet.read(reader, item.start, end if item.undefined else item.end, element.encoding)
+        last = end if item.undefined else item.end
+        return DataSet.read(reader, item.start, last, element.encoding, item=True)
 
 
 def fragments(reader: Reader, at: int) -> list[tuple[int, int]]:
     """Return start and end of each fragment of encapsulated pixel data, without the offset table (PS3.5, A.4).
 
+    The last one is the last that is whole: some writers omit the delimiter after it, or write zeros or another delimiter.
+    Whether the image in them is complete, its own end tells.
+
     Raises:
-        FilmTruncatedError: The data end before the sequence is complete.
-        FilmDamagedError: The sequence contains something else than fragments.
+        FilmTruncatedError: The data end within a fragment.
+        FilmDamagedError: A fragment has no length.
     """
+    return _fragments(reader, at)[0]
+
+
+def fragments_end(reader: Reader, at: int) -> Literal["closed", "open", "missing"]:
+    """Return how encapsulated pixel data end: with their delimiter, with something else, or with the file."""
+    end = _fragments(reader, at)[1]
+    if end + 8 > len(reader.data):
+        return "missing"
+    return "closed" if _item_head(reader.data, end)[0] == _SEQUENCE_END else "open"
+
+
+def _fragments(reader: Reader, at: int) -> tuple[list[tuple[int, int]], int]:
+    """Return the fragments and the position behind them."""
     found: list[tuple[int, int]] = []
-    while True:
-        tag, element = reader.head(at, Encoding(implicit=True, little=True))
-        if tag == _SEQUENCE_END:
-            return found[1:]
-        if tag != _ITEM or element.undefined:
-            raise reader.damaged("the fragments of its pixel data are not aligned")
-        found.append((element.start, element.end))
+    while at + 8 <= len(reader.data):
+        tag, length = _item_head(reader.data, at)
+        if tag != _ITEM and (tag, length) != (_ITEM_END, 0):
+            break
+        element = reader.head(at, Encoding(implicit=True, little=True))[1]
+        if element.undefined:
+            raise reader.damaged("a fragment of its pixel data has no length")
+        if tag == _ITEM:
+            found.append((element.start, element.end))
         at = element.end
+    # The first item is the offset table, but some writers omit it.
+    first = found[:1] if len(found) == 1 else []
+    if found and reader.data.startswith(_CODESTREAMS, found[0][0]):
+        first = found[:1]
+    return first + found[1:], at
+
+
+def _item_head(data: bytes, at: int) -> tuple[int, int]:
+    group, number, length = struct.unpack_from("<HHI", data, at)
+    return group << 16 | number, length
 
 
 def name_of(tag: Tag) -> str:

@@ -1,11 +1,12 @@
 """Read the header of a DICOM file (PS3.10, section 7): transfer syntax, inflating, the data set."""
 
+import struct
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pneumoscan.errors import FilmFormatError, FilmTooLargeError
-from pneumoscan.imaging.dicom.elements import WANTED, DataSet, Encoding, Reader, Tag
+from pneumoscan.errors import FilmError, FilmFormatError, FilmTooLargeError, FilmTruncatedError
+from pneumoscan.imaging.dicom.elements import WANTED, DataSet, Encoding, Reader, Tag, fragments_end
 
 _META_AT = 132
 _EXPLICIT = Encoding(implicit=False, little=True)
@@ -68,7 +69,12 @@ def open_file(data: bytes, source: str, *, max_inflated: int, wanted: Collection
         raise reader.truncated()
     encoding = _encoding(reader.data, at, syntax)
     syntax = syntax or (IMPLICIT_LITTLE if encoding.implicit else EXPLICIT_LITTLE)
-    header = DataSet.read(reader, at, len(reader.data), encoding, wanted)
+    try:
+        header = DataSet.read(reader, at, len(reader.data), encoding, wanted)
+    except FilmTruncatedError:
+        if _ends_with_pixels(reader, encoding):
+            raise reader.damaged("a length or delimiter in its header is wrong") from None
+        raise
     if syntax not in _READ:
         raise FilmFormatError(
             f"{source} is a DICOM file with a transfer syntax that is not supported.",
@@ -88,6 +94,21 @@ def _encoding(data: bytes, at: int, syntax: str) -> Encoding:
         return Encoding(implicit=False, little=False)
     vr = data[at + 4 : at + 6]
     return Encoding(implicit=not (len(vr) == 2 and vr.isalpha() and vr.isupper()), little=True)
+
+
+def _ends_with_pixels(reader: Reader, encoding: Encoding) -> bool:
+    """Return whether whole pixel data end the file, so that it was not cut off."""
+    at = reader.data.rfind(struct.pack(encoding.order + "HH", Tag.PIXELS >> 16, Tag.PIXELS & 0xFFFF))
+    rest = Reader(reader.data, reader.source)
+    try:
+        element = rest.head(at, encoding)[1]
+        if element.undefined:
+            return fragments_end(rest, element.start) == "closed"
+    except (struct.error, FilmError):
+        return False
+    # Padding may follow, but not the rest of a header: then the pixels are those of an icon.
+    after = rest.data[element.end : element.end + 2]
+    return at >= 0 and after in {b"", b"\0\0", b"\xfc\xff", b"\xff\xfc"}
 
 
 def _inflated(reader: Reader, at: int, most: int) -> bytes:

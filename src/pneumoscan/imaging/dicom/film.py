@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.imaging.dicom.admission import admit
-from pneumoscan.imaging.dicom.file import NATIVE, RLE, DicomFile
+from pneumoscan.imaging.dicom.file import DicomFile
 from pneumoscan.imaging.dicom.file import open_file as _open
 from pneumoscan.imaging.dicom.frames import decode
 from pneumoscan.imaging.dicom.grey import paint
@@ -27,8 +27,7 @@ class DicomFilm:
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """Decode the film to uint8 (rows, columns), 0 black. Raises the errors of `frames.decode` and `grey.paint`."""
-        compressed = self.file.syntax not in NATIVE | {RLE}
-        return paint(decode(self.file, self.layout), self.file.header, self.layout, compressed=compressed)
+        return paint(decode(self.file, self.layout), self.file.header, self.layout)
 
 
 def open_film(data: bytes, source: str, *, max_inflated: int) -> DicomFilm:

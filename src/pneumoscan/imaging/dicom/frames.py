@@ -5,16 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
-from pneumoscan.errors import CodecMissingError, FilmError, FilmTooLargeError
+from pneumoscan.errors import (
+    CodecMissingError,
+    FilmDamagedError,
+    FilmError,
+    FilmTooLargeError,
+    FilmTruncatedError,
+)
 from pneumoscan.imaging.container import unwrap
 from pneumoscan.imaging.dicom.codecs import Samples, decode_frame
 from pneumoscan.imaging.dicom.codestream import check_claim, claim_of
-from pneumoscan.imaging.dicom.elements import Reader, Tag, fragments
+from pneumoscan.imaging.dicom.elements import Reader, Tag, fragments, fragments_end
 from pneumoscan.imaging.dicom.file import EXPLICIT_BIG, JPEG, NATIVE, RLE, DicomFile
 from pneumoscan.imaging.dicom.layout import Layout
 
@@ -23,36 +30,71 @@ _MAX_EXCESS = 4096
 _DCT_8_BIT = frozenset((0xC0, 0xC1, 0xC2))
 
 
-def decode(file: DicomFile, layout: Layout) -> Samples:
+class Decoded(NamedTuple):
+    """The frame of a film.
+
+    Attributes:
+        samples: uint8 or uint16 (rows, columns); colour as uint8 (rows, columns, 3) in RGB, or of one luma (rows, columns).
+        bits: Bits of a sample that have a meaning, counted from the lowest.
+        shift: Number of unused bits below the stored ones.
+        lossy: Whether a lossy compression may have made values that the stored bits cannot represent.
+    """
+
+    samples: Samples
+    bits: int
+    shift: int
+    lossy: bool
+
+
+def decode(file: DicomFile, layout: Layout) -> Decoded:
     """Return the stored values of the frame, with all bits unchanged.
 
     Args:
         file: A file with pixel data.
         layout: Layout of its pixels, with an accepted size.
 
-    Returns:
-        uint8 or uint16 (rows, columns); colour as uint8 (rows, columns, 3) in RGB, or of one luma (rows, columns).
-
     Raises:
         FilmTruncatedError, FilmDamagedError: The pixel data are incomplete or damaged.
         CodecMissingError: This transfer syntax needs a package that is not installed.
     """
-    element = file.header.elements[Tag.PIXELS]
+    element, reader = file.header.elements[Tag.PIXELS], file.reader
     if element.undefined != (file.syntax not in NATIVE):
-        raise file.reader.damaged("its pixel data do not have the coding of its transfer syntax")
-    with _decoding(file.reader):
-        if file.syntax in NATIVE:
-            return _native(file, layout)
-        pieces = fragments(file.reader, element.start)
-        with memoryview(file.reader.data) as view:
-            frame = b"".join(view[start:end] for start, end in pieces)
-        if file.syntax == RLE:
-            return _run_lengths(frame, layout, file.reader)
-        claim = claim_of(frame, file.syntax, file.reader)
-        check_claim(claim, frame, layout, file.reader)
-        if file.syntax in JPEG and claim.bits == 8 and claim.process in _DCT_8_BIT:
-            return _jpeg(frame, layout, file.reader)
-        return decode_frame(frame, file.syntax, claim, layout, file.reader)
+        raise reader.damaged("its pixel data do not have the coding of its transfer syntax")
+    # Later the film may have been stored in a syntax without loss, with the values of a lossy one.
+    lossy = file.header.text(Tag.LOSSY) == "01"
+    if file.syntax in NATIVE:
+        with _decoding(reader):
+            return Decoded(_native(file, layout), layout.bits_allocated, layout.shift, lossy)
+    pieces = fragments(reader, element.start)
+    with memoryview(reader.data) as view:
+        frame = b"".join(view[start:end] for start, end in pieces)
+    try:
+        with _decoding(reader):
+            if file.syntax == RLE:
+                planes = _run_lengths(frame, layout, reader)
+                return Decoded(planes, layout.bits_allocated, layout.shift, lossy)
+            return _decompressed(frame, file.syntax, layout, reader, lossy=lossy)
+    except (FilmDamagedError, FilmTruncatedError):
+        match fragments_end(reader, element.start):
+            case "missing":
+                raise reader.truncated() from None
+            case "open":
+                raise reader.damaged("the fragments of its pixel data are not aligned") from None
+        raise
+
+
+def _decompressed(frame: bytes, syntax: str, layout: Layout, reader: Reader, *, lossy: bool) -> Decoded:
+    claim = claim_of(frame, syntax, reader)
+    check_claim(claim, frame, syntax, layout, reader)
+    if syntax in JPEG and claim.bits == 8 and claim.process in _DCT_8_BIT:
+        samples: Samples = _jpeg(frame, layout, reader)
+    else:
+        samples = decode_frame(frame, syntax, claim, layout, reader)
+    # Codecs get the pixel as it is stored, or only its stored bits: the depth of the codestream tells.
+    shift = layout.shift if claim.bits >= layout.bits_stored + layout.shift else 0
+    return Decoded(
+        samples, layout.bits_allocated if claim.signed else claim.bits, shift, lossy or claim.lossy
+    )
 
 
 @contextmanager

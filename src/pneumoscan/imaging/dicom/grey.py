@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pneumoscan.errors import FilmUniformError
 from pneumoscan.imaging.dicom.codecs import Samples
 from pneumoscan.imaging.dicom.elements import DataSet, Tag
+from pneumoscan.imaging.dicom.frames import Decoded
 from pneumoscan.imaging.dicom.layout import Layout
 
 Values = npt.NDArray[np.float64]
@@ -44,24 +46,27 @@ class LookUp:
         return found
 
 
-def paint(samples: Samples, header: DataSet, layout: Layout, *, compressed: bool) -> npt.NDArray[np.uint8]:
+def paint(decoded: Decoded, header: DataSet, layout: Layout) -> npt.NDArray[np.uint8]:
     """Return the film as uint8 (rows, columns), 0 black.
 
     Args:
-        samples: The result of `frames.decode`.
+        decoded: The result of `frames.decode`.
         header: Header of the file.
         layout: Layout of its pixels.
-        compressed: Whether the samples come from a codec, which puts them into the lowest bits.
 
     Raises:
+        FilmUniformError: The header gives all values of the film one grey level.
         FilmValueError: The window, slope or LUT has invalid values.
         FilmDamagedError: A LUT is shorter than it declares.
     """
+    samples = decoded.samples
     if layout.samples == 3:
         return _luma(samples)
-    shift = 0 if compressed else layout.shift
-    codes = np.arange(_patterns(samples, layout, shift))
-    stored = _stored(codes, layout, shift)
+    top = int(samples.max())
+    # The bit patterns that the table needs: those of the stored bits, if no sample uses another bit.
+    few = decoded.shift == 0 and top < 1 << layout.bits_stored
+    codes = np.arange(1 << (layout.bits_stored if few else layout.bits_allocated))
+    stored = _stored(codes, top, decoded, layout)
     padding = _padding(codes, stored, header, layout)
     with np.errstate(all="ignore"):
         values = _modality(stored.astype(np.float64), header, layout)
@@ -73,7 +78,33 @@ def paint(samples: Samples, header: DataSet, layout: Layout, *, compressed: bool
         shown = 1 - shown
     table = np.rint(shown * 255).astype(np.uint8)
     table[padding] = 0
-    return _looked_up(table, samples)
+    painted = _looked_up(table, samples)
+    # A sparse sample is enough for nearly every film.
+    sparse = painted[::16, ::16]
+    if sparse.min() == sparse.max() and painted.min() == painted.max():
+        _check_uniform(stored, samples, padding, header)
+    return painted
+
+
+def _check_uniform(
+    stored: npt.NDArray[np.int_], samples: Samples, padding: npt.NDArray[np.bool_], header: DataSet
+) -> None:
+    """Raise an error if a film of one grey level has several values, with the element that gives them this level."""
+    used = np.unique(samples)
+    if len(np.unique(stored[used])) == 1:
+        return
+    if padding[used].all():
+        cause = "its PIXEL PADDING VALUE and RANGE LIMIT contain all its values"
+    elif Tag.MODALITY_LUT in header or Tag.VOI_LUT in header:
+        cause = "its look-up table gives all its values the same level"
+    elif Tag.WINDOW_CENTER not in header or Tag.WINDOW_WIDTH not in header:
+        return
+    else:
+        cause = "its window (WINDOW CENTER and WIDTH) lies outside its values"
+    raise FilmUniformError(
+        f"{header.reader.source} would be displayed in one grey level only: {cause}.",
+        "Have the header corrected at its source.",
+    )
 
 
 def _luma(samples: Samples) -> npt.NDArray[np.uint8]:
@@ -91,19 +122,21 @@ def _looked_up(table: npt.NDArray[np.uint8], samples: Samples) -> npt.NDArray[np
     return painted
 
 
-def _patterns(samples: Samples, layout: Layout, shift: int) -> int:
-    """Return how many bit patterns the table needs: those of the stored bits, if no sample uses another bit."""
-    stored = 1 << layout.bits_stored
-    return stored if shift == 0 and int(samples.max()) < stored else 1 << layout.bits_allocated
+def _stored(codes: npt.NDArray[np.int_], top: int, decoded: Decoded, layout: Layout) -> npt.NDArray[np.int_]:
+    """Return the stored value of every bit pattern: without unused bits, with its sign.
 
-
-def _stored(codes: npt.NDArray[np.int_], layout: Layout, shift: int) -> npt.NDArray[np.int_]:
-    """Return the stored value of every bit pattern: without unused bits, with its sign."""
-    values = (codes >> shift) & ((1 << layout.bits_stored) - 1)
-    if not layout.signed:
-        return values
+    Values beyond the stored bits are clipped if a lossy compression made them. Otherwise the other bits contain an overlay.
+    """
+    values, most = codes >> decoded.shift, (1 << layout.bits_stored) - 1
     sign = 1 << (layout.bits_stored - 1)
-    return (values ^ sign) - sign
+    beyond = 1 << (decoded.bits - decoded.shift)
+    if decoded.lossy and beyond - 1 > most:
+        # Negative values may have their sign in all bits, or in the stored ones only: then nearly all are below.
+        if layout.signed and top >> decoded.shift >= (beyond + sign) // 2:
+            return np.clip(np.where(values < beyond // 2, values, values - beyond), -sign, sign - 1)
+        values = np.minimum(values, most)
+    values = values & most
+    return (values ^ sign) - sign if layout.signed else values
 
 
 def _padding(
