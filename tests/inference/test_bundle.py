@@ -14,10 +14,11 @@ from onnx import helper
 
 from pneumoscan.errors import BundleError, ConfigError, NotWritableError, SelfCheckError, UsageError
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.inference import bundle_writing
+from pneumoscan.inference import bundle_files, bundle_writing
 from pneumoscan.inference.bundle import BundleSpec, find_bundle, load_bundle, self_check_inputs
 from pneumoscan.inference.bundle_files import checksum
 from pneumoscan.inference.bundle_writing import write_bundle
+from pneumoscan.inference.rows import model_name
 from pneumoscan.inference.spec import probability_of
 
 
@@ -252,6 +253,25 @@ def test_no_bundle_there(tmp_path):
         find_bundle(tmp_path / "nothing")
     with pytest.raises(BundleError, match=r"model\.json"):
         find_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("short", bundle_files.SHIPPED_MODELS)
+def test_a_model_of_the_package_is_found_by_each_of_its_names(short, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = bundle_files.SHIPPED_MODELS[short]
+    spec = bundle_files.read_spec(folder / "model.json")
+    printed = model_name(load_bundle(folder, self_check=False))
+    for name in (short, spec.name, printed):
+        assert find_bundle(Path(name)) == folder
+    with pytest.raises(UsageError) as caught:
+        find_bundle(Path("flagship-0"))
+    assert {short, spec.name} <= set(caught.value.remedy.rstrip(".").replace(",", "").split())
+
+
+def test_a_folder_of_that_name_comes_before_the_model_of_the_package(make_bundle, tmp_path, monkeypatch):
+    make_bundle("baseline")
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle(Path("baseline")) == Path("baseline")
 
 
 def test_older_bundle_is_replaced(make_bundle, tmp_path):

@@ -21,24 +21,27 @@ _EXTERNAL_DATA = b"\x0a\x08location"
 
 SHIPPED = Path(__file__).parent / "shipped"
 SHIPPED_MODELS = {"flagship": SHIPPED, "baseline": SHIPPED / "baseline"}
-"""The models that come with the package, by name."""
+"""The models that come with the package, by short name."""
 
 
 def find_bundle(path: Path) -> Path:
     """Return the folder of the bundle: `path` itself, or `bundle/` in it if `path` is a run folder.
 
-    The name of a model in the package is accepted if no file or folder has this name.
+    The name of a model in the package is accepted if no file or folder has this name: its short name, the name in its rows,
+    and that without the digits of its hash.
 
     Raises:
         UsageError: `path` does not exist.
         BundleError: `path` contains no bundle.
     """
-    if not path.exists() and str(path) in SHIPPED_MODELS:
-        return SHIPPED_MODELS[str(path)]
     if not path.exists():
+        names = _shipped_names()
+        if str(path) in names:
+            return names[str(path)]
+        known = ", ".join(name for name in names if "@" not in name)
         raise UsageError(
             f"there is no model at {path}.",
-            f"Give a bundle, a run folder with a bundle, or {' or '.join(SHIPPED_MODELS)}.",
+            f"Give a bundle, a run folder with a bundle, or the name of a model in the package: {known}.",
         )
     for folder in (path, path / "bundle", path.parent if path.name in {SPEC, MODEL} else path):
         if (folder / SPEC).is_file():
@@ -47,6 +50,16 @@ def find_bundle(path: Path) -> Path:
         f"{path} contains no {SPEC}: it is not a model bundle, or an incomplete one.",
         "Give a bundle, or a run folder with `bundle/` in it; `pneumoscan export` writes one.",
     )
+
+
+def _shipped_names() -> dict[str, Path]:
+    """Return the folders of the models in the package by each of their names."""
+    names = dict(SHIPPED_MODELS)
+    for folder in SHIPPED_MODELS.values():
+        if (folder / SPEC).is_file():
+            spec = read_spec(folder / SPEC)
+            names |= dict.fromkeys((spec.name, f"{spec.name}@{spec.files[MODEL][:12]}"), folder)
+    return names
 
 
 def read_spec(path: Path) -> BundleSpec:
