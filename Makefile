@@ -43,17 +43,15 @@ docs: $(VENV)/.dev  ## The documentation as a site, build/site/index.html
 bench: $(VENV)/.dev  ## Speed benchmarks; writes results/benchmarks/
 	$(BIN)/python -m benchmarks.speed.run
 
-# Trains the shipped model, in about an hour on two cores. After an interruption the same command continues.
-# CHILDREN: the Kaggle folder; ADULTS: a table of films of another hospital.
-flagship: $(VENV)/.dev  ## make flagship CHILDREN=chest_xray ADULTS=nih_chest/films.csv
+# Trains the networks of the shipped model and combines them, in about an hour on two cores. After an interruption the same command
+# continues. CHILDREN: the Kaggle folder.
+flagship: $(VENV)/.dev  ## make flagship CHILDREN=chest_xray
 	for preset in flagship transfer; do \
 	    test -d runs/$$preset/bundle || $(BIN)/pneumoscan train --data "$(CHILDREN)" --out runs/$$preset \
 	        $$(test -d runs/$$preset && echo --resume || echo --preset $$preset) || exit 1; \
 	done
-	$(BIN)/pneumoscan combine runs/flagship runs/transfer --data "children=$(CHILDREN)" --data "adults=$(ADULTS)" \
-	    --out runs/flagship-3 --name flagship-3 --population "children=children of one to five years at one hospital" \
-	    --population "adults=adults at the NIH Clinical Center"
-	$(BIN)/pneumoscan evaluate runs/flagship-3 --data "$(CHILDREN)" --split held-out --stress --out runs/flagship-3-evaluation
+	$(BIN)/pneumoscan combine runs/flagship runs/transfer --data "children=$(CHILDREN)" --out runs/combined --name combined
+	$(BIN)/pneumoscan evaluate runs/combined --data "$(CHILDREN)" --split held-out --stress --out runs/combined-evaluation
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pneumoscan needs Python 3.11 or newer: make PYTHON=python3.12 …")'

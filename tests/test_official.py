@@ -1,4 +1,4 @@
-"""README and model card report the figures of the official test split, and of the shipped model, as they are on record.
+"""README, model card and results report the figures of the official test split, and of the shipped model, as they are on record.
 
 A figure that changes on record changes the row that is expected; the failure prints the row to write.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pneumoscan.card.blind import elsewhere
 from pneumoscan.evaluation.published import PUBLISHED
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.pretrained import SHIPPED
@@ -39,36 +40,31 @@ def table_row(*cells: object) -> str:
     return f"| {' | '.join('–' if cell is None else str(cell) for cell in cells)} |"
 
 
-def blind_rows() -> Iterator[str]:
-    """Yield a row for each look at the official test split, and one for each published result."""
+def look_rows() -> dict[str, str]:
+    """Return a row for each look at the official test split, by model."""
+    rows = {}
     for look in read_json(RECORD)["looks"]:
         m = read_json(OFFICIAL / look["folder"] / "metrics.json")
         right = m["confusion"]["tp"] + m["confusion"]["tn"]
         assert (m["split"], m["n"], m["n_refused"]) == ("test", 624, 0)
         assert right / m["n"] == pytest.approx(m["accuracy"])
-        yield table_row(
+        rows[look["model"]] = table_row(
             f"`{look['model']}`, evaluated blind on {look['date']}",
             f"{right} of {m['n']}",
             rate(m["accuracy"], m["accuracy_ci95"]),
             f"{m['f1']:.3f}",
             area(m["roc_auc"], m["roc_auc_ci95"]),
         )
+    return rows
+
+
+def official_rows() -> Iterator[str]:
+    """Yield the rows of the looks and of published results, and the table of other hospitals."""
+    yield from look_rows().values()
     for one in PUBLISHED:
         f1, roc_auc = (None if value is None else f"{value:.3f}" for value in (one.f1, one.roc_auc))
         yield table_row(f"published: {one.model}", None, rate(one.accuracy), f1, roc_auc)
-
-
-def elsewhere_rows() -> Iterator[str]:
-    """Yield a row for each set of films from other hospitals."""
-    for one in read_json(RECORD)["elsewhere"]:
-        yield table_row(
-            one["films"],
-            f"`{one['model']}`",
-            f"{one['n']:,}",
-            area(one["roc_auc"], one["roc_auc_ci95"]),
-            one["right"],
-            one["warned"],
-        )
+    yield from elsewhere(read_json(RECORD)["elsewhere"])
 
 
 def shipped_rows() -> Iterator[str]:
@@ -76,15 +72,11 @@ def shipped_rows() -> Iterator[str]:
     bundle = load_bundle(SHIPPED)
     held_out = bundle.records()["held_out"]
     for number, site in enumerate(bundle.spec.sites.values()):
-        answered, of_these = site.get("answered"), site.get("accuracy_answered")
         yield table_row(
             f"{site['whom']}; {site['source']}",
             f"{site['films']:,}",
             area(site["roc_auc"], site["roc_auc_ci95"]),
             rate(held_out["accuracy"], held_out["accuracy_ci95"]) if number == 0 else None,
-            None
-            if answered is None
-            else f"{100 * answered:.0f}% answered, {100 * of_these:.0f}% of these correct",
         )
 
 
@@ -97,15 +89,38 @@ def baseline_rows() -> Iterator[str]:
         f"{seeds[0]['n']:,}",
         f"{min(areas):.3f} to {max(areas):.3f}",
         f"{min(right):.1f} to {max(right):.1f}%",
-        None,
     )
 
 
-@pytest.mark.parametrize("rows", [blind_rows, elsewhere_rows, shipped_rows, baseline_rows])
-def test_the_readme_has_the_rows_of_the_record(rows):
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+PAGES = {
+    official_rows: "results/official/README.md",
+    shipped_rows: "results/flagship-3-children/README.md",
+    baseline_rows: "results/flagship-3-children/README.md",
+}
+
+
+@pytest.mark.parametrize("rows", PAGES)
+def test_the_pages_have_the_rows_of_the_records(rows):
+    lines = (ROOT / PAGES[rows]).read_text(encoding="utf-8").splitlines()
     missing = [row for row in rows() if row not in lines]
-    assert not missing, "README.md lacks:\n" + "\n".join(missing)
+    assert not missing, f"{PAGES[rows]} lacks:\n" + "\n".join(missing)
+
+
+def test_the_readme_has_three_rows_of_figures_and_links_to_all():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = look_rows()
+    shown = [model for model, row in rows.items() if row in text.splitlines()]
+    assert len(shown) == 3, "the rows are:\n" + "\n".join(rows.values())
+    assert {model.partition("@")[0] for model in shown} == {"baseline-seed0", "flagship-3", "flagship-seed0"}
+    assert all(f"({page})" in text for page in PAGES.values())
+
+
+@pytest.mark.parametrize("page", ["README.md", "MODEL_CARD.md", "results/official/README.md"])
+def test_no_page_claims_adults_without_saying_that_it_is_withdrawn(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    parts = [part for part in text.split("\n\n") if "works for adults" in part or "AUC 0.877" in part]
+    assert all("wrong" in part or "withdrawn" in part for part in parts)
+    assert "withdrawn" in text
 
 
 @pytest.mark.parametrize("page", ["README.md", "MODEL_CARD.md"])
@@ -130,6 +145,14 @@ def test_the_model_card_has_the_figures_of_the_record():
         assert f"{m['confusion']['tp'] + m['confusion']['tn']} of {m['n']}" in row
         assert area(m["roc_auc"], m["roc_auc_ci95"]) in row
     for one in told["elsewhere"]:
-        line = next(line for line in text.splitlines() if one["films"] in line)
-        assert area(one["roc_auc"], one["roc_auc_ci95"]) in line
-        assert f"{one['warned']} of {one['n']:,}" in line
+        line = next(
+            line
+            for line in text.splitlines()
+            if line.startswith(f"| {one['films']} | {one['n']} | {one['truth']} |")
+        )
+        for figures in one["figures"].values():
+            if "roc_auc" in figures:
+                assert area(figures["roc_auc"], figures.get("roc_auc_ci95")) in line
+            else:
+                wrong = figures.get("wrong", figures.get("pneumonia"))
+                assert f"{wrong} of {figures['answered']} answers" in line

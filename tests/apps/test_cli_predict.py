@@ -342,6 +342,13 @@ def test_prevalence_without_known_rates_says_so(rated, films, options, message):
     assert "PPV" not in done.stderr
 
 
+def test_prevalence_says_for_whose_films_the_rates_hold(films):
+    done = _invoke(films / "0.png", "--model", "flagship", "--prevalence", "0.1")
+    told = next(line for line in done.stderr.splitlines() if "These rates" in line)
+    assert "children of one to five years at one hospital" in told
+    assert "`none`" in told
+
+
 @pytest.mark.parametrize("options", [["--workers", "1"], ["--workers", "3", "--format", "jsonl"]])
 def test_heatmaps_beside_the_same_rows(bundle, films, tmp_path, options):
     (films / "note.txt").write_text("no film")

@@ -24,6 +24,7 @@ class About:
         traits: Known biases of the films.
         held_out: Notes on the figures of held-out patients; a list.
         ethics: Ethical considerations.
+        withdrawn: What was claimed of this model or an earlier one, and why it is withdrawn; or empty.
         official: Folder of the blind evaluations (`record.json` and the files it names), relative to the TOML file; or empty.
         shortcuts: `rows` (an input and the area under ROC with which it predicts the label), `folds`, `source`; empty if not
             measured.
@@ -39,6 +40,7 @@ class About:
     traits: str
     held_out: str
     ethics: str
+    withdrawn: str
     official: str
     shortcuts: Mapping[str, Any]
     again: Mapping[str, str]

@@ -32,14 +32,37 @@ def blind(records: Records) -> list[str]:
         *table(_HEAD, [*_looks(folder, record["looks"]), *_published()]),
         *source("results/official"),
         "",
-        "Films of adults at other hospitals, evaluated in the same way:",
+        "Films of other hospitals, evaluated in the same way. *n* counts films with pneumonia and healthy ones. Unless another figure "
+        "is named, the cells give the area under ROC (95% interval).",
         "",
-        *(
-            f"- {one['films']}: area under ROC {interval(one['roc_auc'], one['roc_auc_ci95'])}, {one['warned']} of {one['n']:,} "
-            f"films with a warning ({one['model']})."
-            for one in record["elsewhere"]
-        ),
+        *elsewhere(record["elsewhere"]),
     ]
+
+
+def elsewhere(sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table of films of other hospitals in `record.json`, with a column for each model."""
+    models = list(dict.fromkeys(model for one in sets for model in one["figures"]))
+    rows = [
+        (one["films"], one["n"], one["truth"], *(_cell(one["figures"].get(model)) for model in models))
+        for one in sets
+    ]
+    return table(("films", "n", "truth", *(f"`{model}`" for model in models)), rows)
+
+
+def _cell(figures: Mapping[str, Any] | None) -> str:
+    """Return the figures of one model for one set of films."""
+    if figures is None:
+        return "–"
+    parts = [interval(figures["roc_auc"], figures.get("roc_auc_ci95"))] if "roc_auc" in figures else []
+    parts += [f"{view} {three(area)}" for view, area in figures.get("by_view", {}).items()]
+    words = {
+        "wrong": "{} of {answered} answers wrong",
+        "pneumonia": "{} of {answered} answers PNEUMONIA",
+        "right": "{} right",
+        "warned": "{} with a warning",
+    }
+    parts += [text.format(figures[key], **figures) for key, text in words.items() if key in figures]
+    return "; ".join(parts)
 
 
 def _looks(folder: Path, looks: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:

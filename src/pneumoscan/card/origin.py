@@ -33,7 +33,8 @@ def network(records: Records) -> list[str]:
     begun = "trained from weights of ImageNet" if shape.get("name") == "transfer" else "trained from scratch"
     names = [f"`{one['preset']}`" for one in members]
     structure = (
-        f"the mean of {len(members)} networks ({listed(names)}), with heads for films of other sites"
+        f"the mean of {len(members)} networks ({listed(names)})"
+        + (", with heads for films of other sites" if spec.training.get("fitted_to") else "")
         if members
         else f"{settings(shape)}, {begun}"
     )
@@ -110,8 +111,8 @@ def _members(records: Records, members: Sequence[Mapping[str, Any]]) -> list[str
     return [
         "## Training",
         "",
-        "The networks were trained one by one on the same films, with the same patients held out, and combined by `pneumoscan combine`. "
-        + " ".join(heads),
+        "The networks were trained one by one on the same films, with the same patients held out, and combined by `pneumoscan combine`."
+        + "".join(f" {head}" for head in heads),
         "",
         *table(("preset", "seed", "epochs", "training steps, 2 cores"), rows),
         *source(own(records, "history.jsonl"), "model.json"),

@@ -17,6 +17,7 @@ def card(records: Records) -> str:
         text.title(records),
         text.purpose(records),
         text.sites(records),
+        text.withdrawn(records),
         blind.blind(records),
         text.limits(records),
         text.films(records),

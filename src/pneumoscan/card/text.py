@@ -85,7 +85,19 @@ def sites(records: Records) -> list[str]:
         "films of", "films", "area under ROC (95%)", "area of the networks without the head", "answered",
         "answers that are correct", "wrong answers, of all films", "films not recognised", "measured by",
     )  # fmt: skip
-    return [*lines, "", *table(head, rows), *source("model.json")]
+    told = [place for place in range(len(head)) if any(row[place] != "–" for row in rows)]
+    return [
+        *lines,
+        "",
+        *table([head[place] for place in told], [[row[place] for place in told] for row in rows]),
+        *source("model.json"),
+    ]
+
+
+def withdrawn(records: Records) -> list[str]:
+    """Return what was claimed before and is withdrawn, if anything."""
+    words = records.about.withdrawn
+    return ["## A claim that is withdrawn", "", words] if words else []
 
 
 def films(records: Records) -> list[str]:

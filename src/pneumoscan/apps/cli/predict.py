@@ -117,6 +117,12 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
         return
     for line in predictive_summary(point, bundle.spec.thresholds[point], prevalence):
         print(line, file=sys.stderr)
+    if bundle.spec.sites:
+        whom = ", ".join(facts["whom"] for facts in bundle.spec.sites.values())
+        print(
+            f"These rates were measured on films of {whom}. They do not hold for films whose site is `none`.",
+            file=sys.stderr,
+        )
 
 
 def _pictures(folder: Path | None, bundle: "Bundle", films: list[str], point: str) -> "HeatmapFolder | None":

@@ -18,7 +18,7 @@ _ROW: Table = {
     "warnings": [],
     "error_code": "",
     "error": "",
-    "model": "flagship-3@c05f46675356",
+    "model": "flagship-3-children@1205e61937ff",
     "site": "children",
 }
 _FACTS: Table = {
@@ -247,7 +247,7 @@ def _node() -> Table:
 
 def _model() -> Table:
     example = {
-        "name": "flagship-3",
+        "name": "flagship-3-children",
         "model": _ROW["model"],
         "research_use_only": True,
         "default_operating_point": "balanced",
