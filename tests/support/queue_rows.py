@@ -25,7 +25,7 @@ def job(day: date = date(2026, 1, 5), *, label: str = "NORMAL", **changes: Any) 
         "state": State.DONE, "code": "", "host": "", "spool": "", "attempts": 0, "claims": 1, "lease_until": None,
         "not_before": 0.0, "found_at": found, "fetched_at": found + 1, "made_at": None, "stored_at": None,
         "done_at": found + 12, "study_date": day.strftime("%Y%m%d"), "accession_number": f"A{number}",
-        "device": "Maker One", "pixels_sha256": "0" * 64, "label": label,
+        "device": "Maker One", "stored_sha256": "0" * 64, "pixels_sha256": "0" * 64, "label": label,
         "probability": 0.9 if label == "PNEUMONIA" else 0.1, "threshold": 0.5, "operating_point": "balanced",
         "warnings": "", "site": "adults", "model": "tiny@0123456789ab", "report_uid": "", "report_sha256": "",
         "picture_uid": "", "picture_sha256": "",

@@ -5,14 +5,15 @@ The bytes come from strangers, so they are read by the bounded reader of `imagin
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pneumoscan.apps.node.results.source import stored_pixels_sha256
-from pneumoscan.errors import FilmFormatError
+from pneumoscan.apps.node.results.source import decoded_sha256, stored_sha256
+from pneumoscan.errors import FilmError, FilmFormatError
 from pneumoscan.imaging.container import is_dicom
 from pneumoscan.imaging.dicom.elements import Tag
-from pneumoscan.imaging.dicom.file import DicomFile, open_file
+from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, open_file
 from pneumoscan.imaging.film import MAX_INFLATED
 
 _LEGAL_UID = re.compile(r"[0-9.]{1,64}")
@@ -75,14 +76,15 @@ class Header:
         }
 
 
-def read_header(data: bytes) -> tuple[Header, str]:
+def read_header(data: bytes) -> tuple[Header, str, str]:
     """Look at an object's file.
 
     Args:
         data: All its bytes.
 
     Returns:
-        The header, and the SHA-256 of the pixel data as they are stored; of the whole file where there are none.
+        The header; the SHA-256 of what is stored, which is the same if the same bytes come again; and that of the decoded
+        pixels (`pixels_sha256_of`), empty where they are compressed, for these are decoded in a process of their own.
 
     Raises:
         FilmError: The file is no DICOM file, not whole, or not sane.
@@ -101,7 +103,7 @@ def read_header(data: bytes) -> tuple[Header, str]:
         model_name=_text(file, Facts.MODEL_NAME),
         series_description=_text(file, Facts.SERIES_DESCRIPTION),
     )
-    return found, _pixels_sha256(file)
+    return found, *_hashes(file)
 
 
 def is_uid(text: str) -> bool:
@@ -119,7 +121,10 @@ def _text(file: DicomFile, tag: int) -> str:
     return "".join(c for c in text if c.isprintable()).strip()[:_LONGEST]
 
 
-def _pixels_sha256(file: DicomFile) -> str:
-    if Tag.PIXELS in file.header.elements:
-        return stored_pixels_sha256(file)
-    return hashlib.sha256(file.reader.data).hexdigest()
+def _hashes(file: DicomFile) -> tuple[str, str]:
+    if Tag.PIXELS not in file.header.elements:
+        return hashlib.sha256(file.reader.data).hexdigest(), ""
+    if file.syntax in NATIVE:
+        with suppress(FilmError):
+            return (found := decoded_sha256(file)), found
+    return stored_sha256(file), ""

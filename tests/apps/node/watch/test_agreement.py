@@ -3,10 +3,12 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from queue_rows import job, refused
 
+from pneumoscan.apps.node.queue import State
 from pneumoscan.apps.node.watch.agreement import agreement_of, read_diagnoses
 from pneumoscan.apps.node.watch.exporting import COLUMNS, csv_of
 from pneumoscan.errors import LayoutError, NothingUsableError
@@ -35,18 +37,48 @@ def test_agreement_counts_studies_and_uses_wilsons_interval() -> None:
         job(label="NORMAL", accession_number="B", reading="other", probability=0.9),
         refused(accession_number="F"),
     ]
-    found = agreement_of(jobs, {"A": 1, "B": 1, "C": 0, "D": 1, "E": 1, "F": 0})
-    assert (found.studies, found.not_read, found.not_a_chest_film) == (4, 1, 1)
-    assert (found.sensitivity.count, found.sensitivity.of) == (2, 3)
-    assert found.sensitivity.ci95 == wilson(2, 3)
-    assert (found.specificity.count, found.specificity.of) == (0, 1)
+    jobs.append(job(accession_number="G", label="", probability=None, state=State.FETCHED))
+    found = agreement_of(jobs, {"A": 1, "B": 1, "C": 0, "D": 1, "E": 1, "F": 0, "G": 1})
+    assert (found.studies, found.not_found) == (6, 1)
+    assert (found.unsure, found.not_a_chest_film, found.not_read) == (1, 1, 1)
+    assert (found.sensitivity.count, found.sensitivity.of) == (1, 4)
+    assert found.sensitivity.ci95 == wilson(1, 4)
+    assert (found.specificity.count, found.specificity.of) == (0, 2)
     assert (found.answered_sensitivity.count, found.answered_sensitivity.of) == (1, 2)
     assert (found.answers.answered.count, found.answers.confident_and_wrong.count) == (3, 2)
     said = " ".join(found.sentences())
-    assert "66.7% (95% CI" in said
-    assert "2 of 3" in said
+    assert "25.0% (95% CI" in said
+    assert "1 of 4" in said
     with pytest.raises(NothingUsableError):
         agreement_of(jobs, {"Z": 1})
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"label": "UNSURE", "probability": 0.97, "warnings": "far_from_training_films"},
+        {"label": "NOT_A_CHEST_FILM", "probability": 0.99},
+        {"label": "NOT_A_CHEST_FILM", "probability": None},
+        {"label": "", "probability": None, "state": State.REFUSED, "code": "film.damaged"},
+        {"label": "", "probability": None, "state": State.PARKED, "code": "film.crash"},
+        {"label": "", "probability": None, "state": State.CONFLICT},
+    ],
+)
+def test_a_pneumonia_that_was_not_answered_counts_as_missed(last: dict[str, Any]) -> None:
+    jobs = [job(label="PNEUMONIA", accession_number=number) for number in "ABC"]
+    found = agreement_of([*jobs, job(accession_number="D", **last)], dict.fromkeys("ABCD", 1))
+    assert (found.sensitivity.count, found.sensitivity.of) == (3, 4)
+    assert "100" not in " ".join(found.sentences())
+
+
+def test_a_study_is_answered_by_the_film_that_says_most() -> None:
+    jobs = [
+        refused(accession_number="A"),
+        job(label="NOT_A_CHEST_FILM", probability=0.99, accession_number="A"),
+        job(label="PNEUMONIA", accession_number="A"),
+    ]
+    found = agreement_of(jobs, {"A": 1})
+    assert (found.sensitivity.count, found.sensitivity.of, found.not_read) == (1, 1, 0)
 
 
 def test_diagnoses_are_read(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pneumoscan.apps.node.queue.statements import Execute, Rows, SqlQueue, schema
+from pneumoscan.apps.node.queue.statements import ADDED, Execute, Rows, SqlQueue, schema
 from pneumoscan.errors import DiskFullError, EnvironmentProblemError, importing
 
 _TABLES_LOCK = 0x706E65756D6F
@@ -42,6 +42,14 @@ class PostgresDatabase:
             identity = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
             for statement in schema(identity, "DOUBLE PRECISION"):
                 execute(statement)
+            for name in ADDED:
+                known = execute(
+                    "SELECT 1 FROM information_schema.columns WHERE table_schema = current_schema() "
+                    "AND table_name = 'job' AND column_name = ?",
+                    (name,),
+                )
+                if not known:
+                    execute(f"ALTER TABLE job ADD COLUMN IF NOT EXISTS {name} TEXT NOT NULL DEFAULT ''")
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:

@@ -29,7 +29,14 @@ class Queue(Protocol):
         """
 
     def receive(
-        self, arrival: Arrival, *, host: str, spool: str, pixels_sha256: str, code: str = ""
+        self,
+        arrival: Arrival,
+        *,
+        host: str,
+        spool: str,
+        pixels_sha256: str,
+        stored_sha256: str = "",
+        code: str = "",
     ) -> State | None:
         """Make a row for an object whose file is here.
 
@@ -37,11 +44,13 @@ class Queue(Protocol):
             arrival: The object.
             host: The node that holds the file.
             spool: The file's name in its spool.
-            pixels_sha256: Of the pixel data.
+            pixels_sha256: Of the decoded pixels; empty if they are not known yet.
+            stored_sha256: Of what is stored; by default `pixels_sha256`.
             code: Why it is refused; empty if it is not.
 
         Returns:
             The state of the new row: `fetched`, `refused`, or `conflict` where an object with that UID but other pixels is known.
+            An object with that UID and other bytes is `fetched` as well until the pixels of both are known.
             None if the same object is known already; nothing is changed then.
         """
 
@@ -88,6 +97,13 @@ class Queue(Protocol):
 
     def advance_all(self, jobs: Sequence[Job], state: State) -> list[Job | LeaseLostError]:
         """Bring claimed rows to a state, in one transaction; return each, or that somebody else has it."""
+
+    def discard(self, job: Job) -> None:
+        """Remove a claimed row: it turned out to be an object that has a row already.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+        """
 
     def give_back(self, job: Job, *, code: str, seconds: float, used: bool) -> None:
         """Free a claimed row to be tried again in so many seconds; the attempt counts only if it was `used`.

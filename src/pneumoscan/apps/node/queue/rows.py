@@ -62,7 +62,7 @@ class Job:
         source: Who found it: `qido`, `orthanc` or `c-store`.
         mode: `shadow`: the finding is recorded and nothing is stored; `live`: results are stored in the PACS.
         reading: Empty for the first reading; for another by a new model, what identifies that model.
-        variant: Empty; for an object that came with the UID of another, the SHA-256 of its pixels.
+        variant: Empty; for an object that came with the UID of another, its `stored_sha256`.
         state: Where it stands.
         code: Why it was refused or parked; while it waits, what went wrong last. A code of `pneumoscan.errors`.
         host: The node that holds its file; empty if none does.
@@ -79,7 +79,8 @@ class Job:
         study_date: `YYYYMMDD`; empty if it is not known.
         accession_number: Of the study; empty if it is not known.
         device: Manufacturer and model that the header names; empty if it names none.
-        pixels_sha256: Of the pixel data as they were sent, 64 digits; empty until the file is here.
+        stored_sha256: Of the pixel data as they were sent, 64 digits; empty until the file is here.
+        pixels_sha256: Of the decoded pixels (`pixels_sha256_of`); empty until they are known.
         label: `PNEUMONIA`, `NORMAL`, `UNSURE`, `NOT_A_CHEST_FILM`; empty until it was read.
         probability: Of PNEUMONIA, in [0, 1]; None until it was read.
         threshold: The cut-off in [0, 1] that gave the label.
@@ -117,6 +118,7 @@ class Job:
     study_date: str
     accession_number: str
     device: str
+    stored_sha256: str
     pixels_sha256: str
     label: str
     probability: float | None

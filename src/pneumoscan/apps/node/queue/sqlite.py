@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pneumoscan.apps.node.queue.statements import Execute, Rows, SqlQueue, schema
+from pneumoscan.apps.node.queue.statements import ADDED, Execute, Rows, SqlQueue, schema
 from pneumoscan.errors import DataDamagedError, DiskFullError, LockedError, NotWritableError
 from pneumoscan.files import write_problems
 
@@ -63,8 +63,23 @@ class SqliteDatabase:
             )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
-            for statement in schema("INTEGER PRIMARY KEY", "REAL"):
+            # The number of a row that was discarded is not given again.
+            for statement in schema("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL"):
                 self._connection.execute(statement)
+            self._add_columns()
+
+    def _add_columns(self) -> None:
+        """Bring the table of an earlier version up to date."""
+        lacking = set(ADDED) - self._columns()
+        if not lacking:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        for name in sorted(lacking - self._columns()):  # unless another process did it meanwhile
+            self._connection.execute(f"ALTER TABLE job ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+        self._connection.execute("COMMIT")
+
+    def _columns(self) -> set[str]:
+        return {str(row[1]) for row in self._connection.execute("PRAGMA table_info(job)")}
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:

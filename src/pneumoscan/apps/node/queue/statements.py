@@ -14,8 +14,10 @@ from pneumoscan.apps.node.queue.rows import COLUMNS, ENDS, WAITING, Arrival, Job
 _LONGEST = 3600
 _PAGE = 500
 _TIMES = {State.FETCHED: "fetched_at", State.STORED: "stored_at", **dict.fromkeys(ENDS, "done_at")}
-_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "pixels_sha256", "label", "operating_point", "warnings", "site", "model",
+_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "site", "model",
                 "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
+# Columns that queues of earlier versions lack.
+ADDED = ("stored_sha256",)
 _ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",
             "study_date", "accession_number", "device")  # fmt: skip
 _NUMBERS = ("lease_until", "fetched_at", "made_at", "stored_at", "done_at", "probability", "threshold")
@@ -99,21 +101,44 @@ class SqlQueue:
         return new
 
     def receive(
-        self, arrival: Arrival, *, host: str, spool: str, pixels_sha256: str, code: str = ""
+        self,
+        arrival: Arrival,
+        *,
+        host: str,
+        spool: str,
+        pixels_sha256: str,
+        stored_sha256: str = "",
+        code: str = "",
     ) -> State | None:
         """See `Queue.receive`."""
-        held = {"host": host, "spool": spool, "pixels_sha256": pixels_sha256, "code": code}
+        stored = stored_sha256 or pixels_sha256
+        held = {
+            "host": host,
+            "spool": spool,
+            "stored_sha256": stored,
+            "pixels_sha256": pixels_sha256,
+            "code": code,
+        }
         state = State.REFUSED if code else State.FETCHED
         with self._database.transaction() as execute:
             if self._insert(execute, arrival, state, **held):
                 return state
+            # A row without a hash of what is stored was found and not fetched yet, or is of an earlier version.
             known = execute(
-                "SELECT 1 FROM job WHERE sop_instance_uid = ? AND pixels_sha256 IN ('', ?)",
-                (arrival.sop_instance_uid, pixels_sha256),
+                "SELECT 1 FROM job WHERE sop_instance_uid = ? "
+                "AND (stored_sha256 IN ('', ?) OR (pixels_sha256 <> '' AND pixels_sha256 = ?))",
+                (arrival.sop_instance_uid, stored, pixels_sha256),
             )
             if known:
                 return None
-            variant = {"variant": pixels_sha256, "code": "", "host": "", "spool": ""}
+            unknown = execute(
+                "SELECT 1 FROM job WHERE sop_instance_uid = ? AND variant = '' AND pixels_sha256 = ''",
+                (arrival.sop_instance_uid,),
+            )
+            if not code and (not pixels_sha256 or unknown):
+                self._insert(execute, arrival, State.FETCHED, **(held | {"variant": stored}))
+                return State.FETCHED
+            variant = {"variant": stored, "code": "", "host": "", "spool": ""}
             self._insert(execute, arrival, State.CONFLICT, **(held | variant))
             return State.CONFLICT
 
@@ -177,6 +202,16 @@ class SqlQueue:
         if ended:
             settings.append("lease_until = NULL")
         return ", ".join(settings), tuple(columns.values())
+
+    def discard(self, job: Job) -> None:
+        """See `Queue.discard`."""
+        with self._database.transaction() as execute:
+            gone = execute(
+                "DELETE FROM job WHERE id = ? AND claims = ? AND lease_until IS NOT NULL RETURNING id",
+                (job.id, job.claims),
+            )
+        if not gone:
+            raise LeaseLostError
 
     def give_back(self, job: Job, *, code: str, seconds: float, used: bool) -> None:
         """See `Queue.give_back`."""

@@ -81,26 +81,30 @@ class Receiver:
         content = event.encoded_dataset()
         announced = str(getattr(event.request, "AffectedSOPInstanceUID", None) or "")
         try:
-            header, pixels = read_header(content)
+            header, stored, pixels = read_header(content)
         except FilmError as problem:
             digest = hashlib.sha256(content).hexdigest()
-            self._enter(Header(announced), "", digest, problem.code)
+            self._enter(Header(announced), "", digest, code=problem.code)
             return CANNOT_UNDERSTAND
         if header.sop_instance_uid != announced or not announced:
             return DOES_NOT_MATCH
         if is_own_result(header.identity):
             return SUCCESS
         name = self._spool.put(content)
-        if self._enter(header, name, pixels) is not State.FETCHED:
+        if self._enter(header, name, stored, pixels) is not State.FETCHED:
             self._spool.drop(name)
         return SUCCESS
 
-    def _enter(self, header: Header, spool: str, pixels: str, code: str = "") -> State | None:
+    def _enter(
+        self, header: Header, spool: str, stored: str, pixels: str = "", code: str = ""
+    ) -> State | None:
         """Commit the row of an object; the file stands in the spool by then."""
         (arrival,) = arrivals([header], "c-store", self._config.node.mode)
         host = self._config.name
         try:
-            state = self._queue.receive(arrival, host=host, spool=spool, pixels_sha256=pixels, code=code)
+            state = self._queue.receive(
+                arrival, host=host, spool=spool, stored_sha256=stored, pixels_sha256=pixels, code=code
+            )
         except BaseException:
             if spool:
                 self._spool.drop(spool)

@@ -31,7 +31,13 @@ Resource = dict[str, Any]
 
 
 def fhir_bundle(
-    source: bytes, finding: Finding, writer: Writer, *, made_at: datetime, undeclared: str = UNDECLARED
+    source: bytes,
+    finding: Finding,
+    writer: Writer,
+    *,
+    made_at: datetime,
+    undeclared: str = UNDECLARED,
+    pixels_sha256: str = "",
 ) -> bytes:
     """Return a finding as a FHIR R4 Bundle of type collection, JSON in UTF-8.
 
@@ -44,11 +50,12 @@ def fhir_bundle(
         writer: What found it.
         made_at: With a time zone.
         undeclared: See `make_results`.
+        pixels_sha256: See `make_results`.
 
     Raises:
         FilmError: The film's header lacks its UIDs, or is not sane.
     """
-    film = read_source(source, undeclared=undeclared)
+    film = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
     uids = result_uids(film.sop_instance_uid, film.pixels_sha256, writer)
     observation = _observation(film, finding, uids, made_at)
     resources = {
@@ -66,7 +73,14 @@ def fhir_bundle(
 
 
 def write_fhir(
-    folder: Path, source: bytes, finding: Finding, writer: Writer, *, made_at: datetime, undeclared: str
+    folder: Path,
+    source: bytes,
+    finding: Finding,
+    writer: Writer,
+    *,
+    made_at: datetime,
+    undeclared: str,
+    pixels_sha256: str = "",
 ) -> Path:
     """Write `fhir_bundle` to a file that only its owner may read, whole or not at all; return its path.
 
@@ -76,8 +90,10 @@ def write_fhir(
         FilmError: See `fhir_bundle`.
         DiskFullError, NotWritableError: The file cannot be written.
     """
-    content = fhir_bundle(source, finding, writer, made_at=made_at, undeclared=undeclared)
-    film = read_source(source, undeclared=undeclared)
+    film = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
+    content = fhir_bundle(
+        source, finding, writer, made_at=made_at, undeclared=undeclared, pixels_sha256=film.pixels_sha256
+    )
     path = folder / f"{result_uids(film.sop_instance_uid, film.pixels_sha256, writer).report}.json"
     write_atomic(path, content, mode=0o600)
     return path

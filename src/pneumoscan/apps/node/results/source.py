@@ -10,16 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
+from typing import Any
+
+import numpy as np
 
 from pneumoscan.errors import FilmFormatError, FilmIdentityError, FilmNoPictureError, FilmTooLargeError
 from pneumoscan.imaging.dicom.elements import Tag, fragments
-from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, open_file, sop_class
-from pneumoscan.imaging.film import MAX_INFLATED
+from pneumoscan.imaging.dicom.file import NATIVE, RLE, DicomFile, open_file, sop_class
+from pneumoscan.imaging.dicom.frames import decode
+from pneumoscan.imaging.dicom.layout import layout_of
+from pneumoscan.imaging.film import MAX_INFLATED, MAX_PIXELS
 
 # What most software takes for granted where nothing is declared.
 UNDECLARED = "ISO_IR 100"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _MOST_BYTES = 4096
+# Rows that are hashed at once.
+_BAND = 256
 # Components that begin with a zero are not legal, but in use.
 _UID = re.compile(r"[0-2](\.\d+)+")
 _OFFSET = re.compile(rb"([+-])(\d\d)(\d\d)")
@@ -85,7 +92,7 @@ class Source:
             they stand in the film; padded to an even length.
         offset: From UTC, of every time in the film's header, where the header tells it.
         burned_in: Whether the header says that the pixels name the patient: `YES`, `NO`, or empty where it does not say.
-        pixels_sha256: Of the pixel data as they are stored, 64 hexadecimal digits.
+        pixels_sha256: See `pixels_sha256_of`.
     """
 
     sop_class_uid: str
@@ -108,7 +115,7 @@ def read_source(data: bytes, *, undeclared: str = UNDECLARED, pixels_sha256: str
     Args:
         data: All bytes of the file.
         undeclared: The character set of films that declare none and whose names are neither ASCII nor UTF-8.
-        pixels_sha256: Of the pixel data, if it is known.
+        pixels_sha256: What `pixels_sha256_of` returns, if it is known; otherwise the film is decoded.
 
     Raises:
         FilmFormatError: It is no DICOM file, or in a transfer syntax that is not read.
@@ -129,14 +136,14 @@ def read_source(data: bytes, *, undeclared: str = UNDECLARED, pixels_sha256: str
         identity=_identity(file, undeclared.encode("ascii")),
         offset=_zone(offset),
         burned_in=burned_in if burned_in in {"YES", "NO"} else "",
-        pixels_sha256=pixels_sha256 or stored_pixels_sha256(file),
+        pixels_sha256=pixels_sha256 or decoded_sha256(file),
     )
 
 
 def pixels_sha256_of(data: bytes) -> str:
-    """Return the SHA-256 of a DICOM film's pixel data as they are stored, 64 hexadecimal digits; raises as `read_source`.
+    """Return the SHA-256 of a DICOM film's decoded pixels, 64 hexadecimal digits; raises as `read_source` and `imaging.read`.
 
-    Of compressed pixels the fragments are hashed, without the table of offsets and however they were cut.
+    It is the same for the same stored values, whatever the transfer syntax and the bits around them.
     """
     return read_source(data).pixels_sha256
 
@@ -201,11 +208,39 @@ def _zone(value: bytes) -> timezone | None:
     return timezone(-away if found[1] == b"-" else away) if away < timedelta(hours=15) else None
 
 
-def stored_pixels_sha256(file: DicomFile) -> str:
-    """Return the SHA-256 of an opened film's pixel data; see `pixels_sha256_of`."""
-    element = file.header.elements.get(Tag.PIXELS)
-    if element is None:
+def decoded_sha256(file: DicomFile) -> str:
+    """Return the SHA-256 of an opened film's decoded pixels: their shape, and the stored values as 16 bits, little endian.
+
+    Unless the film is native, decode it only in a process whose memory and time are limited.
+    """
+    if Tag.PIXELS not in file.header.elements:
         raise FilmNoPictureError("the film has no pixel data.", "Send the image itself.")
+    layout = layout_of(file.header)
+    if layout.rows * layout.columns * layout.samples > MAX_PIXELS:
+        raise FilmTooLargeError(
+            "the film has too many pixels.", f"At most {MAX_PIXELS // 1_000_000} megapixels are read."
+        )
+    found: Any = decode(file, layout)
+    if hasattr(found, "samples"):
+        samples, shift = found.samples, found.shift
+    else:
+        samples, shift = found, layout.shift if file.syntax in NATIVE | {RLE} else 0
+    digest = hashlib.sha256(repr(samples.shape).encode())
+    mask, sign = (1 << layout.bits_stored) - 1, 1 << (layout.bits_stored - 1)
+    for start in range(0, len(samples), _BAND):
+        values = (samples[start : start + _BAND].astype(np.uint16) >> shift) & mask
+        if layout.signed:
+            values = (values ^ sign) - np.uint16(sign)
+        digest.update(values.astype("<u2", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def stored_sha256(file: DicomFile) -> str:
+    """Return the SHA-256 of an opened film's pixel data as they are stored.
+
+    Of compressed pixels the fragments are hashed, without the table of offsets and however they were cut.
+    """
+    element = file.header.elements[Tag.PIXELS]
     digest = hashlib.sha256()
     pieces = [(element.start, element.end)]
     if file.syntax not in NATIVE and element.undefined:

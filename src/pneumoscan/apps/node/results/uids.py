@@ -14,7 +14,7 @@ def result_uids(source_sop_instance_uid: str, pixels_sha256: str, writer: Writer
 
     Args:
         source_sop_instance_uid: Of the film.
-        pixels_sha256: Of the film's pixel data as they are stored, 64 hexadecimal digits (`pixels_sha256_of`).
+        pixels_sha256: Of the film's decoded pixels, 64 hexadecimal digits (`pixels_sha256_of`).
         writer: What makes the results.
     """
     origin = [

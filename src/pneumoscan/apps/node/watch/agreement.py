@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pneumoscan.apps.node.queue import Job
+from pneumoscan.apps.node.queue import WAITING, Job
 from pneumoscan.apps.node.watch.weeks import watched
 from pneumoscan.errors import LayoutError, NothingUsableError
 from pneumoscan.evaluation.answers import CLASSES, Answers, Share
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
+from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 
 _YES = frozenset(("1", "yes", "true", "pneumonia", "positive"))
 _NO = frozenset(("0", "no", "false", "normal", "negative"))
@@ -22,19 +22,23 @@ class Agreement:
     """What the table says of the answers; a study counts once, with the film of its highest probability.
 
     Attributes:
-        studies: In the table and read by the model, with a probability.
-        not_read: In the table, but not read by the model.
-        not_a_chest_film: In the table, and every film of theirs is NOT_A_CHEST_FILM.
-        sensitivity: Probability at or above the threshold, of the studies with pneumonia; UNSURE counts by its probability.
-        specificity: Probability below the threshold, of the studies without.
+        studies: In the table, and with a film that the node has brought to an end.
+        not_found: In the table, but the node has found no film of theirs, or not read one yet.
+        unsure: Studies that were not answered, because their film is UNSURE.
+        not_a_chest_film: Because every film of theirs is NOT_A_CHEST_FILM.
+        not_read: Because every film of theirs was refused or could not be read.
+        sensitivity: Answered PNEUMONIA, of all studies with pneumonia: one that was not answered counts as missed.
+        specificity: Answered NORMAL, of all studies without: one that was not answered counts as wrong.
         answered_sensitivity: The same of the studies that were answered PNEUMONIA or NORMAL.
         answered_specificity: The same.
-        answers: What was answered, and how often wrongly.
+        answers: What was answered, and how often wrongly, of all studies.
     """
 
     studies: int
-    not_read: int
+    not_found: int
+    unsure: int
     not_a_chest_film: int
+    not_read: int
     sensitivity: Share
     specificity: Share
     answered_sensitivity: Share
@@ -48,11 +52,11 @@ class Agreement:
     def sentences(self) -> list[str]:
         """Return it in words."""
         return [
-            f"{self.studies} studies have a diagnosis and a reading; {self.not_read} have a diagnosis alone, and of "
-            f"{self.not_a_chest_film} no film was a chest film to the model.",
-            f"Sensitivity {_told(self.sensitivity)}, specificity {_told(self.specificity)}: every study by its probability.",
-            f"Where the model answered ({_told(self.answers.answered)}): sensitivity {_told(self.answered_sensitivity)}, "
-            f"specificity {_told(self.answered_specificity)}.",
+            f"{self.studies} studies of the table came to the node; of {self.not_found} no film was found or read yet.",
+            f"Sensitivity {_told(self.sensitivity)}, specificity {_told(self.specificity)}: of all these studies. "
+            "A study that was not answered counts as wrong.",
+            f"Not answered: {self.answers.not_answered.count} of {self.studies} ({self.unsure} UNSURE, "
+            f"{self.not_a_chest_film} NOT_A_CHEST_FILM, {self.not_read} refused or not readable).",
             f"Answered wrongly without a warning: {_told(self.answers.confident_and_wrong)}.",
         ]
 
@@ -94,47 +98,43 @@ def agreement_of(jobs: Iterable[Job], diagnoses: Mapping[str, int]) -> Agreement
         diagnoses: 1 or 0 by accession number.
 
     Raises:
-        NothingUsableError: No study of the table was read.
+        NothingUsableError: No study of the table came to the node.
     """
     by_study: dict[str, list[Job]] = defaultdict(list)
     for job in watched(jobs):
-        if job.label and job.accession_number in diagnoses:
+        if job.state not in WAITING and job.accession_number in diagnoses:
             by_study[job.accession_number].append(job)
-    judged = {
-        number: max(films, key=lambda job: job.probability or 0.0)
-        for number, films in ((n, _chest_films(found)) for n, found in by_study.items())
-        if films
-    }
-    if not judged:
+    if not by_study:
         raise NothingUsableError("no study of the table was read.", "Look at the accession numbers of both.")
-    pairs = [(diagnoses[number], job) for number, job in judged.items()]
-    answered = [(truth, job) for truth, job in pairs if job.label in CLASSES]
+    judged = [(diagnoses[number], max(films, key=_rank)) for number, films in by_study.items()]
+    answered = [(truth, job) for truth, job in judged if job.label in CLASSES]
+    labels = [job.label for _, job in judged]
     return Agreement(
-        studies=len(pairs),
-        not_read=len(set(diagnoses) - set(by_study)),
-        not_a_chest_film=len(by_study) - len(judged),
-        sensitivity=_share(pairs, 1),
-        specificity=_share(pairs, 0),
+        studies=len(judged),
+        not_found=len(set(diagnoses) - set(by_study)),
+        unsure=labels.count(UNSURE),
+        not_a_chest_film=labels.count(NOT_A_CHEST_FILM),
+        not_read=labels.count(""),
+        sensitivity=_share(judged, 1),
+        specificity=_share(judged, 0),
         answered_sensitivity=_share(answered, 1),
         answered_specificity=_share(answered, 0),
         answers=Answers.from_labels(
-            [truth for truth, _ in pairs],
-            [job.label for _, job in pairs],
-            [bool(job.warnings) for _, job in pairs],
+            [truth for truth, _ in judged], labels, [bool(job.warnings) for _, job in judged]
         ),
     )
 
 
-def _chest_films(jobs: list[Job]) -> list[Job]:
-    return [job for job in jobs if job.label != NOT_A_CHEST_FILM and job.probability is not None]
+def _rank(job: Job) -> tuple[bool, bool, float]:
+    """Rank the films of a study: those with a probability first, and those that were read before others."""
+    chest = bool(job.label) and job.label != NOT_A_CHEST_FILM
+    return chest, bool(job.label), job.probability or 0.0
 
 
 def _share(pairs: list[tuple[int, Job]], diagnosis: int) -> Share:
-    """Return the share of studies with a diagnosis whose probability says the same."""
-    called = [
-        int((job.probability or 0.0) >= (job.threshold or 0.0)) for truth, job in pairs if truth == diagnosis
-    ]
-    return Share.from_count(sum(call == diagnosis for call in called), len(called))
+    """Return the share of studies with a diagnosis that were answered so."""
+    right = [job.label == CLASSES[diagnosis] for truth, job in pairs if truth == diagnosis]
+    return Share.from_count(sum(right), len(right))
 
 
 def _told(share: Share) -> str:

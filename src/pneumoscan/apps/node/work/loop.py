@@ -147,6 +147,11 @@ class Work:
             if isinstance(problem, FilmIdentityError):
                 log.warning("job %d: %s %s", job.id, problem.message, problem.remedy)
             return await self._end(job, state, problem.code)
+        except steps.SameFilmError:
+            await self._call(lambda: self._audit.write("same_film", job=job.id))
+            log.info("job %d is a film that came before, in another coding", job.id)
+        except steps.NotYetError:
+            await self._give_back(job, None, _FIRST_PAUSE, used=False)
         except (PoolStoppedError, PoolFullError):
             await self._give_back(job, None, 0, used=False)
         except EnvironmentProblemError as problem:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscan.apps.node.results import Finding, Writer, make_results
+from pneumoscan.apps.node.results import Finding, Writer, make_results, pixels_sha256_of
 from pneumoscan.apps.workers import worker
 from pneumoscan.apps.workers.protocol import Reading, Want
 from pneumoscan.apps.workers.reading import too_large
@@ -33,7 +33,7 @@ def request(writer: Writer, made_at: datetime | None, character_set: str, pixels
         writer: Makes the results.
         made_at: The time that they carry; None for a finding without results.
         character_set: Of films that declare none; see `make_results`.
-        pixels_sha256: Of the film's pixel data, if it is known.
+        pixels_sha256: Of the film's decoded pixels, if it is known.
     """
     asked = {
         "writer": dataclasses.asdict(writer),
@@ -45,7 +45,7 @@ def request(writer: Writer, made_at: datetime | None, character_set: str, pixels
 
 
 def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Reading:
-    """Read one film; the row is that of `pneumoscan predict`, the files are the report and the picture.
+    """Read one film; the row is that of `pneumoscan predict` and the SHA-256 of the pixels, the files are the report and the picture.
 
     Raises:
         FilmError: The film is refused.
@@ -58,6 +58,7 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         seen = read(film)
         found = find_in(bundle, seen, threshold)
         row = found.row.to_json()
+        row["pixels_sha256"] = want.more["pixels_sha256"] or pixels_sha256_of(film)
         if want.more["made_at"] is None:
             return Reading(row)
         return _with_results(bundle, film, seen, found.activation_map, row, want.more)
@@ -97,7 +98,7 @@ def _with_results(
         made_at=moment,
         undeclared=asked["character_set"],
         film=film,
-        pixels_sha256=asked["pixels_sha256"],
+        pixels_sha256=row["pixels_sha256"],
     )
     objects = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
     return Reading(row | {"results": objects}, files=tuple(one.content for one in made))

@@ -9,7 +9,7 @@ are made), sending begins with a query for what is there.
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.header import Header, read_header
 from pneumoscan.apps.node.pacs import Pacs, store
 from pneumoscan.apps.node.pacs.store import Results
-from pneumoscan.apps.node.queue import Job, LeaseLostError, Queue, State
+from pneumoscan.apps.node.queue import WAITING, Job, LeaseLostError, Queue, State
 from pneumoscan.apps.node.results import Finding, Writer, is_own_result, write_fhir
 from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
 from pneumoscan.apps.node.work import reader
@@ -33,6 +33,14 @@ _TRIES_OF_HEADER = 2
 
 Outcome = Job | PacsError | LeaseLostError
 """A row in its next state, or what went wrong."""
+
+
+class SameFilmError(Exception):
+    """The object is one that has a row already, in another coding; its own row is gone."""
+
+
+class NotYetError(Exception):
+    """The object that came first with the same UID has not been read yet."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def fetch(tools: Tools, job: Job) -> Job:
     place = _place(tools.pacs, job)
     content = tools.pacs.fetch(place.study_instance_uid, place.series_instance_uid, job.sop_instance_uid)
     try:
-        header, pixels = read_header(content)
+        header, stored, pixels = read_header(content)
     except FilmError as problem:
         # Once may be a fault of the transfer.
         if job.attempts < _TRIES_OF_HEADER:
@@ -82,11 +90,13 @@ def fetch(tools: Tools, job: Job) -> Job:
         "study_date": header.study_date,
         "accession_number": header.accession_number,
         "device": header.device,
-        "pixels_sha256": pixels,
+        "stored_sha256": stored,
     }
+    if pixels:
+        facts["pixels_sha256"] = pixels
     if is_own_result(header.identity):
         return tools.queue.advance(job, State.REFUSED, code=OWN_RESULT, **facts)
-    if _differs(tools.queue, job, pixels):
+    if pixels and _differs(tools.queue, job, pixels):
         return tools.queue.advance(job, State.CONFLICT, **facts)
     name = tools.spool.put(content)
     return tools.queue.advance(job, State.FETCHED, host=tools.config.name, spool=name, **facts)
@@ -109,11 +119,58 @@ def _place(pacs: Pacs, job: Job) -> Header:
 
 def _differs(queue: Queue, job: Job, pixels: str) -> bool:
     """Tell whether the pixels are others than were seen before under that UID."""
-    known = {
-        row.pixels_sha256
-        for row in queue.jobs(where={"sop_instance_uid": job.sop_instance_uid, "variant": ""})
-    }
-    return bool(known - {"", pixels})
+    return bool({row.pixels_sha256 for row in _first_rows(queue, job) if _is_hashed(row)} - {pixels})
+
+
+def _first_rows(queue: Queue, job: Job) -> Iterator[Job]:
+    """Return the rows of the object that came first with that UID: one for each reading."""
+    return queue.jobs(where={"sop_instance_uid": job.sop_instance_uid, "variant": ""})
+
+
+def _is_hashed(row: Job) -> bool:
+    """Tell whether the decoded pixels of a row are known; earlier versions kept another hash, and none of what is stored."""
+    return bool(row.stored_sha256 and row.pixels_sha256)
+
+
+def _compared(tools: Tools, job: Job, pixels: str) -> Job | None:
+    """Compare a film that was read with what was seen before under its UID; None if it is what it should be.
+
+    Returns:
+        The row at its end if the object is another one than the one that came first.
+
+    Raises:
+        SameFilmError: It is the one that came first, in another coding; the row is gone.
+        NotYetError: That one has not been read yet.
+    """
+    if not job.variant:
+        if _differs(tools.queue, job, pixels):
+            return tools.queue.advance(job, State.CONFLICT, pixels_sha256=pixels)
+        return None
+    first = list(_first_rows(tools.queue, job))
+    known = {row.pixels_sha256 for row in first if _is_hashed(row)}
+    if pixels in known:
+        raise _discarded(tools, job)
+    parked = next((row for row in first if row.state is State.PARKED), None)
+    if not known and parked is not None:
+        return tools.queue.advance(job, State.PARKED, code=parked.code, pixels_sha256=pixels)
+    if not known and any(row.state in WAITING for row in first):
+        raise NotYetError
+    return tools.queue.advance(job, State.CONFLICT, pixels_sha256=pixels)
+
+
+def _discarded(tools: Tools, job: Job) -> "SameFilmError":
+    tools.queue.discard(job)
+    tools.spool.drop(job.spool)
+    return SameFilmError()
+
+
+def _refused(tools: Tools, job: Job, problem: FilmError) -> None:
+    """Discard an object that is refused as the one is that came first with its UID; or wait for that one."""
+    first = list(_first_rows(tools.queue, job))
+    if any(row.state in {State.REFUSED, State.PARKED} and row.code == problem.code for row in first):
+        raise _discarded(tools, job)
+    if any(row.state in WAITING for row in first):
+        raise NotYetError
 
 
 async def read(tools: Tools, job: Job) -> Job:
@@ -122,13 +179,19 @@ async def read(tools: Tools, job: Job) -> Job:
     Raises:
         FilmError, BundleError, EnvironmentProblemError, PoolStoppedError: See `FilmPool.read`.
         DiskFullError, NotWritableError: The results could not be kept.
+        SameFilmError, NotYetError: See `_compared`.
     """
     job, content = await asyncio.to_thread(_begin, tools, job)
     if content is None:
         return job
     made_at = None if job.made_at is None else datetime.fromtimestamp(job.made_at, UTC).astimezone()
     asked = reader.request(tools.writer, made_at, tools.config.node.character_set, job.pixels_sha256)
-    reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
+    try:
+        reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
+    except FilmError as problem:
+        if job.variant:
+            await asyncio.to_thread(_refused, tools, job, problem)
+        raise
     return await asyncio.to_thread(_keep, tools, job, content, reading, made_at)
 
 
@@ -142,7 +205,11 @@ def _begin(tools: Tools, job: Job) -> tuple[Job, bytes | None]:
 
 def _keep(tools: Tools, job: Job, film: bytes, reading: Reading, made_at: datetime | None) -> Job:
     """Keep what was found, and the results where there are any: in the spool, before anything is sent."""
-    finding = _finding(reading.row, tools.writer)
+    pixels = reading.row["pixels_sha256"]
+    ended = _compared(tools, job, pixels)
+    if ended is not None:
+        return ended
+    finding = _finding(reading.row, tools.writer) | {"pixels_sha256": pixels}
     if made_at is None:
         return tools.queue.advance(job, State.DONE, **finding)
     _write_fhir(tools, film, reading.row, made_at)
@@ -175,7 +242,10 @@ def _write_fhir(tools: Tools, film: bytes, row: Mapping[str, Any], made_at: date
     answer = {name: row[name] for name in ("label", "probability", "threshold", "site")}
     found = Finding(**answer, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
     character_set = tools.config.node.character_set
-    write_fhir(folder, film, found, tools.writer, made_at=made_at, undeclared=character_set)
+    pixels = row["pixels_sha256"]
+    write_fhir(
+        folder, film, found, tools.writer, made_at=made_at, undeclared=character_set, pixels_sha256=pixels
+    )
 
 
 def send(tools: Tools, jobs: Sequence[Job]) -> list[Outcome]:
