@@ -34,6 +34,7 @@
     ├── PacsError                         6  pacs
     │   ├── PacsAnswerError               6  pacs.answer
     │   └── PacsAwayError                75  pacs.away
+    │       └── PacsLoginError           75  pacs.login
     └── EnvironmentProblemError           6  environment
         ├── MissingDependencyError        6  environment.dependency
         │   └── CodecMissingError         6  environment.codec
@@ -257,10 +258,15 @@ class TrainingDivergedError(DamagedError):
 
 
 class PacsError(PneumoscanError):
-    """A request to the picture archive (PACS) failed."""
+    """A request to the picture archive (PACS) failed.
+
+    Attributes:
+        seconds: For how long it must not be repeated; 0 if the caller may choose.
+    """
 
     code = "pacs"
     exit_code = 6
+    seconds: float = 0.0
 
 
 class PacsAnswerError(PacsError):
@@ -270,10 +276,26 @@ class PacsAnswerError(PacsError):
 
 
 class PacsAwayError(PacsError):
-    """The PACS does not respond, is overloaded, or does not accept the login. The request can be repeated later."""
+    """The PACS does not respond, is overloaded, or forbids the request for now. It can be repeated later."""
 
     code = "pacs.away"
     exit_code = 75
+
+
+class PacsLoginError(PacsAwayError):
+    """The PACS refuses the login. Trying again and again could lock the account.
+
+    Args:
+        message: See `PneumoscanError`.
+        remedy: See `PneumoscanError`.
+        seconds: See `PacsError`.
+    """
+
+    code = "pacs.login"
+
+    def __init__(self, message: str, remedy: str = "", *, seconds: float = 0.0) -> None:
+        super().__init__(message, remedy)
+        self.seconds = seconds
 
 
 class EnvironmentProblemError(PneumoscanError):

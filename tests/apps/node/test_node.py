@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import node_films
 import pydicom
@@ -71,6 +72,8 @@ def test_films_get_a_report_and_a_picture_each(orthanc, tmp_path, make_node, bun
         metrics = answer.read().decode()
     assert 'pneumoscan_node_objects{state="done"} 4.0' in metrics
     check_results(orthanc, node, [sop(n) for n in range(4)])
+    said = json.loads(node.command("status", "--json").stdout)
+    assert (said["mode"], said["running_mode"], said["running"]) == ("live", "live", ["find", "work"])
     # They come back in no way: neither by asking again, nor by asking for their modality.
     time.sleep(2.5)
     assert sum(node.counts().values()) == 5
@@ -80,6 +83,8 @@ def test_films_get_a_report_and_a_picture_each(orthanc, tmp_path, make_node, bun
     said = json.loads(node.command("status", "--json").stdout)
     assert (said["found"], said["waiting"], said["codes"]) == (5, 0, {"refused(film.view)": 1})
     assert said["counts"]["done"] == 4
+    assert said["running"] == []
+    assert node.command("status").stdout.startswith("mode live; the node does not run")
 
     # The number in the report is that of `predict`, to the digits that a decimal string holds.
     model = PneumoniaClassifier.from_pretrained(bundle)
@@ -224,6 +229,21 @@ def test_a_drained_node_finishes_what_waits_and_ends(orthanc, tmp_path, make_nod
     assert node.command("drain").stdout == "nothing waits any more\n"
     assert node.process.wait(30) == 0
     assert node.counts()[State.DONE] == 3
+
+
+@pytest.mark.parametrize("data", ["/proc/nowhere", "/dev/null/below", "n" * 300])
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_check_says_which_data_folder_cannot_be_made(make_node, data):
+    node = make_node(
+        f'[node]\nname = "tested"\ndata = "{data}"\n[pacs]\nurl = "http://127.0.0.1:9/dicom-web"\n'
+    )
+    done = node.command("check", "--json")
+    assert done.stderr == ""
+    told = {one["what"]: one for one in json.loads(done.stdout)}
+    assert told["disk"]["code"] == told["queue"]["code"] == "environment.not_writable"
+    assert data in told["disk"]["said"]
+    assert {"model", "query"} <= told.keys()
+    assert done.returncode == 6
 
 
 def test_check_says_in_words_what_works_and_what_fails(orthanc, tmp_path, make_node):

@@ -12,11 +12,11 @@ import pytest
 
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.config import Pacs as Settings
-from pneumoscan.apps.node.pacs import Pacs, multipart, store
+from pneumoscan.apps.node.pacs import Pacs, connection, multipart, store
 from pneumoscan.apps.node.queue import Arrival, open_queue
 from pneumoscan.apps.node.spool import Spool
 from pneumoscan.apps.node.work import steps
-from pneumoscan.errors import ConfigError, FilmIdentityError, PacsAnswerError, PacsAwayError
+from pneumoscan.errors import ConfigError, FilmIdentityError, PacsAnswerError, PacsAwayError, PacsLoginError
 
 pytest.importorskip("urllib3", reason="the extra `node` is not installed")
 
@@ -39,7 +39,11 @@ def server():
                 status, content_type, content = server.answers.pop(0)
             else:
                 found = server.respond(parse_qs(urlsplit(self.path).query))
-                status, content_type, content = 200, "application/dicom+json", json.dumps(found).encode()
+                status, content_type, content = (
+                    server.status,
+                    "application/dicom+json",
+                    json.dumps(found).encode(),
+                )
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(content)))
@@ -49,7 +53,7 @@ def server():
         do_POST = do_GET  # noqa: N815
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.asked, server.respond = [], [], None
+    server.answers, server.asked, server.respond, server.status = [], [], None, 200
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
@@ -288,6 +292,38 @@ def test_another_number_of_objects_is_no_answer(server, pacs, objects):
     server.answers.append((200, *multipart.encode(objects)))
     with pytest.raises(PacsAnswerError, match=f"{len(objects)} objects"):
         pacs.fetch("1", "2", "3")
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_wrong_login_is_tried_twice_in_half_an_hour(server, pacs, monkeypatch, status):
+    now = [1000.0]
+    monkeypatch.setattr(connection.time, "monotonic", lambda: now[0])
+    server.status = status
+    server.respond = lambda _: []
+    for _ in range(1790):
+        with pytest.raises(PacsLoginError, match=str(status)) as refused:
+            pacs.search({}, limit=1)
+        assert refused.value.seconds > 0
+        now[0] += 1
+    assert len(server.asked) == 2
+    # A login that was corrected in the PACS is taken when it is tried next.
+    server.status = 200
+    now[0] += 1800
+    assert pacs.search({}, limit=1) == []
+    assert pacs.search({}, limit=1) == []
+
+
+def test_a_login_that_was_accepted_before_is_tried_again_soon_and_then_rarely(server, pacs, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(connection.time, "monotonic", lambda: now[0])
+    server.respond = lambda _: []
+    pacs.search({}, limit=1)
+    server.status = 401
+    for _ in range(300):
+        with pytest.raises(PacsLoginError):
+            pacs.search({}, limit=1)
+        now[0] += 1
+    assert 3 <= len(server.asked) - 1 <= 5
 
 
 def test_nobody_there_is_away_and_no_url_is_told(tmp_path, caplog):

@@ -15,7 +15,7 @@ from pneumoscan.apps.node.pacs.backoff import Backoff
 from pneumoscan.apps.node.queue import Arrival, State, open_queue
 from pneumoscan.apps.node.work import loop
 from pneumoscan.apps.node.work.steps import Tools
-from pneumoscan.errors import DiskFullError, PacsAnswerError, PacsAwayError
+from pneumoscan.errors import DiskFullError, PacsAnswerError, PacsAwayError, PacsLoginError
 
 
 @pytest.fixture
@@ -102,6 +102,23 @@ def test_looking_goes_on_whatever_the_pacs_says(tmp_path, queue, monkeypatch):
     assert [job.sop_instance_uid for job in queue.jobs()] == ["1.2"]
     assert queue.mark(find.LAST_PROBLEM) == ""
     assert (tmp_path / "audit.jsonl").read_text().count('"found"') == 1
+
+
+def test_looking_pauses_as_long_as_the_login_must_not_be_tried(tmp_path, queue):
+    config = Config(find=Find(every_seconds=0.01, modalities=("DX",), sweep_days=0), folder=tmp_path)
+    pauses = []
+
+    class Stop:
+        def is_set(self):
+            return len(pauses) > 1
+
+        def wait(self, seconds):
+            pauses.append(seconds)
+
+    pacs = Page(PacsLoginError("refused", seconds=1800), PacsLoginError("refused", seconds=3600))
+    find.find(pacs, queue, config, Audit(tmp_path / "audit.jsonl"), Stop())
+    assert [round(pause) for pause in pauses] == [1800, 3600]
+    assert queue.mark(find.LAST_PROBLEM) == "pacs.login"
 
 
 def test_a_sweep_is_done_once_a_night(tmp_path, queue):

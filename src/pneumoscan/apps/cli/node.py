@@ -84,14 +84,23 @@ def run(*, config_path: Path, roles: str | None) -> None:
 @node_option
 @json_option
 def status(*, config_path: Path, as_json: bool) -> None:
-    """Print the number of objects in each state. The sum is the number of all objects ever found."""
+    """Print the mode, whether the node runs, and the number of objects in each state, which sum to all ever found."""
     from pneumoscan.apps.node.status import status_of
 
-    with opened_queue(config_path) as queue:
-        found = status_of(queue)
+    config = _load(config_path)
+    with _queue(config) as queue:
+        found = status_of(queue, config)
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
         return
+    runs = (
+        f"runs on this machine: {', '.join(found.running)}"
+        if found.running
+        else "does not run on this machine"
+    )
+    print(f"mode {found.mode}; the node {runs}")
+    if found.running and found.running_mode != found.mode:
+        print(f"it was started in mode {found.running_mode}: restart it")
     for state, count in found.counts.items():
         codes = ", ".join(
             f"{name[len(state) + 1 : -1]} {n}"
@@ -105,7 +114,10 @@ def status(*, config_path: Path, as_json: bool) -> None:
     if found.looked_seconds is not None:
         print(f"last looked for films {found.looked_seconds:.0f} s ago")
     if found.problem:
-        print(f"looking fails: {found.problem}")
+        told = (
+            ": the login is refused; correct it and restart the node" if found.problem == "pacs.login" else ""
+        )
+        print(f"looking fails: {found.problem}{told}")
 
 
 @node.command("list")
@@ -156,13 +168,13 @@ def drain(*, config_path: Path, timeout: float) -> None:
     """Accept no new objects, finish the waiting ones, and end the running node."""
     import time
 
+    from pneumoscan.apps.node.queue import WAITING
     from pneumoscan.apps.node.run import DRAIN
-    from pneumoscan.apps.node.status import status_of
 
     until = time.monotonic() + timeout
     with opened_queue(config_path) as queue:
         queue.set_mark(DRAIN, "yes")
-        while (waiting := status_of(queue).waiting) and time.monotonic() < until:
+        while (waiting := sum(queue.counts()[state] for state in WAITING)) and time.monotonic() < until:
             time.sleep(0.5)
     if waiting:
         raise UsageError(

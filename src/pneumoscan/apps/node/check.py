@@ -9,6 +9,7 @@ from typing import Any
 from pneumoscan.apps.node.config import Config
 from pneumoscan.errors import (
     EnvironmentProblemError,
+    NotWritableError,
     PacsAnswerError,
     PacsAwayError,
     PneumoscanError,
@@ -54,6 +55,11 @@ def check(config: Config) -> Iterator[Tried]:
             yield Tried(what, one(config))
         except PneumoscanError as problem:
             yield Tried(what, problem.message, problem)
+        except OSError as failed:
+            folder = NotWritableError(
+                f"{config.data} cannot be used: {failed.strerror}.", "See node.data, and who may write there."
+            )
+            yield Tried(what, folder.message, folder)
 
 
 def _software(_config: Config) -> str:

@@ -38,7 +38,7 @@ def find(pacs: Pacs, queue: Queue, config: Config, audit: Audit, stop: threading
             backoff.succeeded()
             pause = max(config.find.every_seconds, _SHARE * (time.monotonic() - begun))
         except PacsError as problem:
-            pause = backoff.failed()
+            pause = backoff.failed(problem.seconds)
             with suppress(EnvironmentProblemError):
                 queue.set_mark(LAST_PROBLEM, problem.code)
             log.warning("looking again in %.0f s: %s: %s", pause, problem.code, problem.message)

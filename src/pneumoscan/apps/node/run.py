@@ -16,6 +16,7 @@ from pneumoscan.apps.node.find import find
 from pneumoscan.apps.node.pacs import Pacs
 from pneumoscan.apps.node.queue import WAITING, Queue, State, open_queue
 from pneumoscan.apps.node.spool import Spool
+from pneumoscan.apps.node.status import started_mode
 from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError, importing
 from pneumoscan.files import locked
 
@@ -59,6 +60,7 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
         audit = Audit(config.data / "audit.jsonl")
         pacs = stack.enter_context(Pacs(config))
         queue.set_mark(DRAIN, "")
+        queue.set_mark(started_mode(config), config.node.mode)
         audit.write("start", roles=list(chosen), mode=config.node.mode)
         log.info("node %s: %s, mode %s", config.name, ", ".join(chosen), config.node.mode)
         try:

@@ -37,7 +37,7 @@ class Spool:
         self.folder, self._min_free, self._most_recent = folder, min_free, recent
         self._recent: dict[str, bytes] = {}
         self._turn = threading.Lock()
-        with write_problems(folder):
+        with write_problems(folder, creating=True):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 

@@ -108,6 +108,7 @@ def test_a_node_writes_it_where_its_settings_name_a_folder(tmp_path: Path) -> No
         "threshold": 0.5,
         "site": "none",
         "warnings": ["far_from_training_films"],
+        "pixels_sha256": "0" * 64,
     }
     for fhir in ("", "fhir"):
         config = Config(node=Node(fhir=fhir), folder=tmp_path)

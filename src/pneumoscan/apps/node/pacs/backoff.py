@@ -16,13 +16,18 @@ class Backoff:
         self.away = False
         self._pause, self._until = _FIRST, 0.0
 
-    def failed(self) -> float:
-        """Take note that it is away; return for how many seconds nothing should be asked of it."""
+    def failed(self, at_least: float = 0.0) -> float:
+        """Take note that it is away; return for how many seconds nothing should be asked of it.
+
+        Args:
+            at_least: Seconds that the pause lasts in any case.
+        """
         now = time.monotonic()
         # Several tasks notice the same failure.
         if now >= self._until:
             self._until = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST)
+        self._until = max(self._until, now + at_least)
         self.away = True
         return self._until - now
 

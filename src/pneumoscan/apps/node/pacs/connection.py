@@ -1,10 +1,12 @@
 """HTTP to the PACS: connections that are kept open, and answers that have a time, a size and a typed error.
 
 An answer that promises better luck later is a `PacsAwayError`; one that does not is a `PacsAnswerError`. Neither repeats what
-the PACS said, for it quotes UIDs and names.
+the PACS said, for it quotes UIDs and names. After a refused login nothing is sent for a while: many servers lock an account
+after a few tries.
 """
 
 import logging
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pneumoscan.apps.node.config import PASSWORD_VARIABLE, TOKEN_VARIABLE, Config, secret
-from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError, importing
+from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError, PacsLoginError, importing
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 MAX_JSON = 64 << 20
 ASK = "Ask its administrator; `pneumoscan node check` tells what works."
 _SEE = "See that it runs, and that node.toml has its address."
-_LATER = frozenset((401, 403, 407, 408, 425, 429, 502, 503, 504))
+_LATER = frozenset((403, 408, 425, 429, 502, 503, 504))
+_LOGIN = frozenset((401, 407))
+# Seconds without a request after each refusal of the login in turn: of one that was accepted before, and of one that never was.
+_PAUSES_KNOWN, _PAUSES_NEW = (1.0, 5.0, 30.0, 300.0, 1800.0, 3600.0), (5.0, 1800.0, 3600.0)
 _PIECE = 1 << 20
 
 
@@ -61,6 +66,7 @@ class Connection:
             # Pixels hardly get smaller, and some servers need 100 ms to find that out.
             "Accept-Encoding": "identity"
         }
+        self._gate = _Gate()
         self._pool = urllib3.PoolManager(
             maxsize=8 * config.node.workers + 4,
             ssl_context=_certificates(config),
@@ -97,7 +103,9 @@ class Connection:
         Raises:
             PacsAwayError, PacsAnswerError: See the module.
         """
-        until = time.monotonic() + self._config.transfer_seconds
+        self._gate.check()
+        begun = time.monotonic()
+        until = begun + self._config.transfer_seconds
         address = f"{url}?{urlencode(query)}" if query else url
         try:
             answer = self._pool.request(
@@ -109,6 +117,7 @@ class Connection:
                 preload_content=False,
             )
             try:
+                self._gate.heard(answer.status, begun)
                 if answer.status not in allowed:
                     _check(answer.status)
                 content = _content(answer, most, until)
@@ -120,6 +129,45 @@ class Connection:
             # Its own words may hold the URL.
             raise PacsAwayError(f"the PACS does not answer ({type(problem).__name__}).", _SEE) from None
         return Answer(answer.status, answer.headers.get("Content-Type", ""), content)
+
+
+class _Gate:
+    """Keeps requests back while the PACS refuses the login; for several threads."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._pauses, self._refusals = _PAUSES_NEW, 0
+        self._since = self._until = 0.0
+        self._status = 0
+
+    def check(self) -> None:
+        """Raise PacsLoginError where nothing may be sent now."""
+        with self._turn:
+            if self._refusals and time.monotonic() < self._until:
+                raise self._problem()
+
+    def heard(self, status: int, begun: float) -> None:
+        """Take note of an answer to a request that began then; raise PacsLoginError if it refuses the login."""
+        with self._turn:
+            if status in _LOGIN:
+                # Requests that were under way at the same time are one try.
+                if not self._refusals or begun >= self._since:
+                    pause = self._pauses[min(self._refusals, len(self._pauses) - 1)]
+                    self._refusals, self._status = self._refusals + 1, status
+                    self._since = time.monotonic()
+                    self._until = self._since + pause
+                raise self._problem()
+            if status < 500:
+                self._pauses, self._refusals = _PAUSES_KNOWN, 0
+
+    def _problem(self) -> PacsLoginError:
+        seconds = max(0.0, self._until - time.monotonic())
+        return PacsLoginError(
+            f"the PACS answers {self._status}: it refuses the login. "
+            f"To keep the account from being locked, the login is not tried again for {seconds:.0f} s.",
+            "Correct pacs.user and the password, or the token, and restart the node.",
+            seconds=seconds,
+        )
 
 
 def _content(answer: "BaseHTTPResponse", most: int, until: float) -> bytes:
@@ -138,7 +186,9 @@ def _check(status: int) -> None:
     if 200 <= status < 300:
         return
     if status in _LATER:
-        raise PacsAwayError(f"the PACS answers {status}.", "See that it runs, and that the login is right.")
+        raise PacsAwayError(
+            f"the PACS answers {status}.", "See that it runs, and that the login may do this."
+        )
     raise PacsAnswerError(f"the PACS answers {status}.", ASK)
 
 

@@ -138,7 +138,9 @@ class Work:
         try:
             return await self._next(job)
         except PacsAwayError as problem:
-            await self._give_back(job, problem, self._backoff.failed(), used=False)
+            pause = self._backoff.failed(problem.seconds)
+            # While the login must not be tried nothing is claimed; after a restart with another one the row need not wait.
+            await self._give_back(job, problem, min(pause, _DISK_SECONDS), used=False)
         except (PacsError, FilmCrashError, FilmTimeoutError) as problem:
             await self._give_back(job, problem, _pause(job.attempts), used=True)
         except FilmError as problem:
