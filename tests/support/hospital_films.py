@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import numpy as np
 import synthetic_films
 from dicom_films import DX, element, file, us
 
@@ -100,6 +99,5 @@ def finding(label: str = "PNEUMONIA", **changes: Any) -> Finding:
         "operating_point": "balanced",
         "warnings": (),
         "site": "adults",
-        "heatmap": np.linspace(-3, 14, 49, dtype=np.float32).reshape(7, 7),
     }
     return Finding(**values | changes)

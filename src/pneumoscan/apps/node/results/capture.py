@@ -56,7 +56,7 @@ def make_capture(source: Source, writer: Writer, uids: ResultUids, made_at: date
     capture.ConversionType = "WSD"
     capture.SecondaryCaptureDeviceManufacturer = plain(writer.manufacturer)
     capture.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
-    capture.DerivationDescription = f"The film, beside it the film with evidence for pneumonia in colour, and the answer in words. {NOTICE}."
+    capture.DerivationDescription = f"The film, and the answer in numbers and words. {NOTICE}."
     capture.SourceImageSequence = [_reference(source)]
     # PS3.3, C.7.6.1.1.5.
     capture.LossyImageCompression, capture.LossyImageCompressionMethod = "01", "ISO_10918_1"

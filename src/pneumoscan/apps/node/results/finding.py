@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from pneumoscan.errors import UsageError
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
-from pneumoscan.inference.heatmap import FULL_SCALE
 
 VERDICTS = {
     "PNEUMONIA": "Pneumonia: present",
@@ -39,9 +35,6 @@ class Finding:
         operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
         warnings: Those of the prediction row.
         site: Which of the model's sites the film resembles, `none`, or empty if the model knows no sites.
-        heatmap: float32 (h, w), logits after the temperature over the whole film (`inference.heatmap.evidence_of`); None if
-            the model gives no map.
-        full_scale: The logit that gets the last colour of the map.
 
     Raises:
         UsageError: The label is not one of the four, or a number is not in [0, 1].
@@ -53,8 +46,6 @@ class Finding:
     operating_point: str
     warnings: tuple[str, ...]
     site: str
-    heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False)
-    full_scale: float = FULL_SCALE
 
     def __post_init__(self) -> None:
         if self.label not in VERDICTS:

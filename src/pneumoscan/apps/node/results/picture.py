@@ -1,26 +1,26 @@
-"""The picture for people: the film, the film with the evidence in colour, and the answer in words."""
+"""The picture for people: the film, and the answer in numbers and words.
+
+It holds no map of the evidence: the maps of the present networks often lie beside the lungs (see the model card).
+"""
 
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pneumoscan.apps.node.results.codes import MEANINGS
 from pneumoscan.apps.node.results.finding import NOTICE, VERDICTS, Finding, Writer, plain
 from pneumoscan.imaging import Film
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
-from pneumoscan.inference.heatmap import Evidence, coloured, levels
 from pneumoscan.inference.sites import NO_KNOWN_SITE
 
-_WIDTH, _MARGIN, _TALLEST = 1024, 26, 600
-_PANEL = (_WIDTH - 3 * _MARGIN) // 2
-_RIGHT = 2 * _MARGIN + _PANEL
+_WIDTH, _MARGIN, _TALLEST = 1024, 26, 640
+_PANEL = _WIDTH - 2 * _MARGIN
 _TOP = 152
-_CAPTION, _SCALE, _LINE = 28, 62, 24
+_GAP, _LINE = 22, 24
 _LARGE, _MIDDLE, _SMALL = 36, 18, 16
-_PAPER, _WELL, _RULE = (14, 15, 18), (26, 28, 33), (92, 96, 106)
+_PAPER, _WELL = (14, 15, 18), (26, 28, 33)
 _INK, _FAINT, _ALARM = (240, 240, 242), (168, 172, 182), (255, 138, 128)
 
 
@@ -37,22 +37,17 @@ def draw(film: Film, finding: Finding, writer: Writer) -> Image.Image:
 
     Args:
         film: As it was read.
-        finding: What was found about it; of NOT_A_CHEST_FILM neither number nor evidence is drawn.
+        finding: What was found about it; of NOT_A_CHEST_FILM no number is drawn.
         writer: What found it.
 
     Returns:
         RGB, 1024 pixels wide, 360 to 1000 high, after the shape of the film. It holds no word of the film's header.
     """
-    shown, has_map = _shown_size(film), finding.heatmap is not None
-    picture = _printed(replace(finding, probability=0.0, heatmap=None), shown, has_map, writer).copy()
-    grey, top = _grey_of(film, shown), _TOP + _CAPTION
-    picture.paste(grey, (_centred(_MARGIN, shown), top))
-    if finding.label == NOT_A_CHEST_FILM:
-        return picture
-    _draw_probability(ImageDraw.Draw(picture), finding)
-    if finding.heatmap is not None:
-        evidence = Evidence(np.asarray(finding.heatmap, np.float32), finding.full_scale)
-        picture.paste(coloured(grey, levels(evidence, shown)), (_centred(_RIGHT, shown), top))
+    shown = _shown_size(film)
+    picture = _printed(replace(finding, probability=0.0), shown, writer).copy()
+    picture.paste(_grey_of(film, shown), (_MARGIN + (_PANEL - shown[0]) // 2, _TOP))
+    if finding.label != NOT_A_CHEST_FILM:
+        _draw_probability(ImageDraw.Draw(picture), finding)
     return picture
 
 
@@ -66,24 +61,14 @@ def _grey_of(film: Film, shown: tuple[int, int]) -> Image.Image:
     return Image.fromarray(film.pixels).resize(shown, Image.Resampling.HAMMING, reducing_gap=1.1)
 
 
-def _centred(left: int, shown: tuple[int, int]) -> int:
-    return left + (_PANEL - shown[0]) // 2
-
-
 @lru_cache(maxsize=8)
-def _printed(finding: Finding, shown: tuple[int, int], has_map: bool, writer: Writer) -> Image.Image:
-    """Return the picture without film, evidence and probability: writing its words takes longer than all of these."""
+def _printed(finding: Finding, shown: tuple[int, int], writer: Writer) -> Image.Image:
+    """Return the picture without film and probability: writing its words takes longer than both."""
     lines = _facts(finding, writer)
-    foot = _TOP + _CAPTION + shown[1] + _SCALE
+    foot = _TOP + shown[1] + _GAP
     picture = Image.new("RGB", (_WIDTH, foot + len(lines) * _LINE + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(picture)
     _draw_head(pen, finding)
-    _write(pen, (_MARGIN, _TOP), "Film", _SMALL, _FAINT)
-    _write(pen, (_RIGHT, _TOP), "Where the model sees evidence for pneumonia", _SMALL, _FAINT)
-    if has_map and finding.label != NOT_A_CHEST_FILM:
-        _draw_scale(picture, pen, _TOP + _CAPTION + shown[1] + 12)
-    else:
-        _draw_why_not(pen, shown[1], has_map=has_map)
     for number, (line, ink) in enumerate(lines):
         _write(pen, (_MARGIN, foot + number * _LINE), line, _SMALL, ink)
     return picture
@@ -114,23 +99,6 @@ def _draw_notice(pen: ImageDraw.ImageDraw) -> None:
     left = _WIDTH - _MARGIN - width - 24
     pen.rounded_rectangle((left, 21, _WIDTH - _MARGIN, 57), 7, outline=_ALARM, width=2)
     _write(pen, (_WIDTH - _MARGIN - 12, 39), NOTICE, _MIDDLE, _ALARM, anchor="rm")
-
-
-def _draw_why_not(pen: ImageDraw.ImageDraw, height: int, *, has_map: bool) -> None:
-    """Say in the evidence's place why there is none."""
-    top = _TOP + _CAPTION
-    pen.rectangle((_RIGHT, top, _RIGHT + _PANEL, top + height), fill=_WELL)
-    why = "Not judged: no evidence is shown." if has_map else "The model gives no map."
-    _write(pen, (_RIGHT + _PANEL // 2, top + height // 2), why, _MIDDLE, _FAINT, anchor="mm")
-
-
-def _draw_scale(picture: Image.Image, pen: ImageDraw.ImageDraw, top: int) -> None:
-    width, height = 192, 13
-    left = _RIGHT + (_PANEL - width) // 2
-    ramp = Image.fromarray(np.linspace(0, 255, width).round().astype(np.uint8)[None]).resize((width, height))
-    picture.paste(coloured(Image.new("L", (width, height), 160), ramp), (left, top))
-    _write(pen, (left - 10, top + height // 2), "none", _SMALL, _FAINT, anchor="rm")
-    _write(pen, (left + width + 10, top + height // 2), "strong", _SMALL, _FAINT, anchor="lm")
 
 
 def _draw_probability(pen: ImageDraw.ImageDraw, finding: Finding) -> None:

@@ -36,7 +36,7 @@ logging.getLogger("highdicom").setLevel(logging.CRITICAL)
 
 def report_form(finding: Finding, writer: Writer) -> Form:
     """Return what all reports with this answer have in common, whatever the film and the probability."""
-    return _form(replace(finding, probability=ANY_PROBABILITY, heatmap=None), writer)
+    return _form(replace(finding, probability=ANY_PROBABILITY), writer)
 
 
 @lru_cache(maxsize=64)

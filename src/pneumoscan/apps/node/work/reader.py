@@ -61,26 +61,18 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         row["pixels_sha256"] = want.more["pixels_sha256"] or pixels_sha256_of(film)
         if want.more["made_at"] is None:
             return Reading(row)
-        return _with_results(bundle, film, seen, found.activation_map, row, want.more)
+        return _with_results(film, seen, row, want.more)
     except MemoryError:
         raise too_large() from None
 
 
 def _with_results(
-    bundle: "Bundle",
     content: bytes,
     film: "Film",
-    activation_map: Any,
     row: dict[str, Any],
     asked: Mapping[str, Any],
 ) -> Reading:
-    from pneumoscan.inference.heatmap import evidence_of
-
     writer = Writer(**asked["writer"])
-    evidence = None if activation_map is None else evidence_of(bundle, activation_map)
-    drawn: dict[str, Any] = (
-        {} if evidence is None else {"heatmap": evidence.values, "full_scale": evidence.full_scale}
-    )
     finding = Finding(
         label=row["label"],
         probability=row["probability"],
@@ -88,7 +80,6 @@ def _with_results(
         operating_point=writer.operating_point,
         warnings=tuple(row["warnings"]),
         site=row["site"],
-        **drawn,
     )
     moment = datetime.fromisoformat(asked["made_at"])
     made = make_results(
