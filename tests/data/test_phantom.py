@@ -1,5 +1,8 @@
 """The phantom: does a film look the same everywhere, does its label hide in the lungs only, is a set whole."""
 
+import shutil
+import subprocess
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from pneumoscan.data.phantom import (
     write_new_films,
     write_phantom_set,
 )
-from pneumoscan.errors import UsageError
+from pneumoscan.errors import MissingDependencyError, UsageError
 from pneumoscan.imaging import read
 
 SMALL = {"patients": 24, "seed": 3, "side": 64, "workers": 1}
@@ -242,3 +245,54 @@ def test_a_planned_film_is_drawn_with_its_facts() -> None:
     film = planned.draw()
     assert isinstance(film, PhantomFilm)
     assert (film.label, film.cause, film.path) == (1, planned.cause, planned.path)
+
+
+def test_dicom_films_are_those_of_the_set_and_say_that_they_are_synthetic(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the extra `node` is not installed")
+    day = date(2026, 3, 4)
+    count = write_phantom_set(tmp_path / "a", patients=24, side=64, workers=1, study_date=day)
+    paths = sorted((tmp_path / "a").rglob("*.dcm"))
+    assert len(paths) == count
+    assert not list((tmp_path / "a").rglob("*.jpeg"))
+    films = [pydicom.dcmread(path) for path in paths]
+    assert {film.StudyDate for film in films} == {"20260304"}
+    assert {film.Modality for film in films} == {"CR"}
+    assert all("synthetic" in film.ImageComments for film in films)
+    for uid in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "AccessionNumber"):
+        assert len({film[uid].value for film in films}) == count
+    plan = {film.path: film for film in plan_phantom_set(patients=24, side=64)}
+    for path in paths[:3]:
+        planned = plan[path.relative_to(tmp_path / "a").with_suffix(".jpeg").as_posix()]
+        assert (read(path).pixels == planned.draw().pixels).all()
+    # The same set again is the same; a part that is missing is made.
+    before = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    write_phantom_set(tmp_path / "a", patients=24, side=64, workers=1, study_date=day)
+    assert [path.read_bytes() for path in paths] == before
+    with pytest.raises(UsageError):
+        write_phantom_set(tmp_path / "a", patients=24, side=64, workers=1)
+
+
+def test_dicom_films_without_pydicom_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pneumoscan.errors.find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match="pydicom"):
+        write_phantom_set(tmp_path / "a", patients=24, side=64, workers=1, study_date=date(2026, 3, 4))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_dicom_film_is_a_valid_computed_radiograph(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="the extra `node` is not installed")
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("dciodvfy is not installed")
+    from pneumoscan.data.phantom.dicom import encode_dicom
+
+    pixels = np.arange(64 * 65, dtype=np.uint32).reshape(64, 65).astype(np.uint8)
+    film = tmp_path / "film.dcm"
+    film.write_bytes(
+        encode_dicom(
+            pixels, identity="1", patient_id="IM-1", study_date=date(2026, 3, 4), comment="synthetic"
+        )
+    )
+    done = subprocess.run([validator, film], capture_output=True, text=True, check=False)
+    assert "Error" not in done.stderr + done.stdout

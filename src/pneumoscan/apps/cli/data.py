@@ -83,12 +83,19 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
     default=320,
     help="Approximate longer side of the films in pixels.",
 )
+@click.option(
+    "--dicom",
+    is_flag=True,
+    help="Write DICOM files (CR) with today's date, as a PACS has them, instead of JPEG files.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Number of processes [number of cores].")
-def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | None) -> None:
+def phantom(folder: Path, patients: int, seed: int, side: int, dicom: bool, workers: int | None) -> None:
     """Create synthetic chest films in the Kaggle layout, to try things out. They are not suitable for any result.
 
     DIR is the target: a new or empty folder, or that of an interrupted run.
     """
+    from datetime import datetime
+
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.data.phantom import write_phantom_set
     from pneumoscan.system import allowed_cores
@@ -96,6 +103,12 @@ def phantom(folder: Path, patients: int, seed: int, side: int, workers: int | No
     workers = workers or allowed_cores()
     with progress("Creating synthetic films") as report:
         films = write_phantom_set(
-            folder, patients=patients, seed=seed, side=side, workers=workers, progress=report
+            folder,
+            patients=patients,
+            seed=seed,
+            side=side,
+            workers=workers,
+            study_date=datetime.now().astimezone().date() if dicom else None,
+            progress=report,
         )
     print(f"{films:,} synthetic films in {folder}")

@@ -229,7 +229,8 @@ def _states(names: tuple[str, ...]) -> list[Any]:
 
 
 def _line(job: "Job") -> str:
-    probability = "" if job.probability is None else f"{job.probability:.3f}"
+    told = job.probability is not None and job.label != "NOT_A_CHEST_FILM"
+    probability = f"{job.probability:.3f}" if told else ""
     return f"{job.id:7}  {job.state:9}{job.code:18}{job.attempts:3}  {job.label:17}{probability}"
 
 

@@ -1,4 +1,4 @@
-"""Write a folder of synthetic films in the Kaggle layout, in several processes.
+"""Write a folder of synthetic films in the Kaggle layout, as JPEG or DICOM files, in several processes.
 
 The plan depends only on the arguments of the set, and each film on its position in the plan. An interrupted run is therefore
 completed by running it again: complete films stay, and the others are created.
@@ -9,6 +9,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from PIL import Image
 from pneumoscan.data.manifest import SYNTHETIC_NOTICE
 from pneumoscan.data.phantom.film import DEFAULT_SIDE, Pixels
 from pneumoscan.data.phantom.plan import PlannedFilm, plan_phantom_set
-from pneumoscan.errors import UsageError
+from pneumoscan.errors import UsageError, require
 from pneumoscan.files import make_folder, write_atomic, write_problems
 
 COMMENT = "pneumoscan phantom: synthetic, not a patient"
@@ -37,6 +39,7 @@ def write_phantom_set(
     seed: int = 0,
     side: int = DEFAULT_SIDE,
     workers: int | None = None,
+    study_date: date | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write a set of synthetic films in the Kaggle layout, or complete one of an interrupted run.
@@ -49,6 +52,8 @@ def write_phantom_set(
         seed: Seed of the set; the same seed gives the same films.
         side: Approximate longer side of a film in pixels.
         workers: Number of processes; by default one per core.
+        study_date: Makes DICOM files with this date of the study instead of JPEG files. An interrupted run may be completed with
+            another date.
         progress: Called with (films done, all films).
 
     Returns:
@@ -56,17 +61,23 @@ def write_phantom_set(
 
     Raises:
         UsageError: The folder contains other files or another synthetic set, or the set would be too small.
+        MissingDependencyError: DICOM files are wanted, and pydicom is not installed.
         DiskFullError, NotWritableError: See `files.write_atomic`.
     """
     plan = plan_phantom_set(patients=patients, seed=seed, side=side)
-    _claim(folder, f"patients={patients} seed={seed} side={side} drawing={DRAWING}")
+    made_with = f"patients={patients} seed={seed} side={side} drawing={DRAWING}"
+    if study_date is not None:
+        require("pydicom")
+        made_with += " dicom"
+        plan = tuple(replace(film, path=film.path.removesuffix(".jpeg") + ".dcm") for film in plan)
+    _claim(folder, made_with)
     missing = [film for film in plan if not _is_whole(folder / film.path)]
     for parent in {(folder / film.path).parent for film in plan}:
         make_folder(parent)
     done = len(plan) - len(missing)
     if progress:
         progress(done, len(plan))
-    for count in _write_all(folder, missing, workers):
+    for count in _write_all(folder, missing, workers, study_date):
         done += count
         if progress:
             progress(done, len(plan))
@@ -96,7 +107,7 @@ def write_new_films(folder: Path, *, count: int = 6, seed: int = 1, side: int = 
     ]
     for film in plan:
         if not _is_whole(folder / film.path):
-            _write(folder, film)
+            _write(folder, film, None)
     return [folder / film.path for film in plan]
 
 
@@ -127,8 +138,10 @@ def _claim(folder: Path, made_with: str) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a JPEG is complete."""
+    """Return whether a file is complete."""
     try:
+        if path.suffix == ".dcm":  # written at once
+            return path.stat().st_size > 0
         with path.open("rb") as file:
             file.seek(-2, os.SEEK_END)
             return file.read() == b"\xff\xd9"
@@ -136,17 +149,20 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _write_all(folder: Path, films: list[PlannedFilm], workers: int | None) -> Iterator[int]:
+def _write_all(
+    folder: Path, films: list[PlannedFilm], workers: int | None, study_date: date | None
+) -> Iterator[int]:
     """Create films in separate processes; yield the number of new films after each batch."""
     batches = [films[start : start + _BATCH] for start in range(0, len(films), _BATCH)]
     processes = min(workers or os.cpu_count() or 1, len(batches))
     if processes <= 1:
-        yield from (_write_batch(folder, batch) for batch in batches)
+        yield from (_write_batch(folder, batch, study_date) for batch in batches)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt) as pool:
         try:
-            for future in as_completed([pool.submit(_write_batch, folder, batch) for batch in batches]):
+            futures = [pool.submit(_write_batch, folder, batch, study_date) for batch in batches]
+            for future in as_completed(futures):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -158,14 +174,24 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write_batch(folder: Path, films: list[PlannedFilm]) -> int:
+def _write_batch(folder: Path, films: list[PlannedFilm], study_date: date | None) -> int:
     for film in films:
-        _write(folder, film)
+        _write(folder, film, study_date)
     return len(films)
 
 
-def _write(folder: Path, film: PlannedFilm) -> None:
-    write_atomic(folder / film.path, encode(film.draw().pixels, colour=film.colour))
+def _write(folder: Path, film: PlannedFilm, study_date: date | None) -> None:
+    pixels = film.draw().pixels
+    if study_date is None:
+        write_atomic(folder / film.path, encode(pixels, colour=film.colour))
+        return
+    from pneumoscan.data.phantom.dicom import encode_dicom  # pydicom is optional
+
+    identity = f"seed={film.seed} side={film.side} {film.path}"
+    content = encode_dicom(
+        pixels, identity=identity, patient_id=film.patient_id, study_date=study_date, comment=COMMENT
+    )
+    write_atomic(folder / film.path, content)
 
 
 def encode(pixels: Pixels, *, colour: bool = False) -> bytes:
