@@ -5,7 +5,7 @@ from datetime import date
 from io import BytesIO
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from pneumoscan.data.phantom.film import Pixels
 
@@ -30,7 +30,7 @@ def encode_dicom(pixels: Pixels, *, identity: str, patient_id: str, study_date: 
     film.file_meta = FileMetaDataset()
     film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     film.SOPClassUID = film.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = f"2.25.{digits('film')}"
+    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{digits('film')}")
     film.StudyInstanceUID = f"2.25.{digits('study')}"
     film.SeriesInstanceUID = f"2.25.{digits('series')}"
     film.ImageType = ["DERIVED", "PRIMARY"]

@@ -136,7 +136,8 @@ class _Gate:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._pauses, self._refusals = _PAUSES_NEW, 0
+        self._pauses: tuple[float, ...] = _PAUSES_NEW
+        self._refusals = 0
         self._since = self._until = 0.0
         self._status = 0
 
