@@ -56,6 +56,23 @@ def test_bits_beside_the_pixel_are_no_pixels():
     assert {pixels_sha256_of(one) for one in (high, overlay)} == {pixels_sha256_of(film())}
 
 
+def test_a_codestream_with_the_unused_bits_and_one_without_them_are_one_film():
+    uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.2"}
+    whole, stored = (
+        dicom_films.encapsulated(
+            dicom_films.jpeg_2000(frame, bits),
+            PICTURE,
+            uid.JPEG2000Lossless,
+            BitsStored=12,
+            HighBit=15,
+            **uids,
+        )
+        for frame, bits in ((PICTURE << 4, 16), (PICTURE, 12))
+    )
+    hashes = {pixels_sha256_of(one) for one in (whole, stored, film(pixels=PICTURE << 4, HighBit=15))}
+    assert hashes == {pixels_sha256_of(film())}
+
+
 def test_colours_are_the_same_in_every_transfer_syntax():
     grey = dicom_films.picture(8, (64, 66))
     colours = np.ascontiguousarray(np.stack([grey, grey[::-1], grey], -1))

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
 from pneumoscan.errors import FilmFormatError, FilmIdentityError, FilmNoPictureError, FilmTooLargeError
 from pneumoscan.imaging.dicom.elements import Tag, fragments
-from pneumoscan.imaging.dicom.file import NATIVE, RLE, DicomFile, open_file, sop_class
+from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, open_file, sop_class
 from pneumoscan.imaging.dicom.frames import decode
 from pneumoscan.imaging.dicom.layout import layout_of
 from pneumoscan.imaging.film import MAX_INFLATED, MAX_PIXELS
@@ -220,15 +219,12 @@ def decoded_sha256(file: DicomFile) -> str:
         raise FilmTooLargeError(
             "the film has too many pixels.", f"At most {MAX_PIXELS // 1_000_000} megapixels are read."
         )
-    found: Any = decode(file, layout)
-    if hasattr(found, "samples"):
-        samples, shift = found.samples, found.shift
-    else:
-        samples, shift = found, layout.shift if file.syntax in NATIVE | {RLE} else 0
+    decoded = decode(file, layout)
+    samples = decoded.samples
     digest = hashlib.sha256(repr(samples.shape).encode())
     mask, sign = (1 << layout.bits_stored) - 1, 1 << (layout.bits_stored - 1)
     for start in range(0, len(samples), _BAND):
-        values = (samples[start : start + _BAND].astype(np.uint16) >> shift) & mask
+        values = (samples[start : start + _BAND].astype(np.uint16) >> decoded.shift) & mask
         if layout.signed:
             values = (values ^ sign) - np.uint16(sign)
         digest.update(values.astype("<u2", copy=False).tobytes())
