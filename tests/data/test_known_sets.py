@@ -147,8 +147,19 @@ def test_rsna(tmp_path, classes):
     assert "1 film of the table without a file" in notes
     assert "part of NIH ChestX-ray14" in notes
     assert manifest.read(manifest.films[0]).height == 120
-    with pytest.raises(UsageError, match="no findings to choose from"):
+    boxes = {film.patient_id: film.boxes for film in manifest.films}
+    assert boxes["f1"] == ((10, 20, 30, 40), (11, 20, 30, 40))
+    assert boxes["f0"] == ()
+    with pytest.raises(UsageError, match="no finding 'Pneumonia'"):
         load_sites(f"{tmp_path / 'rsna'}#Pneumonia")
+    if not classes:
+        with pytest.raises(UsageError, match="holds the readings"):
+            load_sites(f"{tmp_path / 'rsna'}#reading")
+        return
+    read = load_sites(f"{tmp_path / 'rsna'}#reading")
+    assert {film.patient_id: (film.reading, film.label) for film in read.films} == {
+        "f0": ("NORMAL", 0), "f1": ("OPACITY", 1), "f2": ("ABNORMAL", 0), "f3": ("NORMAL", 0)
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pneumoscan.data import load_manifest
+from pneumoscan.data.layouts.sources import load_sites
 from pneumoscan.data.names import facts_of
 from pneumoscan.errors import DataDamagedError, LayoutError
 
@@ -207,6 +208,60 @@ def test_csv_of_spreadsheets(tmp_path, delimiter):
 def test_csv_errors_name_line_and_column(tmp_path, text, words):
     with pytest.raises(LayoutError, match=words):
         load_manifest(_csv(tmp_path, text))
+
+
+def test_csv_of_readings_with_masks_and_boxes(tmp_path):
+    table = tmp_path / "films.csv"
+    table.write_text(
+        "path,mask,aerated,reading,patient_id,view,sex\n"
+        "a.png,m/a.png,,OPACITY,1,AP,F\nb.png,,n/b.png,ABNORMAL,2,PA,male\nc.png,,,NORMAL,3,,x\nc.png,,,NORMAL,3,,x\n"
+    )
+    (tmp_path / "boxes.csv").write_text(
+        "path,x,y,width,height\na.png,1.5,2,30,40\n./a.png,50,2,30,40\nz.png,1,1,1,1\n"
+    )
+    manifest = load_manifest(table)
+    a, b, c = sorted(manifest.films, key=lambda film: film.path)
+    assert [film.label for film in (a, b, c)] == [1, 0, 0]
+    assert [film.reading for film in (a, b, c)] == ["OPACITY", "ABNORMAL", "NORMAL"]
+    assert (a.mask, b.aerated, a.sex, b.sex, c.sex) == ("m/a.png", "n/b.png", "F", "M", None)
+    assert a.boxes == ((1.5, 2.0, 30.0, 40.0), (50.0, 2.0, 30.0, 40.0))
+    assert manifest.beside(a, a.mask) == tmp_path / "m/a.png"
+    notes = " ".join(manifest.notes)
+    assert "1 repeated line" in notes
+    assert "boxes of 1 film" in notes
+    assert "1 cell of column sex" in notes
+
+
+def test_the_column_of_the_labels_can_be_chosen(tmp_path):
+    table = tmp_path / "films.csv"
+    table.write_text("path,label,reading\na.png,1,NORMAL\nb.png,0,OPACITY\nc.png,1,\nd.png,1,ABNORMAL\n")
+    by_label = load_sites(table)
+    by_reading = load_sites(f"adults={table}#reading")
+    by_two = load_sites(f"{table}#reading,OPACITY,NORMAL")
+    assert {film.path: film.label for film in by_label.films} == {
+        "a.png": 1,
+        "b.png": 0,
+        "c.png": 1,
+        "d.png": 1,
+    }
+    assert {film.path: film.label for film in by_reading.films} == {"a.png": 0, "b.png": 1, "d.png": 0}
+    assert {film.path: film.label for film in by_two.films} == {"a.png": 0, "b.png": 1}
+    assert any("1 film" in note and "reading" in note for note in by_reading.notes)
+    with pytest.raises(LayoutError, match="no column 'truth'"):
+        load_sites(f"{table}#truth")
+    table.write_text("path,label,reading\na.png,1,perhaps\n")
+    with pytest.raises(LayoutError, match="line 2, column reading: 'perhaps'"):
+        load_sites(f"{table}#reading")
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"), [("a.png,1,2,x,4", "four numbers"), ("a.png,1,2,0,4", "without area")]
+)
+def test_boxes_that_are_none(tmp_path, cells, words):
+    (tmp_path / "films.csv").write_text("path,label\na.png,1\n")
+    (tmp_path / "boxes.csv").write_text(f"path,x,y,width,height\n{cells}\n")
+    with pytest.raises(LayoutError, match=f"boxes.csv line 2: .*{words}"):
+        load_manifest(tmp_path)
 
 
 def test_csv_without_labels_where_none_are_needed(tmp_path):

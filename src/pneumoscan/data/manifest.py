@@ -16,6 +16,10 @@ SYNTHETIC_NOTICE = "SYNTHETIC.txt"
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
 View = Literal["PA", "AP"]
+Sex = Literal["F", "M"]
+Reading = Literal["NORMAL", "ABNORMAL", "OPACITY"]
+Box = tuple[float, float, float, float]
+"""Left, top, width and height in pixels of the film."""
 Layout = Literal["folder", "csv", "npz", "sites", "nih-chestxray14", "rsna-pneumonia", "chexpert"]
 
 
@@ -32,6 +36,13 @@ class FilmRecord:
         site: Hospital or published set of the film; empty if unknown.
         view: `PA` or `AP`; None if unknown.
         age: Age of the patient in years; None if unknown.
+        sex: `F` or `M`; None if unknown.
+        reading: What a radiologist read in the film, in the classes of the RSNA challenge: `OPACITY` is a lung opacity
+            suspicious of pneumonia, `ABNORMAL` is not normal but without such an opacity. None if nobody read it.
+        mask: Picture of the lungs: white inside, of the size of the film or squashed alike; relative to the root. Empty if
+            there is none.
+        aerated: The same of the aerated lung alone, without heart and dense consolidation; empty if there is none.
+        boxes: Boxes that a radiologist drew around opacities.
     """
 
     path: str
@@ -42,6 +53,11 @@ class FilmRecord:
     site: str = ""
     view: View | None = None
     age: float | None = None
+    sex: Sex | None = None
+    reading: Reading | None = None
+    mask: str = ""
+    aerated: str = ""
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +138,13 @@ class Manifest:
             film: npt.NDArray[np.uint8] = self.arrays[split][int(index)]
             return film
         return self.root / record.path
+
+    def beside(self, record: FilmRecord, name: str) -> Path:
+        """Return the path of a picture that belongs to a film: `name` is its `mask` or `aerated`."""
+        if self.parts:
+            site, _ = record.path.split("/", 1)
+            return self.parts[site].beside(record, name)
+        return self.root / name
 
     def bytes_of(self, record: FilmRecord) -> bytes:
         """Return the content that is hashed for a row: the bytes of its file, or shape and pixels of its array.

@@ -19,7 +19,8 @@ LAYOUTS = """These layouts are supported:
     DIR/train/NORMAL/*.jpeg, DIR/train/PNEUMONIA/*.jpeg, and the same for val and test
         (also up to three folders further down, as in DIR/chest_xray/train/...)
     DIR/NORMAL/*.jpeg, DIR/PNEUMONIA/*.jpeg (all films are train)
-    FILE.csv with the columns path,label and optionally patient_id,split,site,view,age; or DIR/films.csv
+    FILE.csv with the columns path,label and optionally patient_id,split,site,view,age,sex,
+        reading,mask,aerated; or DIR/films.csv
     FILE.npz in the form of PneumoniaMNIST: train_images, train_labels, val_images, ...
     Published sets in their original form: NIH ChestX-ray14 (DIR/Data_Entry_2017.csv), RSNA Pneumonia Detection Challenge
         (DIR/stage_2_train_labels.csv), CheXpert (DIR/train.csv)"""
@@ -35,7 +36,8 @@ def load_manifest(
         labels_required: False also accepts a CSV without labels and a folder of films without class folders; their films
             get the label -1 and, without a split column, the split `test`.
         site: Site of films whose own table gives none; by default the name of a published set, else unknown.
-        findings: Findings of a published set that count as PNEUMONIA; by default `Pneumonia`.
+        findings: Findings of a published set that count as PNEUMONIA, by default `Pneumonia`; for a table the column of the
+            labels and the values that count, see `load_csv`.
 
     Raises:
         LayoutError: `path` does not exist, its layout is unknown, or a table has an error.
@@ -44,10 +46,11 @@ def load_manifest(
     """
     path = Path(path)
     known = _published_set_at(path)
-    if findings and known is None:
+    is_table = path.suffix.lower() in {".csv", ".tsv"} and not path.is_dir()
+    if findings and known is None and not is_table:
         raise UsageError(
             f"there are no findings to choose from at {path}.",
-            "Only NIH ChestX-ray14 and CheXpert have findings, in their published form.",
+            "Tables have columns to choose from, NIH ChestX-ray14 and CheXpert in their published form have findings.",
         )
     if known is not None:
         manifest = known.load(path, findings)
@@ -57,8 +60,8 @@ def load_manifest(
         raise LayoutError(f"there is nothing at {path}.", "Check the path.\n" + LAYOUTS)
     elif path.suffix.lower() == ".npz":
         manifest = load_npz(path)
-    elif path.suffix.lower() in {".csv", ".tsv"}:
-        manifest = load_csv(path, labels_required=labels_required)
+    elif is_table:
+        manifest = load_csv(path, labels_required=labels_required, truth=findings)
     else:
         raise LayoutError(f"{path} is neither a folder nor a .csv or .npz file.", LAYOUTS)
     if not manifest.films:

@@ -4,17 +4,37 @@ import math
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pneumoscan.data.layouts.rows import Row, open_rows
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest, Split, View
+from pneumoscan.data.layouts.rows import Row, check_columns, open_rows
+from pneumoscan.data.manifest import (
+    CLASS_NAMES,
+    Box,
+    FilmRecord,
+    Manifest,
+    Reading,
+    Sex,
+    Split,
+    View,
+)
 from pneumoscan.data.names import facts_of, split_named
 from pneumoscan.errors import LayoutError
 
 REQUIRED = ("path", "label")
-COLUMNS = (*REQUIRED, "patient_id", "split", "site", "view", "age")
-_LABELS = {"0": 0, "1": 1} | {name: label for label, name in enumerate(CLASS_NAMES)}
+READING = "reading"
+COLUMNS = (*REQUIRED, "patient_id", "split", "site", "view", "age", "sex", READING, "mask", "aerated")
+BOXES = "boxes.csv"
+_READINGS: dict[str, Reading] = {
+    "NORMAL": "NORMAL", "ABNORMAL": "ABNORMAL", "OPACITY": "OPACITY",
+    "NO LUNG OPACITY / NOT NORMAL": "ABNORMAL", "LUNG OPACITY": "OPACITY",
+}  # fmt: skip
+_LABELS = (
+    {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+    | {name: label for label, name in enumerate(CLASS_NAMES)}
+    | {name: int(reading == "OPACITY") for name, reading in _READINGS.items()}
+)
+_SEXES: dict[str, Sex] = {"F": "F", "FEMALE": "F", "W": "F", "M": "M", "MALE": "M"}
 _VIEWS: dict[str, View] = {"PA": "PA", "AP": "AP"}
 # Plain years, or a DICOM age string of years, months, weeks or days.
 _AGE = re.compile(r"(\d{1,3}(?:[.,]\d+)?)\s*([YMWD]?)", re.IGNORECASE)
@@ -23,62 +43,121 @@ MAX_AGE = 130.0
 
 
 def load_csv(
-    path: Path, *, labels_required: bool = True, splits: Mapping[str, Split] | None = None
+    path: Path,
+    *,
+    labels_required: bool = True,
+    splits: Mapping[str, Split] | None = None,
+    truth: Sequence[str] = (),
 ) -> Manifest:
-    """Read `path,label[,patient_id,split,site,view,age]`, with the names of the columns in the first line.
+    """Read a table of films with the names of the columns (`COLUMNS`) in the first line.
 
     Cells are separated by `,` `;` or tab. Paths are relative to the folder of the file. Labels are 0, 1, NORMAL or
-    PNEUMONIA. Films without a `split` are train. Without a `patient_id` it is derived from the file name. A `view` other
-    than PA or AP, and an `age` that is not a number of years, are ignored, and a note counts them.
+    PNEUMONIA; in a column of readings OPACITY is PNEUMONIA, and NORMAL and ABNORMAL are NORMAL. Films without a `split` are
+    train. Without a `patient_id` it is derived from the file name. A `view` other than PA or AP, an `age` that is not a
+    number of years, and an unknown `sex` or `reading` are ignored, and a note counts them. Boxes are read from `boxes.csv`
+    beside the file, with the columns `path,x,y,width,height` in pixels of the film.
 
     Args:
         path: The file, UTF-8 with or without a byte order mark.
         labels_required: False accepts films without a label (then -1); their split is `test` if none is given.
         splits: By path, the split of films for which the table gives none.
+        truth: The column of the labels, and optionally the values that count; films with another value or none are left
+            out. By default every film, by the column `label`, or `reading` if there is no `label`.
 
     Raises:
         LayoutError: The table has an error; the message names line and column.
     """
     header, rows = open_rows(path)
-    _check_header(path, header, labels_required)
+    column = (
+        truth[0].lower() if truth else READING if "label" not in header and READING in header else "label"
+    )
+    _check_header(path, header, column if labels_required or truth else None)
+    kept = {value.upper() for value in truth[1:]}
+    boxes = _boxes(path.parent / BOXES)
     films: list[FilmRecord] = []
-    seen: dict[str, int] = {}
-    unread = Counter[str]()
+    seen: dict[str, Row] = {}
+    unread, left_out, repeated = Counter[str](), 0, 0
     for row in rows:
-        film = _film(row, labels_required, splits or {})
-        unread += Counter(
-            name for name in ("view", "age") if row.cells.get(name) and getattr(film, name) is None
-        )
+        given = row.cells.get(column, "").upper()
+        if truth and (not given or (kept and given not in kept)):
+            left_out += 1
+            continue
+        film = _film(row, column, labels_required, splits or {}, boxes)
         if film.path in seen:
+            if row.cells == seen[film.path].cells:
+                repeated += 1
+                continue
             raise LayoutError(
-                f"{row.place}, column path: {film.path!r} is also in line {seen[film.path]}.",
+                f"{row.place}, column path: {film.path!r} is also in line {seen[film.path].line}, with other cells.",
                 "List every film once.",
             )
-        seen[film.path] = row.line
+        unread += Counter(
+            name
+            for name in ("view", "age", "sex", READING)
+            if row.cells.get(name) and getattr(film, name) is None
+        )
+        seen[film.path] = row
         films.append(film)
-    return Manifest(path.parent, "csv", tuple(films), notes=_notes(path, header, unread)).in_order()
+    notes = _notes(path, header, unread, column)
+    if repeated:
+        notes += (f"{repeated} repeated line{'' if repeated == 1 else 's'} of {path.name} left out.",)
+    if left_out:
+        notes += (f"{left_out:,} film{'' if left_out == 1 else 's'} without {' or '.join(truth[1:]) or 'a value'} in "
+                  f"the column {column} left out.",)  # fmt: skip
+    if unknown := len(boxes.keys() - seen.keys()) if not truth else 0:
+        notes += (
+            f"{BOXES} has boxes of {unknown} film{'' if unknown == 1 else 's'} that {path.name} does not list.",
+        )
+    return Manifest(path.parent, "csv", tuple(films), notes=notes).in_order()
 
 
-def _check_header(path: Path, header: list[str], labels_required: bool) -> None:
-    needed = REQUIRED if labels_required else ("path",)
-    for name in needed:
-        if name not in header:
+def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    """Return the boxes of each film from a table beside the table of films; none if there is no such table."""
+    if not path.is_file():
+        return {}
+    header, rows = open_rows(path)
+    names = ("x", "y", "width", "height")
+    check_columns(path, header, ("path", *names))
+    boxes: dict[str, tuple[Box, ...]] = {}
+    for row in rows:
+        try:
+            left, top, width, height = (float(row.cells[name].replace(",", ".")) for name in names)
+        except ValueError:
+            raise LayoutError(
+                f"{row.place}: a box is not four numbers.", f"Give {', '.join(names)} in pixels."
+            ) from None
+        if not (math.isfinite(left + top + width + height) and width > 0 and height > 0):
+            raise LayoutError(f"{row.place}: a box without area.", "Width and height are above 0, in pixels.")
+        film = posixpath.normpath(row.cells["path"])
+        boxes[film] = (*boxes.get(film, ()), (left, top, width, height))
+    return boxes
+
+
+def _check_header(path: Path, header: list[str], label: str | None) -> None:
+    for name in ("path", label):
+        if name is not None and name not in header:
             shown = ", ".join(header)[:200] or "nothing"
             raise LayoutError(
                 f"{path} line 1 has no column {name!r}; it has {shown}.",
-                "The columns are path,label and optionally patient_id,split,site,view,age.",
+                f"The columns are path,label and optionally {','.join(COLUMNS[2:])}.",
             )
     for name in COLUMNS:
         if header.count(name) > 1:
             raise LayoutError(f"{path} line 1 has the column {name!r} twice.", "Give every column once.")
 
 
-def _film(row: Row, labels_required: bool, splits: Mapping[str, Split]) -> FilmRecord:
+def _film(
+    row: Row,
+    column: str,
+    labels_required: bool,
+    splits: Mapping[str, Split],
+    boxes: Mapping[str, tuple[Box, ...]],
+) -> FilmRecord:
     given = row.cells.get("path", "")
     if not given or "\0" in given:
         raise LayoutError(f"{row.place}, column path: no path.", "Every row needs the path of a film.")
     path = posixpath.normpath(given)
-    label = _label(row, labels_required)
+    label = _label(row, column, labels_required)
     facts = facts_of(path)
     return FilmRecord(
         path=path,
@@ -89,6 +168,11 @@ def _film(row: Row, labels_required: bool, splits: Mapping[str, Split]) -> FilmR
         site=" ".join(row.cells.get("site", "").split()),
         view=view_of(row.cells.get("view", "")),
         age=years_of(row.cells.get("age", "")),
+        sex=_SEXES.get(row.cells.get("sex", "").upper()),
+        reading=_READINGS.get(row.cells.get(READING, "").upper()),
+        mask=row.cells.get("mask", ""),
+        aerated=row.cells.get("aerated", ""),
+        boxes=boxes.get(path, ()),
     )
 
 
@@ -106,15 +190,16 @@ def years_of(text: str) -> float | None:
     return years if math.isfinite(years) and years <= MAX_AGE else None
 
 
-def _label(row: Row, labels_required: bool) -> int:
-    given = row.cells.get("label", "")
+def _label(row: Row, column: str, labels_required: bool) -> int:
+    given = row.cells.get(column, "")
     if not given and not labels_required:
         return -1
     try:
         return _LABELS[given.upper()]
     except KeyError:
         raise LayoutError(
-            f"{row.place}, column label: {given!r}.", "A label is 0 or NORMAL, 1 or PNEUMONIA."
+            f"{row.place}, column {column}: {given!r}.",
+            "A label is 0 or NORMAL, 1 or PNEUMONIA; a reading is NORMAL, ABNORMAL or OPACITY.",
         ) from None
 
 
@@ -128,8 +213,8 @@ def _split(row: Row, default: Split) -> Split:
     return split
 
 
-def _notes(path: Path, header: list[str], unread: Counter[str]) -> tuple[str, ...]:
-    others = sorted({name or "(without a name)" for name in header} - set(COLUMNS))
+def _notes(path: Path, header: list[str], unread: Counter[str], label: str) -> tuple[str, ...]:
+    others = sorted({name or "(without a name)" for name in header} - {*COLUMNS, label})
     notes = [f"columns of {path.name} ignored: {', '.join(others)[:200]}."] if others else []
     notes += [
         f"{count} cell{'' if count == 1 else 's'} of column {name} not understood, left empty."

@@ -8,13 +8,18 @@ from pathlib import Path
 
 from pneumoscan.data.layouts.known.findings import passed_over
 from pneumoscan.data.layouts.rows import check_columns, open_rows
-from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.data.manifest import Box, FilmRecord, Manifest, Reading
 from pneumoscan.errors import LayoutError, UsageError
 
 LABELS = "stage_2_train_labels.csv"
 CLASSES = "stage_2_detailed_class_info.csv"
 FILMS = "stage_2_train_images"
-_LABEL_OF = {"normal": 0, "lung opacity": 1, "no lung opacity / not normal": None}
+READING = "reading"
+_READING_OF: dict[str, Reading] = {
+    "normal": "NORMAL",
+    "lung opacity": "OPACITY",
+    "no lung opacity / not normal": "ABNORMAL",
+}
 
 _OVERLAP = (
     "the films are part of NIH ChestX-ray14 under other names: the two sets are not independent sites, and a film may be in "
@@ -29,59 +34,82 @@ def is_at(folder: Path) -> bool:
 
 
 def load(folder: Path, findings: tuple[str, ...] = ()) -> Manifest:
-    """Read the labelled films; all are train.
+    """Read the labelled films with their readings and boxes; all are train.
 
-    With `stage_2_detailed_class_info.csv` the class Normal is NORMAL, Lung Opacity is PNEUMONIA, and other films are left
-    out. Without it `Target` is the label.
+    With `stage_2_detailed_class_info.csv` the class Normal is NORMAL and Lung Opacity is PNEUMONIA. Films that are not normal
+    but have no opacity are left out, or NORMAL if `findings` is `reading`. Without the file `Target` is the label.
 
     Raises:
         LayoutError: A table has other columns or values, or there are no films.
-        UsageError: `findings` are given; the set has none.
+        UsageError: `findings` are given other than `reading`, or the file with the readings is missing.
     """
-    if findings:
-        raise UsageError("the RSNA set has no findings to choose from.", "Give the folder alone.")
-    labels = _by_class(folder / CLASSES) if (folder / CLASSES).is_file() else _by_target(folder / LABELS)
+    if findings not in {(), (READING,)}:
+        raise UsageError(
+            f"the RSNA set has no finding {findings[0]!r}.", f"Give the folder alone, or FOLDER#{READING}."
+        )
+    if findings and not (folder / CLASSES).is_file():
+        raise UsageError(
+            f"{folder} has no {CLASSES}, which holds the readings.", "Put the publisher's file there."
+        )
+    labels, boxes = _targets(folder / LABELS)
+    readings = _readings(folder / CLASSES) if (folder / CLASSES).is_file() else {}
+    named = readings or labels
     there = _film_names(folder)
+    kept = [name for name in named if findings or readings.get(name) != "ABNORMAL"]
     films = [
-        FilmRecord(f"{FILMS}/{name}.dcm", label, "train", name)
-        for name, label in labels.items()
-        if label is not None and name in there
+        FilmRecord(
+            f"{FILMS}/{name}.dcm",
+            int(readings[name] == "OPACITY") if readings else labels[name],
+            "train",
+            name,
+            reading=readings.get(name),
+            boxes=boxes.get(name, ()),
+        )
+        for name in kept
+        if name in there
     ]
     notes = [
-        *passed_over(sum(label is None for label in labels.values()), "without opacity, yet not normal,"),
-        *passed_over(
-            sum(label is not None and name not in there for name, label in labels.items()),
-            "of the table without a file",
-        ),
+        *passed_over(len(named) - len(kept), "without opacity, yet not normal,"),
+        *passed_over(len(kept) - len(films), "of the table without a file"),
     ]
     return Manifest(folder, "rsna-pneumonia", tuple(films), (*notes, _PATIENTS, _OVERLAP)).in_order()
 
 
-def _by_class(path: Path) -> dict[str, int | None]:
+def _readings(path: Path) -> dict[str, Reading]:
     header, rows = open_rows(path)
     check_columns(path, header, ("patientid", "class"))
-    labels: dict[str, int | None] = {}
+    readings: dict[str, Reading] = {}
     for row in rows:
         named = row.cells.get("class", "").lower()
-        if named not in _LABEL_OF:
+        if named not in _READING_OF:
             raise LayoutError(
                 f"{row.place}, column class: {named!r}.", "Use the original file of the publisher."
             )
-        labels[row.cells["patientid"]] = _LABEL_OF[named]
-    return labels
+        readings[row.cells["patientid"]] = _READING_OF[named]
+    return readings
 
 
-def _by_target(path: Path) -> dict[str, int | None]:
-    """Read the labels; a film has one for each box."""
+def _targets(path: Path) -> tuple[dict[str, int], dict[str, tuple[Box, ...]]]:
+    """Return the label and the boxes of each film; a film has a row for each box."""
     header, rows = open_rows(path)
     check_columns(path, header, ("patientid", "target"))
-    labels: dict[str, int | None] = {}
+    labels: dict[str, int] = {}
+    boxes: dict[str, tuple[Box, ...]] = {}
     for row in rows:
-        target = row.cells.get("target", "")
+        target, name = row.cells.get("target", ""), row.cells["patientid"]
         if target not in {"0", "1"}:
             raise LayoutError(f"{row.place}, column Target: {target!r}.", "A target is 0 or 1.")
-        labels[row.cells["patientid"]] = int(target)
-    return labels
+        labels[name] = int(target)
+        sides = [row.cells.get(side, "") for side in ("x", "y", "width", "height")]
+        if target == "1" and all(sides):
+            try:
+                left, top, width, height = map(float, sides)
+            except ValueError:
+                raise LayoutError(
+                    f"{row.place}: a box is not four numbers.", "Use the original file of the publisher."
+                ) from None
+            boxes[name] = (*boxes.get(name, ()), (left, top, width, height))
+    return labels, boxes
 
 
 def _film_names(folder: Path) -> set[str]:
