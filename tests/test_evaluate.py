@@ -173,6 +173,26 @@ def test_the_train_split_and_unknown_training_films_are_told(film_folder, tmp_pa
     assert any("it is unknown" in text for text in cautions)
 
 
+def test_looks_at_the_test_films_are_told_and_counted(model, film_folder, tmp_path):
+    out = tmp_path / "out"
+    first = evaluate(model, film_folder, split="test", out=out)
+    second = evaluate(model, film_folder, split="test", out=out)
+    assert "look 1" in first.cautions[0]
+    assert "look 2" in second.cautions[0]
+    looks = json.loads((out / "looks.json").read_text())
+    assert [(look["look"], look["model"], look["films"]) for look in looks] == [
+        (1, "mean", first.n),
+        (2, "mean", first.n),
+    ]
+    # Other films are looked at for the first time.
+    next((film_folder / "test" / "NORMAL").iterdir()).unlink()
+    assert "look 1" in evaluate(model, film_folder, split="test", out=out).cautions[0]
+    (out / "looks.json").write_text("[")
+    with pytest.raises(DataDamagedError, match=r"looks\.json"):
+        evaluate(model, film_folder, split="test", out=out)
+    assert not any("look" in text for text in evaluate(model, film_folder, split="train", out=out).cautions)
+
+
 def test_synthetic_films_are_told(model, film_folder, tmp_path):
     before = evaluate(model, film_folder, split="test", out=tmp_path / "real").cautions
     assert not any("synthetic" in text for text in before)

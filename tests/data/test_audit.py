@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pneumoscan.data.audit import inspect, summary_lines, write_inspection
 from pneumoscan.data.audit.duplicates import MIN_CORRELATION, unit_detail
 from pneumoscan.data.audit.pictures import diverging
 from pneumoscan.data.audit.scan import scan
+from pneumoscan.data.audit.shortcuts import shortcuts_of
 from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest
 from pneumoscan.errors import MissingDependencyError, NothingUsableError
 
@@ -193,6 +195,62 @@ def test_a_border_without_a_leak_is_not(tmp_path: Path) -> None:
     assert "shortcut_border" not in [finding.key for finding in found.findings]
 
 
+def _batches(root: Path, *, contiguous: bool) -> Manifest:
+    """Write 80 numbered patients' films of noise with a view; the ill ones are the patients 20 to 59, or any."""
+    ill = np.isin(
+        np.arange(80), np.arange(20, 60) if contiguous else np.random.default_rng(5).permutation(80)[:40]
+    )
+    rng, films = np.random.default_rng(4), []
+    for patient in range(80):
+        label = int(ill[patient])
+        path = f"train/{CLASS_NAMES[label]}/scan{patient}.png"
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(60, 180, (72, 80), dtype=np.uint8)).save(root / path)
+        view = "AP" if label and contiguous else "PA"
+        films.append(FilmRecord(path, label, "train", f"{7000 + patient:08d}", view=view))  # type: ignore[arg-type]
+    return Manifest(root, "csv", tuple(films))
+
+
+def test_batches_of_patients_and_views_are_shortcuts(tmp_path: Path) -> None:
+    leaking = shortcuts_of(_batches(tmp_path / "leak", contiguous=True))
+    sound = shortcuts_of(_batches(tmp_path / "sound", contiguous=False))
+    for name in ("patient_order", "view"):
+        probe = leaking.probe(name)
+        assert probe is not None
+        assert probe.roc_auc > 0.9
+    assert all(probe.roc_auc < 0.7 for probe in sound.probes)
+    order = sound.probe("patient_order")
+    assert order is not None
+    assert order.roc_auc == pytest.approx(0.5, abs=0.2)
+
+
+def test_patients_without_one_numbering_have_no_order(tmp_path: Path) -> None:
+    films = _batches(tmp_path, contiguous=True)
+    for name in ("person", ""):  # a numbering for each class; the names of the files
+        renamed = [
+            replace(film, patient_id=f"{name}{film.label}-{i}" if name else Path(film.path).stem)
+            for i, film in enumerate(films.films)
+        ]
+        assert shortcuts_of(replace(films, films=tuple(renamed))).probe("patient_order") is None
+
+
+def test_a_network_near_a_shortcut_is_told(tmp_path: Path) -> None:
+    films = _batches(tmp_path, contiguous=True)
+    for area, shown in ((0.999, False), (None, None)):
+        areas = None if area is None else {"": (area, 80)}
+        found = inspect(films, network="tiny", areas=areas)
+        (only,) = found.comparisons
+        assert only.shown is shown
+        assert ("network_not_above_shortcut" in [each.key for each in found.findings]) == (shown is False)
+    assert shortcuts_of(films).rival(0.4) is not None
+
+
+def test_a_network_far_above_every_shortcut_is_shown(tmp_path: Path) -> None:
+    found = inspect(_batches(tmp_path, contiguous=False), network="tiny", areas={"": (0.97, 80)})
+    assert found.comparisons[0].shown
+    assert found.comparisons[0].shortcut_auc + 0.05 == found.comparisons[0].needed_auc
+
+
 def test_shortcuts_need_two_patients_a_class(tmp_path: Path) -> None:
     _save(tmp_path, "train/NORMAL/a.jpeg", _picture(1))
     _save(tmp_path, "train/PNEUMONIA/b.jpeg", _picture(2))
@@ -248,7 +306,8 @@ def test_json_is_whole_and_stable(distinct: Manifest, tmp_path: Path) -> None:
     told = json.loads((page.parent / "inspect.json").read_text())
     assert list(told) == [
         *("schema_version", "root", "layout", "class_names", "n_films", "n_readable", "n_refused", "seconds"),
-        *("findings", "splits", "sizes", "patients", "refused", "duplicates", "shortcuts", "sites", "notes"),
+        *("findings", "splits", "sizes", "patients", "refused", "duplicates", "shortcuts", "comparisons"),
+        *("sites", "notes"),
     ]
     assert told["schema_version"] == 1
     assert told["splits"][0]["pneumonia_share"] == 0.5

@@ -8,6 +8,7 @@ from pneumoscan.adapt.figures import Figure, Figures
 from pneumoscan.adapt.films import HospitalFilms
 from pneumoscan.adapt.fit import REPEATS, CrossValidated, Fit
 from pneumoscan.adapt.verdict import Verdict
+from pneumoscan.data.audit.shortcuts import Shortcuts
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +30,7 @@ class Adaptation:
         adapted: Cross-validated figures.
         gain: `adapted` minus `as_it_is`.
         verdict: The advice.
+        shortcuts: How well the labels of these films can be guessed without the lungs.
         cautions: Sentences to read before the figures.
     """
 
@@ -44,6 +46,7 @@ class Adaptation:
     adapted: Figures
     gain: Figures
     verdict: Verdict
+    shortcuts: Shortcuts
     cautions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +79,7 @@ class Adaptation:
             "as_it_is": {name: _as_json(figure) for name, figure in self.as_it_is.items()},
             "adapted": {name: _as_json(figure) for name, figure in self.adapted.items()},
             "gain": {name: _as_json(figure) for name, figure in self.gain.items()},
+            "shortcuts": {probe.name: probe.roc_auc for probe in self.shortcuts.probes},
             "cautions": list(self.cautions),
             "pneumoscan_version": pneumoscan.__version__,
         }

@@ -5,14 +5,24 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscan.adapt.adaptation import Adaptation
-from pneumoscan.adapt.figures import Predictions, area, differences, figures_of, resample
+from pneumoscan.adapt.figures import (
+    Predictions,
+    area,
+    counted_answers,
+    differences,
+    figures_of,
+    resample,
+)
 from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
-from pneumoscan.adapt.fit import RULES, cross_validate, fit, patients_of_each
+from pneumoscan.adapt.fit import RULES, CrossValidated, cross_validate, fit, patients_of_each
 from pneumoscan.adapt.graph import needs_onnx
 from pneumoscan.adapt.verdict import verdict_on
 from pneumoscan.adapt.writing import write_adapted
+from pneumoscan.data.audit.shortcuts import Shortcuts, shortcuts_of
 from pneumoscan.data.layouts import load_manifest
-from pneumoscan.errors import NotWritableError, UsageError
+from pneumoscan.errors import NotWritableError, UsageError, require
+from pneumoscan.evaluation.arrays import Floats
+from pneumoscan.inference.abstention import NEAR, abstention_of
 from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.spec import probability_of
 
@@ -50,11 +60,12 @@ def adapt(
         NothingUsableError: Too few films are left.
         BundleError: The model is damaged, or gives wrong outputs after the refit.
         NotWritableError, DiskFullError: `out` exists, or cannot be written.
-        MissingDependencyError: `onnx` is not installed.
+        MissingDependencyError: `onnx` or scikit-learn is not installed.
     """
     if not 2 <= folds <= 20:
         raise UsageError(f"folds is {folds}.", "It must be from 2 to 20.")
     needs_onnx()
+    require("sklearn")
     check_free(out)
     bundle = load_bundle(model)
     point = operating_point or bundle.spec.default_operating_point
@@ -66,7 +77,8 @@ def adapt(
         )
     manifest = load_manifest(data)
     films = read_films(bundle, manifest, workers=workers, progress=progress)
-    found = _evaluated(bundle, films, point, threshold, folds, seed, synthetic=manifest.synthetic)
+    shortcuts = shortcuts_of(manifest.take(films.rows), workers=workers)
+    found = _evaluated(bundle, films, shortcuts, point, threshold, folds, seed, synthetic=manifest.synthetic)
     if found.verdict.is_usable:
         write_adapted(bundle, found, out)
     return found
@@ -81,6 +93,7 @@ def check_free(out: Path) -> None:
 def _evaluated(
     bundle: Bundle,
     films: HospitalFilms,
+    shortcuts: Shortcuts,
     point: str,
     threshold: float,
     folds: int,
@@ -93,8 +106,7 @@ def _evaluated(
     crossed = cross_validate(films.logits, y_true, patients, folds=few, seed=seed)
     weights = resample(y_true, patients, seed=seed)
     before = probability_of(films.logits, bundle.spec.temperature)
-    own = Predictions((before >= threshold).astype(np.float64), before[None])
-    new = Predictions(crossed.calls[point], crossed.y_prob)
+    own, new = _predictions(bundle, films, crossed, before, point, threshold)
     as_it_is, adapted = (figures_of(y_true, patients, answers, weights) for answers in (own, new))
     gain, roc = differences(y_true, new, own, weights), area(y_true, patients, films.logits, weights)
     return Adaptation(
@@ -109,9 +121,37 @@ def _evaluated(
         as_it_is=as_it_is,
         adapted=adapted,
         gain=gain,
-        verdict=verdict_on(roc, as_it_is, adapted, gain, point),
+        verdict=verdict_on(roc, as_it_is, adapted, gain, point, shortcuts),
+        shortcuts=shortcuts,
         cautions=_cautions(bundle, films, few, folds, synthetic=synthetic),
     )
+
+
+def _predictions(
+    bundle: Bundle,
+    films: HospitalFilms,
+    crossed: CrossValidated,
+    before: Floats,
+    point: str,
+    threshold: float,
+) -> tuple[Predictions, Predictions]:
+    """Return the predictions of the model as it is and refitted, with the films that `predict` would not answer.
+
+    They are those unlike the training films, and those in the band around the threshold. The band of the refitted model is as
+    wide in logits as before.
+    """
+    distances = [None] * films.n if films.distances is None else films.distances.tolist()
+    abstained = [
+        abstention_of(bundle.spec, probability, distance, threshold)
+        for probability, distance in zip(before.tolist(), distances, strict=True)
+    ]
+    as_it_is = np.array([not each.label for each in abstained])
+    far = np.array([bool(each.label) and each.warnings != (NEAR,) for each in abstained])
+    own = counted_answers(films.y_true, (before >= threshold)[None], as_it_is[None], before[None])
+    cuts, band = crossed.cuts[point], bundle.spec.thresholds[point].get("unsure_band")
+    half_width = float(band["half_width"]) * bundle.spec.temperature if band else -1.0
+    answered = ~far & (np.abs(films.logits - cuts) > half_width)
+    return own, counted_answers(films.y_true, films.logits >= cuts, answered, crossed.y_prob)
 
 
 def _cautions(
@@ -145,6 +185,6 @@ def _out_of_distribution(bundle: Bundle, films: HospitalFilms) -> list[str]:
     if not far:
         return []
     return [
-        f"{far:,} of {films.n:,} films differ from those in training: `predict` labels such films UNSURE or "
-        "NOT_A_CHEST_FILM; here they count like all others."
+        f"{far:,} of {films.n:,} films differ from those in training: `predict` does not answer them (UNSURE or "
+        "NOT_A_CHEST_FILM), and here they count as wrong."
     ]

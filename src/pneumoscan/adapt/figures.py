@@ -6,6 +6,7 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from pneumoscan.adapt.fit import log_losses
 from pneumoscan.evaluation.arrays import Floats, Labels
@@ -13,6 +14,7 @@ from pneumoscan.evaluation.calibration import BINS
 from pneumoscan.evaluation.intervals import Interval, wilson
 from pneumoscan.evaluation.weighted import weighted_roc_auc
 
+Bools = npt.NDArray[np.bool_]
 RESAMPLES = 1000
 ERROR = "expected_calibration_error"
 _Z = NormalDist().inv_cdf(0.975)
@@ -51,14 +53,30 @@ class Predictions:
     Attributes:
         calls: float64 (n,) in [0, 1]: whether the film is labelled PNEUMONIA; with repeats, the share of them.
         y_prob: float64 (repeats, n), in [0, 1].
+        answered: float64 (n,) in [0, 1]: whether the film is labelled NORMAL or PNEUMONIA at all; with repeats, the share of them.
+            None if it always is.
     """
 
     calls: Floats
     y_prob: Floats
+    answered: Floats | None = None
+
+
+def counted_answers(y_true: Labels, called: Bools, is_answered: Bools, y_prob: Floats) -> Predictions:
+    """Return predictions in which a film that is not answered counts as wrong: its disease is not found, its health not stated.
+
+    Args:
+        y_true: int64 (n,).
+        called: bool (repeats, n), whether the film is labelled PNEUMONIA if it is answered.
+        is_answered: bool (repeats, n).
+        y_prob: float64 (repeats, n).
+    """
+    calls = np.where(is_answered, called, 1 - y_true).mean(axis=0)
+    return Predictions(calls, y_prob, is_answered.mean(axis=0))
 
 
 def figures_of(y_true: Labels, patients: Labels, answers: Predictions, weights: Floats) -> Figures:
-    """Return accuracy, sensitivity, specificity, balanced accuracy, Brier score, log loss and calibration error.
+    """Return the share of films answered, accuracy, sensitivity, specificity, balanced accuracy, Brier score, log loss and calibration error.
 
     Proportions get the wider of two intervals on each side: the bootstrap over patients, and Wilson's with patients in place of
     films. The bootstrap is too narrow if hardly any film is misclassified.
@@ -144,8 +162,10 @@ def _figures(y_true: Labels, answers: Predictions, weights: Floats) -> dict[str,
     """Return each figure (b,) for the weightings (b, n)."""
     positive, negative, films = weights @ y_true, weights @ (1 - y_true), weights.sum(axis=1)
     sensitivity = weights @ (answers.calls * y_true) / positive
+    answered = np.ones(y_true.size) if answers.answered is None else answers.answered
     specificity = weights @ ((1 - answers.calls) * (1 - y_true)) / negative
     return {
+        "answered": weights @ answered / films,
         "accuracy": (sensitivity * positive + specificity * negative) / films,
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
@@ -170,7 +190,7 @@ def _unbiased(drawn: Floats, value: float) -> Floats:
 
 def _wilson_of_patients(y_true: Labels, patients: Labels, own: Mapping[str, float]) -> dict[str, Interval]:
     """Return intervals of proportions with patients in place of films; that of a mean of two by their distances."""
-    counts = {"accuracy": np.unique(patients).size}
+    counts = dict.fromkeys(("answered", "accuracy"), np.unique(patients).size)
     counts |= {
         name: np.unique(patients[y_true == label]).size
         for name, label in (("sensitivity", 1), ("specificity", 0))

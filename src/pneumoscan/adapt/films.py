@@ -35,6 +35,7 @@ class HospitalFilms:
         inputs: float32 (m, 1, size, size), the inputs of the network for the first films, at most `COMPARED`.
         distances: float64 (n,), distances from the training films; None if the model has none.
         unknown_patients: Films without a known patient; each counts as one patient.
+        rows: int64 (n,), rows of the films in the manifest.
         refused: Films that could not be read: path, error code, message.
         notes: Sentences about what was left out, without names.
     """
@@ -46,6 +47,7 @@ class HospitalFilms:
     inputs: npt.NDArray[np.float32]
     distances: Floats | None
     unknown_patients: int
+    rows: Labels
     refused: tuple[tuple[str, str, str], ...]
     notes: tuple[str, ...]
 
@@ -70,6 +72,7 @@ class _ReadFilm:
     """The result for one film."""
 
     film: FilmRecord
+    row: int
     sha256: str = ""
     logit: float = float("nan")
     distance: float | None = None
@@ -114,6 +117,7 @@ def read_films(
         inputs=np.concatenate([a.batch for a in kept[:COMPARED] if a.batch is not None]),
         distances=_distances(kept),
         unknown_patients=unknown,
+        rows=np.array([a.row for a in kept], np.int64),
         refused=refused,
         notes=tuple(notes),
     )
@@ -125,12 +129,12 @@ def _read_one(bundle: Bundle, manifest: Manifest, numbered: tuple[int, FilmRecor
         data = manifest.bytes_of(record)
         batch = preprocess(manifest.read(record), bundle.spec.preprocessing)[None, None]
     except FilmError as problem:
-        return _ReadFilm(record, error=problem)
+        return _ReadFilm(record, index, error=problem)
     outputs = bundle.run(batch)
     distance = None if outputs.distance is None else float(outputs.distance[0])
     # More than are compared, because films may be left out later; not all, because there may be thousands.
     kept = batch if index < 2 * COMPARED else None
-    return _ReadFilm(record, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
+    return _ReadFilm(record, index, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
 
 
 def _distances(answers: Sequence[_ReadFilm]) -> Floats | None:

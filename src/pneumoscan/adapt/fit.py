@@ -1,7 +1,7 @@
 """Fit temperature, offset and thresholds to a few labelled films, and cross-validate them.
 
-With fifty films, the highest *observed* sensitivity + specificity depends on one or two films. Therefore the distributions
-of the logits are smoothed first, and temperature and offset are fitted with a penalty.
+With fifty films, the highest *observed* F1 or sensitivity depends on one or two films. Therefore the distributions of the logits
+are smoothed first, and temperature and offset are fitted with a penalty. `balanced` is chosen as in training.
 `benchmarks/simulation/adaptation.py` compares this with the alternatives.
 """
 
@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.evaluation.arrays import Floats, Labels
+from pneumoscan.evaluation.thresholds import balanced_cut
 
 RULES = {
     "best_f1": "highest F1 of the smoothed distributions",
-    "balanced": "highest sensitivity + specificity of the smoothed distributions",
+    "balanced": "both classes, weighted alike, equally likely",
     "sensitivity_98": "sensitivity of at least 0.98 of the smoothed distributions",
 }
 SENSITIVE = 0.98
@@ -60,12 +61,14 @@ class CrossValidated:
     Attributes:
         calls: By operating point float64 (n,), the share of the repeats in which the film was labelled PNEUMONIA.
         y_prob: float64 (repeats, n).
+        cuts: By operating point float64 (repeats, n), the logit from which each film was labelled PNEUMONIA.
         folds: Number of folds.
         temperatures: float64 (repeats · folds,), the fitted temperatures.
     """
 
     calls: dict[str, Floats]
     y_prob: Floats
+    cuts: dict[str, Floats]
     folds: int
     temperatures: Floats
 
@@ -91,7 +94,7 @@ def fit(logits: Floats, y_true: Labels) -> Fit:
         y_true: int64 (n,), both classes present, two films of each at least.
     """
     temperature, offset = fit_probability(logits, y_true)
-    return Fit(temperature, offset, smoothed_cuts(logits, y_true))
+    return Fit(temperature, offset, choose_cuts(logits, y_true))
 
 
 def fit_probability(logits: Floats, y_true: Labels, *, ridge: float = RIDGE) -> tuple[float, float]:
@@ -118,11 +121,10 @@ def fit_probability(logits: Floats, y_true: Labels, *, ridge: float = RIDGE) -> 
     return temperature, float(weights[1]) * temperature - centre
 
 
-def smoothed_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:
-    """Choose the three operating points on smoothed distributions of the logits.
+def choose_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:
+    """Choose the three operating points by `RULES`.
 
-    Each class is smoothed with a logistic kernel of the width 1.06 · deviation · n^(-1/5) (B. Silverman, Density
-    Estimation (1986), section 3.4.2). The rules of `RULES` apply to the smoothed sensitivity and specificity.
+    `balanced` is `evaluation.thresholds.balanced_cut`; the others are read from `smoothed_rates`.
 
     Args:
         logits: float64 (n,).
@@ -131,18 +133,27 @@ def smoothed_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:
     Returns:
         By operating point the logit from which a film is labelled PNEUMONIA.
     """
+    grid, sensitivity, specificity = smoothed_rates(logits, y_true)
+    n_positive = int(y_true.sum())
+    found, share = sensitivity * n_positive, (1 - specificity) * (y_true.size - n_positive)
+    f1 = 2 * found / (found + share + n_positive)
+    balanced = balanced_cut(logits, y_true)
+    # If the classes are well separated, more than 0.98 costs nothing.
+    sensitive = min(balanced, float(grid[np.flatnonzero(sensitivity >= SENSITIVE)[-1]]))
+    return {"best_f1": top(grid, f1), "balanced": balanced, "sensitivity_98": sensitive}
+
+
+def smoothed_rates(logits: Floats, y_true: Labels) -> tuple[Floats, Floats, Floats]:
+    """Return cut-offs, and the smoothed sensitivity and specificity at each, float64 (801,) each.
+
+    Each class is smoothed with a logistic kernel of the width 1.06 · deviation · n^(-1/5) (B. Silverman, Density
+    Estimation (1986), section 3.4.2).
+    """
     positive, negative = logits[y_true == 1], logits[y_true == 0]
     widths = [_width(values, logits) for values in (positive, negative)]
     edge = 8 * max(widths)
     grid = np.linspace(logits.min() - edge, logits.max() + edge, _GRID)
-    sensitivity = _share_above(positive, grid, widths[0])
-    specificity = 1 - _share_above(negative, grid, widths[1])
-    found, share = sensitivity * positive.size, (1 - specificity) * negative.size
-    f1 = 2 * found / (found + share + positive.size)
-    balanced = _top(grid, sensitivity + specificity)
-    # If the classes are well separated, more than 0.98 costs nothing.
-    sensitive = min(balanced, float(grid[np.flatnonzero(sensitivity >= SENSITIVE)[-1]]))
-    return {"best_f1": _top(grid, f1), "balanced": balanced, "sensitivity_98": sensitive}
+    return grid, _share_above(positive, grid, widths[0]), 1 - _share_above(negative, grid, widths[1])
 
 
 def _width(values: Floats, logits: Floats) -> float:
@@ -156,7 +167,7 @@ def _share_above(values: Floats, grid: Floats, width: float) -> Floats:
     return np.asarray(sigmoid(scaled).mean(axis=1), np.float64)
 
 
-def _top(grid: Floats, gain: Floats) -> float:
+def top(grid: Floats, gain: Floats) -> float:
     """Return the centre of the positions with the highest gain."""
     tops = np.flatnonzero(gain >= gain.max() - 1e-9)
     return float((grid[tops[0]] + grid[tops[-1]]) / 2)
@@ -182,7 +193,7 @@ def cross_validate(
         seed: Seed of the folds.
     """
     y_prob = np.empty((repeats, logits.size))
-    called = {name: np.zeros(logits.size) for name in RULES}
+    cuts = {name: np.empty((repeats, logits.size)) for name in RULES}
     temperatures = []
     for repeat in range(repeats):
         dealt = deal(y_true, patients, folds, np.random.default_rng((seed, repeat)))
@@ -191,10 +202,10 @@ def cross_validate(
             found = fit(logits[~held], y_true[~held])
             y_prob[repeat, held] = found.probability(logits[held])
             for name, cut in found.cuts.items():
-                called[name][held] += logits[held] >= cut
+                cuts[name][repeat, held] = cut
             temperatures.append(found.temperature)
-    calls = {name: counts / repeats for name, counts in called.items()}
-    return CrossValidated(calls, y_prob, folds, np.array(temperatures))
+    calls = {name: (logits >= own).mean(axis=0) for name, own in cuts.items()}
+    return CrossValidated(calls, y_prob, cuts, folds, np.array(temperatures))
 
 
 def deal(y_true: Labels, patients: Labels, folds: int, rng: np.random.Generator) -> Labels:

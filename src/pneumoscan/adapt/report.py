@@ -7,9 +7,11 @@ from pathlib import Path
 from pneumoscan.adapt.adaptation import Adaptation
 from pneumoscan.adapt.figures import Figure
 from pneumoscan.adapt.fit import REPEATS
+from pneumoscan.data.audit.shortcuts import MARGIN, Shortcuts
 from pneumoscan.files import write_atomic, write_json
 
 NAMES = {
+    "answered": "answered",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "balanced_accuracy": "balanced accuracy",
@@ -52,9 +54,14 @@ def markdown(found: Adaptation) -> str:
         "",
         "95% intervals over patients are in brackets. Lower is better in rows with a star. *Re-fitted* is cross-validated: "
         f"temperature, offset and threshold come from other patients' films ({found.cross_validated.folds} folds, "
-        f"{REPEATS} times). Re-fitting does not change the area under the ROC curve.",
+        f"{REPEATS} times). A film that `predict` does not answer (UNSURE, NOT_A_CHEST_FILM) counts as wrong in the rows up to "
+        "accuracy: its disease is not found. Re-fitting does not change the area under the ROC curve.",
         "",
         *_settings(found),
+        "",
+        "## What the label can be guessed from without the lungs",
+        "",
+        *_shortcuts(found.shortcuts),
         "",
         "## Cautions",
         "",
@@ -96,6 +103,20 @@ def _table(found: Adaptation) -> list[str]:
         "|---|---|---|---|",
         f"| area under ROC | {shown(found.area)} | the same | |",
         *rows,
+    ]
+
+
+def _shortcuts(found: Shortcuts) -> list[str]:
+    if not found.probes:
+        return [f"Not measured: {found.note}."]
+    rows = [f"| {probe.title} | {probe.sees} | {probe.roc_auc:.3f} |" for probe in found.probes]
+    return [
+        "| linear model of | that is | AUC |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"Mean of {found.n_folds} folds by patient; 0.5 is chance. A network shows something only if its area is above all of "
+        f"these by more than {MARGIN:.2f}.",
     ]
 
 

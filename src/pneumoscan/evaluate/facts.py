@@ -1,6 +1,9 @@
 """Cautions of an evaluation, and the facts about its model and films."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +11,13 @@ import numpy.typing as npt
 
 from pneumoscan.data.layouts import Sources, as_words
 from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.errors import DataDamagedError
 from pneumoscan.evaluate.reading import ReadSplit
 from pneumoscan.imaging.preprocessing import squash
 from pneumoscan.inference.bundle import Bundle
 
 HELD_OUT = "held-out"
+LOOKS = "looks.json"
 _THUMBNAIL = 240
 
 
@@ -59,6 +64,47 @@ def _seen_before(bundle: Bundle, read: ReadSplit, split: str) -> list[str]:
             "The model does not list its training films: it is unknown whether it has seen these films."
         )
     return found
+
+
+def looks_with(out: Path, bundle: Bundle, read: ReadSplit) -> list[dict[str, Any]]:
+    """Return the looks at the split `test` that the folder of an evaluation has on record, and this one.
+
+    A record that cannot be read is an error rather than overwritten, because looks must not be forgotten.
+
+    Raises:
+        DataDamagedError: `looks.json` in the folder is not what `evaluate` wrote.
+    """
+    path, looks = out / LOOKS, []
+    if path.exists():
+        try:
+            looks = json.loads(path.read_text(encoding="utf-8"))
+            same = [look for look in looks if look["data_sha256"] == read.data_sha256]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise DataDamagedError(
+                f"{path} cannot be read, so earlier looks at these films are unknown.",
+                "Restore it from a copy, or choose a new folder for the evaluation.",
+            ) from None
+    else:
+        same = []
+    return [
+        *looks,
+        {
+            "look": len(same) + 1,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": bundle.spec.name,
+            "network_sha256": bundle.spec.files.get("model.onnx", ""),
+            "films": len(read.films),
+            "data_sha256": read.data_sha256,
+        },
+    ]
+
+
+def last_look(looks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the caution about a look at the split `test`, the last one of `looks`."""
+    return (
+        "The split test is for the last look, after every choice was made: do not choose anything by these figures. This is look "
+        f"{looks[-1]['look']} at these films on record in {LOOKS}."
+    )
 
 
 def thumbnails(manifest: Manifest, films: tuple[FilmRecord, ...]) -> Callable[[int], npt.NDArray[np.uint8]]:

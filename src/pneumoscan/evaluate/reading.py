@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.data.manifest import FilmRecord, Manifest
-from pneumoscan.errors import FilmError, NothingUsableError
+from pneumoscan.errors import FilmError, NothingUsableError, require
 from pneumoscan.imaging.perturbation import Perturbation
 from pneumoscan.inference.batch import answers_of
 from pneumoscan.inference.bundle import Bundle
@@ -81,6 +81,30 @@ def read_split(
     work = partial(_read_one, bundle, manifest, cut, perturbations)
     answers = answers_of(work, manifest.films, workers=workers, progress=progress)
     return _gather(answers, [view.name for view in perturbations])
+
+
+def areas_by_site(
+    bundle: Bundle, manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None
+) -> dict[str, tuple[float, int]]:
+    """Return by site the area under the ROC curve of a model, and the number of films.
+
+    Films that the model was trained or selected on are left out, and so are sites without both classes among the others.
+
+    Raises:
+        See `read_split`.
+    """
+    require("sklearn")
+    from sklearn.metrics import roc_auc_score
+
+    read, used = read_split(bundle, manifest, workers=workers, progress=progress), bundle.training_films()
+    new = [place for place, digest in enumerate(read.sha256) if digest not in used]
+    found = {}
+    for site in manifest.site_names:
+        rows = [place for place in new if read.films[place].site == site]
+        y_true = [read.films[place].label for place in rows]
+        if len(set(y_true)) == 2:
+            found[site] = float(roc_auc_score(y_true, read.y_prob[rows])), len(rows)
+    return found
 
 
 def _gather(answers: Sequence[_Reading], views: Sequence[str]) -> ReadSplit:

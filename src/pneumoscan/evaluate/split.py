@@ -1,5 +1,6 @@
 """Evaluate a model on one split: choose threshold and films, classify them, and write the results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,20 @@ from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.manifest import Manifest, Split
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, NothingUsableError, UsageError
-from pneumoscan.evaluate.facts import HELD_OUT, cautions, data_facts, model_facts, thumbnails
+from pneumoscan.evaluate.facts import (
+    HELD_OUT,
+    LOOKS,
+    cautions,
+    data_facts,
+    last_look,
+    looks_with,
+    model_facts,
+    thumbnails,
+)
 from pneumoscan.evaluate.reading import Progress, ReadSplit, read_split
 from pneumoscan.evaluation.metrics import Metrics, check_threshold
 from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
-from pneumoscan.files import check_writable
+from pneumoscan.files import check_writable, make_folder, write_json
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
 
@@ -50,7 +60,7 @@ def evaluate(
     Raises:
         UsageError: The split or model does not exist, both a threshold and an operating point are given, the run was not
             exported yet, or `held-out` is given for a model outside a run folder.
-        DataDamagedError: The run held out other films than these.
+        DataDamagedError: The run held out other films than these, or `looks.json` of an earlier evaluation is damaged.
         ConfigError: The model has no operating point with this name.
         LayoutError: The data have no known layout.
         NothingUsableError: The split has no readable film.
@@ -69,7 +79,12 @@ def evaluate(
         bundle, manifest, threshold=cut, perturbations=views, workers=workers, progress=progress
     )
     evaluated = _evaluated(bundle, manifest, read, data, split=split, cut=cut, source=source, command=command)
-    return write_evaluation(out, evaluated)
+    if split != "test" or manifest.synthetic:
+        return write_evaluation(out, evaluated)
+    looks = looks_with(out, bundle, read)
+    make_folder(out)
+    write_json(out / LOOKS, looks)
+    return write_evaluation(out, replace(evaluated, cautions=(last_look(looks), *evaluated.cautions)))
 
 
 def _evaluated(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError, require
-from pneumoscan.evaluation.arrays import Labels, Outcome, check_outcome, check_patients
+from pneumoscan.evaluation.arrays import Floats, Labels, Outcome, check_outcome, check_patients
 from pneumoscan.evaluation.intervals import Interval, rate_intervals
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(10, 91, 5))
@@ -247,17 +247,26 @@ def _sensitive(outcome: Outcome) -> float:
 
 
 def _balanced(outcome: Outcome) -> float:
-    """Return the probability at which a logistic regression on the log-odds, both classes weighted alike, is undecided."""
-    from sklearn.linear_model import LogisticRegression
-
     inside = np.clip(outcome.y_prob, _LEAST, 1 - _LEAST)
     odds = np.log(inside) - np.log1p(-inside)
-    centre, spread = float(odds.mean()), float(odds.std())
-    if not spread:
+    if not odds.std():
         return float(outcome.y_prob[0])
-    line = LogisticRegression(C=_C, class_weight="balanced").fit(
-        (odds[:, None] - centre) / spread, outcome.y_true
-    )
+    return float(1 / (1 + np.exp(-balanced_cut(odds, outcome.y_true))))
+
+
+def balanced_cut(scores: Floats, y_true: Labels) -> float:
+    """Return the score at which a logistic regression, both classes weighted alike, is undecided: the rule of `balanced`.
+
+    Args:
+        scores: float64 (n,), logits or log-odds.
+        y_true: int64 (n,), both classes present.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    centre, spread = float(scores.mean()), float(scores.std())
+    if not spread:
+        return centre
+    line = LogisticRegression(C=_C, class_weight="balanced").fit((scores[:, None] - centre) / spread, y_true)
     slope = max(float(line.coef_[0, 0]), _LEAST)  # with a negative slope there is no threshold
     undecided = float(np.clip(-line.intercept_[0] / slope, -_FARTHEST, _FARTHEST))
-    return float(1 / (1 + np.exp(-(centre + spread * undecided))))
+    return centre + spread * undecided

@@ -30,5 +30,14 @@ def shown_to_work(spec: BundleSpec) -> str:
     parts = [
         f"{facts['whom']} (AUC {facts['roc_auc']:.3f}, {facts['films']:,} films, {facts['source']})"
         for facts in spec.sites.values()
+        if not facts.get("shortcut")
     ]
-    return f"Shown to work for: {'; '.join(parts)}. Films that resemble none of these are labelled UNSURE."
+    shown = (
+        f"Shown to work for: {'; '.join(parts)}." if parts else "This model is not shown to work anywhere."
+    )
+    others = [
+        f"Not shown for: {facts['whom']}. {facts['shortcut']}"
+        for facts in spec.sites.values()
+        if facts.get("shortcut")
+    ]
+    return " ".join([shown, *others, "Films that resemble none of its sites are labelled UNSURE."])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumoscan.data.audit.shortcuts import rival_words, shortcuts_of
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts.sources import Source, as_text, named_sources
 from pneumoscan.errors import UsageError
@@ -97,7 +98,11 @@ def combine(
         network = Combined(members, fitted.heads).eval()
         round_to_half(network)
         held = read_held_out(network, films, config)
-        sites = {site: {"whom": populations.get(site, site), **facts} for site, facts in fitted.sites.items()}
+        note("measuring what the labels can be guessed from without the lungs")
+        sites = {
+            site: {"whom": populations.get(site, site), **facts, **_shortcut(named[site], facts)}
+            for site, facts in fitted.sites.items()
+        }
     note("fitting the out-of-distribution detector")
     detector = fit_ood_detector(_joined(films, list(others.values())), seed=config.loop.seed)
     facts = _facts(read, sources=named, others=others)
@@ -163,6 +168,15 @@ def _site_films(source: Source, home: TrainingFilms, cache: Path | None) -> Trai
         patient_ids=manifest.patient_ids[table.index],
         sha256=tuple(sorted(set(table.content_sha256.values()))),
     )
+
+
+def _shortcut(source: Source, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return `shortcut`, a sentence, if the films of a site do not show that the model works there; else nothing."""
+    from pneumoscan.training.train import train_split
+
+    area = float(facts["roc_auc"])
+    rival = shortcuts_of(train_split(as_text(source._replace(name="")))).rival(area)
+    return {} if rival is None else {"shortcut": rival_words(rival, area)}
 
 
 def _joined(home: TrainingFilms, others: Sequence[TrainingFilms]) -> TrainingFilms:

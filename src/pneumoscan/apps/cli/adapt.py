@@ -92,7 +92,7 @@ def _summary(found: "Adaptation", out: Path, report: Path) -> str:
         cells = (shown(found.as_it_is[name]), shown(found.adapted[name]), shown(found.gain[name], "+"))
         lines.append(f"{title:<20}  {cells[0]:<24}  {cells[1]:<24}  {cells[2]}")
     lines += [
-        "(in brackets: 95% intervals over patients; re-fitted: cross-validated; with a star: lower is better)",
+        "(in brackets: 95% intervals over patients; re-fitted: cross-validated; with a star: lower is better; a film that is not answered counts as wrong)",
         "",
         found.verdict.words,
         *(f"  {reason}" for reason in found.verdict.reasons),

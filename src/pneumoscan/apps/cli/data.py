@@ -1,5 +1,6 @@
 """`pneumoscan data`: inspect films, download the public set, or create synthetic films."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -21,8 +22,15 @@ def data() -> None:
     type=click.Path(path_type=Path),
     help="Folder for inspect.html and inspect.json [inspect-NAME].",
 )
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Compare the AUC of this model with that of the shortcuts: a bundle or a run folder.",
+)
 @click.option("--json", "json_out", is_flag=True, help="Print the findings as JSON.")
-def inspect(dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, json_out: bool) -> None:
+def inspect(
+    dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, model: Path | None, json_out: bool
+) -> None:
     """Check a set of films for problems: leaks, copies, unreadable films, shortcuts.
 
     A finding is not an error: the exit code is 0. DIR is a folder of films, a .csv table or an .npz file, and may have a
@@ -38,8 +46,22 @@ def inspect(dirs: tuple[str, ...], data: tuple[str, ...], out: Path | None, json
         raise UsageError("there is nothing to inspect.", "Give a folder, a .csv or an .npz file.")
     manifest = load_sites(sources)
     out = out or Path(f"inspect-{called(sources)}")
+    network, areas = "", None
+    if model is not None:
+        from pneumoscan.evaluate import areas_by_site
+        from pneumoscan.inference.bundle import load_bundle
+
+        bundle = load_bundle(model)
+        with progress("Reading films with the model") as report:
+            network, areas = bundle.spec.name, areas_by_site(bundle, manifest, progress=report)
+        for site in sorted(set(manifest.site_names) - set(areas)):
+            where = f" of {site}" if site else ""
+            print(
+                f"notice: {network} is not compared{where}: without the films that it was trained on, a class is missing.",
+                file=sys.stderr,
+            )
     with progress("Inspecting films") as report:
-        audit = audit_films(manifest, progress=report)
+        audit = audit_films(manifest, network=network, areas=areas, progress=report)
     page = write_inspection(out, audit, manifest)
     if json_out:
         print((out / "inspect.json").read_text(encoding="utf-8").rstrip())

@@ -1,6 +1,7 @@
 """Inspect a set of films: read it once, count, search for copies and shortcuts, and write the findings."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,9 +15,16 @@ from pneumoscan.data.audit.duplicates import (
     Duplicates,
     find_duplicates,
 )
-from pneumoscan.data.audit.findings import Finding, findings_of
+from pneumoscan.data.audit.findings import Finding, findings_of, findings_of_network
 from pneumoscan.data.audit.scan import Progress, RefusedFilm, scan
-from pneumoscan.data.audit.shortcuts import Shortcuts, find_shortcuts, require_scikit_learn
+from pneumoscan.data.audit.shortcuts import (
+    Comparison,
+    Shortcuts,
+    compare_with,
+    find_shortcuts,
+    require_scikit_learn,
+    shortcuts_by_site,
+)
 from pneumoscan.data.audit.site_findings import findings_of_sites
 from pneumoscan.data.audit.sites import Sites, compare_sites
 from pneumoscan.data.audit.tables import (
@@ -48,6 +56,7 @@ class Audit:
         refused: Films that cannot be read.
         duplicates: Copies and near copies.
         shortcuts: How well the label can be guessed from unrelated features.
+        comparisons: For each site, the strongest shortcut beside the area of a network.
         sites: Comparison of the sites; None if there is only one.
         findings: Findings as text, most severe first.
         notes: What was ignored while reading the table.
@@ -66,6 +75,7 @@ class Audit:
     refused: tuple[RefusedFilm, ...]
     duplicates: Duplicates
     shortcuts: Shortcuts
+    comparisons: tuple[Comparison, ...]
     sites: Sites | None
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -90,6 +100,7 @@ class Audit:
             "refused": [asdict(film) for film in self.refused],
             "duplicates": _duplicates_json(self.duplicates),
             "shortcuts": asdict(self.shortcuts),
+            "comparisons": [asdict(each) for each in self.comparisons],
             "sites": _sites_json(self.sites),
             "notes": list(self.notes),
         }
@@ -139,11 +150,20 @@ def _group_json(group: DuplicateGroup) -> dict[str, Any]:
     }
 
 
-def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: int | None = None) -> Audit:
+def inspect(
+    manifest: Manifest,
+    *,
+    network: str = "",
+    areas: Mapping[str, tuple[float, int]] | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Audit:
     """Inspect a set of films.
 
     Args:
         manifest: The table of films; all splits are read, also `test`.
+        network: Name of a network to compare with the shortcuts.
+        areas: By site, its area under the ROC curve and the number of films (see `evaluate.areas_by_site`).
         progress: Called with (films read, all films) after each film.
         workers: Threads; by default one more than cores.
 
@@ -157,6 +177,7 @@ def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: in
     splits, sizes = count_splits(manifest, seen), measure_sizes(manifest, seen)
     patients, duplicates = count_patients(manifest), find_duplicates(seen, manifest)
     shortcuts, sites = find_shortcuts(seen, manifest), compare_sites(seen, manifest)
+    comparisons = compare_with(shortcuts_by_site(seen, manifest, shortcuts), network, areas)
     return Audit(
         root=_root_of(manifest),
         name=" and ".join(manifest.parts) or manifest.root.name or str(manifest.root),
@@ -169,9 +190,16 @@ def inspect(manifest: Manifest, *, progress: Progress | None = None, workers: in
         refused=seen.refused,
         duplicates=duplicates,
         shortcuts=shortcuts,
+        comparisons=comparisons,
         sites=sites,
         findings=findings_of(
-            splits, sizes, patients, seen.refused, duplicates, shortcuts, findings_of_sites(sites)
+            splits,
+            sizes,
+            patients,
+            seen.refused,
+            duplicates,
+            shortcuts,
+            (*findings_of_network(comparisons), *findings_of_sites(sites)),
         ),
         notes=manifest.notes,
         seconds=time.monotonic() - start,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pneumoscan.data.audit.duplicates import DuplicateGroup, Duplicates
 from pneumoscan.data.audit.scan import RefusedFilm
-from pneumoscan.data.audit.shortcuts import Probe, Shortcuts
+from pneumoscan.data.audit.shortcuts import Comparison, Probe, Shortcuts
 from pneumoscan.data.audit.tables import Patients, Sizes, SplitCounts
 
 Severity = Literal["high", "medium", "note"]
@@ -58,6 +58,20 @@ def findings_of(
     ]
     rank = {"high": 0, "medium": 1, "note": 2}
     return tuple(sorted(found, key=lambda finding: rank[finding.severity]))
+
+
+def findings_of_network(comparisons: Iterable[Comparison]) -> Iterator[Finding]:
+    """Yield a finding for each site where a shortcut comes too close to the network."""
+    for each in comparisons:
+        if each.shown is False:
+            yield Finding(
+                "high",
+                "network_not_above_shortcut",
+                f"{each.network} is not shown to work{f' on films of {each.site}' if each.site else ''}: "
+                f"{each.shortcut} alone gives AUC {each.shortcut_auc:.3f}.",
+                each.text,
+                "Do not use this figure of the network. Judge it on films whose two classes were collected in the same way.",
+            )
 
 
 def plural(count: int, noun: str) -> str:
@@ -115,6 +129,8 @@ def _about_shortcuts(shortcuts: Shortcuts) -> Iterator[Finding]:
         "file_size": "The label can be guessed from the size of the file",
         "mode": "The label can be guessed from the colour mode or format",
         "brightness": "The label can be guessed from the mean brightness",
+        "view": "The label can be guessed from the view",
+        "patient_order": "The label can be guessed from the order of the patients",
     }
     for probe in shortcuts.probes:
         if probe.roc_auc >= WEAK_AUC:
@@ -137,6 +153,9 @@ def _meaning(probe: Probe) -> str:
         "markers and the collimation, and no fine sign of pneumonia.",
         "file_size": "At equal width and height, the size of a JPEG measures sharpness, noise and compression: how the "
         "films were acquired. A network sees this too.",
+        "view": "Ill patients are often examined lying (AP). A network sees the view, and can answer it instead of the disease.",
+        "patient_order": "The classes were collected one after another. What changed meanwhile (device, processing, patients) is in the "
+        "films, and a network can learn it.",
         "brightness": f"Opaque lungs make a film brighter, but so do exposure and processing: {made}",
     }.get(probe.name, f"This is not the disease: {made}")
 

@@ -123,6 +123,7 @@ def _shortcuts(audit: Audit) -> str:
         "chance. The closer to 1, the easier a network can learn something else than the disease. A hold-out of the same "
         "films shares the property, so only films of another site reveal it.</p>"
         f"{auc_chart(found.probes)}{table(['Seen', 'That is', 'AUC', 'Folds'], rows, (0, 1))}"
+        + "".join(f"<p><strong>{escape(each.text)}</strong></p>" for each in audit.comparisons)
     )
 
 

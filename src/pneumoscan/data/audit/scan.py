@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +111,11 @@ class Scan:
     def index(self) -> npt.NDArray[np.int64]:
         """int64 (n,): row of each readable film in the manifest."""
         return np.array([facts.index for facts in self.facts], dtype=np.int64)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Scan":
+        """Return the films at `rows` only, with the same mean films."""
+        arrays = {name: getattr(self, name)[rows] for name in ("border", "coarse", "detail", "hash_bits")}
+        return replace(self, facts=tuple(self.facts[row] for row in rows), **arrays)
 
 
 def scan(manifest: Manifest, *, workers: int | None = None, progress: Progress | None = None) -> Scan:

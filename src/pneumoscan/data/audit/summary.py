@@ -1,8 +1,10 @@
 """The summary of an inspection for a terminal."""
 
+from textwrap import wrap
+
 from pneumoscan.data.audit.audit import Audit
 from pneumoscan.data.audit.findings import plural
-from pneumoscan.data.audit.shortcuts import Shortcuts
+from pneumoscan.data.audit.shortcuts import Comparison, Shortcuts
 from pneumoscan.data.audit.sites import Sites
 from pneumoscan.data.audit.tables import SplitCounts
 
@@ -17,7 +19,7 @@ def summary_lines(audit: Audit) -> list[str]:
         *(_split_line(split) for split in audit.splits),
         "",
         *(_site_lines(audit.sites) if audit.sites else ()),
-        *_shortcut_lines(audit.shortcuts),
+        *_shortcut_lines(audit.shortcuts, audit.comparisons),
         "",
         "What to know before training on this:",
         *(f"  {finding.severity:<7} {finding.title}" for finding in audit.findings),
@@ -46,7 +48,7 @@ def _site_lines(sites: Sites) -> list[str]:
     return [*lines, *(["; ".join([*seen, *label])] if seen or label else []), ""]
 
 
-def _shortcut_lines(shortcuts: Shortcuts) -> list[str]:
+def _shortcut_lines(shortcuts: Shortcuts, comparisons: tuple[Comparison, ...]) -> list[str]:
     if not shortcuts.probes:
         return [f"Shortcuts were not measured: {shortcuts.note}."]
     folds = f"{shortcuts.n_films:,} films of {shortcuts.split}, {shortcuts.n_folds} folds by patient"
@@ -54,4 +56,5 @@ def _shortcut_lines(shortcuts: Shortcuts) -> list[str]:
         "The label predicted without the lungs, AUC (0.5 is chance;",
         f"{folds}):",
         *(f"  {probe.title:<24} {probe.roc_auc:.3f}" for probe in shortcuts.probes),
+        *(line for each in comparisons for line in wrap(each.text, 98, subsequent_indent="  ")),
     ]
