@@ -76,11 +76,12 @@ export function short(value) {
 /** Write a probability or threshold in full. */
 export const full = (value) => decimals(value, 6);
 
+const SMALL = new Intl.NumberFormat("en", { maximumSignificantDigits: 1 }); // else an interval would read 0.0 to 0.0
 const COUNT = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 });
 
 /** Write a number of films with one decimal. */
-export const count = (value) => COUNT.format(value);
+export const count = (value) => (value > 0 && value < 0.05 ? SMALL : COUNT).format(value);
 
 /** Write a number without needless decimals. */
 export const whole = (value) => WHOLE.format(value);
