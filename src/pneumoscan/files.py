@@ -4,6 +4,7 @@ Data are written to a new file beside the target and flushed to the disk. Then t
 step, and the folder is flushed. Readers see either the old or the new file, also after a power failure.
 """
 
+import codecs
 import errno
 import hashlib
 import json
@@ -88,14 +89,23 @@ def open_atomic(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
-    """Write bytes, or text as UTF-8, to `path` in one step. Raises the errors of `open_atomic`."""
+    r"""Write bytes, or text as UTF-8, to `path` in one step. Raises the errors of `open_atomic`.
+
+    In text, the bytes of a file name that are not UTF-8 become visible escapes, `\udcXX`.
+    """
     with open_atomic(path, mode=mode) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON in one step. NaN and infinity raise a ValueError."""
-    write_atomic(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON in one step. NaN and infinity raise a ValueError.
+
+    Beside a name that is not UTF-8, all other letters are escaped too, so that the name is read again as it was.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_atomic(path, text + "\n")
 
 
 def check_writable(path: Path) -> None:
@@ -167,6 +177,42 @@ def locked(path: Path, *, wait: bool = False, what: str = "") -> Iterator[None]:
         os.close(descriptor)
 
 
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of(start: bytes) -> str:
+    """Return the encoding of a text that somebody wrote: UTF-8, or what programs of Windows write.
+
+    Those begin with a byte order mark, or write UTF-16 without one. Such a text has zeros in every second place only, and
+    line ends of two bytes.
+
+    Args:
+        start: The first bytes.
+    """
+    for mark, name in _MARKS.items():
+        if start.startswith(mark):
+            return name
+    for name, line_end, first in (("utf-16-le", b"\n\0", 0), ("utf-16-be", b"\0\n", 1)):
+        if b"\0" not in start[first::2] and start.find(line_end) % 2 == 0:
+            return name
+    return "utf-8"
+
+
+def as_text(data: bytes) -> str:
+    """Return the content of a text file that somebody wrote, in an encoding of `encoding_of`.
+
+    Raises:
+        UnicodeDecodeError: It is in another one.
+    """
+    return data.decode(encoding_of(data))
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file of settings.
 
@@ -174,7 +220,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(as_text(path.read_bytes()))
     except OSError as problem:
         raise ConfigError(f"cannot read {path}: {problem.strerror}.", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:

@@ -282,6 +282,26 @@ def test_folders_are_walked_in_order(tmp_path, monkeypatch):
     assert list(expand(["b/2.png", "b"])) == ["b/2.png", "b/1.png", "b/2.png"]
 
 
+def test_linked_folders_are_read_once(tmp_path, monkeypatch):
+    for name in ("films/real/a.png", "films/.store/b.png", "ward/c.png", "ward/deep/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    links = {
+        "films/hospital": "ward", "films/again": "ward", "films/same": "films/real", "films/kept": "films/.store",
+        "films/up": ".", "films/loop": "films", "ward/deep/back": "films", "ward/deep/self": "ward",
+    }  # fmt: skip
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    notes = []
+    found = [Path(path).as_posix() for path in expand(["films"], note=notes.append)]
+    assert found == ["films/again/c.png", "films/again/deep/d.png", "films/kept/b.png", "films/real/a.png"]
+    not_followed = {"again/deep/back", "again/deep/self", "hospital", "loop", "same", "up"}
+    assert {note.split()[0] for note in notes} == {str(Path("films", name)) for name in not_followed}
+    # A link may be named itself.
+    assert [Path(path).as_posix() for path in expand(["films/same"])] == ["films/same/a.png"]
+
+
 def test_patterns(tmp_path, monkeypatch):
     for name in ("b/2.png", "b/1.png", "a[1].png", "a/3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -302,8 +322,32 @@ def test_patterns(tmp_path, monkeypatch):
         (b"", []),
         (b"last", ["last"]),
         (b"\xff.png\n", [os.fsdecode(b"\xff.png")]),
+        (b"\xef\xbb\xbfa.png\r\n\r\n\xff.png", ["a.png", os.fsdecode(b"\xff.png")]),
+        *(
+            ("ä/肺.png\r\nb c.png".encode(name), ["ä/肺.png", "b c.png"])
+            for name in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+        ),
+        ("\ufeff".encode("utf-16-be") + "a\nb\n".encode("utf-16-be"), ["a", "b"]),
+        (
+            "肺.png\n".encode("utf-16") * 1 + "b.png\n".encode("utf-16-le") * 40_000,
+            ["肺.png", *["b.png"] * 40_000],
+        ),
+        (b"1\x002\x003\0", ["1", "2", "3"]),
     ],
 )
 def test_lists(data, paths):
     assert list(listed(BytesIO(data))) == paths
     assert list(expand(["x", "-"], stdin=BytesIO(data))) == ["x", *paths]
+
+
+def test_backslashes_of_a_list_are_folders_where_no_file_has_them(tmp_path, monkeypatch):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    assert list(listed(BytesIO(b"f\\a.png\nf\\none.png\n"))) == [
+        f"f{os.sep}a.png",
+        "f\\none.png",
+    ]
+    if os.sep == "/":
+        (tmp_path / "f\\a.png").touch()
+        assert list(listed(BytesIO(b"f\\a.png"))) == ["f\\a.png"]

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from pneumoscan.inference.sorted_names import records, sorted_names
+from pneumoscan.inference.sorted_names import pieces, records, sorted_names
 
 
 @pytest.mark.parametrize("most", [1, 7, 100, 1000])
@@ -40,5 +40,5 @@ class Slowly(BytesIO):
 def test_records_end_anywhere_in_a_piece(text: bytes) -> None:
     expected = text.split(b"\0")
     expected = expected[:-1] if not expected[-1] else expected
-    assert list(records(Slowly(text), b"\0")) == expected
-    assert list(records(Slowly(text[1:]), b"\0", text[:1])) == expected
+    assert list(records(pieces(Slowly(text)), b"\0")) == expected
+    assert list(records([text[:1], *pieces(Slowly(text[1:]))], b"\0")) == expected

@@ -8,7 +8,7 @@ Memory holds one shard, and the names of at most one folder of an object store.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -36,7 +36,12 @@ class Listing:
 
 
 def inputs_of(
-    names: Iterable[str], out: str, *, recursive: bool = True, stdin: BinaryIO | None = None
+    names: Iterable[str],
+    out: str,
+    *,
+    recursive: bool = True,
+    stdin: BinaryIO | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Iterator[str]:
     """Yield the path or URL of every input in order, without the files in the folder `out`.
 
@@ -45,12 +50,13 @@ def inputs_of(
         out: Folder of the answers, which may lie among the films.
         recursive: Read the subfolders of folders too.
         stdin: For the name `-`.
+        note: As for `expand`.
     """
     for name in names:
         found = (
             _objects(name, recursive)
             if is_url(name)
-            else expand([name.removeprefix("file://")], recursive=recursive, stdin=stdin)
+            else expand([name.removeprefix("file://")], recursive=recursive, stdin=stdin, note=note)
         )
         yield from _outside(found, out)
 

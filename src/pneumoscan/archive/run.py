@@ -53,6 +53,7 @@ class Order:
         recursive: Read subfolders too.
         listed: Go on with the inputs that were listed at first, without listing again.
         stdin: For the source `-`.
+        note: Called with a sentence for each linked folder that is not followed.
     """
 
     sources: tuple[str, ...]
@@ -63,6 +64,7 @@ class Order:
     recursive: bool = True
     listed: bool = False
     stdin: BinaryIO | None = None
+    note: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _planned(folder: Folder, order: Order, settings: Settings, report: Report) -
     if plan is not None and order.listed:
         return plan
     inputs = _counted(
-        inputs_of(order.sources, order.out, recursive=order.recursive, stdin=order.stdin), report
+        inputs_of(order.sources, order.out, recursive=order.recursive, stdin=order.stdin, note=order.note),
+        report,
     )
     if plan is None:
         listing = write_shards(folder, inputs, order.part_size)

@@ -23,15 +23,15 @@ def sorted_names(
         key: What a name is sorted by.
         most: Names that are held in memory.
     """
-    pieces: list[IO[bytes]] = []
+    files: list[IO[bytes]] = []
     held: list[str] = []
     for name in names:
         held.append(name)
         if len(held) == most:
-            pieces.append(_written(sorted(held, key=key)))
+            files.append(_written(sorted(held, key=key)))
             held.clear()
     held.sort(key=key)
-    return heapq.merge(*map(_read, pieces), held, key=key)
+    return heapq.merge(*map(_read, files), held, key=key)
 
 
 def _written(names: list[str]) -> IO[bytes]:
@@ -44,24 +44,25 @@ def _written(names: list[str]) -> IO[bytes]:
 
 def _read(file: IO[bytes]) -> Iterator[str]:
     with file:
-        yield from map(os.fsdecode, records(file, b"\0"))
+        yield from map(os.fsdecode, records(pieces(file), b"\0"))
 
 
-def records(stream: IO[bytes], separator: bytes, start: bytes = b"") -> Iterator[bytes]:
-    """Yield the records of a stream without their separators, in constant memory; the last may lack its separator.
+def pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the content of a stream, in pieces of 64 KiB."""
+    while piece := stream.read(_PIECE):
+        yield piece
+
+
+def records(parts: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
+    """Yield the records of a text without their separators, in constant memory; the last may lack its separator.
 
     Args:
-        stream: Binary.
+        parts: The text, in pieces.
         separator: One byte.
-        start: What was already read from the stream.
     """
-    rest = start
-    while True:
-        *whole, rest = rest.split(separator)
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(separator)
         yield from whole
-        piece = stream.read(_PIECE)
-        if not piece:
-            break
-        rest += piece
     if rest:
         yield rest

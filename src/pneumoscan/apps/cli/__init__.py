@@ -4,6 +4,7 @@ import signal
 import sys
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -85,6 +86,9 @@ def main() -> NoReturn:
     """Run the command line and exit with one of the exit codes of docs/cli.md."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _notice
+    # A name may have bytes that are not UTF-8, and the terminal may lack characters.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except PneumoscanError as error:

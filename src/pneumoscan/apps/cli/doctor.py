@@ -1,6 +1,5 @@
 """`pneumoscan doctor`: check this machine, and say what to do."""
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +17,7 @@ def doctor(as_json: bool) -> None:
     from pneumoscan.apps.doctor import diagnose
 
     findings = diagnose()
-    _print(_json(findings) if as_json else _table(findings))
+    print(_json(findings) if as_json else _table(findings))
     failed = [finding.name for finding in findings if finding.status == "fail"]
     if failed:
         raise EnvironmentProblemError(
@@ -42,9 +41,3 @@ def _table(findings: "list[Finding]") -> str:
         if finding.remedy:
             lines.append(f"{'':<{width + 6}}  - {finding.remedy}")
     return "\n".join(lines)
-
-
-def _print(text: str) -> None:
-    """Print even if the terminal cannot show every character of a path, since this may be the problem to find."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
