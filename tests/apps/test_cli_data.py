@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -29,6 +30,22 @@ def archive(tmp_path, film_folder):
     return path
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Other systems allow no such names.")
+def test_names_that_are_not_utf_8(tmp_path, film_folder):
+    folder = tmp_path / os.fsdecode(b"r\xe9\xff")
+    shutil.copytree(film_folder, folder)
+    film = next((folder / "train" / "NORMAL").iterdir())
+    film.rename(film.with_name(os.fsdecode(b"IM-0001-\xe9.jpeg")))
+    (folder / "train" / "PNEUMONIA" / os.fsdecode(b"\xe8.jpeg")).write_bytes(b"no film")
+    ended = _run("inspect", folder, "--out", folder / "made")
+    assert ended.returncode == 0, ended.stderr
+    assert "inspect.html" in ended.stdout
+    told = (folder / "made" / "inspect.json").read_text(encoding="utf-8")
+    assert os.fsencode(json.loads(told)["root"]) == os.fsencode(folder)
+    assert "PNEUMONIA/\\udce8.jpeg" in told
+    assert "\\udce8.jpeg" in (folder / "made" / "inspect.html").read_text(encoding="utf-8")
+
+
 def test_fetch_from_a_zip(tmp_path, archive):
     ended = _run("fetch", tmp_path / "out", "--zip", archive, "--no-verify")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -53,10 +70,12 @@ def test_fetch_of_no_archive(tmp_path):
 
 
 def test_inspect_prints_and_writes(film_folder, tmp_path):
+    (film_folder / "train" / "COVID").mkdir()
     ended = _run("inspect", film_folder, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "inspect-films/inspect.html").is_file()
     assert "inspect-films/inspect.html" in ended.stdout
+    assert "train/COVID" in ended.stdout
 
 
 def test_inspect_as_json(film_folder, tmp_path):

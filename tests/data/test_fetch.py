@@ -14,6 +14,7 @@ import pytest
 from pneumoscan.data import fetch as fetch_module
 from pneumoscan.data import load_manifest
 from pneumoscan.data.fetch import archive, fetch, unpack
+from pneumoscan.data.fetch.archive import plan
 from pneumoscan.errors import (
     ArchiveError,
     DataDamagedError,
@@ -99,6 +100,22 @@ def test_the_known_editions():
     mendeley = fetch_module.KNOWN_COUNTS["Mendeley"]
     assert (KAGGLE["train/NORMAL"] + KAGGLE["train/PNEUMONIA"], sum(KAGGLE.values())) == (5216, 5856)
     assert (mendeley["train/NORMAL"] + mendeley["train/PNEUMONIA"], sum(mendeley.values())) == (5232, 5856)
+
+
+@pytest.mark.parametrize("before", ["./", "././", ".//"])
+def test_names_that_begin_with_a_dot(tmp_path, before):
+    plain = _zip(tmp_path / "plain.zip", nested=False)
+    dotted = tmp_path / "set.zip"
+    with zipfile.ZipFile(plain) as file, zipfile.ZipFile(dotted, "w") as other:
+        other.writestr("./", "")
+        for name in file.namelist():
+            other.writestr(f"{before}{name}", file.read(name))
+    found = [(entry.folder, entry.name) for entry in plan(dotted)]
+    assert found == [(entry.folder, entry.name) for entry in plan(plain)]
+    with zipfile.ZipFile(dotted, "a") as other:
+        other.writestr("chest_xray/train/NORMAL/IM-0000-0001.jpeg", "again")
+    with pytest.raises(ArchiveError, match="2 times"):
+        plan(dotted)
 
 
 def _info(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:

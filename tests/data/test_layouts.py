@@ -111,6 +111,15 @@ def test_what_is_passed_over_is_told(tmp_path):
         assert words in told
 
 
+def test_folders_beside_the_set_are_told(tmp_path):
+    _touch(tmp_path, "set/train/NORMAL/a.png", "set/train/PNEUMONIA/b.png", "more/c.png", ".hidden/d.png")
+    (note,) = load_manifest(tmp_path).notes
+    assert "more" in note
+    assert "hidden" not in note
+    _touch(tmp_path, *(f"set/part {number}/x.png" for number in range(20)))
+    assert "and 12 more" in " ".join(load_manifest(tmp_path).notes)
+
+
 @pytest.mark.parametrize(("name", "split"), [("mine", "train"), ("test", "test"), ("VAL", "val")])
 def test_class_folders_alone_are_one_split(tmp_path, name, split):
     _touch(tmp_path / name, "NORMAL/a.jpeg", "PNEUMONIA/b.jpeg")
@@ -175,6 +184,33 @@ def test_csv_with_every_column(tmp_path):
     ]  # fmt: skip
     assert manifest.root == tmp_path
     assert manifest.source(manifest.films[0]) == tmp_path / "a.jpeg"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    ("first", "delimiter"), [("", ";"), ("sep=;\r\n", ";"), ('"SEP=;"\n', ";"), ("sep=\t\n", "\t")]
+)
+def test_csv_of_windows(tmp_path, encoding, first, delimiter):
+    rows = [["path", "label", "site"], ["ä\\b.png", "1", "x, y"], ["c.png", "0", ""]]
+    text = first + "".join(delimiter.join(row) + "\r\n" for row in rows)
+    folder = _touch(tmp_path, "NORMAL/own.png", "PNEUMONIA/own.png")
+    manifest = load_manifest(_csv(folder, text.encode(encoding), "films.csv").parent)
+    assert [(film.path, film.label, film.site) for film in manifest.films] == [
+        ("c.png", 0, ""),
+        ("ä/b.png", 1, "x, y"),
+    ]
+    wrong = text.replace("c.png", "")
+    with pytest.raises(LayoutError, match=f"line {4 if first else 3}, column path"):
+        load_manifest(_csv(tmp_path, wrong.encode(encoding)))
+
+
+@pytest.mark.skipif(os.sep != "/", reason="There a backslash is a separator anyway.")
+def test_backslashes_of_a_table(tmp_path):
+    _touch(tmp_path, "a\\b.png")
+    assert _paths(load_manifest(_csv(tmp_path, "path,label\na\\b.png,0\n"))) == ["a\\b.png"]
+    for path in ("C:\\films\\a.png", "\\\\server\\films\\a.png"):
+        with pytest.raises(LayoutError, match="line 2, column path"):
+            load_manifest(_csv(tmp_path, f"path,label\n{path},0\n"))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

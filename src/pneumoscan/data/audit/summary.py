@@ -21,12 +21,13 @@ def summary_lines(audit: Audit) -> list[str]:
         *(_site_lines(audit.sites) if audit.sites else ()),
         *_shortcut_lines(audit.shortcuts, audit.comparisons),
         "",
+        *(["Left out by the layout:", *(f"  {note}" for note in audit.notes), ""] if audit.notes else []),
         "What to know before training on this:",
         *(f"  {finding.severity:<7} {finding.title}" for finding in audit.findings),
     ]
     if not audit.findings:
         lines.append("  nothing noticeable")
-    return [line if len(line) <= 100 else line[:97] + "..." for line in lines]
+    return [line if len(line) <= 100 or line.strip() in audit.notes else line[:97] + "..." for line in lines]
 
 
 def _split_line(split: SplitCounts) -> str:

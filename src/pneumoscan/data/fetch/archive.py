@@ -102,7 +102,7 @@ def _check(zip_path: Path, archive: zipfile.ZipFile) -> None:
     for info in infos:
         if problem := _problem(info):
             raise _harmful(zip_path, info, problem)
-    seen: Counter[str] = Counter(info.filename.rstrip("/") for info in infos)
+    seen: Counter[str] = Counter(_plain(info.filename).rstrip("/") for info in infos if _plain(info.filename))
     if (name := seen.most_common(1)[0] if seen else ("", 0))[1] > 1:
         raise ArchiveError(f"{zip_path} has {name[0]!r} {name[1]} times.", "It is not unpacked.")
     if sum(info.file_size for info in infos) > MAX_TOTAL:
@@ -159,7 +159,7 @@ def _films(names: list[str]) -> list[Entry]:
     """Choose the shallowest data set in the archive; a deeper one is a second copy."""
     sets: dict[tuple[str, ...], list[Entry]] = {}
     for name in names:
-        *parts, file = name.split("/")
+        *parts, file = _plain(name).split("/")
         if (
             len(parts) < 2
             or is_hidden(file)
@@ -174,6 +174,11 @@ def _films(names: list[str]) -> list[Entry]:
         return []
     shallowest = min(sets, key=lambda prefix: (len(prefix), -len(sets[prefix]), prefix))
     return sets[shallowest]
+
+
+def _plain(name: str) -> str:
+    """Return a name without the parts `.` and the empty parts, which mean nothing: `./a//b` is `a/b`."""
+    return "/".join(part for part in name.split("/") if part not in {"", "."})
 
 
 def _copy(zip_path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: BinaryIO, room: int) -> int:

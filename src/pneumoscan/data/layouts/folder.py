@@ -31,6 +31,7 @@ FILM_SUFFIXES = frozenset(
     )
 )
 MAX_DEPTH = 3
+_MOST_NAMED = 8
 
 
 @dataclass
@@ -83,7 +84,28 @@ def load_folder(path: Path, *, labelled: bool = True) -> Manifest | None:
         if found is None:
             return None
         place = found
+        if beside := _beside(path, place.root):
+            place.notes.append(
+                f"folders beside {place.root.relative_to(path).as_posix()} ignored: {_some(beside)}."
+            )
     return _manifest(place)
+
+
+def _beside(path: Path, root: Path) -> list[str]:
+    """Return the folders from `path` down to the data set that it is not in, relative to `path`."""
+    way = [folder for folder in root.parents if folder == path or path in folder.parents]
+    return sorted(
+        each.relative_to(path).as_posix()
+        for folder in way
+        for each in _folders_if_listable(folder)
+        if each not in {root, *way}
+    )
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names in words, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _places(path: Path) -> Iterator[_Place]:
@@ -159,7 +181,7 @@ def _manifest(place: _Place) -> Manifest:
         films += _films(place.root, folder, split, label, passed)
     notes = list(place.notes)
     if place.others:
-        notes.append(f"folders ignored: {', '.join(sorted(place.others)[:8])}.")
+        notes.append(f"folders ignored: {_some(sorted(place.others))}.")
     notes += [f"{count} {what} ignored." for what, count in sorted(passed.items())]
     return Manifest(root=place.root, layout="folder", films=tuple(films), notes=tuple(notes)).in_order()
 

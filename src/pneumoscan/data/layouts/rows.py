@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscan.errors import LayoutError
+from pneumoscan.files import as_text, encoding_of
 
 MAX_HEADER = 64 * 1024
+_SEPARATOR = re.compile(r'"?sep=(.)"?[^\S\n]*\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def open_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
         LayoutError: The file cannot be read, or (during iteration) has an invalid line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = as_text(path.read_bytes())
     except UnicodeDecodeError as problem:
         raise LayoutError(
             f"{path} is not UTF-8 text (byte {problem.start}).", "Save it as UTF-8."
@@ -44,25 +47,29 @@ def open_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
         raise LayoutError(
             f"{path} cannot be read: {problem.strerror}.", "Check its permissions."
         ) from problem
-    delimiter = _delimiter(text.split("\n", 1)[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader, before = _reader(text)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
     except csv.Error as problem:
-        raise LayoutError(f"{path} line 1: {problem}.", "It must be a table in CSV.") from problem
-    return header, _rows(path, header, reader)
+        raise LayoutError(f"{path} line {before + 1}: {problem}.", "It must be a table in CSV.") from problem
+    return header, _rows(path, header, reader, before)
 
 
-def _delimiter(first_line: str) -> str:
-    return max(",;\t", key=first_line.count)
+def _reader(text: str) -> tuple[Any, int]:
+    """Return a reader of the table, and how many lines stand before it: Excel's `sep=;` in the first line is no part of it."""
+    named = _SEPARATOR.match(text)
+    table = text[named.end() :] if named else text
+    delimiter = named[1] if named else max(",;\t", key=table.partition("\n")[0].count)
+    return csv.reader(io.StringIO(table, newline=""), delimiter=delimiter, strict=True), int(bool(named))
 
 
-def _rows(path: Path, header: list[str], reader: Any) -> Iterator[Row]:
+def _rows(path: Path, header: list[str], reader: Any, before: int) -> Iterator[Row]:
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
-            place = f"{path} line {reader.line_num}"
+            line = before + reader.line_num
+            place = f"{path} line {line}"
             if len(cells) > len(header):
                 raise LayoutError(
                     f"{place}: {len(cells)} cells under {len(header)} columns.",
@@ -70,19 +77,21 @@ def _rows(path: Path, header: list[str], reader: Any) -> Iterator[Row]:
                 )
             yield Row(
                 place,
-                reader.line_num,
+                line,
                 {name: cell.strip() for name, cell in zip_longest(header, cells, fillvalue="")},
             )
     except csv.Error as problem:
-        raise LayoutError(f"{path} line {reader.line_num}: {problem}.", "Correct the line.") from problem
+        raise LayoutError(
+            f"{path} line {before + reader.line_num}: {problem}.", "Correct the line."
+        ) from problem
 
 
 def names_columns(path: Path, names: Sequence[str]) -> bool:
     """Return whether the first line of a file has every column of `names` (lower case)."""
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            first = file.readline(MAX_HEADER)
-        header = next(csv.reader([first], delimiter=_delimiter(first)), [])
+        with path.open("rb") as file:
+            start = file.read(MAX_HEADER)
+        header: list[str] = next(_reader(start.decode(encoding_of(start), "replace"))[0], [])
     except (OSError, csv.Error):
         return False
     return set(names) <= {name.strip().lower() for name in header}

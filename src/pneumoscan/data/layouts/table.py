@@ -1,6 +1,7 @@
 """The table layout: a CSV file with one row per film."""
 
 import math
+import os
 import posixpath
 import re
 from collections import Counter
@@ -40,6 +41,7 @@ _VIEWS: dict[str, View] = {"PA": "PA", "AP": "AP"}
 _AGE = re.compile(r"(\d{1,3}(?:[.,]\d+)?)\s*([YMWD]?)", re.IGNORECASE)
 _PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 MAX_AGE = 130.0
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def load_csv(
@@ -51,14 +53,15 @@ def load_csv(
 ) -> Manifest:
     """Read a table of films with the names of the columns (`COLUMNS`) in the first line.
 
-    Cells are separated by `,` `;` or tab. Paths are relative to the folder of the file. Labels are 0, 1, NORMAL or
+    Cells are separated by `,` `;` or tab. Paths are relative to the folder of the file; backslashes count as slashes unless a
+    film has such a name. Labels are 0, 1, NORMAL or
     PNEUMONIA; in a column of readings OPACITY is PNEUMONIA, and NORMAL and ABNORMAL are NORMAL. Films without a `split` are
     train. Without a `patient_id` it is derived from the file name. A `view` other than PA or AP, an `age` that is not a
     number of years, and an unknown `sex` or `reading` are ignored, and a note counts them. Boxes are read from `boxes.csv`
     beside the file, with the columns `path,x,y,width,height` in pixels of the film.
 
     Args:
-        path: The file, UTF-8 with or without a byte order mark.
+        path: The file, in UTF-8, or UTF-16 as programs of Windows write it.
         labels_required: False accepts films without a label (then -1); their split is `test` if none is given.
         splits: By path, the split of films for which the table gives none.
         truth: The column of the labels, and optionally the values that count; films with another value or none are left
@@ -82,7 +85,7 @@ def load_csv(
         if truth and (not given or (kept and given not in kept)):
             left_out += 1
             continue
-        film = _film(row, column, labels_required, splits or {}, boxes)
+        film = _film(row, column, labels_required, splits or {}, boxes, path.parent)
         if film.path in seen:
             if row.cells == seen[film.path].cells:
                 repeated += 1
@@ -128,7 +131,7 @@ def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
             ) from None
         if not (math.isfinite(left + top + width + height) and width > 0 and height > 0):
             raise LayoutError(f"{row.place}: a box without area.", "Width and height are above 0, in pixels.")
-        film = posixpath.normpath(row.cells["path"])
+        film = _slashed(row, row.cells["path"], path.parent)
         boxes[film] = (*boxes.get(film, ()), (left, top, width, height))
     return boxes
 
@@ -152,11 +155,12 @@ def _film(
     labels_required: bool,
     splits: Mapping[str, Split],
     boxes: Mapping[str, tuple[Box, ...]],
+    folder: Path,
 ) -> FilmRecord:
     given = row.cells.get("path", "")
     if not given or "\0" in given:
         raise LayoutError(f"{row.place}, column path: no path.", "Every row needs the path of a film.")
-    path = posixpath.normpath(given)
+    path = _slashed(row, given, folder)
     label = _label(row, column, labels_required)
     facts = facts_of(path)
     return FilmRecord(
@@ -170,10 +174,27 @@ def _film(
         age=years_of(row.cells.get("age", "")),
         sex=_SEXES.get(row.cells.get("sex", "").upper()),
         reading=_READINGS.get(row.cells.get(READING, "").upper()),
-        mask=row.cells.get("mask", ""),
-        aerated=row.cells.get("aerated", ""),
+        mask=_picture(row, "mask", folder),
+        aerated=_picture(row, "aerated", folder),
         boxes=boxes.get(path, ()),
     )
+
+
+def _slashed(row: Row, given: str, folder: Path) -> str:
+    """Return a normal path with slashes, of one that may be written as on Windows."""
+    if "\\" not in given or (os.sep == "/" and os.path.lexists(folder / given)):
+        return posixpath.normpath(given)
+    if os.sep == "/" and _OF_WINDOWS.match(given):
+        raise LayoutError(
+            f"{row.place}, column path: {given!r} is a path of a Windows machine.",
+            "Give paths relative to the folder of the table.",
+        )
+    return posixpath.normpath(given.replace("\\", "/"))
+
+
+def _picture(row: Row, name: str, folder: Path) -> str:
+    given = row.cells.get(name, "")
+    return _slashed(row, given, folder) if "\\" in given else given
 
 
 def view_of(text: str) -> View | None:

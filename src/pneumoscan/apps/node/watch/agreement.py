@@ -1,6 +1,5 @@
 """How the model's answers agree with final diagnoses: a table of accession numbers and diagnoses beside the queue."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from pneumoscan.apps.node.queue import WAITING, Job
 from pneumoscan.apps.node.watch.weeks import watched
+from pneumoscan.data.layouts.rows import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
 from pneumoscan.evaluation.answers import CLASSES, Answers, Share
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
@@ -74,19 +74,15 @@ def read_diagnoses(path: Path) -> dict[str, int]:
             is named, not the accession number.
     """
     remedy = "Give a CSV file with the columns accession_number and diagnosis (PNEUMONIA or NORMAL)."
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise LayoutError(f"{path} cannot be read as CSV.", remedy) from None
+    _, rows = open_rows(path)
     found: dict[str, int] = {}
-    for line, row in enumerate(rows, start=2):
-        accession, said = ((row.get(name) or "").strip() for name in ("accession_number", "diagnosis"))
+    for row in rows:
+        accession, said = (row.cells.get(name, "") for name in ("accession_number", "diagnosis"))
         if not accession or said.casefold() not in _YES | _NO:
-            raise LayoutError(f"line {line} of {path} has no accession number or no known diagnosis.", remedy)
+            raise LayoutError(f"{row.place} has no accession number or no known diagnosis.", remedy)
         diagnosis = int(said.casefold() in _YES)
         if found.setdefault(accession, diagnosis) != diagnosis:
-            raise LayoutError(f"line {line} of {path} contradicts an earlier line on the same study.", remedy)
+            raise LayoutError(f"{row.place} contradicts an earlier line on the same study.", remedy)
     return found
 
 
