@@ -229,6 +229,29 @@ def test_exit_code_after_resume_is_that_of_the_whole(bundle, films, tmp_path):
     assert (tmp_path / "rows.csv").read_bytes() == whole
 
 
+@pytest.mark.parametrize("row_format", ["csv", "jsonl"])
+def test_an_interrupted_file_is_not_overwritten(bundle, films, tmp_path, row_format):
+    out = tmp_path / "rows"
+    options = [films, "--model", bundle, "--out", out, "--format", row_format]
+    assert _invoke(*options).exit_code == 0
+    whole = out.read_bytes()
+    ends = [number + 1 for number, byte in enumerate(whole) if byte == ord("\n")]
+    for end in (ends[-2], ends[-3], ends[-1] - 5):
+        out.write_bytes(whole[:end])
+        problem = _invoke(*options).exception
+        assert isinstance(problem, UsageError)
+        assert "--resume" in problem.remedy
+        assert out.read_bytes() == whole[:end]
+        assert _invoke(*options, "--resume").exit_code == 0
+        assert out.read_bytes() == whole
+    # A table that is whole, of other films, or without rows is overwritten.
+    assert _invoke(*options).exit_code == 0
+    assert _invoke(films / "0.png", *options[1:]).exit_code == 0
+    (films / "0.png").unlink()
+    assert _invoke(*options).exit_code == 0
+    assert len(out.read_bytes().splitlines()) == (6 if row_format == "csv" else 5)
+
+
 @pytest.fixture
 def many_films(tmp_path, draw_film):
     """A list of 150 inputs that take about a second to read."""
@@ -238,10 +261,10 @@ def many_films(tmp_path, draw_film):
 
 
 def _interrupt(bundle, films, out, number):
-    """Start reading, send the signal after some rows, and return the exit code."""
+    """Start reading, send the signal after some rows; return the exit code, and whether --resume is named."""
     arguments = ["-", "--model", str(bundle), "--out", str(out), "--workers", "2"]
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
     )
     assert process.stdin
     process.stdin.write(films)
@@ -249,7 +272,10 @@ def _interrupt(bundle, films, out, number):
     while process.poll() is None and not (out.exists() and out.stat().st_size > 1000):
         time.sleep(0.01)
     process.send_signal(number)
-    return process.wait(20)
+    assert process.stderr
+    with process.stderr:
+        told = process.stderr.read()
+    return process.wait(20), b"--resume" in told
 
 
 @pytest.mark.parametrize(
@@ -257,7 +283,7 @@ def _interrupt(bundle, films, out, number):
 )
 def test_resume_after_a_signal_gives_the_same_file(bundle, many_films, tmp_path, number, code):
     out = tmp_path / "rows.csv"
-    assert _interrupt(bundle, many_films, out, number) == code
+    assert _interrupt(bundle, many_films, out, number) == (code, number != signal.SIGKILL)
     early = out.read_bytes()
     assert 2 <= early.count(b"\n") < 150
     assert number == signal.SIGKILL or early.endswith(b"\n")

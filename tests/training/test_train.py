@@ -121,6 +121,7 @@ def test_the_val_split_is_reported_and_no_more(film_folder: Path, tmp_path: Path
 
 def test_films_that_cannot_be_read_are_left_out_and_told(film_folder: Path, tmp_path: Path) -> None:
     (film_folder / "train/NORMAL/IM-7777-0001.jpeg").write_bytes(b"not a film")
+    (film_folder / "train/COVID").mkdir()
 
     class Notes(list):
         def step(self, *_): ...
@@ -131,7 +132,17 @@ def test_films_that_cannot_be_read_are_left_out_and_told(film_folder: Path, tmp_
     notes = Notes()
     train(small(), film_folder, tmp_path / "run", observer=notes)
     assert any("IM-7777-0001.jpeg" in note for note in notes)
+    assert any("train/COVID" in note for note in notes)
     assert json.loads((tmp_path / "run/manifest.json").read_text())["films"]["refused"] == 1
+
+
+def test_a_folder_of_other_files_is_no_run_folder(film_folder: Path, tmp_path: Path) -> None:
+    before = sorted(film_folder.rglob("*"))
+    for out in (film_folder, film_folder / "train", film_folder / "train" / "NORMAL"):
+        with pytest.raises(UsageError, match="no run folder") as problem:
+            train(small(), film_folder, out)
+        assert str(out) in problem.value.message
+    assert sorted(film_folder.rglob("*")) == before
 
 
 def test_wrong_uses_are_refused_and_harm_nothing(film_folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
@@ -60,7 +60,7 @@ class RowFile:
 
 @contextmanager
 def open_rows(
-    path: Path, file_format: str, *, model: str, threshold: float, resume: bool
+    path: Path, file_format: str, *, model: str, threshold: float, resume: bool, films: Sequence[str] = ()
 ) -> Iterator[RowFile]:
     """Open `path` for rows: after its last complete row with `resume`, else from its beginning.
 
@@ -70,9 +70,11 @@ def open_rows(
         model: The column `model` of the rows to come; earlier rows must have the same.
         threshold: The column `threshold`; likewise.
         resume: Continue the file. An incomplete last row is removed.
+        films: The paths whose rows are to come. Without `resume`, a file with rows of some of them is not overwritten.
 
     Raises:
-        UsageError: The file contains something else, or rows of another model, threshold or format.
+        UsageError: The file contains something else, or rows of another model, threshold or format, or an interrupted run is
+            there that `resume` would continue.
         LockedError: Another process writes to it.
         DiskFullError, NotWritableError: The file cannot be written.
     """
@@ -85,7 +87,7 @@ def open_rows(
                 yield rows
             return
         with locked(path, what=str(path)), path.open("r+b", buffering=0) as file:
-            earlier = _earlier(path, file_format, model, threshold) if resume else _nothing(path)
+            earlier = _earlier(path, file_format, model, threshold) if resume else _nothing(path, films)
             file.truncate(earlier.end)
             file.seek(earlier.end)
             rows = RowFile(file, file_format, earlier.done, earlier.counts)
@@ -103,9 +105,23 @@ class _Earlier:
     end: int = 0
 
 
-def _nothing(path: Path) -> _Earlier:
+def _nothing(path: Path, films: Sequence[str]) -> _Earlier:
+    """Check that nothing is lost if the file is overwritten: it has no rows, or all of a run that has ended."""
     with path.open("rb") as file:
-        _check_start(file.readline(4096), path)
+        start = file.readline(4096)
+        _check_start(start, path)
+        file.seek(0)
+        is_csv = start == header("csv")
+        done, is_whole = Counter[str](), True
+        for record in _records(file, quoted=is_csv):
+            is_whole = record.endswith(b"\n")
+            if is_whole and record != header("csv"):
+                done[_parse(record, "csv" if is_csv else "jsonl", path)["path"]] += 1
+    if done and (not is_whole or done < Counter(films)):
+        raise UsageError(
+            f"{path} has the rows of an interrupted run, {done.total()} of {len(films)}.",
+            "Continue it with --resume, or delete the file to begin again.",
+        )
     return _Earlier()
 
 

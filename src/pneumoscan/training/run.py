@@ -26,6 +26,8 @@ from pneumoscan.training.state import EpochRecord
 
 PACKAGES = ("numpy", "pillow", "torch", "safetensors", "scikit-learn", "onnxruntime")
 WEIGHTS_KEY = "pneumoscan"
+# What may lie in a run folder before its configuration is written.
+_FIRST_FILES = frozenset((".lock", "checkpoints", "tensorboard"))
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,20 @@ def opened_run(
         resume: Continue the run in the folder.
 
     Raises:
-        UsageError: The folder contains a run and `resume` is False, or contains none and no configuration is given.
+        UsageError: The folder contains a run and `resume` is False, or contains none and no configuration is given, or
+            contains something else.
         ConfigError: `config` differs from the configuration of the run.
         LockedError: Another process trains in the folder.
     """
     run = RunFolder(path)
+    if config is not None and path.is_dir() and not run.config.exists():
+        others = sorted(each.name for each in path.iterdir() if each.name not in _FIRST_FILES)
+        if others:
+            raise UsageError(
+                f"{path} is no run folder: it contains {others[0]}"
+                + (f" and {len(others) - 1} more." if len(others) > 1 else "."),
+                "Choose a new folder for --out.",
+            )
     with locked(path / ".lock", what=f"run folder {path}"):
         if run.config.exists():
             if not resume:

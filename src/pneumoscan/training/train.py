@@ -68,6 +68,8 @@ def train(
     with joined_peers() as peers:
         wanted = None if config is None else resolve(config)
         watcher = observer if observer is not None and peers.first else Silence()
+        for note in manifest.notes:
+            watcher.note(f"films: {note}")
         opened = (
             opened_run(out, wanted, resume=resume) if peers.first else nullcontext((RunFolder(out), wanted))
         )

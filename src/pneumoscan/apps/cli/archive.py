@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.apps.cli.options import model_option
-from pneumoscan.errors import NothingUsableError, UsageError
+from pneumoscan.apps.cli.options import model_option, say
+from pneumoscan.errors import NothingUsableError, Terminated, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.archive.run import Order, Outcome
@@ -72,10 +72,14 @@ def archive(
         raise UsageError("--threshold and --operating-point exclude each other.", "Give one of them.")
     bundle = load_bundle(model or pretrained_bundle())
     cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
-    order = Order(sources, out, cut_off, file_format, part_size, recursive, listed, sys.stdin.buffer)
+    order = Order(sources, out, cut_off, file_format, part_size, recursive, listed, sys.stdin.buffer, say)
     begun = time.monotonic()
-    with _shown() as report:
-        outcome = run_archive(order, bundle, _launcher(order, launcher, address, workers), report)
+    try:
+        with _shown() as report:
+            outcome = run_archive(order, bundle, _launcher(order, launcher, address, workers), report)
+    except (KeyboardInterrupt, Terminated):
+        say(f"interrupted; the same command continues {out}")
+        raise
     _tell(order, outcome, time.monotonic() - begun, as_json)
     _end(outcome)
 

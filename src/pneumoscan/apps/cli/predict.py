@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.apps.cli.options import model_option
-from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, UsageError
+from pneumoscan.apps.cli.options import model_option, say
+from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, Terminated, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.inference.bundle import Bundle
@@ -65,7 +65,7 @@ def predict(
     point = (operating_point or bundle.spec.default_operating_point) if threshold is None else ""
     films = [
         path
-        for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer)
+        for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer, note=say)
         if not (_is_same(path, out) or _is_drawn(path, heatmaps))
     ]
     if not films:
@@ -77,9 +77,14 @@ def predict(
         _tell(bundle, point, prevalence)
     if bundle.spec.sites:
         print(shown_to_work(bundle.spec), file=sys.stderr)
-    with _open(out, row_format, bundle, cut_off, resume) as rows:
-        quiet = out is None and sys.stdout.isatty()
-        _read(films, rows, bundle, cut_off, workers, pictures, quiet=quiet)
+    try:
+        with _open(out, row_format, bundle, cut_off, films, resume) as rows:
+            quiet = out is None and sys.stdout.isatty()
+            _read(films, rows, bundle, cut_off, workers, pictures, quiet=quiet)
+    except (KeyboardInterrupt, Terminated):
+        if out is not None:
+            say(f"interrupted; the same command with --resume continues {out}")
+        raise
     _end(rows, len(films), pictures)
 
 
@@ -149,14 +154,15 @@ def _is_same(path: str, out: Path | None) -> bool:
 
 @contextmanager
 def _open(
-    out: Path | None, row_format: str, bundle: "Bundle", threshold: float, resume: bool
+    out: Path | None, row_format: str, bundle: "Bundle", threshold: float, films: list[str], resume: bool
 ) -> Iterator["RowFile"]:
     from pneumoscan.files import write_problems
     from pneumoscan.inference.rowfile import RowFile, open_rows
     from pneumoscan.inference.rows import model_name
 
     if out is not None:
-        with open_rows(out, row_format, model=model_name(bundle), threshold=threshold, resume=resume) as rows:
+        name = model_name(bundle)
+        with open_rows(out, row_format, model=name, threshold=threshold, films=films, resume=resume) as rows:
             yield rows
         return
     try:

@@ -1,5 +1,6 @@
 """`pneumoscan train`: train a network on a set of films."""
 
+import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumoscan.apps.cli.options import data_option
+from pneumoscan.apps.cli.options import data_option, say
 from pneumoscan.errors import Terminated
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def train(
         try:
             trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
         except (KeyboardInterrupt, Terminated):
-            films = " ".join(f"--data {source}" for source in data)
-            watcher.note(f"interrupted; continue with: pneumoscan train --resume {films} --out {out}")
+            films = [word for source in data for word in ("--data", source)]
+            words = shlex.join(["pneumoscan", "train", "--resume", *films, "--out", str(out)])
+            watcher.note(f"interrupted; continue with: {words}")
             raise
     if not trained.writes:
         return
@@ -69,7 +71,14 @@ def train(
     )
     print(f"run: {out}")
     if bundle:
-        exported = export_run(out, data)
+        try:
+            exported = export_run(out, data)
+        except (KeyboardInterrupt, Terminated):
+            films = [word for source in data for word in ("--data", source)]
+            say(
+                f"interrupted; the run is trained. Export it with: {shlex.join(['pneumoscan', 'export', str(out), *films])}"
+            )
+            raise
         print(
             f"bundle: {exported.bundle} (agrees with torch to {exported.largest_difference:.1e} on {exported.films} films)"
         )
