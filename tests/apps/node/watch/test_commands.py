@@ -64,11 +64,20 @@ def test_export_writes_a_file_for_its_owner_and_tells_of_agreement(config: Path,
     ]
     diagnoses.write_text("\n".join(["accession_number,diagnosis", *lines]), encoding="utf-8")
     said = run(config, "export", "--out", str(out), "--diagnoses", str(diagnoses)).stdout
-    assert "Sensitivity 100.0% (95% CI" in said
+    assert "(95% CI" in said
+    assert "100.0%" not in said
     told = json.loads(
         run(config, "export", "--out", str(out), "--diagnoses", str(diagnoses), "--json").stdout
     )
-    assert told["agreement"]["specificity"]["share"] == 1
+    # What was not answered counts as wrong.
+    agreement = told["agreement"]
+    assert agreement["answered_specificity"]["share"] == 1
+    assert agreement["specificity"]["share"] < 1
+    assert (
+        agreement["unsure"] + agreement["not_a_chest_film"]
+        == agreement["answers"]["not_answered"]["count"]
+        > 0
+    )
 
 
 def test_metrics_are_printed(config: Path) -> None:
