@@ -3,7 +3,8 @@
     python studies/remedies.py --children chest_xray --adults nih_chest/films.csv --out results/sites
 
 Note of 2026-11-30: the labels of the films of adults (NIH ChestX-ray14) were mined from reports, and their two classes are two batches
-of films. An area on adults with these labels does not show how well pneumonia is found; see docs/log.md. `studies/readings.py` judges by what radiologists read.
+of films. An area on adults with these labels does not show how well pneumonia is found; see docs/log.md. `studies/readings.py`
+judges by what radiologists read.
 
 A remedy prepares the films of both hospitals in the same way, without labels. The features are the means of the inner maps of
 EfficientNet-Lite0 with ImageNet weights, and the classifier is a logistic regression. It is fitted to one hospital and evaluated on all
