@@ -2,14 +2,23 @@
 
 import json
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
+from pneumoscan.data.phantom import draw_film
 from pneumoscan.errors import BundleError
-from pneumoscan.inference.abstention import abstention_of, log_odds, unsure_band
+from pneumoscan.inference.abstention import (
+    abstention_of,
+    distance_with_layout,
+    flat_share,
+    log_odds,
+    unsure_band,
+)
 from pneumoscan.inference.batch import predict_many
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.classifier import PneumoniaClassifier
@@ -70,7 +79,9 @@ def film(corner: int, level: int) -> np.ndarray:
         (12, "NORMAL", False),
         (13, "UNSURE", True),
         (50, "UNSURE", True),
-        (51, "NOT_A_CHEST_FILM", True),
+        (51, "UNSURE", True),
+        (152, "UNSURE", True),
+        (154, "NOT_A_CHEST_FILM", True),
         (255, "NOT_A_CHEST_FILM", True),
     ],
 )
@@ -139,9 +150,68 @@ def test_a_strange_film_near_the_threshold_is_strange(make_spec):
     spec = make_spec(
         thresholds={"balanced": POINT}, guard=GUARD, outputs=("probability", "logit", "distance")
     )
-    assert abstention_of(spec, 0.5, 3.0, 0.5).label == "NOT_A_CHEST_FILM"
-    assert abstention_of(spec, 0.5, 3.0, 0.5).warnings == ("far_from_training_films", "near_threshold")
+    assert abstention_of(spec, 0.5, 6.0, 0.5).label == "NOT_A_CHEST_FILM"
+    assert abstention_of(spec, 0.5, 6.0, 0.5).warnings == ("far_from_training_films", "near_threshold")
     assert abstention_of(spec, 0.9, None, 0.5).label == ""
+
+
+def test_what_merely_differs_is_unsure(make_spec):
+    spec = make_spec(
+        thresholds={"balanced": POINT}, guard=GUARD, outputs=("probability", "logit", "distance")
+    )
+    assert [abstention_of(spec, 0.9, d, 0.5).label for d in (0.6, 2.0, 5.9)] == ["UNSURE"] * 3
+    strict = replace(spec, guard={**GUARD, "not_a_chest_film": 9.0})
+    assert abstention_of(strict, 0.9, 7.0, 0.5).label == "UNSURE"
+
+
+def screen(film: np.ndarray, *, panels: int = 24) -> np.ndarray:
+    """Draw a film in the window of a program with flat panels, lines of text beside it and a black ground around it."""
+    rng = np.random.default_rng(1)
+    pixels = np.full((800, 1280), panels, np.uint8)
+    pixels[50:750, 300:940] = 0
+    picture = np.asarray(Image.fromarray(film).resize((600, 660)))
+    pixels[70:730, 320:920] = picture
+    for top in range(60, 740, 40):
+        for left in (20, 960):
+            pixels[top : top + 8, left : left + 200 : 3] = rng.integers(90, 230, (8, 67))
+    return pixels
+
+
+def as_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("panels", [13, 24, 240])
+@pytest.mark.parametrize("change", ["none", "half", "jpeg"])
+def test_a_screenshot_of_a_program_is_no_film(panels, change):
+    shot = screen(draw_film(3, 0, label=1, size=(500, 440)), panels=panels)
+    if change == "half":
+        shot = np.asarray(Image.fromarray(shot).resize((640, 400)))
+    if change == "jpeg":
+        shot = as_jpeg(shot, 80)
+    assert flat_share(shot) > 0.18
+    assert distance_with_layout(0.01, GUARD, shot) == 6.0
+    assert distance_with_layout(40.0, GUARD, shot) == 40.0
+
+
+def test_films_have_no_flat_areas():
+    for number in range(6):
+        film = draw_film(number, 0, label=number % 2, size=(500, 440))
+        margins = [np.pad(film, ((0, 0), (90, 90)), constant_values=level) for level in (0, 128, 255)]
+        black = np.pad(film, 40)
+        turned = [np.asarray(Image.fromarray(film).rotate(12))]
+        for pixels in (film, as_jpeg(film, 40), black, *margins, *turned):
+            assert flat_share(pixels) < 0.1
+            assert distance_with_layout(0.3, GUARD, pixels) == 0.3
+
+
+def test_a_picture_between_film_and_screen_is_unsure():
+    film = np.array(draw_film(1, 0, label=0, size=(500, 440)))
+    film[100:260, 100:300] = 77
+    assert 0.125 < flat_share(film) < 0.18
+    assert distance_with_layout(0.01, GUARD, film) == GUARD["unusual"]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_cut_offs_keep_the_false_alarms():
     distance = np.random.default_rng(0).exponential(0.05, 2000)
     cuts = limits.cut_offs(distance)
     assert (distance >= cuts["unusual"]).mean() <= limits.FALSE_ALARMS
-    assert cuts["not_a_chest_film"] == limits.LIKELIER_THAN_NOT
+    assert cuts["not_a_chest_film"] == limits.CERTAIN
     wide = limits.cut_offs(100 * distance)
     assert 0 < (100 * distance >= wide["not_a_chest_film"]).mean() <= limits.FALSE_ALARMS
     assert wide["unusual"] == wide["not_a_chest_film"]

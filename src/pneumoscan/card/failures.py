@@ -20,11 +20,11 @@ from pneumoscan.errors import FilmError
 from pneumoscan.evaluation.stress import readable_name
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE, abstention_of
+from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import FULL_SCALE, evidence_of, grey_of, overlay
 from pneumoscan.inference.outputs import MAP_OUTPUT
-from pneumoscan.inference.rows import label_of, model_name, outputs_of_film
+from pneumoscan.inference.rows import find_in, model_name, outputs_of_film
 
 Pixels = npt.NDArray[np.uint8]
 SET_SEED = 2026
@@ -102,11 +102,9 @@ def answer(bundle: Bundle, pixels: Pixels) -> tuple[str, float]:
         film = read(pixels)
     except FilmError:
         return REFUSED, 0.0
-    outputs, threshold = outputs_of_film(bundle, film), bundle.spec.threshold()
-    probability = float(outputs.probability[0])
-    distance = None if outputs.distance is None else float(outputs.distance[0])
-    label = abstention_of(bundle.spec, probability, distance, threshold).label
-    return label or label_of(bundle, probability, threshold), probability
+    row = find_in(bundle, film, bundle.spec.threshold()).row
+    assert row.probability is not None
+    return row.label, row.probability
 
 
 def kind_of(should_be: str, says: str) -> str | None:

@@ -8,6 +8,7 @@ from pneumoscan.card.failures import ANSWERS, GROUPS, description
 from pneumoscan.card.markdown import named, not_measured, percent, source, table, three
 from pneumoscan.card.records import PICTURE, Records
 from pneumoscan.evaluation.stress import readable_name
+from pneumoscan.inference.abstention import certain_distance
 
 CAUGHT = 0.95
 """A kind of picture has a row of its own if the detector recognises less than this share."""
@@ -29,12 +30,13 @@ def limits_of_use(records: Records) -> list[str]:
     if detector:
         lines += [
             f"- **UNSURE, far from the training films**: a `distance` of {detector['unusual']:.3f} or more.",
-            f"- **NOT_A_CHEST_FILM**: {detector['not_a_chest_film']:.3f} or more. Source of both cut-offs: {detector['source']}.",
+            f"- **NOT_A_CHEST_FILM**: {certain_distance(detector):.3f} or more, which practically no upright chest film reaches, and pictures with "
+            f"flat areas like those of a screenshot. Source of the cut-offs in model.json: {detector['source']}.",
         ]
     if detector and detector.get("false_alarms"):
         lines.append(
-            f"- **False alarms** on held-out films, with cut-offs from films of other patients: {percent(detector['false_alarms']['unusual'], 1)} at "
-            f"least UNSURE, {percent(detector['false_alarms']['not_a_chest_film'], 1)} NOT_A_CHEST_FILM."
+            f"- **False alarms** on held-out films, with a cut-off from films of other patients: {percent(detector['false_alarms']['unusual'], 1)} at "
+            "least UNSURE."
         )
     if not (band or detector):
         lines.append(
@@ -67,9 +69,11 @@ def _detector_table(records: Records) -> list[str]:
         if times
         else ""
     )
+    cut = record.get("guard", {}).get("not_a_chest_film")
+    counted = "" if cut is None else f" NOT_A_CHEST_FILM is counted from a distance of {three(cut)} on."
     return [
         f"On {record['n_films']} real films ({record['films_are']}) and {record['n_pictures']} synthetic pictures of each kind. Kinds of which less than "
-        f"{percent(CAUGHT)} are recognised have a row of their own.{spent}",
+        f"{percent(CAUGHT)} are recognised have a row of their own.{counted}{spent}",
         "",
         *table(("pictures", "at least UNSURE", "NOT_A_CHEST_FILM"), rows),
         *source(named(records, "guard.json")),

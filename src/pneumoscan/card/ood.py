@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.card.other_pictures import DRAWN, TURNED, drawn
-from pneumoscan.imaging import Film, preprocess, read
+from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.inference.abstention import certain_distance
 from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.rows import find_in
 
 SCHEMA_VERSION = 1
 CUTS = ("unusual", "not_a_chest_film")
@@ -34,14 +36,13 @@ def measure(
         films_are: Description of the films, for the card.
         pictures: Number of pictures of each synthetic kind.
     """
-    cuts = bundle.spec.guard
-    assert cuts is not None
+    cuts = cuts_of(bundle)
     own: dict[str, Callable[[Film], Film]] = {"as_it_is": lambda film: film}
     own |= {change.name: change.apply for change in PERTURBATIONS}
     turned = {name: in_pixels(change) for name, change in TURNED.items()}
     return {
         "schema_version": SCHEMA_VERSION,
-        "guard": {name: cuts[name] for name in CUTS},
+        "guard": cuts,
         "films_are": films_are,
         "n_films": len(films),
         "n_pictures": pictures,
@@ -56,17 +57,23 @@ def measure(
 
 def shares(bundle: Bundle, films: Iterable[Film]) -> dict[str, float]:
     """Return which share of some films is at or beyond each cut-off."""
-    cuts = bundle.spec.guard
-    assert cuts is not None
+    cuts = cuts_of(bundle)
     distances = np.array([distance_of(bundle, film) for film in films])
     return {name: round(float((distances >= cuts[name]).mean()), 4) for name in CUTS}
 
 
+def cuts_of(bundle: Bundle) -> dict[str, float]:
+    """Return the distances from which a film is at least UNSURE, and NOT_A_CHEST_FILM."""
+    cuts = bundle.spec.guard
+    assert cuts is not None
+    return {"unusual": float(cuts["unusual"]), "not_a_chest_film": certain_distance(cuts)}
+
+
 def distance_of(bundle: Bundle, film: Film) -> float:
     """Return the distance of a film from the training films."""
-    distance = bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None]).distance
+    distance = find_in(bundle, film, bundle.spec.threshold()).distance
     assert distance is not None
-    return float(distance[0])
+    return distance
 
 
 def film_of(pixels: npt.NDArray[np.uint8]) -> Film:

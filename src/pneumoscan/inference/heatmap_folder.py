@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from pneumoscan.errors import FilmError
 from pneumoscan.files import make_folder, open_atomic, write_problems
 from pneumoscan.imaging import FilmSource, read
+from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import check_has_map, evidence_of, map_of_film
 from pneumoscan.inference.heatmap_sheet import draw
@@ -61,13 +62,13 @@ class HeatmapFolder:
         return self.folder / self._names[_identity(film)]
 
     def add(self, film: FilmSource, row: PredictionRow) -> None:
-        """Draw the image of a film, unless the film was refused.
+        """Draw the image of a film, unless the film was refused or is no chest film.
 
         Raises:
             DiskFullError, NotWritableError: See `files.open_atomic`. An image is either complete or absent.
             BundleError: The network does not run.
         """
-        if row.status != "ok" or not isinstance(film, str):
+        if row.status != "ok" or row.label == NOT_A_CHEST_FILM or not isinstance(film, str):
             return
         try:
             pixels = read(film)

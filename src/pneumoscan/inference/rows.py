@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pneumoscan.errors import FilmError
 from pneumoscan.imaging import Film, FilmSource, preprocess, read
-from pneumoscan.inference.abstention import abstention_of
+from pneumoscan.inference.abstention import abstention_of, distance_with_layout
 from pneumoscan.inference.bundle import Bundle, Outputs
 from pneumoscan.inference.sites import resembled
 
@@ -87,7 +87,8 @@ class Finding:
     Attributes:
         row: The row, with status `ok`.
         logit: Logit before the temperature.
-        distance: Distance from the training films, at least 0; None if the model has none.
+        distance: Distance from the training films, at least 0, with the layout of the picture (`abstention.distance_with_layout`);
+            None if the model has none.
         activation_map: float32 (h, w), before the temperature; its mean is `logit`. None if the model has none.
     """
 
@@ -161,6 +162,8 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
     outputs = outputs_of_film(bundle, film)
     probability = float(outputs.probability[0])
     distance = None if outputs.distance is None else float(outputs.distance[0])
+    if distance is not None and bundle.spec.guard is not None:
+        distance = distance_with_layout(distance, bundle.spec.guard, film.pixels)
     abstention = abstention_of(bundle.spec, probability, distance, threshold)
     label = abstention.label or label_of(bundle, probability, threshold)
     row = PredictionRow(

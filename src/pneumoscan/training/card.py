@@ -1,5 +1,6 @@
 """The model card of a bundle."""
 
+from pneumoscan.inference.abstention import certain_distance
 from pneumoscan.inference.bundle import BundleSpec
 from pneumoscan.inference.sites import shown_to_work
 
@@ -142,7 +143,7 @@ def _detector(spec: BundleSpec) -> list[str]:
     alarms = ", ".join(f"{name} {share:.2%}" for name, share in (detector.get("false_alarms") or {}).items())
     return [
         f"`UNSURE` where the distance from the training films is {detector['unusual']:.3f} or more, `NOT_A_CHEST_FILM` from "
-        f"{detector['not_a_chest_film']:.3f} on ({detector['source']}). False alarms on held-out films: "
+        f"{certain_distance(detector):.3f} on ({detector['source']}). False alarms on held-out films: "
         f"{alarms or 'not measured, too few films'}.",
         "",
         "Held-out films, turned:",

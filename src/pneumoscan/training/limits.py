@@ -1,20 +1,16 @@
 """Limits chosen on held-out films: thresholds of the out-of-distribution detector, the unsure band, and the calibration of probabilities."""
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.evaluation.calibration import reliability
-from pneumoscan.inference.abstention import log_odds
+from pneumoscan.inference.abstention import CERTAIN, log_odds
 from pneumoscan.inference.spec import probability_of
 
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.01
-LIKELIER_THAN_NOT = math.log(2)
-"""The distance at which the network of the detector considers both answers equally likely."""
-
 MOST_UNSURE = 0.05
 HELD_ERRORS = 0.5
 _BLOCK = 32
@@ -24,7 +20,7 @@ def cut_offs(distance: Floats) -> dict[str, float]:
     """Return the thresholds `unusual` and `not_a_chest_film` for distances (n,) of held-out films."""
     # Slightly above the film that determines it, because a film at the threshold counts as unusual.
     unusual = float(np.nextafter(np.quantile(distance, 1 - FALSE_ALARMS, method="higher"), np.inf))
-    return {"unusual": unusual, "not_a_chest_film": max(unusual, LIKELIER_THAN_NOT)}
+    return {"unusual": unusual, "not_a_chest_film": max(unusual, CERTAIN)}
 
 
 def ood_facts(
@@ -44,7 +40,7 @@ def ood_facts(
         **cuts,
         "source": (
             f"at most {FALSE_ALARMS:.0%} of {len(distance)} held-out training films as they are lie beyond unusual; "
-            "not_a_chest_film is no lower and at least log 2, where the detector considers both answers equally likely"
+            f"not_a_chest_film is no lower and at least {CERTAIN:g}, which practically no frontal chest film reaches"
         ),
         "n": len(distance),
         "false_alarms": _false_alarms(distance, halves),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pneumoscan.apps.web.about import about
-from pneumoscan.inference.abstention import abstention_of, unsure_band
+from pneumoscan.inference.abstention import abstention_of, certain_distance, unsure_band
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.prevalence import predictive_values
@@ -78,7 +78,8 @@ def cases_of(spec, rng, count=1500):
         0.1869,
         5.0,
         None,
-        *((spec.guard or {}).get(k, 1.0) for k in ("unusual", "not_a_chest_film")),
+        (spec.guard or {}).get("unusual", 1.0),
+        certain_distance(spec.guard) if spec.guard else 6.0,
     ]
     cases = []
     for _ in range(count):
@@ -129,7 +130,12 @@ def about_of(bundle, spec):
         name: {**model["operating_points"].get(name, {}), "threshold": point["threshold"], "unsure_band": point["unsure_band"]}
         for name, point in spec.thresholds.items()
     }  # fmt: skip
-    return {**model, "operating_points": points, "guard": spec.guard and dict(spec.guard), "records": None}
+    return {
+        **model,
+        "operating_points": points,
+        "guard": model["guard"] if spec.guard else None,
+        "records": None,
+    }
 
 
 def test_predictive_values_are_those_of_python(blank):
@@ -231,10 +237,10 @@ def test_rates_between_two_points_lie_between_them(blank, shipped):
 def test_the_worklist_is_sorted_anew_at_each_operating_point(blank, shipped):
     """A film that is UNSURE for its looks stays so, and stands above the films called NORMAL and below the others."""
     films = [
-        ("far", 0.3, (shipped.spec.guard["unusual"] + shipped.spec.guard["not_a_chest_film"]) / 2),
+        ("far", 0.3, (shipped.spec.guard["unusual"] + certain_distance(shipped.spec.guard)) / 2),
         ("high", 0.4, 0.0),
         ("low", 0.2, 0.0),
-        ("strange", 0.99, 2.0),
+        ("strange", 0.99, 20.0),
         ("top", 0.95, 0.0),
     ]
     body = """const store = new m.Store(); store.changed = () => {}; store.begin(v.model);

@@ -7,6 +7,7 @@ import numpy as np
 
 import pneumoscan
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.inference.abstention import certain_distance
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.heatmap import ANCHORS, evidence_of
 from pneumoscan.inference.outputs import MAP_OUTPUT
@@ -25,7 +26,6 @@ _POINT = (
     "source",
 )
 _BAND = ("low", "high", "half_width")
-_GUARD = ("unusual", "not_a_chest_film")
 _TRAINING = ("n_films", "n_patients", "preset", "synthetic")
 
 
@@ -53,7 +53,8 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "research_use_only": True,
         "default_operating_point": spec.default_operating_point,
         "operating_points": {name: _point(name, point) for name, point in spec.thresholds.items()},
-        "guard": _some(spec.guard, _GUARD),
+        "guard": spec.guard
+        and {"unusual": spec.guard["unusual"], "not_a_chest_film": certain_distance(spec.guard)},
         "sites": {name: facts["whom"] for name, facts in (spec.sites or {}).items()},
         "shown_to_work": shown_to_work(spec),
         **_heatmap(bundle),

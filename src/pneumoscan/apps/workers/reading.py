@@ -8,6 +8,7 @@ from PIL import Image
 from pneumoscan.apps.workers.protocol import Reading, Want
 from pneumoscan.errors import FilmTooLargeError
 from pneumoscan.imaging import Film, read
+from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.rows import Finding, find_in
 
@@ -53,7 +54,7 @@ def too_large() -> FilmTooLargeError:
 
 
 def _heatmap(bundle: Bundle, film: Film, finding: Finding) -> bytes | None:
-    if finding.activation_map is None:
+    if finding.activation_map is None or finding.row.label == NOT_A_CHEST_FILM:
         return None
     from pneumoscan.inference.heatmap import (
         evidence_of,

@@ -182,7 +182,7 @@ function keysOf() {
     "=": () => viewport.zoom(1),
     "-": () => viewport.zoom(-1),
     0: () => viewport.fit(),
-    h: () => viewport.setHeat(!viewport.heat && Boolean(store.model?.has_heatmap)),
+    h: () => byId("heat").click(),
     i: () => viewport.setInvert(!viewport.invert),
     r: () => viewport.reset(),
     "?": showHelp,
@@ -212,8 +212,8 @@ function listenForMenu() {
   const clicks = {
     "export-csv": () => save(csvOf(store), "pneumoscan.csv", "text/csv;charset=utf-8"),
     "export-json": () => save(jsonOf(store), "pneumoscan.json", "application/json"),
-    "print-one": () => print([store.selected], store, viewport.strength),
-    "print-all": () => print(store.ordered(), store, viewport.strength),
+    "print-one": () => print([store.selected], store),
+    "print-all": () => print(store.ordered(), store),
   };
   for (const [id, act] of Object.entries(clicks)) {
     byId(id).addEventListener("click", () => {

@@ -1,22 +1,21 @@
-/** A printed page per film: the film, the film with its heatmap, the result, the operating point, model, time and notice. */
+/** A printed page per film: the film, the result, the operating point, model, time and notice. It has no heatmap, because on paper its caution is lost. */
 
 import { scaleOf } from "../panels/scale.js";
 import { byId, el, sign } from "../dom.js";
-import { unsureBand } from "../state/labels.js";
+import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
 import { pointInWords } from "../panels/operating-point.js";
 import { paint, plain } from "../viewport/greyscale.js";
-import { heatmapOf, pictureOf } from "../viewport/pictures.js";
-import { full, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, short, siteInWords, warningInWords } from "../state/text.js";
+import { pictureOf } from "../viewport/pictures.js";
+import { full, LABELS, reasonOf, short, siteInWords, warningInWords } from "../state/text.js";
 
 const SIDE = 1000;
 
 /** Print a page for each of these films that was read. */
-export async function print(films, store, strength) {
+export async function print(films, store) {
   const sheets = [];
   for (const film of films.filter((one) => one.state === "read")) {
-    const [picture, heatmap] = [await pictureOf(film), await heatmapOf(film)];
-    const made = sheet(film, store, picture && plain(picture), heatmap, strength);
-    heatmap?.close();
+    const picture = await pictureOf(film);
+    const made = sheet(film, store, picture && plain(picture));
     for (const canvas of made.querySelectorAll("canvas")) await compress(canvas);
     sheets.push(made);
   }
@@ -28,7 +27,7 @@ export async function print(films, store, strength) {
 export function layOutShown(viewport, store) {
   const film = viewport.film;
   if (byId("sheets").childElementCount || film?.state !== "read" || !viewport.picture) return;
-  layOut([sheet(film, store, plain(viewport.picture), viewport.heatmap, viewport.strength)]);
+  layOut([sheet(film, store, plain(viewport.picture))]);
 }
 
 /** Put a compressed picture in a canvas's place: a hundred sheets of canvases would take a gigabyte. */
@@ -49,7 +48,7 @@ function layOut(sheets) {
   byId("sheets").replaceChildren(...sheets);
 }
 
-function sheet(film, store, grey, heatmap, strength) {
+function sheet(film, store, grey) {
   const { row, call } = film;
   const { threshold } = store.point;
   const band = unsureBand(store.model, threshold);
@@ -66,17 +65,12 @@ function sheet(film, store, grey, heatmap, strength) {
     { class: "sheet" },
     el("header", {}, el("p", { class: "sheet-kind" }, "pneumoscan web viewer"), el("p", { class: "sheet-notice" }, "Research use only, not a medical device")),
     el("h1", {}, film.path),
-    el("div", { class: "sheet-films" }, picture("The film", grey && paint(grey, null, 1, SIDE)), heatmap && picture("With the heatmap", grey && paint(grey, heatmap, strength, SIDE))),
-    el("p", { class: "sheet-verdict" }, sign(call.label), el("strong", {}, LABELS[call.label]), el("span", {}, ` probability of pneumonia ${short(row.probability)} (${full(row.probability)})`)),
-    scaleOf(row.probability, threshold, band, call.label),
+    el("div", { class: "sheet-films" }, grey ? paint(grey, null, 1, SIDE) : el("p", {}, "This browser cannot draw the film.")),
+    el("p", { class: "sheet-verdict" }, sign(call.label), el("strong", {}, LABELS[call.label]), hasNumber(film) && el("span", {}, ` probability of pneumonia ${short(row.probability)} (${full(row.probability)})`)),
+    hasNumber(film) && scaleOf(row.probability, threshold, band, call.label),
     el("p", {}, reasonOf(call, row.probability, threshold)),
-    call.label !== "NOT_A_CHEST_FILM" && el("p", {}, siteInWords(row.site, store.model)),
-    call.warnings.length > 0 && el("ul", {}, call.warnings.map((word) => el("li", {}, warningInWords(word)))),
-    heatmap && el("p", { class: "sheet-small" }, `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT}`),
+    hasNumber(film) && el("p", {}, siteInWords(row.site, store.model)),
+    warningsOf(film).length > 0 && el("ul", {}, warningsOf(film).map((word) => el("li", {}, warningInWords(word)))),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
   );
-}
-
-function picture(words, canvas) {
-  return el("figure", {}, canvas ?? el("p", {}, "This browser cannot draw the film."), el("figcaption", {}, words));
 }

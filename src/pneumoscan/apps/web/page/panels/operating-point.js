@@ -2,8 +2,8 @@
 
 import { el } from "../dom.js";
 import { choicesOf, consequences, curveOf, ratesAt } from "../state/operating-curve.js";
-import { ENDS, logOdds, shareOf, unsureBand } from "../state/labels.js";
-import { count, full, percent, short, whole, withInterval } from "../state/text.js";
+import { ENDS, logOdds, ratesHold, shareOf, unsureBand } from "../state/labels.js";
+import { count, full, percent, RATES_OF_OTHERS, short, whole, withInterval } from "../state/text.js";
 
 const GROUPS = {
   miss: "Miss at most 1 pneumonia in",
@@ -52,10 +52,12 @@ export class OperatingPoint {
     this.exact.title = full(threshold);
     if (document.activeElement !== this.slider) this.slider.value = String(logOdds(threshold));
     this.slider.setAttribute("aria-valuetext", short(threshold));
-    const key = `${threshold} ${this.store.prevalence}`;
+    const { selected } = this.store;
+    const holds = selected?.state !== "read" || ratesHold(selected);
+    const key = `${threshold} ${this.store.prevalence} ${holds}`;
     if (this.drawn === key) return;
     this.drawn = key;
-    this.meaning.replaceChildren(...meaningOf(this.store));
+    this.meaning.replaceChildren(...meaningOf(this.store, holds));
   }
 
   #chips(group, words, choices) {
@@ -91,12 +93,13 @@ export class OperatingPoint {
   }
 }
 
-function meaningOf(store) {
+function meaningOf(store, holds) {
   const { model, prevalence } = store;
   const { threshold } = store.point;
   const band = unsureBand(model, threshold);
   const unsure = band ? `UNSURE from ${short(band[0])} to ${short(band[1])}.` : "No film is UNSURE by its probability: the model has no band here.";
   const head = el("p", { class: "soft" }, unsure);
+  if (!holds) return [el("p", { class: "caution", id: "rates-of-others" }, RATES_OF_OTHERS), head];
   const rates = ratesAt(model, threshold);
   if (!rates) return [head, el("p", {}, noRates(model))];
   return [tableOf(consequences(rates, prevalence)), ...sentencesOf(rates, consequences(rates, prevalence)), head];
@@ -110,7 +113,8 @@ function noRates(model) {
 
 function tableOf(result) {
   const line = (name, part, kind) => {
-    const sure = part.low === null ? "" : `${count(part.low)} to ${count(part.high)}`;
+    // No miss, or no alarm, among all films: the resampled interval has no width.
+    const sure = part.low === null || part.low === part.high ? "" : `${count(part.low)} to ${count(part.high)}`;
     return el("tr", { "data-kind": kind }, el("th", { scope: "row" }, name), el("td", { class: "figure" }, count(part.value)), el("td", { class: "range" }, sure));
   };
   return el(

@@ -1,8 +1,8 @@
 /** The result for the film that is shown: its label, the probability on a scale, the site, warnings, details. */
 
 import { el, setText, sign } from "../dom.js";
-import { unsureBand } from "../state/labels.js";
-import { films, full, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, short, siteInWords, warningInWords, whole } from "../state/text.js";
+import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
+import { films, full, HEATMAP_IS_UNRELIABLE, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, short, siteInWords, warningInWords, whole } from "../state/text.js";
 import { scaleOf } from "./scale.js";
 
 /** Draw the result of the selected film into `node`; `acts` holds what its buttons do. */
@@ -41,12 +41,12 @@ function readContent(film, store, acts) {
   const threshold = store.point.threshold;
   return [
     verdict(call.label),
-    numberLine(row, acts),
-    scaleOf(row.probability, threshold, unsureBand(store.model, threshold), call.label),
+    hasNumber(film) && numberLine(row, acts),
+    hasNumber(film) && scaleOf(row.probability, threshold, unsureBand(store.model, threshold), call.label),
     el("p", { class: "reason" }, reasonOf(call, row.probability, threshold)),
-    call.label !== "NOT_A_CHEST_FILM" && el("p", { class: "soft", id: "site" }, siteInWords(row.site, store.model)),
-    call.warnings.length > 0 &&
-      el("ul", { class: "warnings", "aria-label": "Warnings" }, call.warnings.map((word) => el("li", { "data-word": word }, warningInWords(word)))),
+    hasNumber(film) && el("p", { class: "soft", id: "site" }, siteInWords(row.site, store.model)),
+    warningsOf(film).length > 0 &&
+      el("ul", { class: "warnings", "aria-label": "Warnings" }, warningsOf(film).map((word) => el("li", { "data-word": word }, warningInWords(word)))),
     film.disagrees &&
       el("p", { class: "wrong" }, "This page and the program call the film differently at the program's threshold. Reload the page."),
     copies(film),
@@ -83,8 +83,7 @@ function more(film, store) {
   const facts = [
     ["File", film.path],
     ["Film", `${row.format}, ${row.width} × ${row.height} pixels`],
-    ["Probability", full(row.probability)],
-    ["Log-odds before the temperature", row.logit === null ? "not known" : row.logit.toFixed(4)],
+    ...(hasNumber(film) ? [["Probability", full(row.probability)], ["Log-odds before the temperature", row.logit === null ? "not known" : row.logit.toFixed(4)]] : []),
     ["Distance from the training films", row.distance === null ? "not measured" : distanceText(row.distance, store.model.guard)],
     ["SHA-256", row.sha256],
     ["Model", row.model],
@@ -93,7 +92,7 @@ function more(film, store) {
     "details",
     { class: "more" },
     el("summary", {}, "Details"),
-    store.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT}`),
+    store.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT} ${HEATMAP_IS_UNRELIABLE}`),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("p", { class: "soft" }, `The model was trained on ${films(store.model.training.n_films ?? 0)}${store.model.training.n_patients ? ` of ${whole(store.model.training.n_patients)} patients` : ""}. ${store.model.shown_to_work ?? ""}`),
   );

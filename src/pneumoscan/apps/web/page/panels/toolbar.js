@@ -1,7 +1,8 @@
 /** The viewing tools under the film, and what stands on it: legend, window and level, a word where there is no film. */
 
 import { byId, el, setText, svg } from "../dom.js";
-import { LABELS, short } from "../state/text.js";
+import { hasNumber } from "../state/labels.js";
+import { HEATMAP_IS_UNRELIABLE, LABELS, short } from "../state/text.js";
 
 const MISSING = {
   refused: "This file was not read, so there is no film to show.",
@@ -42,13 +43,15 @@ function renderToolbar(viewport, store) {
   const has = Boolean(viewport.picture);
   setText(byId("zoom"), has ? `${Math.round(viewport.zoomShare * 100)}%` : "");
   press("invert", viewport.invert);
-  press("heat", viewport.heat);
   press("tool-window", viewport.dragWindows);
-  byId("heat").disabled = !store.model?.has_heatmap;
-  byId("strength").disabled = !store.model?.has_heatmap;
+  const none = !store.model?.has_heatmap || (film !== null && !hasNumber(film));
+  press("heat", viewport.heat && !none);
+  byId("heat").disabled = none;
+  byId("strength").disabled = none;
   byId("window").value = String(viewport.window);
   byId("level").value = String(viewport.level);
   byId("legend").hidden = !(viewport.heat && viewport.heatmap);
+  byId("heat-caution").hidden = byId("legend").hidden;
   byId("film").classList.toggle("windows", viewport.dragWindows);
   const changed = has && (viewport.window !== 255 || viewport.level !== 127.5);
   setText(byId("readout"), changed ? `W ${Math.round(viewport.window)}  L ${Math.round(viewport.level)}` : "");
@@ -60,7 +63,8 @@ function renderToolbar(viewport, store) {
 function labelOf(film, viewport) {
   if (!film?.call) return "No film shown";
   const on = viewport.heat && viewport.heatmap ? ", heatmap on" : "";
-  return `Film ${film.name}: ${LABELS[film.call.label]}, probability ${short(film.row.probability)}${viewport.invert ? ", inverted" : ""}${on}`;
+  const number = hasNumber(film) ? `, probability ${short(film.row.probability)}` : "";
+  return `Film ${film.name}: ${LABELS[film.call.label]}${number}${viewport.invert ? ", inverted" : ""}${on}`;
 }
 
 function renderMissing(film) {
@@ -75,6 +79,7 @@ function press(id, on) {
 
 function drawLegend(model) {
   if (!model.has_heatmap) return;
+  setText(byId("heat-caution"), HEATMAP_IS_UNRELIABLE);
   const stops = model.heatmap_scale.anchors.map(([place, colour]) => svg("stop", { offset: place, "stop-color": `rgb(${colour.join(" ")})`, "stop-opacity": Math.max(0.12, place ** 0.8) }));
   byId("legend").replaceChildren(
     el("span", {}, "little"),

@@ -1,6 +1,7 @@
 /** The worklist: a listbox of films in groups, most suspicious first. */
 
 import { byId, el, setText, sign } from "../dom.js";
+import { hasNumber } from "../state/labels.js";
 import { groupOf } from "../state/store.js";
 import { thumbnailOf } from "../viewport/pictures.js";
 import { full, LABELS, short } from "../state/text.js";
@@ -115,8 +116,8 @@ function fillEntry(entry, film, selected) {
     if (!entry.asked) entry.thumb.replaceChildren(sign(label));
   }
   setText(entry.word, film.state === "reading" ? "reading" : film.state === "stopped" ? "stopped" : LABELS[label]);
-  setText(entry.number, film.state === "read" ? short(film.row.probability) : "");
-  if (film.state === "read") entry.number.title = full(film.row.probability);
+  setText(entry.number, hasNumber(film) ? short(film.row.probability) : "");
+  entry.number.title = hasNumber(film) ? full(film.row.probability) : "";
   setText(entry.note, noteOf(film));
   entry.node.setAttribute("aria-selected", String(selected));
 }

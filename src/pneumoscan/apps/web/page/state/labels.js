@@ -61,6 +61,21 @@ export function callOf(model, row, threshold) {
   return { label: held.label || called, warnings: [...own, ...held.warnings] };
 }
 
+/** Return whether a film that was read has a number and a heatmap: what is no chest film has neither. */
+export function hasNumber(film) {
+  return film?.state === "read" && film.call.label !== "NOT_A_CHEST_FILM";
+}
+
+/** Return the warnings to show for a film that was read: those about its number only where there is one. */
+export function warningsOf(film) {
+  return film.call.warnings.filter((word) => hasNumber(film) || (word !== FAR && word !== NEAR));
+}
+
+/** Return whether the model's rates hold for a film that was read: it is like the films they were measured on. */
+export function ratesHold(film) {
+  return film.row.site !== "none" && !film.call.warnings.includes(FAR) && hasNumber(film);
+}
+
 /** Return the predictive values by Bayes' theorem, as shares of all films; `ppv`, `npv` are null where undefined. */
 export function predictiveValues(sensitivity, specificity, prevalence) {
   const found = sensitivity * prevalence;

@@ -13,9 +13,9 @@ export const LABELS = {
 
 export const MEANINGS = {
   PNEUMONIA: "The probability reaches the operating point.",
-  UNSURE: "The probability is too near the operating point, or the film is unlike those the model knows: a person must decide.",
+  UNSURE: "The probability is too near the operating point, or the film is unlike those that the model knows: a person must decide.",
   NORMAL: "The probability is below the operating point. Other disease is not looked for.",
-  NOT_A_CHEST_FILM: "The picture does not look like a frontal chest film; its probability means nothing.",
+  NOT_A_CHEST_FILM: "The picture is certainly no upright frontal chest film, so it has no probability.",
   REFUSED: "The file could not be read; the page says why.",
 };
 
@@ -41,7 +41,7 @@ export function reasonOf(call, probability, threshold) {
     return `The model's probability is below the operating point ${t}. It looks for pneumonia and for nothing else.`;
   }
   if (call.label === "NOT_A_CHEST_FILM") {
-    return "The picture does not look like a frontal chest film, upright and not inverted. The probability means nothing here.";
+    return "The picture is no frontal chest film, or it is turned or inverted. There is no probability for it.";
   }
   return `The probability alone would mean ${probability >= threshold ? "PNEUMONIA" : "NORMAL"}, but it should not be relied on here.`;
 }
@@ -64,6 +64,11 @@ export const HEATMAP_MEANS =
   "The colours show which parts of the film raised the probability. They mean the same on every film.";
 export const HEATMAP_MEANS_NOT =
   "They are coarse: they do not outline a lesion and do not prove a cause. A film without colour may still show disease.";
+export const HEATMAP_IS_UNRELIABLE =
+  "On most films with pneumonia the colours lie on the spine or the mediastinum, not on the disease. Do not look for the pneumonia where they are.";
+
+export const RATES_OF_OTHERS =
+  "This film resembles none of the films that the rates were measured on. They are not known for films like this one.";
 
 /** Write a probability or threshold with 4 decimals; the ends of the scale only where it is exactly there. */
 export function short(value) {

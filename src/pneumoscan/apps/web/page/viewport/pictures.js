@@ -1,5 +1,6 @@
 /** Films as grey pixels, and as thumbnails. Large pictures are kept for the film that is shown and its neighbours only. */
 
+import { hasNumber } from "../state/labels.js";
 import { pictureFromService } from "../service/queue.js";
 
 const MOST_SIDE = 4096;
@@ -30,10 +31,10 @@ export function forgetPictures() {
   kept.clear();
 }
 
-/** Return the heatmap as a bitmap; null where the model has none. */
+/** Return the heatmap as a bitmap; null where the model has none, or the film none. */
 export async function heatmapOf(film) {
   try {
-    return film.heatmap ? await createImageBitmap(film.heatmap) : null;
+    return film.heatmap && hasNumber(film) ? await createImageBitmap(film.heatmap) : null;
   } catch {
     return null;
   }
