@@ -1,4 +1,7 @@
-"""The preprocessing of training and prediction: resize the grey film to N×N with antialiasing, then normalise."""
+"""The preprocessing of training and prediction: resize the grey film to N×N with antialiasing, then normalise.
+
+A model may read the lungs instead of the whole film: `pneumoscan.imaging.lungs`.
+"""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,6 +13,7 @@ from PIL import Image
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.imaging.film import Film
+from pneumoscan.imaging.lungs import standardise_lungs
 
 VERSION = 1
 
@@ -25,6 +29,8 @@ class Preprocessing:
         mean: Mean that `fixed` subtracts from values in [0, 1].
         std: Standard deviation by which `fixed` divides; above 0.
         version: Version of this code. A bundle with another version is an error.
+        input: `film`: the whole film, one channel. `lungs`: the box of the lungs and the aerated lung in it, two channels
+            (`lungs.lung_crop`), with the normalisation `per_film` by the aerated lung (`lungs.standardise_lungs`).
     """
 
     size: int = 200
@@ -32,6 +38,7 @@ class Preprocessing:
     mean: float = 0.0
     std: float = 1.0
     version: int = VERSION
+    input: Literal["film", "lungs"] = "film"
 
     def __post_init__(self) -> None:
         if not (isinstance(self.size, int) and 16 <= self.size <= 1024):
@@ -47,11 +54,22 @@ class Preprocessing:
             raise ConfigError(
                 f"mean {self.mean!r} and std {self.std!r} are not valid.", "std must be above 0."
             )
+        if self.input not in {"film", "lungs"}:
+            raise ConfigError(f"preprocessing input is {self.input!r}.", "Use 'film' or 'lungs'.")
+        if self.input == "lungs" and self.normalisation != "per_film":
+            raise ConfigError(
+                f"normalisation of the lungs is {self.normalisation!r}.", "It must be 'per_film'."
+            )
         if self.version != VERSION:
             raise ConfigError(
                 f"preprocessing version {self.version!r} is unknown (this is {VERSION}).",
                 "Use the pneumoscan release that made the model.",
             )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return 2 if self.input == "lungs" else 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
@@ -71,12 +89,14 @@ def normalise(images: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDA
     """Normalise resized films.
 
     Args:
-        images: uint8 array (..., size, size).
+        images: uint8 array (..., size, size), of lungs (..., 2, size, size).
         settings: The normalisation.
 
     Returns:
         float32 array of the same shape.
     """
+    if settings.input == "lungs":
+        return standardise_lungs(images)
     return standardise(images.astype(np.float32) / np.float32(255), settings)
 
 
@@ -91,5 +111,5 @@ def standardise(values: npt.NDArray[np.float32], settings: Preprocessing) -> npt
 
 
 def preprocess(film: Film, settings: Preprocessing) -> npt.NDArray[np.float32]:
-    """Return the input of the network for one film: float32 (size, size)."""
+    """Return the input of a network that reads the whole film, for one film: float32 (size, size)."""
     return normalise(squash(film, settings.size), settings)

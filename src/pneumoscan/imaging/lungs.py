@@ -1,0 +1,384 @@
+"""The lungs of a film: from the answer of the lungs network to mask, box, quality, and the input of the classifier.
+
+The network sees the film squashed to a square of `SIDE` pixels and gives two logits for each pixel: the lung *field* as
+people outline it, with the lung behind the heart, and the *aerated* lung, without dense consolidation. The field gives
+position and size, the aerated lung gives the grey scale. Everything here is numpy and Pillow, about 1 ms a film.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pneumoscan.imaging.film import Film
+
+SIDE = 128
+"""Side in pixels of the network's input and of every mask."""
+MARGIN = 0.05
+"""The box is wider than the field by this share of the field's width and height, on each side."""
+WHOLE_FILM = (0.0, 0.0, 1.0, 1.0)
+SHAPE_FACTS = (
+    "aspect", "fill", "apart", "level", "heights", "widths", "least_height", "taper", "aerated", "middle",
+)  # fmt: skip
+"""The names of `Quality.shape`, in order."""
+# Smaller parts are specks. 64 pixels are 0.4% of the film, a tenth of a small lung.
+_LEAST_PART = 64
+_LEAST_INSIDE = 0.01
+_LEAST_STD = 4 / 255
+_MOST_STANDARD = 6.0
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom as shares of the film's width and height, in [0, 1]."""
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Facts that tell the lungs of a chest film from other outlines. No lungs: all 0.
+
+    Attributes:
+        share: Area of the field as share of the film, in [0, 1].
+        parts: Number of parts of the field, specks left out.
+        balance: Area of the smaller lung divided by that of the larger one, in [0, 1]; 0 with one part.
+        cut: Share of the field's border that lies on the edge of the film, in [0, 1].
+        confidence: Mean of |2p - 1| over the film, weighted by the probability p of the field; in [0, 1].
+        shape: Facts about the outline that depend neither on its position nor on its size, `SHAPE_FACTS`.
+    """
+
+    share: float = 0.0
+    parts: int = 0
+    balance: float = 0.0
+    cut: float = 0.0
+    confidence: float = 0.0
+    shape: tuple[float, ...] = (0.0,) * len(SHAPE_FACTS)
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """The lungs of one film.
+
+    Attributes:
+        parts: uint8 (SIDE, SIDE): 1 in the patient's right lung (on the left of the film), 2 in the left lung, else 0.
+        aerated: uint8 (SIDE, SIDE): probability of aerated lung × 255.
+        box: The box of the field with its margin; the whole film if there is no field.
+        quality: Facts about the outline.
+    """
+
+    parts: npt.NDArray[np.uint8]
+    aerated: npt.NDArray[np.uint8]
+    box: Box
+    quality: Quality
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The lung field: bool (SIDE, SIDE)."""
+        return self.parts > 0
+
+    def outlines(self) -> tuple[npt.NDArray[np.float64], ...]:
+        """Return the outline of each lung: float64 (n, 2), x and y as shares of the film, closed."""
+        return tuple(_outline(self.parts == part) for part in (1, 2) if (self.parts == part).any())
+
+
+def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lungs:
+    """Find the lungs in the answer of the network for one film.
+
+    The field is where its logit is above 0, with holes filled. The two largest parts are kept; parts that touch at a
+    corner are one.
+
+    Args:
+        logits: float (2, SIDE, SIDE): field, aerated.
+        margin: See `MARGIN`.
+    """
+    # Beyond ±30 the probability is 0 or 1 in float32.
+    field, aerated = 1 / (1 + np.exp(-np.clip(logits, -30, 30, dtype=np.float32)))
+    whole = _filled(np.asarray(logits[0]) > 0)
+    numbers, lengths, count = _parts(whole, diagonal=True)
+    areas = np.bincount(numbers, weights=lengths, minlength=count)
+    large = np.flatnonzero(areas >= _LEAST_PART)
+    kept = large[np.argsort(-areas[large], kind="stable")[:2]]
+    confidence = float((field * np.abs(2 * field - 1)).sum() / max(float(field.sum()), 1.0))
+    air = (aerated * 255 + 0.5).astype(np.uint8)
+    if not len(kept):
+        nothing = np.zeros(whole.shape, np.uint8)
+        return Lungs(nothing, air, WHOLE_FILM, Quality(confidence=confidence))
+    order = np.zeros(count, np.uint8)
+    order[kept] = np.arange(1, len(kept) + 1)
+    parts = np.zeros(whole.shape, np.uint8)
+    parts[whole] = np.repeat(order[numbers], lengths)
+    first, *second = (_centre(parts == number + 1) for number in range(len(kept)))
+    if first > (second[0] if second else parts.shape[1] / 2):
+        parts = np.asarray([0, 2, 1], np.uint8)[parts]
+    whole = parts > 0
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
+    extent = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    sizes = areas[kept]
+    quality = Quality(
+        share=float(sizes.sum()) / whole.size,
+        parts=len(large),
+        balance=float(sizes[1] / sizes[0]) if len(sizes) == 2 else 0.0,
+        cut=_cut(whole),
+        confidence=confidence,
+        shape=_shape(parts, whole, air, extent),
+    )
+    return Lungs(parts, air, _widened(extent, whole.shape[0], margin), quality)
+
+
+def lung_crop(film: Film, lungs: Lungs, size: int) -> npt.NDArray[np.uint8]:
+    """Return the film and the aerated lung inside the box, each squashed to a square.
+
+    Args:
+        film: The film, at its own size.
+        lungs: Its lungs.
+        size: Side of the square in pixels.
+
+    Returns:
+        uint8 (2, size, size): grey levels of the film; probability of aerated lung × 255.
+    """
+    crop = np.empty((2, size, size), np.uint8)
+    for place, pixels in enumerate((film.pixels, lungs.aerated)):
+        height, width = pixels.shape
+        left, top, right, bottom = lungs.box
+        area = left * width, top * height, right * width, bottom * height
+        # The filter of `squash`, so that the same lungs look the same in a film and in its crop.
+        crop[place] = Image.fromarray(pixels).resize(
+            (size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5
+        )
+    return crop
+
+
+def standardise_lungs(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the classifier's input for crops of `lung_crop`: both channels standardised by the aerated lung.
+
+    Mean and standard deviation (at least 4/255) are those of the grey levels in the aerated lung. If it covers less than
+    1% of the crop, those of the whole crop are used, and the second channel is 0.
+
+    Args:
+        crop: uint8 (..., 2, S, S).
+
+    Returns:
+        float32 (..., 2, S, S): the whole crop, and the aerated lung with 0 elsewhere; both within ±6 deviations.
+    """
+    return standardise_lung_values(
+        crop[..., 0, :, :].astype(np.float32) / np.float32(255), crop[..., 1, :, :] > 127
+    )
+
+
+def standardise_lung_values(grey: npt.NDArray[np.float32], inside: Mask) -> npt.NDArray[np.float32]:
+    """Standardise float32 values in [0, 1] by the aerated lung, such as augmented crops; see `standardise_lungs`.
+
+    Args:
+        grey: float32 (..., S, S).
+        inside: bool (..., S, S): aerated lung.
+    """
+    enough = inside.mean((-2, -1), keepdims=True) >= _LEAST_INSIDE
+    weights = np.where(enough, inside, np.float32(1))
+    total = weights.sum((-2, -1), keepdims=True, dtype=np.float64)
+    mean = (grey * weights).sum((-2, -1), keepdims=True, dtype=np.float64) / total
+    centred = grey - mean.astype(np.float32)
+    variance = (np.square(centred) * weights).sum((-2, -1), keepdims=True, dtype=np.float64) / total
+    scale = np.maximum(np.sqrt(variance), _LEAST_STD).astype(np.float32)
+    whole = np.clip(centred / scale, -_MOST_STANDARD, _MOST_STANDARD)
+    return np.stack((whole, whole * (inside & enough)), axis=-3)
+
+
+def shape_distance(
+    quality: Quality, mean: npt.NDArray[np.float64], inverse: npt.NDArray[np.float64]
+) -> float:
+    """Return how far an outline is from those of chest films: the Mahalanobis distance of its shape, divided by √k.
+
+    Args:
+        quality: Its `shape` has k facts.
+        mean: float64 (k,), of the shapes of chest films; see `fit_shapes`.
+        inverse: float64 (k, k): inverse of their covariance.
+    """
+    away = np.asarray(quality.shape) - mean
+    return float(np.sqrt(max(0.0, float(away @ inverse @ away)) / len(away)))
+
+
+def fit_shapes(
+    shapes: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean (k,) and inverse covariance (k, k) of shapes (n, k) for `shape_distance`."""
+    covariance = np.cov(shapes, rowvar=False)
+    # A fact that never varies would make every other value infinitely unusual.
+    floor = np.diag(np.maximum(np.diag(covariance) * 0.05, 1e-6))
+    return shapes.mean(0), np.linalg.inv(covariance + floor)
+
+
+def to_film(values: npt.NDArray[np.float32], box: Box, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Map an activation map of the box to the film: the inverse of `lung_crop`.
+
+    Args:
+        values: float32 (h, w), over the box.
+        box: Where the map lies; `WHOLE_FILM` for a model that reads whole films.
+        size: Width and height of the result in pixels, which covers the whole film.
+
+    Returns:
+        float32 (height, width), bicubic within the range of `values`; 0 outside of the box.
+    """
+    width, height = size
+    left, right = round(box[0] * width), round(box[2] * width)
+    top, bottom = round(box[1] * height), round(box[3] * height)
+    inner = max(1, right - left), max(1, bottom - top)
+    wide = np.asarray(Image.fromarray(values).resize(inner, Image.Resampling.BICUBIC))
+    # The bicubic filter overshoots; no position may exceed the range of the map.
+    wide = wide.clip(float(values.min()), float(values.max()))
+    if box == WHOLE_FILM:
+        return wide
+    film = np.zeros((height, width), np.float32)
+    film[top : top + inner[1], left : left + inner[0]] = wide[: height - top, : width - left]
+    return film
+
+
+def _filled(mask: Mask) -> Mask:
+    """Return a mask whose holes are filled: background that no path connects with the film's edge."""
+    outside = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
+    outside[1:-1, 1:-1] = ~mask
+    numbers, lengths, count = _parts(outside, diagonal=False)
+    if count == 1:
+        return mask
+    # The first part is the one around the film.
+    outside[outside] = np.repeat(numbers == 0, lengths)
+    return ~outside[1:-1, 1:-1]
+
+
+def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Return the connected parts of a mask, as runs of pixels in a row, of which an outline has a few hundred.
+
+    Args:
+        mask: bool (h, w).
+        diagonal: Whether pixels that touch at a corner are connected.
+
+    Returns:
+        int64 (runs,): the part of each run, numbered in reading order; int64 (runs,): its length; the number of parts.
+    """
+    height, width = mask.shape
+    framed = np.zeros((height, width + 2), np.bool_)
+    framed[:, 1:-1] = mask
+    rows, places = np.divmod(np.flatnonzero(framed[:, 1:] != framed[:, :-1]), width + 1)
+    first = np.searchsorted(rows[::2], np.arange(height + 1)).tolist()
+    starts, ends = places[::2], places[1::2]
+    # Runs that touch are united. The root of a part is its earliest run.
+    low, high = (starts - diagonal).tolist(), (ends + diagonal).tolist()
+    left, right = starts.tolist(), ends.tolist()
+    parent = list(range(len(left)))
+    for row in range(1, height):
+        above, last = first[row - 1], first[row]
+        for run in range(last, first[row + 1]):
+            while above < last and right[above] <= low[run]:
+                above += 1
+            root, over = run, above
+            while over < last and left[over] < high[run]:
+                other = over
+                while parent[other] != other:
+                    parent[other] = other = parent[parent[other]]
+                if other < root:
+                    parent[root] = root = other
+                else:
+                    parent[other] = root
+                over += 1
+    numbers: list[int] = []
+    count = 0
+    for run, above in enumerate(parent):
+        # A parent comes before its run, so its number is known.
+        numbers.append(count if above == run else numbers[above])
+        count += above == run
+    return np.asarray(numbers, np.int64), ends - starts, count
+
+
+def _centre(mask: Mask) -> float:
+    """Return the mean column of a mask, in pixels from the left edge."""
+    columns = mask.sum(0)
+    return float(columns @ np.arange(0.5, len(columns)) / columns.sum())
+
+
+def _cut(mask: Mask) -> float:
+    """Return the share of the border of a mask that lies on the edge of the film, counted in sides of pixels."""
+    on_edge = int(mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum())
+    within = int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
+    return on_edge / (on_edge + within)
+
+
+def _shape(
+    parts: npt.NDArray[np.uint8], whole: Mask, air: npt.NDArray[np.uint8], extent: tuple[int, int, int, int]
+) -> tuple[float, ...]:
+    """Return `SHAPE_FACTS`; lengths are relative to the extent of the field, so that position and size do not count."""
+    left, top, right, bottom = extent
+    width, height = right - left, bottom - top
+    whole = whole[top:bottom, left:right]
+    area = int(whole.sum())
+    sides = []
+    for side in (1, 2):
+        mask = parts[top:bottom, left:right] == side
+        across, down = mask.sum(0), mask.sum(1)
+        total = int(down.sum())
+        if not total:
+            continue
+        x = float(across @ np.arange(width)) / total / width
+        y = float(down @ np.arange(height)) / total / height
+        sides.append((x, y, np.count_nonzero(across) / width, np.count_nonzero(down) / height))
+    (x0, y0, w0, h0), (x1, y1, w1, h1) = sides[0], sides[-1]
+    quarter = max(1, height // 4)
+    upper, lower = int(whole[:quarter].sum()), int(whole[-quarter:].sum())
+    gap = whole[:, round(width * 0.42) : max(round(width * 0.58), round(width * 0.42) + 1)].mean()
+    return (
+        float(np.log(width / height)),
+        float(area / (width * height)),
+        x1 - x0,
+        abs(y1 - y0),
+        float(abs(h1 - h0)),
+        float(abs(w1 - w0)),
+        float(min(h0, h1)),
+        float(np.log((upper + 1) / (lower + 1))),
+        float((air[top:bottom, left:right][whole] > 127).mean()),
+        float(gap),
+    )
+
+
+def _widened(extent: tuple[int, int, int, int], side: int, margin: float) -> Box:
+    """Return an extent in pixels as a box, wider by the margin and clipped to the film."""
+    left, top, right, bottom = (float(value) for value in extent)
+    across, down = margin * (right - left), margin * (bottom - top)
+    return (
+        max(0.0, left - across) / side,
+        max(0.0, top - down) / side,
+        min(float(side), right + across) / side,
+        min(float(side), bottom + down) / side,
+    )
+
+
+def _outline(mask: Mask) -> npt.NDArray[np.float64]:
+    """Follow the outer border of a mask without holes; see `Lungs.outlines`."""
+    height, width = mask.shape
+    framed = np.zeros((height + 2, width + 2), np.bool_)
+    framed[1:-1, 1:-1] = mask
+    # Corners of pixels, with the mask on the right hand; every corner leads to the next one.
+    after: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for dx, dy, edge, (x0, y0) in (
+        (1, 0, framed[1:] & ~framed[:-1], (-1, 0)),
+        (-1, 0, framed[:-1] & ~framed[1:], (0, 0)),
+        (0, -1, framed[:, 1:] & ~framed[:, :-1], (0, 0)),
+        (0, 1, framed[:, :-1] & ~framed[:, 1:], (0, -1)),
+    ):
+        for y, x in zip(*(axis.tolist() for axis in np.nonzero(edge)), strict=True):
+            after.setdefault((x + x0, y + y0), []).append((x + x0 + dx, y + y0 + dy))
+    start = min(after)
+    path = [start]
+    while True:
+        x, y = path[-1]
+        ways = after[x, y]
+        if len(ways) > 1:
+            # Two pixels touch at this corner: the left turn, which comes last, goes on to the other pixel.
+            dx, dy = x - path[-2][0], y - path[-2][1]
+            ways.sort(key=lambda to, x=x, y=y, dx=dx, dy=dy: dy * (to[0] - x) - dx * (to[1] - y))  # type: ignore[misc]
+        path.append(ways.pop())
+        if path[-1] == start:
+            break
+    corners = np.asarray(path[:-1], np.float64)
+    # The middles of the sides, so that a slanting border is not a staircase; straight runs keep their ends only.
+    middles = (corners + np.roll(corners, -1, axis=0)) / 2
+    before, behind = middles - np.roll(middles, 1, axis=0), np.roll(middles, -1, axis=0) - middles
+    bend = np.abs(before[:, 0] * behind[:, 1] - before[:, 1] * behind[:, 0]) > 1e-9
+    return middles[bend] / (width, height)
