@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.imaging.lungs import Lungs
 from pneumoscan.inference.spec import BundleSpec
 
 UNSURE = "UNSURE"
@@ -38,7 +39,7 @@ class Abstention:
 
     Attributes:
         label: `NOT_A_CHEST_FILM` or `UNSURE` if the model abstains; otherwise empty.
-        warnings: `far_from_training_films`, `near_threshold`, or both.
+        warnings: `no_lungs`, `one_lung`, `lungs_cut`, `unusual_lungs`, `far_from_training_films`, `near_threshold`.
     """
 
     label: str
@@ -46,7 +47,11 @@ class Abstention:
 
 
 def abstention_of(
-    spec: BundleSpec, probability: float, distance: float | None, threshold: float
+    spec: BundleSpec,
+    probability: float,
+    distance: float | None,
+    threshold: float,
+    lungs: Lungs | None = None,
 ) -> Abstention:
     """Return whether the model abstains from a class for one film.
 
@@ -55,14 +60,16 @@ def abstention_of(
         probability: Probability of PNEUMONIA in [0, 1].
         distance: Distance from the training films, at least 0; None if the model has none.
         threshold: The threshold in use, in [0, 1].
+        lungs: The lungs of the film; None if the model does not look for them.
     """
     guard = spec.guard if distance is not None else None
     far = guard is not None and distance is not None and distance >= guard["unusual"]
     foreign = guard is not None and distance is not None and distance >= certain_distance(guard)
     band = unsure_band(spec, threshold)
     near = band is not None and band[0] <= probability <= band[1]
-    warnings = tuple(name for name, holds in ((FAR, far), (NEAR, near)) if holds)
-    if foreign:
+    no_chest, about_lungs = spec.lungs.judge(lungs) if spec.lungs and lungs else (False, ())
+    warnings = about_lungs + tuple(name for name, holds in ((FAR, far), (NEAR, near)) if holds)
+    if foreign or no_chest:
         return Abstention(NOT_A_CHEST_FILM, warnings)
     return Abstention(UNSURE if warnings else "", warnings)
 

@@ -4,6 +4,8 @@ model.onnx           the network: input `film`; outputs `probability`, `logit`, 
                      `site_scores`
 model.json           class names, preprocessing, temperature, thresholds, origin, known outputs, SHA-256 of the rest
 README.md            the model card
+lungs.onnx           optional: the network that finds the lungs: input `film`; output `lungs` (N, 2, 128, 128), logits of the
+                     lung field and of the aerated lung
 training_films.txt   optional: SHA-256 of each film that the model was trained or selected on, sorted, one per line
 records.json         optional: its evaluation on films held out of its training; see `records`
 
@@ -19,9 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import BundleError, SelfCheckError
+from pneumoscan.imaging import Film, preprocess
+from pneumoscan.imaging.lungs import SIDE, Lungs, find_lungs, lung_crop
+from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.inference.bundle_files import (
     AGAIN,
     CARD,
+    LUNGS,
     MODEL,
     RECORDS,
     SPEC,
@@ -32,7 +38,14 @@ from pneumoscan.inference.bundle_files import (
     read_spec,
     verified,
 )
-from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, OPTIONAL_OUTPUTS, SITES_OUTPUT
+from pneumoscan.inference.lung_spec import LungSpec
+from pneumoscan.inference.outputs import (
+    DISTANCE_OUTPUT,
+    LUNGS_OUTPUT,
+    MAP_OUTPUT,
+    OPTIONAL_OUTPUTS,
+    SITES_OUTPUT,
+)
 from pneumoscan.inference.records import check_records
 from pneumoscan.inference.spec import BundleSpec, SelfCheck, probability_of, self_check_inputs, self_check_of
 
@@ -78,17 +91,45 @@ class Bundle:
         spec: Content of `model.json`.
         session: The ONNX Runtime session.
         path: The bundle's folder.
+        lungs_session: The session of the lungs network; None if the bundle has none.
     """
 
     spec: BundleSpec
     session: Any
     path: Path
+    lungs_session: Any = None
+
+    def lungs_of(self, film: Film) -> Lungs | None:
+        """Find the lungs of one film; None if the bundle has no lungs network.
+
+        Raises:
+            BundleError: The network fails, or its output is not finite.
+        """
+        if self.spec.lungs is None:
+            return None
+        settings = self.spec.lungs
+        batch = preprocess(film, settings.preprocessing)[None, None]
+        logits = _run(self.lungs_session, [LUNGS_OUTPUT], batch, self.path / LUNGS)[0]
+        if logits.shape != (1, 2, SIDE, SIDE) or not np.isfinite(logits).all():
+            raise BundleError(f"{self.path / LUNGS} does not give two finite numbers per pixel.", AGAIN)
+        return find_lungs(logits[0], settings.margin)
+
+    def input_of(self, film: Film) -> tuple[npt.NDArray[np.float32], Lungs | None]:
+        """Return what the network sees of one film: float32 (1, channels, size, size), and the lungs if the bundle finds them.
+
+        Raises:
+            BundleError: The lungs network fails.
+        """
+        lungs, settings = self.lungs_of(film), self.spec.preprocessing
+        if settings.input == "lungs" and lungs is not None:
+            return normalise(lung_crop(film, lungs, settings.size), settings)[None], lungs
+        return preprocess(film, settings)[None, None], lungs
 
     def run(self, batch: npt.NDArray[np.float32]) -> Outputs:
         """Run the network.
 
         Args:
-            batch: float32 (N, 1, size, size), preprocessed according to `spec.preprocessing`.
+            batch: float32 (N, channels, size, size), preprocessed according to `spec.preprocessing`.
 
         Raises:
             BundleError: The network fails, or its output is not one finite number per film.
@@ -161,7 +202,11 @@ def load_bundle(path: str | os.PathLike[str], *, threads: int = 1, self_check: b
     contents = {name: verified(folder / name, spec) for name in spec.files}
     session = _open_session(contents[MODEL], folder / MODEL, threads)
     _check_signature(session, spec, folder / MODEL)
-    bundle = Bundle(spec, session, folder)
+    lungs_session = None
+    if spec.lungs is not None:
+        lungs_session = _open_session(contents[LUNGS], folder / LUNGS, threads)
+        _check_lungs_signature(lungs_session, folder / LUNGS)
+    bundle = Bundle(spec, session, folder, lungs_session)
     if self_check:
         _check_answers(bundle)
     return bundle
@@ -189,10 +234,12 @@ def _open_session(onnx: bytes, path: Path, threads: int) -> Any:
 
 def _check_signature(session: Any, spec: BundleSpec, path: Path) -> None:
     inputs = [(entry.name, entry.type, entry.shape) for entry in session.get_inputs()]
-    size = spec.preprocessing.size
-    wanted = [1, size, size]
+    size, channels = spec.preprocessing.size, spec.preprocessing.channels
+    wanted = [channels, size, size]
     if len(inputs) != 1 or inputs[0][:2] != ("film", "tensor(float)") or list(inputs[0][2][1:]) != wanted:
-        raise BundleError(f"{path} takes {inputs}, not `film` as float32 (N, 1, {size}, {size}).", AGAIN)
+        raise BundleError(
+            f"{path} takes {inputs}, not `film` as float32 (N, {channels}, {size}, {size}).", AGAIN
+        )
     if isinstance(inputs[0][2][0], int):
         raise BundleError(
             f"{path} takes batches of {inputs[0][2][0]} only.", "Export it with a free batch size."
@@ -200,6 +247,16 @@ def _check_signature(session: Any, spec: BundleSpec, path: Path) -> None:
     names = [entry.name for entry in session.get_outputs()]
     if sorted(names) != sorted(spec.outputs):
         raise BundleError(f"{path} gives {names}, but {SPEC} says {list(spec.outputs)}.", AGAIN)
+
+
+def _check_lungs_signature(session: Any, path: Path) -> None:
+    inputs = [(entry.name, entry.type, list(entry.shape[1:])) for entry in session.get_inputs()]
+    outputs = [(entry.name, entry.type) for entry in session.get_outputs()]
+    if inputs != [("film", "tensor(float)", [1, SIDE, SIDE])] or outputs != [(LUNGS_OUTPUT, "tensor(float)")]:
+        raise BundleError(
+            f"{path} takes {inputs} and gives {outputs}, not `film` (N, 1, {SIDE}, {SIDE}) and `{LUNGS_OUTPUT}`.",
+            AGAIN,
+        )
 
 
 def _check_answers(bundle: Bundle) -> None:
@@ -224,6 +281,26 @@ def _check_answers(bundle: Bundle) -> None:
                 f"{path}: {name} of the known films is {given.round(4).tolist()}, not {list(expected)}.",
                 AGAIN,
             )
+    if bundle.spec.lungs is not None:
+        _check_lung_answers(bundle, bundle.spec.lungs)
+
+
+def _check_lung_answers(bundle: Bundle, known: LungSpec) -> None:
+    path = bundle.path / LUNGS
+    logits = _run(bundle.lungs_session, [LUNGS_OUTPUT], self_check_inputs(known.preprocessing), path)[0]
+    if logits.shape != (2, 2, SIDE, SIDE) or not np.isfinite(logits).all():
+        raise SelfCheckError(f"{path} does not give two finite numbers per pixel.", AGAIN)
+    given, expected = np.asarray(lung_answers(logits)), np.asarray(known.answers)
+    if (np.abs(given - expected) > known.tolerance * np.maximum(1, np.abs(expected))).any():
+        raise SelfCheckError(
+            f"{path}: the mean logits of the known films are {given.round(4).tolist()}, not {list(known.answers)}.",
+            AGAIN,
+        )
+
+
+def lung_answers(logits: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """Return `LungSpec.answers` from the logits (2, 2, SIDE, SIDE) of the lungs network for `self_check_inputs`."""
+    return tuple(logits.mean((2, 3), dtype=np.float64).ravel().tolist())
 
 
 def _run(

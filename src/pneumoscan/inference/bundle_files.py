@@ -9,8 +9,9 @@ from pneumoscan.errors import BundleError, UsageError
 from pneumoscan.inference.spec import KNOWN_VERSIONS, BundleSpec
 
 MODEL, SPEC, CARD = "model.onnx", "model.json", "README.md"
+LUNGS = "lungs.onnx"
 TRAINING_FILMS, RECORDS = "training_films.txt", "records.json"
-REQUIRED, OPTIONAL = frozenset({MODEL, CARD}), frozenset({TRAINING_FILMS, RECORDS})
+REQUIRED, OPTIONAL = frozenset({MODEL, CARD}), frozenset({LUNGS, TRAINING_FILMS, RECORDS})
 """Beside `model.json`, which lists them."""
 
 AGAIN = "Copy the bundle again from its source, or export the model again."
@@ -77,6 +78,8 @@ def read_spec(path: Path) -> BundleSpec:
         raise BundleError(f"{path}: {problem.message}", problem.remedy) from None
     if not set(spec.files) >= REQUIRED or not set(spec.files) <= REQUIRED | OPTIONAL:
         raise BundleError(f"{path} lists the files {sorted(spec.files)}.", AGAIN)
+    if (LUNGS in spec.files) != (spec.lungs is not None):
+        raise BundleError(f"{path} does not both list and describe {LUNGS}.", AGAIN)
     return spec
 
 

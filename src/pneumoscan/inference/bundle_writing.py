@@ -14,6 +14,7 @@ from pneumoscan.files import make_folder, write_atomic, write_json, write_proble
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.bundle_files import (
     CARD,
+    LUNGS,
     MODEL,
     OPTIONAL,
     RECORDS,
@@ -37,6 +38,7 @@ def write_bundle(
     readme: str,
     training_films: Sequence[str] = (),
     records: Mapping[str, Any] | None = None,
+    lungs: bytes | None = None,
 ) -> None:
     """Write a bundle to the folder `out`, which appears when it is complete.
 
@@ -47,16 +49,22 @@ def write_bundle(
         readme: The model card, Markdown.
         training_films: SHA-256 (64 hexadecimal digits) of the films that the model was trained or selected on.
         records: Its evaluation, in the form of `records.check_records`; None writes none.
+        lungs: The serialised lungs network in one piece, if `spec.lungs` describes one.
 
     Raises:
         NotWritableError: `out` is not a bundle, or cannot be written.
         DiskFullError: The disk is full. The older bundle is intact.
-        BundleError: `onnx` stores weights in another file, `training_films` contains something else than hashes, or the
+        BundleError: A network stores weights in another file, `lungs` and `spec.lungs` are not both given, `training_films` contains something else than hashes, or the
             records are invalid or belong to another model.
     """
     _check_replaceable(out)
     check_one_piece(onnx, out / MODEL)
     contents = {MODEL: onnx, CARD: readme.encode()}
+    if (lungs is None) != (spec.lungs is None):
+        raise BundleError(f"{out} needs both the lungs network and its description.", "Give both or none.")
+    if lungs is not None:
+        check_one_piece(lungs, out / LUNGS)
+        contents[LUNGS] = lungs
     if training_films:
         contents[TRAINING_FILMS] = _hash_lines(training_films)
     if records is not None:

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 
 from pneumoscan.errors import UsageError
 from pneumoscan.imaging import Film
+from pneumoscan.imaging.lungs import WHOLE_FILM, Box, Lungs, to_film
 from pneumoscan.inference.bundle import Bundle
 from pneumoscan.inference.outputs import MAP_OUTPUT
 from pneumoscan.inference.rows import outputs_of_film
@@ -34,12 +35,14 @@ class Evidence:
     """An activation map on the scale of the drawn colours.
 
     Attributes:
-        values: float32 (h, w): logits after the temperature, over the whole film; above 0 is evidence for PNEUMONIA.
+        values: float32 (h, w): logits after the temperature, over `box`; above 0 is evidence for PNEUMONIA.
         full_scale: The value of the last colour, which higher values get too.
+        box: Where on the film the values lie: the box of the lungs for a model that reads them.
     """
 
     values: npt.NDArray[np.float32]
     full_scale: float = FULL_SCALE
+    box: Box = WHOLE_FILM
 
 
 def check_has_map(bundle: Bundle) -> None:
@@ -52,7 +55,7 @@ def check_has_map(bundle: Bundle) -> None:
 
 
 def map_of_film(bundle: Bundle, film: Film) -> npt.NDArray[np.float32]:
-    """Return the activation map of one film: float32 (h, w), before the temperature.
+    """Return the activation map of one film: float32 (h, w), before the temperature, over the film or the box of its lungs.
 
     Raises:
         UsageError: The model has none.
@@ -65,24 +68,36 @@ def map_of_film(bundle: Bundle, film: Film) -> npt.NDArray[np.float32]:
     return found
 
 
-def evidence_of(bundle: Bundle, activation_map: Map) -> Evidence:
+def evidence_of_film(bundle: Bundle, film: Film) -> Evidence:
+    """Return the evidence of one film, with its place on the film; raises the errors of `map_of_film`."""
+    check_has_map(bundle)
+    batch, lungs = bundle.input_of(film)
+    maps = bundle.run(batch).activation_map
+    assert maps is not None
+    return evidence_of(bundle, maps[0], lungs)
+
+
+def evidence_of(bundle: Bundle, activation_map: Map, lungs: Lungs | None = None) -> Evidence:
     """Scale a map of this model for the colours.
 
     Args:
         bundle: Its `temperature` divides the map. The end of the scale is its `training.map_full_scale`, or else
             `FULL_SCALE`.
         activation_map: (h, w), before the temperature.
+        lungs: The lungs of the film, if the bundle found them.
     """
     scale = bundle.spec.training.get("map_full_scale")
     full = float(scale) if isinstance(scale, int | float) and 0 < scale < np.inf else FULL_SCALE
-    return Evidence((np.asarray(activation_map) / bundle.spec.temperature).astype(np.float32), full)
+    values = (np.asarray(activation_map) / bundle.spec.temperature).astype(np.float32)
+    inside = lungs is not None and bundle.spec.preprocessing.input == "lungs"
+    return Evidence(values, full, lungs.box if inside and lungs else WHOLE_FILM)
 
 
 def overlay(film: Film, evidence: Evidence, size: tuple[int, int] | None = None) -> Image.Image:
     """Return the film with the evidence for PNEUMONIA in colour.
 
-    The map covers the square to which the film was resized. It is resized to the shape of the film with bicubic
-    interpolation. Evidence against PNEUMONIA is not drawn.
+    The map covers the square to which the film, or the box of its lungs, was resized. It is resized back with bicubic
+    interpolation; outside of the box there is no evidence. Evidence against PNEUMONIA is not drawn.
 
     Args:
         film: The film.
@@ -137,12 +152,7 @@ def grey_of(film: Film, size: tuple[int, int]) -> Image.Image:
 
 def levels(evidence: Evidence, size: tuple[int, int]) -> Image.Image:
     """Return the evidence as 8-bit grey of a size: 0 for none or negative, 255 for the full scale and above."""
-    values = evidence.values
-    wide = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BICUBIC))
-    # The bicubic filter overshoots; no position may exceed the maximum of the map.
-    level = wide.clip(max(0.0, float(values.min())), max(0.0, float(values.max()))) * (
-        255 / evidence.full_scale
-    )
+    level = to_film(evidence.values, evidence.box, size) * (255 / evidence.full_scale)
     return Image.fromarray(level.clip(0, 255).astype(np.uint8))
 
 

@@ -13,7 +13,7 @@ from pneumoscan.files import make_folder, open_atomic, write_problems
 from pneumoscan.imaging import FilmSource, read
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
 from pneumoscan.inference.bundle import Bundle
-from pneumoscan.inference.heatmap import check_has_map, evidence_of, map_of_film
+from pneumoscan.inference.heatmap import check_has_map, evidence_of_film
 from pneumoscan.inference.heatmap_sheet import draw
 from pneumoscan.inference.rows import PredictionRow
 
@@ -75,7 +75,7 @@ class HeatmapFolder:
         except FilmError:
             self.missed.append(film)
             return
-        evidence = evidence_of(self._bundle, map_of_film(self._bundle, pixels))
+        evidence = evidence_of_film(self._bundle, pixels)
         picture = draw(pixels, evidence, row, operating_point=self._operating_point)
         about = PngInfo()
         about.add_text(_KEYWORD.decode(), _identity(film))

@@ -8,4 +8,6 @@ REQUIRED_OUTPUTS = ("probability", "logit")
 MAP_OUTPUT = "activation_map"
 DISTANCE_OUTPUT = "distance"
 SITES_OUTPUT = "site_scores"
+LUNGS_OUTPUT = "lungs"
+"""The one output of the lungs network."""
 OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import FilmError
-from pneumoscan.imaging import Film, FilmSource, preprocess, read
+from pneumoscan.imaging import Film, FilmSource, read
+from pneumoscan.imaging.lungs import Lungs
 from pneumoscan.inference.abstention import abstention_of, distance_with_layout
 from pneumoscan.inference.bundle import Bundle, Outputs
 from pneumoscan.inference.sites import resembled
@@ -42,7 +43,8 @@ class PredictionRow:
             (`inference.abstention`); empty if refused.
         threshold: The threshold in [0, 1] that gave the label.
         warnings: Reasons to trust the probability less: `smaller_than_input`, `unusual_shape`, `low_contrast`,
-            `model_of_synthetic_films`, `far_from_training_films`, `near_threshold`.
+            `model_of_synthetic_films`, `no_lungs`, `one_lung`, `lungs_cut`, `unusual_lungs`, `far_from_training_films`,
+            `near_threshold`.
         error_code: Code of the error (`pneumoscan.errors`); empty if the film was read.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
@@ -89,13 +91,16 @@ class Finding:
         logit: Logit before the temperature.
         distance: Distance from the training films, at least 0, with the layout of the picture (`abstention.distance_with_layout`);
             None if the model has none.
-        activation_map: float32 (h, w), before the temperature; its mean is `logit`. None if the model has none.
+        activation_map: float32 (h, w), before the temperature, over the film, or over the box of the lungs if the model reads
+            them; its mean is `logit`. None if the model has none.
+        lungs: The lungs of the film; None if the model does not look for them.
     """
 
     row: PredictionRow
     logit: float
     distance: float | None
     activation_map: npt.NDArray[np.float32] | None
+    lungs: Lungs | None = None
 
 
 def header(file_format: str) -> bytes:
@@ -123,7 +128,7 @@ def probability_of_film(bundle: Bundle, film: Film) -> float:
 
 def outputs_of_film(bundle: Bundle, film: Film) -> Outputs:
     """Return the outputs of the network for one film, as a batch of one."""
-    return bundle.run(preprocess(film, bundle.spec.preprocessing)[None, None])
+    return bundle.run(bundle.input_of(film)[0])
 
 
 def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: str = "") -> PredictionRow:
@@ -159,19 +164,20 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
     warnings = _warnings(
         film, bundle
     )  # before the network runs, while the pixels are in the processor's cache
-    outputs = outputs_of_film(bundle, film)
+    batch, lungs = bundle.input_of(film)
+    outputs = bundle.run(batch)
     probability = float(outputs.probability[0])
     distance = None if outputs.distance is None else float(outputs.distance[0])
     if distance is not None and bundle.spec.guard is not None:
         distance = distance_with_layout(distance, bundle.spec.guard, film.pixels)
-    abstention = abstention_of(bundle.spec, probability, distance, threshold)
+    abstention = abstention_of(bundle.spec, probability, distance, threshold, lungs)
     label = abstention.label or label_of(bundle, probability, threshold)
     row = PredictionRow(
         film.source, "ok", probability, label, threshold, warnings + abstention.warnings, "", "", model_name(bundle),
         resembled(bundle.spec, None if outputs.site_scores is None else outputs.site_scores[0].tolist()),
     )  # fmt: skip
     evidence = None if outputs.activation_map is None else outputs.activation_map[0]
-    return Finding(row, float(outputs.logit[0]), distance, evidence)
+    return Finding(row, float(outputs.logit[0]), distance, evidence, lungs)
 
 
 def _path_of(source: FilmSource) -> str:

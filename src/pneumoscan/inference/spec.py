@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pneumoscan.errors import BundleError, ConfigError
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.inference.lung_spec import LungSpec
 from pneumoscan.inference.numbers import is_number
 from pneumoscan.inference.outputs import OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS
 from pneumoscan.inference.spec_checks import (
@@ -26,7 +27,7 @@ KNOWN_VERSIONS = (1, 2)
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
-_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites"})
+_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites", "lungs"})
 """Optional keys of `model.json`."""
 
 _NEWER = "Update pneumoscan, or export the model again with this release."
@@ -79,6 +80,7 @@ class BundleSpec:
             adaptation: Evaluation on films of the hospital where the model is used, and what was refitted to them; None if absent.
             sites: For each site, in the order of `site_scores`: its patients, the evaluation on patients that the model was not
             fitted to, and how it was measured. None if the model has no sites.
+            lungs: The network that finds the lungs, `lungs.onnx`; None if the bundle has none.
             schema_version: Version of this description.
     """
 
@@ -101,6 +103,7 @@ class BundleSpec:
     calibration: Mapping[str, Any] | None = None
     adaptation: Mapping[str, Any] | None = None
     sites: Mapping[str, Mapping[str, Any]] | None = None
+    lungs: LungSpec | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -110,6 +113,8 @@ class BundleSpec:
         _check_self_check(self.self_check)
         check_guard(self.guard, tuple(self.outputs))
         check_sites(self.sites, tuple(self.outputs))
+        if self.preprocessing.input == "lungs" and self.lungs is None:
+            raise BundleError("model.json: the model reads the lungs, but has no lungs network.", _AGAIN)
 
     def threshold(self, operating_point: str | None = None) -> float:
         """Return the threshold of an operating point, by default of the default one.
@@ -168,25 +173,29 @@ class BundleSpec:
             ),
             "outputs": row_of(values["outputs"]),
             "class_names": row_of(values["class_names"]),
+            "lungs": None if values["lungs"] is None else LungSpec.from_json(values["lungs"]),
         }
         return cls(**{**values, **typed})
 
 
 def self_check_inputs(preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """Return the known inputs of the self-check: float32 (2, 1, size, size), as the network takes them.
+    """Return the known inputs of the self-check: float32 (2, channels, size, size), as the network takes them.
 
     Both images are generated with integer arithmetic, so every machine and release gives the same bytes: ripples of
-    decreasing width, and a rough chest (grey, two dark ellipses, a bright column).
+    decreasing width, and a rough chest (grey, two dark ellipses, a bright column). The ellipses are the aerated lung of both.
     """
     size = preprocessing.size
     y, x = np.mgrid[0:size, 0:size].astype(np.int64) * 1000 // size
     wave = (x * x + 2 * y * y + x * y) // 4000 % 512
     ripples = np.where(wave < 256, wave, 511 - wave)
     chest = 150 + (y - 500) // 20
-    for centre in (300, 700):
-        chest = np.where(((x - centre) * 2) ** 2 + (y - 500) ** 2 < 350**2, 60 + y // 25, chest)
+    lungs = np.minimum(*(((x - centre) * 2) ** 2 + (y - 500) ** 2 for centre in (300, 700))) < 350**2
+    chest = np.where(lungs, 60 + y // 25, chest)
     chest = np.where(np.abs(x - 500) < 50, 205, chest)
     films = np.stack([ripples, chest]).astype(np.uint8)
+    if preprocessing.input == "lungs":
+        aerated = np.broadcast_to(lungs * np.uint8(255), films.shape)
+        return normalise(np.stack((films, aerated), axis=1), preprocessing)
     return normalise(films, preprocessing)[:, None]
 
 

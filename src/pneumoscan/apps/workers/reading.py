@@ -61,7 +61,7 @@ def _heatmap(bundle: Bundle, film: Film, finding: Finding) -> bytes | None:
         transparency,
     )  # imported here, because few requests need it
 
-    return _png(transparency(film, evidence_of(bundle, finding.activation_map)))
+    return _png(transparency(film, evidence_of(bundle, finding.activation_map, finding.lungs)))
 
 
 def _picture(film: Film) -> bytes:
