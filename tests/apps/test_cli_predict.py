@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import tiny_bundle
+import tiny_lungs
 from click.testing import CliRunner
 from PIL import Image
 
@@ -449,3 +450,30 @@ def test_the_command_line_imports_nothing_heavy(bundle, films):
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_lungs_are_drawn_for_each_film(tmp_path):
+    model = tiny_lungs.write_lungs_bundle(tmp_path / "model")
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(tiny_lungs.draw_chest()).save(films / f"{name}.png")
+    out = films / "lungs"
+    for _ in range(2):
+        # The pictures of the first run are no films of the second.
+        done = _invoke(films, "--model", model, "--lungs", out)
+        assert done.exit_code == 0
+        assert [row["status"] for row in _table(done.stdout)] == ["ok", "ok"]
+    for kind in ("masks", "outlines"):
+        assert sorted(path.name for path in (out / kind).iterdir()) == ["a.png", "b.png"]
+    with Image.open(out / "masks" / "a.png") as mask:
+        assert mask.size == (300, 240)
+        assert {level for _, level in mask.getcolors()} == {0, 255}
+
+
+def test_lungs_of_a_model_without_them_are_refused_before_a_row(films, bundle, tmp_path):
+    out = tmp_path / "rows.csv"
+    done = _invoke(films, "--model", bundle, "--lungs", tmp_path / "lungs", "--out", out)
+    assert isinstance(done.exception, UsageError)
+    assert not out.exists()
+    assert not (tmp_path / "lungs").exists()

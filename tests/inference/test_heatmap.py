@@ -20,8 +20,8 @@ from pneumoscan.inference.heatmap import (
     overlay,
     shown_size,
 )
-from pneumoscan.inference.heatmap_folder import HeatmapFolder, is_heatmap
-from pneumoscan.inference.heatmap_sheet import draw, printable
+from pneumoscan.inference.heatmap_sheet import draw, heatmaps_of, printable
+from pneumoscan.inference.picture_folder import PictureFolder, is_drawn
 from pneumoscan.inference.rows import PredictionRow, predict_one
 
 
@@ -230,7 +230,7 @@ def test_a_model_without_a_map_is_refused(make_bundle, make_onnx, tmp_path, draw
         make_bundle("plain", onnx=graph.SerializeToString(), outputs=("probability", "logit"))
     )
     with pytest.raises(UsageError, match="activation_map"):
-        HeatmapFolder(tmp_path / "maps", bundle, [])
+        heatmaps_of(bundle)
     assert not (tmp_path / "maps").exists()
     with pytest.raises(UsageError, match="activation_map"):
         PneumoniaClassifier(bundle).activation_maps(draw_film())
@@ -257,7 +257,7 @@ def write_film(tmp_path, draw_film):
 
 def drawn(folder, bundle, films, **options):
     """Draw the films as `predict` does and return the names of the folder's files."""
-    pictures = HeatmapFolder(folder, bundle, films, **options)
+    pictures = PictureFolder(folder, films, heatmaps_of(bundle, **options))
     for film in films:
         pictures.add(film, predict_one(bundle, film, 0.5))
     return sorted(path.name for path in folder.iterdir())
@@ -269,8 +269,8 @@ def test_a_picture_is_named_after_its_film(tmp_path, bundle, write_film):
     with Image.open(tmp_path / "maps" / "a.png") as picture:
         assert picture.format == "PNG"
         assert picture.mode == "RGB"
-    assert is_heatmap(tmp_path / "maps" / "a.png")
-    assert not any(is_heatmap(film) for film in [*films, tmp_path, tmp_path / "gone"])
+    assert is_drawn(tmp_path / "maps" / "a.png")
+    assert not any(is_drawn(film) for film in [*films, tmp_path, tmp_path / "gone"])
     assert str(tmp_path).encode() not in (tmp_path / "maps" / "a.png").read_bytes()
 
 
@@ -327,7 +327,7 @@ def test_every_film_gets_a_safe_name_in_the_folder(tmp_path, bundle, write_film,
 def test_refused_films_have_no_picture_and_lost_ones_are_told(tmp_path, bundle, write_film):
     film = write_film("a.png")
     row = predict_one(bundle, film, 0.5)
-    pictures = HeatmapFolder(tmp_path / "maps", bundle, [film, "gone.png"])
+    pictures = PictureFolder(tmp_path / "maps", [film, "gone.png"], heatmaps_of(bundle))
     pictures.add("gone.png", predict_one(bundle, "gone.png", 0.5))
     assert pictures.missed == []
     Path(film).unlink()
@@ -339,7 +339,7 @@ def test_refused_films_have_no_picture_and_lost_ones_are_told(tmp_path, bundle, 
 def test_many_threads_draw_the_same_pictures(tmp_path, bundle, write_film):
     films = [write_film(f"{number}.png", number) for number in range(6)]
     drawn(tmp_path / "one", bundle, films)
-    pictures = HeatmapFolder(tmp_path / "many", bundle, films)
+    pictures = PictureFolder(tmp_path / "many", films, heatmaps_of(bundle))
     threads = [
         threading.Thread(target=lambda film=film: pictures.add(film, predict_one(bundle, film, 0.5)))
         for film in films * 2
@@ -356,4 +356,4 @@ def test_many_threads_draw_the_same_pictures(tmp_path, bundle, write_film):
 def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path, bundle):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWritableError):
-        HeatmapFolder(tmp_path / "file", bundle, [])
+        PictureFolder(tmp_path / "file", [], heatmaps_of(bundle))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pneumoscan.errors import FilmError, FilmValueError
 from pneumoscan.imaging import Film, FilmSource, read
+from pneumoscan.imaging.lungs import Lungs
 from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import label_of, probability_of_film
@@ -91,6 +92,19 @@ class PneumoniaClassifier:
 
         maps = [map_of_film(self.bundle, _read(i, film)) for i, film in enumerate(_each(films))]
         return np.stack(maps) if maps else np.empty((0, 0, 0), np.float32)
+
+    def lungs(self, film: FilmSource) -> Lungs:
+        """Find the lungs of one film: `parts`, `mask`, `box`, `quality`, `outlines()`.
+
+        Raises:
+            UsageError: The model has no lungs network.
+            FilmError: The film cannot be read.
+        """
+        from pneumoscan.inference.lung_pictures import (
+            lungs_of_film,
+        )  # here, because it imports Pillow's drawing
+
+        return lungs_of_film(self.bundle, _read(0, film))
 
     def _probability(self, index: int, film: FilmSource) -> float:
         return probability_of_film(self.bundle, _read(index, film))

@@ -1,6 +1,6 @@
 """The heatmap image: the film, the film with the heatmap, the colour scale, and the prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
@@ -10,13 +10,37 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pneumoscan.imaging import Film
-from pneumoscan.inference.heatmap import ANCHORS, Evidence, coloured, grey_of, levels, shown_size
+from pneumoscan.inference.bundle import Bundle
+from pneumoscan.inference.heatmap import (
+    ANCHORS,
+    Evidence,
+    check_has_map,
+    coloured,
+    evidence_of_film,
+    grey_of,
+    levels,
+    shown_size,
+)
 from pneumoscan.inference.rows import PredictionRow
 
 NOTICE = "Research use only. Not a medical device."
 _LEAST_WIDTH = 760
 _STACKED_FROM = 1.8
 _PAPER, _INK, _FAINT = (18, 18, 20), (235, 235, 235), (165, 165, 170)
+
+
+def heatmaps_of(bundle: Bundle, operating_point: str = "") -> Callable[[Film, PredictionRow], Image.Image]:
+    """Return the function that draws the heatmap image of a film.
+
+    Args:
+        bundle: The model.
+        operating_point: Name of the operating point of the threshold; empty for your own threshold.
+
+    Raises:
+        UsageError: The model has no activation map.
+    """
+    check_has_map(bundle)
+    return lambda film, row: draw(film, evidence_of_film(bundle, film), row, operating_point=operating_point)
 
 
 def draw(film: Film, evidence: Evidence, row: PredictionRow, *, operating_point: str = "") -> Image.Image:

@@ -14,9 +14,14 @@ from pneumoscan.apps.cli.options import model_option, say
 from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, Terminated, UsageError
 
 if TYPE_CHECKING:
+    from pneumoscan.imaging import FilmSource
     from pneumoscan.inference.bundle import Bundle
-    from pneumoscan.inference.heatmap_folder import HeatmapFolder
+    from pneumoscan.inference.picture_folder import PictureFolder
     from pneumoscan.inference.rowfile import RowFile
+    from pneumoscan.inference.rows import PredictionRow
+
+_OUTLINES, _MASKS = "outlines", "masks"
+"""Folders in that of --lungs."""
 
 
 @click.command(short_help="Classify films and print a row for each.")
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 @click.option("--operating-point", help="Use the model's threshold of this name.")
 @click.option("--prevalence", type=float, help="Also print the predictive values at this prevalence.")
 @click.option("--heatmaps", type=click.Path(path_type=Path), help="Folder for a heatmap of each film.")
+@click.option(
+    "--lungs", type=click.Path(path_type=Path), help="Folder for the outlines and masks of the lungs."
+)
 @click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
 def predict(
     *,
@@ -47,6 +55,7 @@ def predict(
     operating_point: str | None,
     prevalence: float | None,
     heatmaps: Path | None,
+    lungs: Path | None,
     recursive: bool,
 ) -> None:
     """Classify films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
@@ -63,16 +72,17 @@ def predict(
     bundle = load_bundle(model or pretrained_bundle())
     cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
     point = (operating_point or bundle.spec.default_operating_point) if threshold is None else ""
+    folders = ([heatmaps] if heatmaps else []) + ([lungs / _OUTLINES, lungs / _MASKS] if lungs else [])
     films = [
         path
         for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer, note=say)
-        if not (_is_same(path, out) or _is_drawn(path, heatmaps))
+        if not (_is_same(path, out) or any(_is_drawn(path, folder) for folder in folders))
     ]
     if not films:
         raise NothingUsableError(
             f"there are no films in {', '.join(paths)}.", "Give films or folders of films."
         )
-    pictures = _pictures(heatmaps, bundle, films, point)
+    pictures = _pictures(heatmaps, lungs, bundle, films, point)
     if prevalence is not None:
         _tell(bundle, point, prevalence)
     if bundle.spec.sites:
@@ -130,21 +140,29 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
         )
 
 
-def _pictures(folder: Path | None, bundle: "Bundle", films: list[str], point: str) -> "HeatmapFolder | None":
-    if folder is None:
-        return None
-    from pneumoscan.inference.heatmap_folder import HeatmapFolder
+def _pictures(
+    heatmaps: Path | None, lungs: Path | None, bundle: "Bundle", films: list[str], point: str
+) -> "list[PictureFolder]":
+    """Open the folders of pictures; a model that cannot draw them is an error before the first row."""
+    if heatmaps is None and lungs is None:
+        return []
+    from pneumoscan.inference.heatmap_sheet import heatmaps_of
+    from pneumoscan.inference.lung_pictures import masks_of, outlines_of
+    from pneumoscan.inference.picture_folder import PictureFolder
 
-    return HeatmapFolder(folder, bundle, films, operating_point=point)
+    drawn = [(heatmaps, heatmaps_of(bundle, point))] if heatmaps else []
+    if lungs:
+        drawn += [(lungs / _OUTLINES, outlines_of(bundle)), (lungs / _MASKS, masks_of(bundle))]
+    return [PictureFolder(folder, films, draw) for folder, draw in drawn]
 
 
-def _is_drawn(path: str, heatmaps: Path | None) -> bool:
-    """Return whether an input is a heatmap of an earlier run."""
-    if heatmaps is None or os.path.realpath(os.path.dirname(path)) != os.path.realpath(heatmaps):  # noqa: PTH120
+def _is_drawn(path: str, folder: Path) -> bool:
+    """Return whether an input is a picture of an earlier run in this folder."""
+    if os.path.realpath(os.path.dirname(path)) != os.path.realpath(folder):  # noqa: PTH120
         return False
-    from pneumoscan.inference.heatmap_folder import is_heatmap
+    from pneumoscan.inference.picture_folder import is_drawn
 
-    return is_heatmap(path)
+    return is_drawn(path)
 
 
 def _is_same(path: str, out: Path | None) -> bool:
@@ -190,7 +208,7 @@ def _read(
     bundle: "Bundle",
     threshold: float,
     workers: int | None,
-    pictures: "HeatmapFolder | None",
+    pictures: "list[PictureFolder]",
     *,
     quiet: bool,
 ) -> None:
@@ -200,7 +218,12 @@ def _read(
     count = min(total, workers or default_workers())
     with _progress(quiet or total == 1) as report:
         start = total - sum(1 for _ in rows.left(films))
-        then = pictures.add if pictures else None
+
+        def draw(film: "FilmSource", row: "PredictionRow") -> None:
+            for folder in pictures:
+                folder.add(film, row)
+
+        then = draw if pictures else None
         for number, row in enumerate(
             predict_many(bundle, left, workers=count, threshold=threshold, then=then), start + 1
         ):
@@ -218,10 +241,13 @@ def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]
     return progress("Reading films")
 
 
-def _end(rows: "RowFile", total: int, pictures: "HeatmapFolder | None") -> None:
+def _end(rows: "RowFile", total: int, pictures: "list[PictureFolder]") -> None:
     """Set the exit code by the number of refused films."""
-    for film in pictures.missed if pictures else ():
-        print(f"no heatmap of {film}: the film was changed or removed.", file=sys.stderr)
+    for folder in pictures:
+        for film in folder.missed:
+            print(
+                f"no picture of {film} in {folder.folder}: the film was changed or removed.", file=sys.stderr
+            )
     if rows.counts["ok"] == 0:
         raise NothingUsableError(
             f"none of the {total} inputs could be read as a film.",

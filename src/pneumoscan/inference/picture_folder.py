@@ -1,20 +1,18 @@
-"""The folder of heatmaps: one image per film, named after it. No other file is overwritten."""
+"""A folder of pictures, heatmaps or outlines of lungs: one per film, named after it. No other file is overwritten."""
 
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pneumoscan.errors import FilmError
 from pneumoscan.files import make_folder, open_atomic, write_problems
-from pneumoscan.imaging import FilmSource, read
+from pneumoscan.imaging import Film, FilmSource, read
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
-from pneumoscan.inference.bundle import Bundle
-from pneumoscan.inference.heatmap import check_has_map, evidence_of_film
-from pneumoscan.inference.heatmap_sheet import draw
 from pneumoscan.inference.rows import PredictionRow
 
 # The keyword of the text chunk in each image that identifies its film.
@@ -24,8 +22,8 @@ _MAX_NAME_BYTES = 120
 _UNSAFE = frozenset('<>:"/\\|?*')
 
 
-class HeatmapFolder:
-    """Draws the heatmaps of a batch of films. `add` is thread-safe.
+class PictureFolder:
+    """Draws the pictures of a batch of films. `add` is thread-safe.
 
     An image has the name of the film with the extension `.png`. If another film of the batch, an earlier image of another
     film, or any other file has this name, digits are added. The same film replaces its own image. Names that differ only
@@ -37,24 +35,21 @@ class HeatmapFolder:
     """
 
     def __init__(
-        self, folder: Path, bundle: Bundle, films: Iterable[str], *, operating_point: str = ""
+        self, folder: Path, films: Iterable[str], draw: Callable[[Film, PredictionRow], Image.Image]
     ) -> None:
         """Create the folder and determine the names.
 
         Args:
             folder: The folder, created if absent.
-            bundle: The model; it must have an activation map.
             films: The paths of all films of the batch.
-            operating_point: Name of the operating point of the threshold; empty for your own threshold.
+            draw: Draws the picture of a film: `heatmap_sheet.heatmaps_of`, `lung_pictures.outlines_of`, `lung_pictures.masks_of`.
 
         Raises:
-            UsageError: The model has no activation map.
             NotWritableError: The folder cannot be created or written to.
         """
-        check_has_map(bundle)
         self.folder = make_folder(folder)
         self.missed: list[str] = []
-        self._bundle, self._operating_point = bundle, operating_point
+        self._draw = draw
         self._names = _settled(folder, films)
 
     def path_of(self, film: str) -> Path:
@@ -75,8 +70,7 @@ class HeatmapFolder:
         except FilmError:
             self.missed.append(film)
             return
-        evidence = evidence_of_film(self._bundle, pixels)
-        picture = draw(pixels, evidence, row, operating_point=self._operating_point)
+        picture = self._draw(pixels, row)
         about = PngInfo()
         about.add_text(_KEYWORD.decode(), _identity(film))
         with open_atomic(self.path_of(film)) as file:
@@ -84,8 +78,8 @@ class HeatmapFolder:
             picture.save(file, "PNG", pnginfo=about, compress_level=1)
 
 
-def is_heatmap(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is an image of `HeatmapFolder`."""
+def is_drawn(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is an image of `PictureFolder`."""
     return _film_of(Path(path)) is not None
 
 
@@ -116,7 +110,7 @@ def _identity(film: str) -> str:
 
 
 def _film_of(picture: Path) -> str | None:
-    """Return the identity of the film of a heatmap; None if the file is not a heatmap."""
+    """Return the identity of the film of a picture; None if the file is no picture of `PictureFolder`."""
     try:
         if not picture.is_file():
             return None
