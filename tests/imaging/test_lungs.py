@@ -91,6 +91,15 @@ def test_two_lungs_have_sides_a_box_and_their_quality() -> None:
     assert shape["middle"] == 0
 
 
+def test_lungs_that_part_downwards_are_upright() -> None:
+    y, x = (np.mgrid[:SIDE, :SIDE] + 0.5) / SIDE
+    middle = 0.12 + 0.25 * (y - 0.2)
+    mask = (np.abs(np.abs(x - 0.5) - middle) < 0.06) & (y > 0.2) & (y < 0.8)
+    upright = find_lungs(logits_of(mask)).quality.upright
+    assert upright > 0.1
+    assert find_lungs(logits_of(mask[::-1])).quality.upright == pytest.approx(-upright, abs=0.01)
+
+
 def test_right_lung_is_the_smaller_part_too() -> None:
     lungs = find_lungs(logits_of(mask_of(((0.3, 0.5, 0.08, 0.2), (0.7, 0.5, 0.13, 0.3)))))
     assert (lungs.parts[64, 38], lungs.parts[64, 90]) == (1, 2)

@@ -5,8 +5,9 @@ people outline it, with the lung behind the heart, and the *aerated* lung, witho
 position and size, the aerated lung gives the grey scale. Everything here is numpy and Pillow, about 1 ms a film.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ MARGIN = 0.05
 WHOLE_FILM = (0.0, 0.0, 1.0, 1.0)
 SHAPE_FACTS = (
     "aspect", "fill", "apart", "level", "heights", "widths", "least_height", "taper", "aerated", "middle",
+    "upright", "aerated_below",
 )  # fmt: skip
 """The names of `Quality.shape`, in order."""
 # Smaller parts are specks. 64 pixels are 0.4% of the film, a tenth of a small lung.
@@ -44,6 +46,8 @@ class Quality:
         balance: Area of the smaller lung divided by that of the larger one, in [0, 1]; 0 with one part.
         cut: Share of the field's border that lies on the edge of the film, in [0, 1].
         confidence: Mean of |2p - 1| over the film, weighted by the probability p of the field; in [0, 1].
+        upright: By how much the lungs are further apart in the lower third of their height than in the upper third, as share of
+            the field's width; above 0 in an upright chest, 0 with one part.
         shape: Facts about the outline that depend neither on its position nor on its size, `SHAPE_FACTS`.
     """
 
@@ -52,6 +56,7 @@ class Quality:
     balance: float = 0.0
     cut: float = 0.0
     confidence: float = 0.0
+    upright: float = 0.0
     shape: tuple[float, ...] = (0.0,) * len(SHAPE_FACTS)
 
 
@@ -80,6 +85,12 @@ class Lungs:
         """Return the outline of each lung: float64 (n, 2), x and y as shares of the film, closed."""
         return tuple(_outline(self.parts == part) for part in (1, 2) if (self.parts == part).any())
 
+    def to_json(self) -> dict[str, Any]:
+        """Return box, outlines (lists of x and y) and quality as JSON types; places are shares of the film, 4 decimals."""
+        quality = {key: value for key, value in asdict(self.quality).items() if key != "shape"}
+        outlines = [outline.round(4).tolist() for outline in self.outlines()]
+        return {"box": [round(side, 4) for side in self.box], "outlines": outlines, "quality": quality}
+
 
 def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lungs:
     """Find the lungs in the answer of the network for one film.
@@ -107,20 +118,22 @@ def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lung
     order[kept] = np.arange(1, len(kept) + 1)
     parts = np.zeros(whole.shape, np.uint8)
     parts[whole] = np.repeat(order[numbers], lengths)
-    first, *second = (_centre(parts == number + 1) for number in range(len(kept)))
-    if first > (second[0] if second else parts.shape[1] / 2):
+    centres = [_centre(parts == number + 1) for number in range(len(kept))]
+    if centres[0] > (centres[1] if len(centres) == 2 else logits.shape[-1] / 2):
         parts = np.asarray([0, 2, 1], np.uint8)[parts]
     whole = parts > 0
     rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
     extent = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     sizes = areas[kept]
+    shape = _shape(parts, whole, air, extent)
     quality = Quality(
         share=float(sizes.sum()) / whole.size,
         parts=len(large),
         balance=float(sizes[1] / sizes[0]) if len(sizes) == 2 else 0.0,
         cut=_cut(whole),
         confidence=confidence,
-        shape=_shape(parts, whole, air, extent),
+        upright=shape[SHAPE_FACTS.index("upright")],
+        shape=shape,
     )
     return Lungs(parts, air, _widened(extent, whole.shape[0], margin), quality)
 
@@ -142,9 +155,10 @@ def lung_crop(film: Film, lungs: Lungs, size: int) -> npt.NDArray[np.uint8]:
         left, top, right, bottom = lungs.box
         area = left * width, top * height, right * width, bottom * height
         # The filter of `squash`, so that the same lungs look the same in a film and in its crop.
-        crop[place] = Image.fromarray(pixels).resize(
+        squashed = Image.fromarray(pixels).resize(
             (size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5
         )
+        crop[place] = np.asarray(squashed)
     return crop
 
 
@@ -318,10 +332,16 @@ def _shape(
             continue
         x = float(across @ np.arange(width)) / total / width
         y = float(down @ np.arange(height)) / total / height
-        sides.append((x, y, np.count_nonzero(across) / width, np.count_nonzero(down) / height))
-    (x0, y0, w0, h0), (x1, y1, w1, h1) = sides[0], sides[-1]
+        rows = np.flatnonzero(down)
+        third = max(1, (rows[-1] + 1 - rows[0]) // 3)
+        below, above = mask[rows[-1] + 1 - third : rows[-1] + 1], mask[rows[0] : rows[0] + third]
+        slant = (_centre(below) - _centre(above)) / width
+        sides.append((x, y, np.count_nonzero(across) / width, len(rows) / height, slant))
+    (x0, y0, w0, h0, slant0), (x1, y1, w1, h1, slant1) = sides[0], sides[-1]
     quarter = max(1, height // 4)
     upper, lower = int(whole[:quarter].sum()), int(whole[-quarter:].sum())
+    half = max(1, height // 2)
+    aerated = air[top:bottom, left:right] > 127
     gap = whole[:, round(width * 0.42) : max(round(width * 0.58), round(width * 0.42) + 1)].mean()
     return (
         float(np.log(width / height)),
@@ -332,8 +352,10 @@ def _shape(
         float(abs(w1 - w0)),
         float(min(h0, h1)),
         float(np.log((upper + 1) / (lower + 1))),
-        float((air[top:bottom, left:right][whole] > 127).mean()),
+        float(aerated[whole].mean()),
         float(gap),
+        slant1 - slant0,
+        float(aerated[-half:][whole[-half:]].mean() - aerated[:half][whole[:half]].mean()),
     )
 
 

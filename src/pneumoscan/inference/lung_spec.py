@@ -14,7 +14,14 @@ from pneumoscan.inference.numbers import is_number
 from pneumoscan.inference.spec_checks import check_keys, mapping_of, row_of
 
 NO_LUNGS, ONE_LUNG, CUT, UNUSUAL = "no_lungs", "one_lung", "lungs_cut", "unusual_lungs"
-FACTS = {"share": NO_LUNGS, "balance": ONE_LUNG, "cut": CUT, "confidence": UNUSUAL, "distance": UNUSUAL}
+FACTS = {
+    "share": NO_LUNGS,
+    "balance": ONE_LUNG,
+    "cut": CUT,
+    "confidence": UNUSUAL,
+    "upright": UNUSUAL,
+    "distance": UNUSUAL,
+}
 """The facts that have limits, and the warning of each. `distance` is that of the shape, the others are of `Quality`."""
 HIGH_IS_BAD = frozenset({"cut", "distance"})
 LUNG_PREPROCESSING = Preprocessing(size=SIDE, normalisation="per_film")
@@ -30,7 +37,7 @@ class LungSpec:
     Attributes:
         answers: Known outputs: the mean logit of field and aerated lung on each image of `self_check_inputs`, four numbers.
         limits: By name of the fact (`FACTS`): `unsure` and `not_a_chest_film`, from which value on (down to which value, for
-            share, balance and confidence) a film gets that label; None never gives it. A fact may be absent.
+            share, balance, confidence and upright) a film gets that label; None never gives it. A fact may be absent.
         shape_mean: Mean of the shapes of chest films, one number for each of `SHAPE_FACTS`.
         shape_inverse: Inverse of their covariance, row by row; see `imaging.lungs.shape_distance`.
         source: The films on which limits and shapes were chosen.

@@ -25,6 +25,7 @@ KEYS = {
         "shown_to_work",
         "sites",
         "has_heatmap",
+        "has_lungs",
         "heatmap_scale",
         "preprocessing",
     ),

@@ -123,6 +123,21 @@ def test_labels_and_warnings_are_those_of_python(blank, shipped, name):
     assert {"PNEUMONIA", "NORMAL"} <= seen
 
 
+def test_no_threshold_undoes_what_the_lungs_say(blank, shipped):
+    rows = [
+        ("NORMAL", [], "PNEUMONIA"),
+        ("UNSURE", ["one_lung"], "UNSURE"),
+        ("NOT_A_CHEST_FILM", ["no_lungs"], "NOT_A_CHEST_FILM"),
+    ]
+    got = run(
+        blank, "state/labels.js",
+        """return v.rows.map(([label, warnings]) =>
+             m.callOf(v.model, { label, warnings, probability: 0.99, distance: 0 }, 0.001).label);""",
+        {"model": about(shipped), "rows": [row[:2] for row in rows]},
+    )  # fmt: skip
+    assert got == [wanted for _, _, wanted in rows]
+
+
 def about_of(bundle, spec):
     """What the service would tell of another description; its records are left out."""
     model = about(bundle)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_lungs
 from PIL import Image
 
 from pneumoscan.apps.workers import protocol
@@ -374,3 +375,19 @@ def test_an_end_in_the_middle_is_told():
             ours.close()
             with pytest.raises(ProtocolError):
                 protocol.receive(theirs)
+
+
+def test_lungs_are_in_the_row_if_they_are_requested(tmp_path):
+    lungs_bundle = load_bundle(tiny_lungs.write_lungs_bundle(tmp_path / "lungs"))
+    film = encoded(tiny_lungs.draw_chest(), "PNG")
+    assert "lungs" not in read_film(lungs_bundle, film, 0.5, Want()).row
+    row = read_film(lungs_bundle, film, 0.5, Want(lungs=True)).row
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert row["lungs"]["quality"]["parts"] == len(row["lungs"]["outlines"]) == 2
+    left, top, right, bottom = row["lungs"]["box"]
+    for outline in row["lungs"]["outlines"]:
+        assert all(left <= x <= right and top <= y <= bottom for x, y in outline)
+
+
+def test_lungs_of_a_model_without_them_are_none(bundle, draw_film):
+    assert read_film(bundle, encoded(draw_film(), "PNG"), 0.5, Want(lungs=True)).row["lungs"] is None

@@ -5,7 +5,7 @@
     tail      to the worker: a film; from the worker: heatmap, picture and further files, one after the other
 
 Each request has a number, and its answer has the same number, so that no answer can be assigned to another film. Heads to the worker are
-`{"number", "threshold", "heatmap", "picture", "more"}`. Heads from the worker are `{"number", "row", "heatmap", "picture", "files"}` with
+`{"number", "threshold", "heatmap", "picture", "lungs", "more"}`. Heads from the worker are `{"number", "row", "heatmap", "picture", "files"}` with
 the lengths of the two pictures (null if there is none) and of further files, or `{"number", "code", "message", "remedy"}` for an error
 of `pneumoscan.errors`. After a worker has loaded its model, it sends a row with the number 0.
 """
@@ -37,11 +37,13 @@ class Want:
     Attributes:
         heatmap: Its heatmap as PNG, RGBA, transparent where there is no evidence for PNEUMONIA; longer side 512.
         picture: The film as PNG, 8-bit grey, as `imaging.read` returns it; longer side at most 2048.
+        lungs: The outlines of its lungs, in the row.
         more: Further input for a reader of another app, as JSON types.
     """
 
     heatmap: bool = False
     picture: bool = False
+    lungs: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,7 +53,7 @@ class Reading:
 
     Attributes:
         row: The columns of `inference.rows.PredictionRow`, and `sha256` (of the bytes), `logit`, `distance` (None if the model
-            has none), `width`, `height`, `format`.
+            has none), `width`, `height`, `format`, and `lungs` if it was requested (None if the model does not look for them).
         heatmap: PNG, if it was requested and the model has a map.
         picture: PNG, if it was requested.
         files: Further results of the reader of another app.
@@ -106,6 +108,7 @@ def question(number: int, film: bytes, threshold: float, want: Want) -> bytes:
         "threshold": threshold,
         "heatmap": want.heatmap,
         "picture": want.picture,
+        "lungs": want.lungs,
         "more": dict(want.more),
     }
     return frame({"number": number, **asked}, len(film))

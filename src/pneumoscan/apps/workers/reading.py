@@ -39,6 +39,8 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
             "height": seen.height,
             "format": seen.format,
         }
+        if want.lungs:
+            facts["lungs"] = None if finding.lungs is None else finding.lungs.to_json()
         return Reading(
             finding.row.to_json() | facts,
             _heatmap(bundle, seen, finding) if want.heatmap else None,

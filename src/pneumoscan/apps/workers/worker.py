@@ -76,7 +76,7 @@ def _answer(read: Read, head: dict[str, Any], film: bytes | None) -> bytes:
     if film is None:
         return protocol.refusal(number, too_large())
     try:
-        want = protocol.Want(heatmap=head["heatmap"], picture=head["picture"], more=head.get("more", {}))
+        want = protocol.Want(head["heatmap"], head["picture"], head.get("lungs", False), head.get("more", {}))
         return protocol.answer(number, read(film, head["threshold"], want))
     except PneumoscanError as problem:
         return protocol.refusal(number, problem)

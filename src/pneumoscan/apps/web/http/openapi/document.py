@@ -1,9 +1,11 @@
 """The content of `/openapi.json` (OpenAPI 3.1), written by hand. Tests compare it with the service."""
 
+from itertools import permutations
+
 from pneumoscan.apps.web.http.openapi.problems import PROBLEMS, problem_response, problems_of
 from pneumoscan.apps.web.http.openapi.schemas import Table, schemas
 from pneumoscan.apps.web.http.responses import JSON, NDJSON, PNG
-from pneumoscan.apps.web.http.routes.query import FILM_TYPES
+from pneumoscan.apps.web.http.routes.query import EXTRAS, FILM_TYPES
 
 _FILE_NAME: Table = {"type": "string", "pattern": "^([a-z]{1,20}/)?[a-z][a-z0-9_-]{0,30}[.][a-z]{2,4}$"}
 _HTML, _TEXT = "text/html", "text/plain"
@@ -186,7 +188,8 @@ def _batch() -> Table:
 
 def _query(*, png: bool) -> list[Table]:
     rate = {"type": "number", "minimum": 0, "maximum": 1}
-    kinds = ["heatmap", "picture", "heatmap,picture", "picture,heatmap"]
+    # Whole values, because a schema of lists does not tell how they are joined.
+    kinds = [",".join(kinds) for count in (1, 2, 3) for kinds in permutations(EXTRAS, count)]
     found = [
         _parameter(
             "operating_point", "query", {"type": "string"}, "A threshold that the model carries.", "balanced"
@@ -194,7 +197,7 @@ def _query(*, png: bool) -> list[Table]:
         _parameter(
             "threshold", "query", rate, "PNEUMONIA from this probability on; not with operating_point.", 0.5
         ),
-        _parameter("include", "query", {"enum": kinds}, "Pictures to put into the row.", "heatmap"),
+        _parameter("include", "query", {"enum": kinds}, "What to put into the row besides.", "heatmap"),
     ]
     if png:
         description = "The response is the map as a picture, with the row in the header Pneumoscan-Row. Not together with include."

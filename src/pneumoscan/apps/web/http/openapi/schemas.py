@@ -12,7 +12,8 @@ def schemas() -> Table:
     """Return the schemas by their names."""
     row, facts = _row_schema(), _facts_schema()
     picture = {"anyOf": [{"$ref": "#/components/schemas/Picture"}, {"type": "null"}]}
-    pictures = {"heatmap": picture, "picture": picture}
+    lungs = {"anyOf": [{"$ref": "#/components/schemas/Lungs"}, {"type": "null"}]}
+    pictures = {"heatmap": picture, "picture": picture, "lungs": lungs}
     name = {"type": ["string", "null"], "maxLength": MAX_ID}
     nullable = {key: {"anyOf": [schema, {"type": "null"}]} for key, schema in facts.items()}
     return {
@@ -20,6 +21,7 @@ def schemas() -> Table:
         "BatchLine": _object({"id": {"type": "string", "maxLength": MAX_ID}, "film": _base64()}),
         "BatchRow": _object({"id": name} | row | nullable, optional=pictures),
         "Picture": _object({"media_type": {"const": PNG}, "data": _base64()}),
+        "Lungs": _lungs_schema(),
         "Problem": _problem_schema(),
         "Status": _object({"status": {"enum": ["ok", "ready"]}}),
         "Model": {
@@ -39,6 +41,7 @@ def schemas() -> Table:
                     },
                 },
                 "has_heatmap": {"type": "boolean"},
+                "has_lungs": {"type": "boolean"},
                 "research_use_only": {"const": True},
                 "shown_to_work": {
                     "type": "string",
@@ -86,6 +89,25 @@ def _facts_schema() -> Table:
         "height": side,
         "format": {"type": "string", "description": "Format of the file."},
     }
+
+
+def _lungs_schema() -> Table:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    point = {"type": "array", "items": share, "minItems": 2, "maxItems": 2}
+    box = {"type": "array", "items": share, "minItems": 4, "maxItems": 4}
+    outlines = {"type": "array", "maxItems": 2, "items": {"type": "array", "items": point}}
+    quality = _object(
+        dict.fromkeys(("share", "balance", "cut", "confidence"), share)
+        | {"parts": {"type": "integer"}, "upright": {"type": "number"}}
+    )
+    places = "Places are shares of the film's width and height."
+    return _object(
+        {
+            "box": {**box, "description": f"Left, top, right, bottom. {places}"},
+            "outlines": {**outlines, "description": f"Of each lung, closed. {places}"},
+            "quality": quality,
+        }
+    )
 
 
 def _problem_schema() -> Table:

@@ -14,7 +14,7 @@ from pneumoscan.apps.web.http.middleware import Note
 from pneumoscan.apps.web.http.problems import Refused, refused, refused_for
 from pneumoscan.apps.web.http.responses import NDJSON, Send, begin, json_bytes
 from pneumoscan.apps.web.http.routes.classify import read_film, row_of
-from pneumoscan.apps.web.http.routes.query import Query, media_type_of, query_of
+from pneumoscan.apps.web.http.routes.query import EXTRAS, Query, media_type_of, query_of
 from pneumoscan.apps.web.http.service import Service
 from pneumoscan.errors import PneumoscanError, UsageError
 
@@ -159,7 +159,7 @@ class Batch:
             await asyncio.sleep(_BUSY_PAUSE)
 
     def _refused(self, name: str | None, query: Query, problem: Refused) -> dict[str, Any]:
-        pictures = [kind for kind in ("heatmap", "picture") if getattr(query.want, kind)]
+        extras = [kind for kind in EXTRAS if getattr(query.want, kind)]
         return {
             "id": name,
             "path": "<bytes>",
@@ -172,7 +172,7 @@ class Batch:
             "error": f"{problem.detail} {problem.remedy}".strip(),
             "model": (self._service.about or {}).get("model", ""),
             "site": "",
-            **dict.fromkeys((*_FACTS, *pictures)),
+            **dict.fromkeys((*_FACTS, *extras)),
         }
 
 

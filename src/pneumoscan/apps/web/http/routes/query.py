@@ -11,7 +11,7 @@ from pneumoscan.apps.workers.protocol import Want
 from pneumoscan.errors import ConfigError, UsageError
 
 FILM_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
-PICTURES = ("heatmap", "picture")
+EXTRAS = ("heatmap", "picture", "lungs")
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: 
     if as_png and "include" in given:
         raise _usage("heatmap and include cannot both be given.", "Give one of them.")
     included = given["include"].split(",") if "include" in given else []
-    if not set(included) <= set(PICTURES) or len(set(included)) < len(included):
+    if not set(included) <= set(EXTRAS) or len(set(included)) < len(included):
         raise _usage(
-            "include must be a list of heatmap and picture.", "Give heatmap, picture, or heatmap,picture."
+            "include must be a list of heatmap, picture and lungs.",
+            "Give one or more of them, joined by commas.",
         )
     if as_png and not about.get("has_heatmap"):
         raise _usage("This model has no map.", "Query without heatmap=png.")
-    return Query(
-        _threshold(given, about), Want(as_png or "heatmap" in included, "picture" in included), as_png
-    )
+    want = Want(as_png or "heatmap" in included, "picture" in included, "lungs" in included)
+    return Query(_threshold(given, about), want, as_png)
 
 
 def _query(raw: bytes, known: set[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ export function beginToolbar(viewport, store) {
     invert: () => viewport.setInvert(!viewport.invert),
     reset: () => viewport.reset(),
     heat: () => viewport.setHeat(!viewport.heat),
+    lungs: () => viewport.setOutlined(!viewport.outlined),
     "tool-window": () => {
       viewport.dragWindows = !viewport.dragWindows;
       render();
@@ -43,11 +44,13 @@ function renderToolbar(viewport, store) {
   const has = Boolean(viewport.picture);
   setText(byId("zoom"), has ? `${Math.round(viewport.zoomShare * 100)}%` : "");
   press("invert", viewport.invert);
+  press("lungs", viewport.outlined);
   press("tool-window", viewport.dragWindows);
   const none = !store.model?.has_heatmap || (film !== null && !hasNumber(film));
   press("heat", viewport.heat && !none);
   byId("heat").disabled = none;
   byId("strength").disabled = none;
+  byId("lungs").disabled = !store.model?.has_lungs;
   byId("window").value = String(viewport.window);
   byId("level").value = String(viewport.level);
   byId("legend").hidden = !(viewport.heat && viewport.heatmap);

@@ -54,15 +54,15 @@ export async function isReady() {
  * Have a film read.
  *
  * @param {ArrayBuffer} bytes of the file
- * @param {string[]} include any of "heatmap", "picture"
- * @returns {{row, heatmap: Blob|null, picture: Blob|null}}
+ * @param {string[]} include any of "heatmap", "picture", "lungs"
+ * @returns {{row, heatmap: Blob|null, picture: Blob|null, lungs: object|null}}
  */
 export async function classify(bytes, include, signal) {
   const query = include.length ? `?include=${include.join(",")}` : "";
   const headers = { "Content-Type": mediaTypeOf(bytes) };
   const answer = await ask(`v1/classify${query}`, { method: "PUT", body: bytes, headers, signal });
-  const { heatmap = null, picture = null, ...row } = await answer.json();
-  return { row, heatmap: blobOf(heatmap), picture: blobOf(picture) };
+  const { heatmap = null, picture = null, lungs = null, ...row } = await answer.json();
+  return { row, heatmap: blobOf(heatmap), picture: blobOf(picture), lungs };
 }
 
 /** Tell by its content what a file is: JPEG, PNG, DICOM, or "". */

@@ -121,7 +121,7 @@ export class ReadQueue extends EventTarget {
     const hash = await sha256(bytes);
     if (signal.aborted || (hash && !this.store.isNew(film, hash))) return;
     film.format = formatOf(bytes);
-    const include = film.format === "DICOM" ? ["heatmap", "picture"] : ["heatmap"];
+    const include = ["heatmap", "lungs", ...(film.format === "DICOM" ? ["picture"] : [])];
     const answer = await classify(bytes, include, signal);
     if (signal.aborted || !this.store.isNew(film, answer.row.sha256)) return;
     this.store.read(film, answer);

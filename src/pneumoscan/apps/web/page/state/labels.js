@@ -5,6 +5,9 @@
 
 export const FAR = "far_from_training_films";
 export const NEAR = "near_threshold";
+/** Warnings about the lungs: they do not depend on the threshold, and each makes a film at least UNSURE. */
+const ABOUT_LUNGS = ["no_lungs", "one_lung", "lungs_cut", "unusual_lungs"];
+const NO_CHEST = "NOT_A_CHEST_FILM";
 const FARTHEST = 40;
 
 /** Return log(p / (1 - p)) of a probability in [0, 1], kept within ±40. */
@@ -49,7 +52,7 @@ export function abstention(model, probability, distance, threshold) {
   const warnings = [];
   if (guard && distance >= guard.unusual) warnings.push(FAR);
   if (band && band[0] <= probability && probability <= band[1]) warnings.push(NEAR);
-  if (guard && distance >= guard.not_a_chest_film) return { label: "NOT_A_CHEST_FILM", warnings };
+  if (guard && distance >= guard.not_a_chest_film) return { label: NO_CHEST, warnings };
   return { label: warnings.length ? "UNSURE" : "", warnings };
 }
 
@@ -58,7 +61,11 @@ export function callOf(model, row, threshold) {
   const held = abstention(model, row.probability, row.distance, threshold);
   const called = model.class_names[Number(row.probability >= threshold)];
   const own = row.warnings.filter((word) => word !== FAR && word !== NEAR);
-  return { label: held.label || called, warnings: [...own, ...held.warnings] };
+  const warnings = [...own, ...held.warnings];
+  // The service tells by the lungs, too, that a picture is no chest film; no threshold changes that.
+  if (row.label === NO_CHEST) return { label: NO_CHEST, warnings };
+  const unsure = own.some((word) => ABOUT_LUNGS.includes(word)) ? "UNSURE" : "";
+  return { label: held.label || unsure || called, warnings };
 }
 
 /** Return whether a film that was read has a number and a heatmap: what is no chest film has neither. */

@@ -14,6 +14,7 @@ export const GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REF
  *   problem   {code, message, remedy}, where it was refused
  *   call      {label, warnings} at the operating point now chosen
  *   heatmap, picture   Blobs (PNG) from the service, or null
+ *   lungs      {box, outlines, quality} from the service, or null
  *   copies    names of files with the same bytes
  *   thumb     a small canvas, or null
  */
@@ -72,6 +73,7 @@ export class Store extends EventTarget {
       call: null,
       heatmap: null,
       picture: null,
+      lungs: null,
       copies: [],
       thumb: null,
     }));
@@ -93,8 +95,8 @@ export class Store extends EventTarget {
   }
 
   /** Note what the service said about a film. */
-  read(film, { row, heatmap, picture }) {
-    Object.assign(film, { state: "read", row, heatmap, picture, problem: null });
+  read(film, { row, heatmap, picture, lungs }) {
+    Object.assign(film, { state: "read", row, heatmap, picture, lungs, problem: null });
     this.#call(film);
     if (this.selected === null) this.selected = film;
     this.changed();

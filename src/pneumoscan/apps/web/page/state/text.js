@@ -24,6 +24,10 @@ const WARNINGS = {
   unusual_shape: "The film is much longer than wide, or much wider than long: the network sees a distorted chest.",
   low_contrast: "The film has hardly any contrast.",
   model_of_synthetic_films: "This model was trained on synthetic films, not on patients: use its results for trying the program only.",
+  no_lungs: "No lungs were found in the picture.",
+  one_lung: "Only one lung was found, or one is much smaller than the other.",
+  lungs_cut: "The edge of the film cuts the lungs.",
+  unusual_lungs: "The outline of the lungs is one that hardly any chest film has.",
   far_from_training_films: "The film looks unlike the films the model was trained on: do not rely on its probability.",
   near_threshold: "The probability is near the operating point, where the model is often wrong.",
 };

@@ -1,4 +1,4 @@
-/** The viewport: one film, with pan, zoom at the pointer, window and level, inversion, and the heatmap over it. */
+/** The viewport: one film, with pan, zoom at the pointer, window and level, inversion, heatmap and outline of the lungs over it. */
 
 import { listenForGestures } from "./gestures.js";
 import { FULL_WINDOW, MIDDLE, paint, toneInto } from "./greyscale.js";
@@ -19,6 +19,7 @@ export class Viewport extends EventTarget {
     this.heatmap = null;
     this.invert = false;
     this.heat = false;
+    this.outlined = true;
     this.strength = 0.85;
     this.dragWindows = false;
     this.#resetWindow();
@@ -101,6 +102,12 @@ export class Viewport extends EventTarget {
 
   setHeat(on) {
     this.heat = on;
+    this.#tell();
+  }
+
+  /** Show or hide the outline of the lungs. */
+  setOutlined(on) {
+    this.outlined = on;
     this.#tell();
   }
 
@@ -198,11 +205,26 @@ export class Viewport extends EventTarget {
     context.imageSmoothingQuality = "high";
     const place = [this.x, this.y, this.picture.width * this.scale, this.picture.height * this.scale];
     context.drawImage(this.toned, ...place);
-    if (!this.heat || !this.heatmap) return;
-    context.imageSmoothingEnabled = true;
-    context.globalAlpha = this.strength;
-    context.drawImage(this.heatmap, ...place);
-    context.globalAlpha = 1;
+    if (this.heat && this.heatmap) {
+      context.imageSmoothingEnabled = true;
+      context.globalAlpha = this.strength;
+      context.drawImage(this.heatmap, ...place);
+      context.globalAlpha = 1;
+    }
+    if (this.outlined && this.film?.lungs) this.#outline(...place);
+  }
+
+  /** Draw the outline of each lung as a thin line. */
+  #outline(left, top, width, height) {
+    const { context } = this;
+    context.beginPath();
+    for (const outline of this.film.lungs.outlines) {
+      outline.forEach(([x, y], i) => context[i ? "lineTo" : "moveTo"](left + x * width, top + y * height));
+      context.closePath();
+    }
+    context.lineWidth = 1;
+    context.strokeStyle = "rgb(255 214 64 / 0.8)";
+    context.stroke();
   }
 
   #resize() {
