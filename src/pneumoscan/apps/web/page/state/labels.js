@@ -70,7 +70,7 @@ export function callOf(model, row, threshold) {
 
 /** Return whether a film that was read has a number and a heatmap: what is no chest film has neither. */
 export function hasNumber(film) {
-  return film?.state === "read" && film.call.label !== "NOT_A_CHEST_FILM";
+  return film?.state === "read" && film.call.label !== NO_CHEST;
 }
 
 /** Return the warnings to show for a film that was read: those about its number only where there is one. */
