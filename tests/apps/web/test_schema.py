@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -27,6 +28,11 @@ from pneumoscan.apps.web.http.openapi.document import document
 from pneumoscan.apps.web.http.problems import HTTP_CODES, refused_for
 
 DOCUMENT = document("0")
+
+
+def test_the_description_changes_only_on_purpose() -> None:
+    stored = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
+    assert json.loads(json.dumps(DOCUMENT)) == json.loads(stored)
 
 
 def test_all_references_lead_somewhere() -> None:
