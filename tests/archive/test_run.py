@@ -1,5 +1,6 @@
 """An archive from its listing to its end, interrupted everywhere."""
 
+import csv
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stored import assert_as_stored, digest
 
 from pneumoscan.archive.local import Here
 from pneumoscan.archive.run import MANIFEST, SUCCESS, Order, run_archive
@@ -229,3 +231,22 @@ def test_killed_at_any_time_the_same_command_ends_with_the_same_rows(bundle, ord
     assert kills
     assert process.returncode == 3  # two inputs are no films
     assert lines(Path(order.out)) == expected(bundle, films)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_the_rows_of_an_archive_are_the_stored_ones(bundle, order, films, file_format) -> None:
+    order = replace(order, format=file_format)
+    run_archive(order, bundle, Here(2), silent)
+    rows = []
+    for path in sorted(Path(order.out).glob(f"part-*.{file_format}")):
+        if file_format == "csv":
+            with path.open(newline="") as file:
+                rows += list(csv.DictReader(file))
+        else:
+            parquet = pytest.importorskip("pyarrow.parquet")
+            rows += parquet.read_table(path).to_pylist()
+    for row in rows:
+        del row["model"]
+        row["path"], row["error"] = (row[key].replace(str(films), "") for key in ("path", "error"))
+    manifest = json.loads((Path(order.out) / MANIFEST).read_text())
+    assert_as_stored(f"archive, {file_format}", [digest(rows), sorted(manifest), sorted(manifest["plan"])])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stored import assert_as_stored, digest
 
 from pneumoscan.data import audit as audit_package
 from pneumoscan.data.audit import inspect, summary_lines, write_inspection
@@ -398,3 +399,19 @@ def test_real_films_give_their_label_away(real_films: Path, tmp_path: Path) -> N
     assert found.duplicates.n_redundant == 26
     assert found.duplicates.of_kind("near_copy") == ()
     assert write_inspection(tmp_path, found, manifest).stat().st_size < 3_000_000
+
+
+def test_the_facts_of_an_inspection_are_the_stored_ones(distinct):
+    root = distinct.root
+    rows = [(film.path, film.patient_id) for film in distinct.films]
+    for copy, of in (("train/NORMAL/copy.jpeg", 0), ("test/PNEUMONIA/other.jpeg", 1)):
+        (root / copy).parent.mkdir(parents=True, exist_ok=True)
+        (root / copy).write_bytes((root / rows[of][0]).read_bytes())
+        rows.append((copy, "person99"))
+    (root / "train/NORMAL/broken.jpeg").write_bytes(b"no film")
+    rows.append(("train/NORMAL/broken.jpeg", "person98"))
+    audit = inspect(_manifest(root, rows), network="net", areas={"": (0.7, 20)})
+    facts = audit.to_json()
+    del facts["root"], facts["seconds"]
+    lines = [line.replace(str(root), "").replace(root.name, "") for line in summary_lines(audit)]
+    assert_as_stored("inspection", {key: digest(value) for key, value in facts.items()} | {"summary": lines})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stored import assert_as_stored, digest
 
 from pneumoscan.data.audit import Audit, inspect, summary_lines, write_inspection
 from pneumoscan.data.audit.sites import NO_SITE, cramers_v
@@ -154,3 +155,9 @@ def test_cramers_v():
     # By hand: 30 and 10 of 40 against 10 and 30 of 40 give chi squared 20, of 80.
     label = np.array([0] * 30 + [1] * 10 + [0] * 10 + [1] * 30)
     assert cramers_v(np.repeat(["x", "y"], 40), label) == pytest.approx(0.5)
+
+
+def test_the_comparison_of_sites_is_the_stored_one(tmp_path):
+    facts = inspect(_films(tmp_path, {"a": 25, "b": 6}, marked=True), areas={"a": (0.8, 30)}).to_json()
+    found = {key: digest(facts[key]) for key in ("sites", "comparisons", "findings", "shortcuts", "splits")}
+    assert_as_stored("inspection of sites", found)

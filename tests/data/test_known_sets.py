@@ -8,6 +8,7 @@ import dicom_films
 import numpy as np
 import pytest
 from PIL import Image
+from stored import assert_as_stored, digest, table_of
 from synthetic_films import draw_film
 
 from pneumoscan.data import load_manifest, load_sites, open_cache
@@ -262,3 +263,19 @@ def test_published_sets_beside_each_other(tmp_path):
     assert manifest.site_names == ("mine", "nih-chestxray14", "rsna-pneumonia")
     assert {film.path.split("/")[0] for film in manifest.films} == set(manifest.site_names)
     assert set(load_sites(f"here={tmp_path / 'a'}").sites) == {"here"}
+
+
+def test_the_tables_of_published_sets_are_the_stored_ones(tmp_path):
+    sources = {
+        "nih": load_manifest(_nih(tmp_path / "nih", parts=True)),
+        "nih, findings": load_manifest(_nih(tmp_path / "nih2"), findings=("consolidation", "Mass")),
+        "rsna": load_manifest(_rsna(tmp_path / "rsna", classes=False)),
+        "rsna, readings": load_manifest(_rsna(tmp_path / "rsna2", classes=True), findings=("reading",)),
+        "chexpert": load_manifest(_chexpert(tmp_path / "chexpert")),
+    }
+    sources["sites"] = load_sites(
+        [f"b={tmp_path / 'rsna2'}", tmp_path / "nih", f"{tmp_path / 'chexpert'}#Edema"]
+    )
+    assert_as_stored(
+        "published sets", {name: digest(table_of(each)) for name, each in sources.items()}, everywhere=True
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored import assert_as_stored, digest, table_of
 
 from pneumoscan.data import load_manifest
 from pneumoscan.data.layouts.sources import load_sites
@@ -428,3 +429,30 @@ def test_the_real_films(real_films):
     counts = Counter((film.split, film.label) for film in manifest.films if film.split != "test")
     assert counts == {("train", 0): 1341, ("train", 1): 3875, ("val", 0): 8, ("val", 1): 8}
     assert all(film.cause for film in manifest.films if film.label == 1)
+
+
+def test_the_tables_are_the_stored_ones(film_folder, tmp_path):
+    _touch(tmp_path, *(f"set/train/{name}/{film}.jpeg" for name in ("NORMAL", "PNEUMONIA") for film in "ab"))
+    _touch(tmp_path, "set/train/NORMAL/.DS_Store", "set/other/x.txt", "set/train/NORMAL/notes.txt")
+    table = _csv(
+        tmp_path,
+        "path;label;patient_id;split;site;view;age;sex;extra\n"
+        "a.png;1;p1;train; Ward  7;ap;058Y;f;x\nperson3_virus_9.png;NORMAL;;val;;lateral;400;;\nb\\c.png;PNEUMONIA;;;;PA;6M;M;\n",
+    )
+    (tmp_path / "boxes.csv").write_text(
+        "path,x,y,width,height\na.png,1,2,3,4\na.png,5,6,7,8\nnone.png,1,1,1,1\n"
+    )
+    np.savez(tmp_path / "set.npz", **_arrays())
+    readings = tmp_path / "readings"
+    readings.mkdir()
+    (readings / "films.csv").write_text("path,reading\na.png,OPACITY\nb.png,Lung Opacity\nc.png,ABNORMAL\n")
+    sources = {
+        "folder": load_manifest(film_folder),
+        "small folder": load_manifest(tmp_path / "set"),
+        "table": load_manifest(table),
+        "readings": load_manifest(readings),
+        "arrays": load_manifest(tmp_path / "set.npz"),
+    }
+    assert_as_stored(
+        "layouts", {name: digest(table_of(each)) for name, each in sources.items()}, everywhere=True
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from stored import assert_as_stored, digest
 
 from pneumoscan.data.phantom import (
     PhantomFilm,
@@ -296,3 +297,20 @@ def test_a_dicom_film_is_a_valid_computed_radiograph(tmp_path: Path) -> None:
     )
     done = subprocess.run([validator, film], capture_output=True, text=True, check=False)
     assert "Error" not in done.stderr + done.stdout
+
+
+def test_films_and_sets_are_the_stored_ones(tmp_path) -> None:
+    write_phantom_set(tmp_path / "set", **SMALL)
+    write_phantom_set(tmp_path / "dicom", **SMALL, study_date=date(2020, 2, 3))
+    write_new_films(tmp_path / "new", count=4, side=64)
+    films = {
+        name: digest(
+            [
+                [str(path.relative_to(tmp_path)), digest(path.read_bytes())]
+                for path in sorted((tmp_path / name).rglob("*.*"))
+            ]
+        )
+        for name in ("set", "dicom", "new")
+    }
+    drawn = [draw_film(patient, 1, label=patient % 2, size=(150, 160)).tobytes() for patient in range(4)]
+    assert_as_stored("phantom", films | {"drawn": [digest(film) for film in drawn]})

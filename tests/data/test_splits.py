@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored import assert_as_stored, digest
 
 from pneumoscan.data import (
     FilmRecord,
@@ -176,3 +177,12 @@ def test_a_split_that_is_missing_cut_or_empty(tmp_path):
 def test_real_names(real_films, seed):
     manifest = load_manifest(real_films).of_split("train")
     _assert_sound(manifest, hold_out(manifest, seed=seed), 0.15, 0.01)
+
+
+def test_the_hold_out_is_the_stored_one(tmp_path):
+    manifest, found = _many(), {}
+    for seed, fraction, copies in ((0, 0.15, {}), (3, 0.3, {"p1/0.jpeg": "same", "p9/0.jpeg": "same"})):
+        hold = hold_out(manifest, fraction=fraction, seed=seed, duplicates=copies)
+        write_split_csv(tmp_path / "split.csv", manifest, hold)
+        found[f"seed {seed}"] = [len(hold.val), digest((tmp_path / "split.csv").read_bytes())]
+    assert_as_stored("hold-outs", found, everywhere=True)

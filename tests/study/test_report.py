@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored import assert_as_stored, digest
 
 from pneumoscan.errors import DataDamagedError, UsageError
 from pneumoscan.study.findings import gather
@@ -173,3 +174,20 @@ def test_a_damaged_record_is_told(study_copy: Path) -> None:
     marker.write_text("{")
     with pytest.raises(DataDamagedError, match="damaged"):
         write_report(study_copy)
+
+
+def test_the_records_and_facts_are_the_stored_ones(study_copy) -> None:
+    write_report(study_copy)
+    volatile = {"trial", "trial_key", "films_per_second", "seconds"}
+    found = {}
+    for name in ("trials", "epochs", "differences"):
+        with (study_copy / f"{name}.csv").open(newline="") as file:
+            rows = [
+                {key: cell for key, cell in row.items() if key not in volatile}
+                for row in csv.DictReader(file)
+            ]
+        found[name] = digest(sorted(rows, key=str))
+    for name in ("predictions.csv", "stress_resamples.csv", "history.jsonl"):
+        found[name] = sorted(digest(path.read_bytes()) for path in (study_copy / "trials").rglob(name))
+    found["held_out.csv"] = digest((study_copy / "held_out.csv").read_bytes())
+    assert_as_stored("study", found)
