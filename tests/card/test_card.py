@@ -1,6 +1,5 @@
 """The model card: what it says comes from the records, what is missing is told, what is of another model is refused."""
 
-import io
 import json
 import re
 import tomllib
@@ -16,8 +15,7 @@ from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.apps.cli import app
-from pneumoscan.card import Records, card, difference, failures, latency, ood, origin, read_records
-from pneumoscan.card.measuring import write_failures
+from pneumoscan.card import Records, card, difference, latency, ood, origin, read_records
 from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.evaluation.metrics import evaluate_predictions
 from pneumoscan.evaluation.published import PUBLISHED
@@ -82,7 +80,7 @@ def records(tmp_path) -> Path:
 
 @pytest.fixture
 def optional(records, bundle) -> Callable[[], None]:
-    """Return the function that writes the optional records, but for the failures."""
+    """Return the function that writes the optional records."""
 
     def write() -> None:
         model = model_name(load_bundle(bundle))
@@ -115,7 +113,7 @@ def optional(records, bundle) -> Callable[[], None]:
                 "blurred": good,
             },
             "turned": {"rotated_90": caught},
-            "drawn": {"cat": rates, "text_page": caught},
+            "drawn": {"pink_noise": rates, "text_page": caught},
             "milliseconds": {"without_guard": 3.0, "with_guard": 3.25},
         }
         for name, value in (("heatmaps", heatmaps), ("guard", guard)):
@@ -162,7 +160,6 @@ def test_the_sections_stand_in_their_order(page):
         "Stress test: the same films altered",
         "Abstention",
         "Checks of the map",
-        "Known failures",
         "Ethical considerations",
         "Train it again, or adapt it",
         "Cost",
@@ -179,7 +176,6 @@ def test_what_is_not_recorded_is_said_to_be_not_measured(page, optional):
         "turned films",
         "checks of the map",
         "time to read a film",
-        "on synthetic films",
     )
     before = page()
     assert all(re.search(rf"{what}.*: not measured \(there is no ", before) for what in gone)
@@ -187,7 +183,6 @@ def test_what_is_not_recorded_is_said_to_be_not_measured(page, optional):
     after = page()
     assert re.findall(r"^.*: not measured.*$", after, re.MULTILINE) == [
         "Calibration before and after the temperature: not measured (there is no `calibration` in model.json).",
-        "Failures on synthetic films: not measured (there is no `results/flagship-3-children/failures.json`).",
     ]
 
 
@@ -218,7 +213,7 @@ def test_the_optional_figures_are_those_of_their_records(page, optional):
         "| real films rotated, inverted or shrunk in 1 ways, mean (should be 100%) | 99.0% | 97.0% |" in text
     )
     assert "| synthetic pictures of 2 other kinds, mean (should be 100%) | 93.2% | 79.8% |" in text
-    assert "| … cat | 87.5% | 62.5% |" in text
+    assert "| … pink noise | 87.5% | 62.5% |" in text
     assert "… text page" not in text
     assert "The network with the detector takes 3.25 ms per film, without it 3.00 ms." in text
     assert "- one film, one core, ms: 4.57" in text
@@ -383,77 +378,6 @@ def test_figures_without_the_views_are_refused(bundle, records):
 # Failures on synthetic films
 
 
-@pytest.mark.parametrize(
-    ("should_be", "says", "kind"),
-    [
-        ("PNEUMONIA", "NORMAL", "missed"),
-        ("NORMAL", "PNEUMONIA", "false alarm"),
-        ("NOT_A_CHEST_FILM", "NORMAL", "taken for a chest film"),
-        ("NOT_A_CHEST_FILM", "PNEUMONIA", "taken for a chest film"),
-        ("PNEUMONIA", "NOT_A_CHEST_FILM", "not taken for a chest film"),
-        ("PNEUMONIA", "PNEUMONIA", None),
-        ("NORMAL", "UNSURE", None),
-        ("NOT_A_CHEST_FILM", "refused", None),
-        ("NOT_A_CHEST_FILM", "NOT_A_CHEST_FILM", None),
-    ],
-)
-def test_what_counts_as_a_failure(should_be, says, kind):
-    assert failures.kind_of(should_be, says) == kind
-
-
-def test_the_failures_shown_are_of_every_kind_and_differ():
-    module = failures
-
-    def failure(kind: str, number: int, view: str, probability: float) -> Any:
-        return module.Failure(
-            kind, "phantom with pneumonia", number, view, "PNEUMONIA", "NORMAL", probability
-        )
-
-    many = [failure("false alarm", number, view, 0.9) for number in range(4) for view in ("plain", "flipped")]
-    surest, same_view = failure("missed", 7, "pad_20", 0.01), failure("missed", 8, "pad_20", 0.02)
-    other_view = failure("missed", 9, "blurred", 0.2)
-    chosen = module.choose([*many, same_view, surest, other_view], 4)
-    assert chosen[:2] == [surest, other_view]
-    assert {case.kind for case in chosen[2:]} == {"false alarm"}
-    assert len({case.number for case in chosen}) == 4
-    assert len({case.view for case in chosen}) == 4
-    # A third kind has one view only: its second picture is shown after all others.
-    twins = [failure("taken for a chest film", number, "skull", 0.99) for number in (1, 2)]
-    mixed = module.choose([surest, other_view, *twins, *many[:2]], 6)
-    assert [case.view for case in mixed] == ["pad_20", "blurred", "flipped", "plain", "skull", "skull"]
-    assert twins[1] not in module.choose([surest, other_view, *twins, *many[:2]], 5)
-    assert module.choose([surest], 4) == [surest]
-    assert module.choose([], 4) == []
-
-
-def test_the_search_finds_what_the_model_gets_wrong(bundle, records, page, monkeypatch):
-    module = failures
-    monkeypatch.setattr(module, "PATIENTS", 1)
-    monkeypatch.setattr(module, "PICTURES", 1)
-    write_failures(load_bundle(bundle), records)
-    record, png = json.loads((records / "failures.json").read_text()), (records / "failures.png").read_bytes()
-    # This network has no out-of-distribution detector, so nothing can be NOT_A_CHEST_FILM, and one colour is refused by the reader.
-    assert {name: sum(counts.values()) for name, counts in record["counts"].items()} == dict(
-        zip(module.GROUPS, (11, 11, 6, 17), strict=True)
-    )
-    assert record["counts"]["drawing of no chest"]["NOT_A_CHEST_FILM"] == 0
-    assert record["counts"]["drawing of no chest"]["refused"] == 2
-    assert record["failures"]["taken for a chest film"] == 6 + 17 - 2
-    assert 0 < len(record["cases"]) <= 6
-    assert all(module.kind_of(case["should_be"], case["says"]) == case["kind"] for case in record["cases"])
-    assert len(png) <= 400_000
-    picture = Image.open(io.BytesIO(png))
-    assert picture.width > 400
-    text = page()
-    assert "](results/flagship-3-children/failures.png)" in text
-    assert f"1. *{record['cases'][0]['kind']}*: {module.description(record['cases'][0])}. Expected" in text
-    again, same = module.search(load_bundle(bundle))
-    assert (json.loads(json.dumps(again)), same) == (record, png)
-    (records / "failures.png").write_bytes(png[:-1])
-    with pytest.raises(UsageError, match="is not the picture"):
-        page()
-
-
 # Texts of the authors
 
 
@@ -572,8 +496,6 @@ def test_the_card_of_the_shipped_model_is_up_to_date():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_is_measured_and_its_card_written(film_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(failures, "PATIENTS", 1)
-    monkeypatch.setattr(failures, "PICTURES", 1)
     monkeypatch.setattr(ood.measure, "__kwdefaults__", {"pictures": 1})
     monkeypatch.setattr(latency.measure, "__kwdefaults__", {"rounds": 1, "films": 2})
     run = tmp_path / "run"
@@ -588,7 +510,6 @@ def test_a_run_is_measured_and_its_card_written(film_folder, tmp_path, monkeypat
     assert f"{told['n']} films of {told['n_patients']} patients who are not in the training films" in text
     assert "`card/guard.json`" in text
     assert "`card/latency.json`" in text
-    assert "](card/failures.png)" in text or "No answer was wrong" in text
     # The licence that every bundle carries names the public set.
     for word in ("Kermany", "Guangzhou", "flagship"):
         assert word not in text.partition("## Versions")[0]

@@ -2,7 +2,7 @@
 
 about.py          texts of the authors of a model: a TOML file
 records.py        the measurements, and a check that they belong to the bundle
-measuring.py      measures: held-out films, detector (ood.py), heatmaps.py, latency.py, failures.py
+measuring.py      measures: held-out films, detector (ood.py), heatmaps.py, latency.py
 page.py           the card; its sections are in text.py, blind.py, origin.py, figures.py and limits.py
 other_pictures.py synthetic pictures that are not chest films
 """

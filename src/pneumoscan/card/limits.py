@@ -1,12 +1,11 @@
-"""The sections of the model card about abstention, the checks of the map, and failures on synthetic films."""
+"""The sections of the model card about abstention and the checks of the map."""
 
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from pneumoscan.card.failures import ANSWERS, GROUPS, description
 from pneumoscan.card.markdown import named, not_measured, percent, source, table, three
-from pneumoscan.card.records import PICTURE, Records
+from pneumoscan.card.records import Records
 from pneumoscan.evaluation.stress import readable_name
 from pneumoscan.inference.abstention import certain_distance
 
@@ -23,9 +22,14 @@ def limits_of_use(records: Records) -> list[str]:
     band, detector = spec.thresholds[spec.default_operating_point].get("unsure_band"), spec.guard
     lines = ["## Abstention", ""]
     if band:
+        known = (
+            f" This band contains {percent(band['films'], 1)} of the films and {percent(band['errors'])} of the errors"
+            if "films" in band  # not counted again where a model was adapted
+            else ""
+        )
         lines.append(
-            f"- **UNSURE, near the threshold**: a probability from {three(band['low'])} to {three(band['high'])}. This band contains "
-            f"{percent(band['films'], 1)} of the films and {percent(band['errors'])} of the errors ({band['source']})."
+            f"- **UNSURE, near the threshold**: a probability from {three(band['low'])} to {three(band['high'])}."
+            f"{known} ({band['source']})."
         )
     if detector:
         lines += [
@@ -122,40 +126,3 @@ def _verdict(cut: Mapping[str, Any]) -> str:
     return (
         "" if more and cut["share_of_films_hottest_falls_more"] > CHANCE else " **The map fails this check.**"
     )
-
-
-def failures(records: Records) -> list[str]:
-    """Return how the model fails on synthetic films."""
-    heading, record = ["## Known failures", ""], records.failures
-    if record is None:
-        return [
-            *heading,
-            *not_measured("Failures on synthetic films", f"`{named(records, 'failures.json')}`"),
-        ]
-    asked = record["films"]
-    unseen = "" if records.bundle.spec.training.get("synthetic") else ", and the model was not trained on any"
-    rows = [(group, *(str(record["counts"][group][name]) for name in ANSWERS)) for group in GROUPS]
-    lines = [
-        *heading,
-        f"No real films are shown here. The model classified synthetic ones: {asked['patients']} phantom children with and without pneumonia, in "
-        f"{asked['views']} views; healthy ones rotated or inverted; and {asked['pictures']} pictures of each other kind. **Phantoms differ from real "
-        f"films{unseen}: this shows how the model fails, not how often.**",
-        "",
-        *table(("pictures of", *ANSWERS), rows),
-        *source(named(records, "failures.json")),
-        "",
-    ]
-    if not record["cases"]:
-        return [*lines, "No answer was wrong; UNSURE and refused count as correct."]
-    kinds = ", ".join(f"{kind} {count}" for kind, count in record["failures"].items())
-    return [
-        *lines,
-        f"Wrong answers, without UNSURE and refused: {kinds}. The most confident ones of each kind, each with its map:",
-        "",
-        f"![Synthetic films that the model classifies wrongly]({named(records, PICTURE)})",
-        "",
-        *(
-            f"{place}. *{case['kind']}*: {description(case)}. Expected {case['should_be']}, answered {case['says']}, probability {three(case['probability'])}."
-            for place, case in enumerate(record["cases"], 1)
-        ),
-    ]

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscan.card import failures, heatmaps, latency, ood
-from pneumoscan.card.records import FAILURES, PICTURE
+from pneumoscan.card import heatmaps, latency, ood
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import FilmError, UsageError
 from pneumoscan.evaluate import HELD_OUT, evaluate
-from pneumoscan.files import make_folder, write_atomic, write_json
+from pneumoscan.files import make_folder, write_json
 from pneumoscan.imaging import Film, preprocess
 from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.outputs import MAP_OUTPUT
@@ -72,17 +71,6 @@ def measure_run(
         write_json(folder / "heatmaps.json", {**facts, **heatmaps.measure(bundle, inputs, labels)})
     note("timing a film")
     write_json(folder / "latency.json", {**facts, **latency.measure(bundle)})
-    note("looking for failures on synthetic films")
-    write_failures(bundle, folder, command)
-
-
-def write_failures(bundle: Bundle, folder: Path, command: str = "pneumoscan card") -> None:
-    """Search for failures on synthetic films, and write their record and picture."""
-    record, png = failures.search(bundle, command)
-    (folder / PICTURE).unlink(missing_ok=True)
-    if png:
-        write_atomic(folder / PICTURE, png)
-    write_json(folder / FAILURES, record)
 
 
 def _write_seed(

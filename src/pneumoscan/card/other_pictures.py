@@ -7,12 +7,10 @@ their kinds, its training has random fields (such as noise and gradients), turne
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFilter
 
-from pneumoscan.card.drawn_radiographs import ct_slice, hand, lateral_chest, skull
-from pneumoscan.card.drawn_scenes import cat, colour_blobs, face, fur, landscape
-from pneumoscan.card.picture_parts import Picture, axes, fractal, grey, stretched
-
+Picture = npt.NDArray[np.uint8]
 Draw = Callable[[np.random.Generator, int], Picture]
 Change = Callable[[Picture], Picture]
 WORDS = [
@@ -36,6 +34,44 @@ WORDS = [
     "study",
     "dated",
 ]
+
+
+def axes(side: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return y and x from -1 to 1."""
+    line = np.linspace(-1, 1, side)
+    return line[:, None], line[None, :]
+
+
+def grey(values: npt.NDArray[np.floating] | npt.NDArray[np.integer]) -> Picture:
+    """Return values rounded and cut to uint8."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def stretched(values: npt.NDArray[np.floating]) -> Picture:
+    """Return values from black to white."""
+    low, high = values.min(), values.max()
+    return grey(255 * (values - low) / (high - low))
+
+
+def fractal(rng: np.random.Generator, side: int, *, power: float) -> npt.NDArray[np.float64]:
+    """Return noise whose amplitude falls with frequency to the `power`; mean 0, deviation 1."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = np.inf
+    waves = np.fft.rfft2(rng.normal(size=(side, side))) / frequency**power
+    field = np.fft.irfft2(waves, s=(side, side))
+    scaled: npt.NDArray[np.float64] = field / field.std()
+    return scaled
+
+
+def ellipse(pen: ImageDraw.ImageDraw, side: int, x: float, y: float, rx: float, ry: float, fill: int) -> None:
+    """Draw an ellipse; places and radii are shares of the side."""
+    pen.ellipse(((x - rx) * side, (y - ry) * side, (x + rx) * side, (y + ry) * side), fill=fill)
+
+
+def filmed(rng: np.random.Generator, image: Image.Image, *, blur: float, noise: float) -> Picture:
+    """Blur and add grain, as a detector does."""
+    grain = rng.normal(0, noise, (image.height, image.width))
+    return grey(np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), np.float64) + grain)
 
 
 def black(_: np.random.Generator, side: int) -> Picture:
@@ -107,11 +143,59 @@ def screenshot(rng: np.random.Generator, side: int) -> Picture:
     return np.asarray(image)
 
 
+def ct_slice(rng: np.random.Generator, side: int) -> Picture:
+    """An axial slice of a chest: body ellipse, two lungs, heart, spine below, a ring of ribs, the table."""
+    image = Image.new("L", (side, side), 0)
+    pen = ImageDraw.Draw(image)
+    wide, high = rng.uniform(0.40, 0.47), rng.uniform(0.28, 0.36)
+    ellipse(pen, side, 0.5, 0.5, wide, high, 110)
+    ellipse(pen, side, 0.5, 0.5, wide - 0.03, high - 0.03, 140)
+    for x in (0.5 - wide * 0.48, 0.5 + wide * 0.48):
+        ellipse(pen, side, x, 0.49, wide * 0.36, high * 0.68, int(rng.integers(15, 45)))
+    ellipse(pen, side, 0.53, 0.45, 0.11, 0.11, 165)
+    ellipse(pen, side, 0.5, 0.5 + high * 0.6, 0.055, 0.05, 240)
+    for angle in np.linspace(0, 2 * np.pi, int(rng.integers(12, 19)), endpoint=False) + rng.uniform(0, 0.3):
+        x, y = 0.5 + (wide - 0.05) * np.cos(angle), 0.5 + (high - 0.05) * np.sin(angle)
+        ellipse(pen, side, x, y, 0.03, 0.014, 235)
+    pen.arc((side * 0.1, side * 0.55, side * 0.9, side * 0.95), 20, 160, fill=120, width=2)
+    return filmed(rng, image, blur=side / 250, noise=8)
+
+
+def lateral_chest(rng: np.random.Generator, side: int) -> Picture:
+    """A chest from the side: spine along the back, one dark lung field, the heart in front, the diaphragm below."""
+    y, x = axes(side)
+    film = 95 + 35 * y
+    outline = (np.abs(x) < 0.72 + 0.1 * np.sin(2 * y)) & (y > -0.95)
+    film = np.where(outline, film + 30, 12)
+    lung = ((x + 0.02) / 0.52) ** 2 + ((y + 0.12) / 0.72) ** 2 < 1
+    film = np.where(lung, 60 + 20 * y, film)
+    film = np.where(((x + 0.25) / 0.3) ** 2 + ((y - 0.22) / 0.34) ** 2 < 1, 165, film)
+    film = np.where(lung & (y > 0.38 + 0.35 * x), 190, film)
+    spine = np.abs(x - 0.5 - 0.08 * np.sin(3 * y)) < 0.1
+    film = np.where(spine & outline, 175 + 35 * np.sign(np.sin(y * rng.uniform(28, 36))), film)
+    for start in np.linspace(-0.8, 0.6, 8):
+        film = np.where(outline & (np.abs(y - start - 0.35 * (0.5 - x)) < 0.012), film + 25, film)
+    if rng.random() < 0.5:
+        film = film[:, ::-1]
+    return filmed(rng, Image.fromarray(grey(film)), blur=side / 70, noise=5)
+
+
+def colour_blobs(rng: np.random.Generator, side: int) -> Picture:
+    """Soft blobs of colour, seen grey: what a blurred photograph of anything looks like."""
+    y, x = axes(side)
+    picture = np.full((side, side), rng.uniform(60, 190))
+    for _ in range(rng.integers(5, 16)):
+        dx, dy = x - rng.uniform(-1, 1), y - rng.uniform(-1, 1)
+        size = rng.uniform(0.08, 0.5)
+        picture += rng.normal(0, 70) * np.exp(-(((dx**2 + dy**2) / size**2) ** rng.uniform(0.7, 3)))
+    return grey(picture + 6 * fractal(rng, side, power=1.2))
+
+
 DRAWN: dict[str, Draw] = {
     draw.__name__: draw
     for draw in (
-        black, one_colour, white_noise, pink_noise, gradient, checkerboard, text_page, screenshot, ct_slice, hand,
-        lateral_chest, skull, landscape, colour_blobs, face, cat, fur,
+        black, one_colour, white_noise, pink_noise, gradient, checkerboard, text_page, screenshot, ct_slice,
+        lateral_chest, colour_blobs,
     )
 }  # fmt: skip
 

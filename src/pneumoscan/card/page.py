@@ -31,7 +31,6 @@ def card(records: Records) -> str:
         figures.stress(records),
         limits.limits_of_use(records),
         limits.heatmaps(records),
-        limits.failures(records),
         text.ethics(records),
         origin.again(records),
         origin.cost(records),

@@ -5,14 +5,13 @@
         seed-K/history.jsonl    of the run, or of each `member` of a combined one; required for the seed of the bundle
         seed-K/manifest.json    of the run; required for the seed of the bundle
         about.toml              optional: texts of the authors; see `about`
-        heatmaps.json, guard.json, latency.json, failures.json, failures.png
+        heatmaps.json, guard.json, latency.json
                                 optional: the measurements of `pneumoscan card RUN --data DIR`
 
 The card names missing measurements as not measured. Records of another model are an error. Without a folder, the figures of the
 held-out films come from the `records.json` of the bundle, if it has one.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,6 @@ from pneumoscan.errors import UsageError
 from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.rows import model_name
 
-FAILURES, PICTURE = "failures.json", "failures.png"
 _MEASURE = "Measure again: pneumoscan card RUN --data DIR."
 
 
@@ -66,7 +64,6 @@ class Records:
         heatmaps: Result of `heatmaps.measure`. This and the following are None if not measured.
         guard: Result of `ood.measure`.
         latency: Medians and machine.
-        failures: Result of `failures.search`.
     """
 
     bundle: Bundle
@@ -77,7 +74,6 @@ class Records:
     heatmaps: Mapping[str, Any] | None = None
     guard: Mapping[str, Any] | None = None
     latency: Mapping[str, Any] | None = None
-    failures: Mapping[str, Any] | None = None
 
 
 def read_records(model: Path, folder: Path | None, *, where: str = "", about: Path | None = None) -> Records:
@@ -110,7 +106,6 @@ def read_records(model: Path, folder: Path | None, *, where: str = "", about: Pa
         heatmaps=_of_this_model(bundle, folder / "heatmaps.json"),
         guard=_of_this_model(bundle, folder / "guard.json"),
         latency=_optional(folder / "latency.json"),
-        failures=_with_its_picture(_of_this_model(bundle, folder / FAILURES), folder / PICTURE),
     )
 
 
@@ -180,15 +175,6 @@ def _of_this_model(bundle: Bundle, path: Path) -> dict[str, Any] | None:
     record = _optional(path)
     if record is not None and record.get("model") != model_name(bundle):
         raise UsageError(f"{path} is of {record.get('model')}, the model is {model_name(bundle)}.", _MEASURE)
-    return record
-
-
-def _with_its_picture(record: dict[str, Any] | None, picture: Path) -> dict[str, Any] | None:
-    if record is None or not record["cases"]:
-        return record
-    drawn = hashlib.sha256(picture.read_bytes()).hexdigest() if picture.is_file() else None
-    if drawn != record["picture_sha256"]:
-        raise UsageError(f"{picture} is not the picture of {FAILURES}.", _MEASURE)
     return record
 
 
