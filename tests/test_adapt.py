@@ -35,7 +35,7 @@ from pneumoscan.adapt.figures import (
 from pneumoscan.adapt.fit import choose_cuts, cross_validate, deal, fit_probability, log_losses, sigmoid
 from pneumoscan.adapt.graph import with_temperature
 from pneumoscan.adapt.verdict import verdict_on
-from pneumoscan.data.audit.shortcuts import Probe, Shortcuts
+from pneumoscan.audit.shortcuts import Probe, Shortcuts
 from pneumoscan.errors import (
     BundleError,
     ConfigError,

@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.node import harness
 from pneumoscan.apps.node.queue import WAITING
-from pneumoscan.data.phantom import plan_phantom_set
 from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.phantom import plan_phantom_set
 
 _SIDE = 1024
 _BYTES = 1 << 30

@@ -15,10 +15,10 @@ from PIL import Image
 from pydicom import uid
 
 from benchmarks.timing import ROOT
-from pneumoscan.data.phantom import draw_film
 from pneumoscan.inference.bundle import Bundle, load_bundle
 from pneumoscan.inference.pretrained import pretrained_bundle
 from pneumoscan.inference.rows import predict_one
+from pneumoscan.phantom import draw_film
 
 TESTS = ROOT / "tests" / "support"
 FILM_SIZE = (1000, 1300)

@@ -53,20 +53,19 @@ def films(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def serve_ours(wire: Wire, steps: int, assignments: list[str]) -> None:
     """Run the `fit` of the engine on films in memory."""
-    from pneumoscan.train import loop
-    from pneumoscan.train.backend import resolve
-    from pneumoscan.train.config import load_config
-    from pneumoscan.train.films import TrainingFilms
+    from pneumoscan.training import engine
+    from pneumoscan.training.config import load_config
+    from pneumoscan.training.films import TrainingFilms
 
     if "keep_freed_memory=false" in assignments:
-        loop.keep_freed_memory = lambda: False
+        engine.keep_freed_memory = lambda: False
     settings = [text for text in assignments if not text.startswith("keep_freed_memory")]
-    config = resolve(load_config("baseline-plain", None, ["loop.epochs=10000", *settings]))
+    config = engine.resolve(load_config("baseline-plain", None, ["loop.epochs=10000", *settings]))
     images, labels = films(steps * config.loop.batch_size + 2)
     rows = np.arange(len(images))
     given = TrainingFilms(images, labels, rows[:-2], rows[-2:], config.data.preprocessing())
     try:
-        loop.fit(config, given, observer=Rounds(wire, warm_up=steps + 5))
+        engine.fit(config, given, observer=Rounds(wire, warm_up=steps + 5))
     except _DoneError:
         return
 

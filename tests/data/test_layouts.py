@@ -11,8 +11,8 @@ import pytest
 from stored import assert_as_stored, digest, table_of
 
 from pneumoscan.data import load_manifest
-from pneumoscan.data.layouts.sources import load_sites
-from pneumoscan.data.names import facts_of
+from pneumoscan.data.layouts.folder import facts_of
+from pneumoscan.data.layouts.load import load_sites
 from pneumoscan.errors import DataDamagedError, LayoutError
 
 

@@ -10,7 +10,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from pneumoscan.data.phantom import draw_film
 from pneumoscan.errors import BundleError
 from pneumoscan.inference.abstention import (
     abstention_of,
@@ -23,6 +22,7 @@ from pneumoscan.inference.batch import predict_many
 from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.inference.classifier import PneumoniaClassifier
 from pneumoscan.inference.spec import BundleSpec
+from pneumoscan.phantom import draw_film
 
 GUARD = {"unusual": 0.5, "not_a_chest_film": 2.0, "source": "chosen by hand"}
 BAND = {"low": 0.4, "high": 0.6, "half_width": log_odds(0.6), "films": 0.05, "errors": 0.5, "source": "hand"}

@@ -22,8 +22,8 @@ from training_goldens import machine as training_machine
 
 from pneumoscan.adapt import adapt
 from pneumoscan.adapt.report import write_report
+from pneumoscan.audit import inspect, summary_lines, write_inspection
 from pneumoscan.card import card, read_records
-from pneumoscan.data.audit import inspect, summary_lines, write_inspection
 from pneumoscan.data.layouts import load_sites
 from pneumoscan.evaluate import areas_by_site, evaluate
 from pneumoscan.inference.bundle import load_bundle

@@ -8,7 +8,7 @@ from pneumoscan.adapt.figures import Figure, Figures
 from pneumoscan.adapt.films import HospitalFilms
 from pneumoscan.adapt.fit import REPEATS, CrossValidated, Fit
 from pneumoscan.adapt.verdict import Verdict
-from pneumoscan.data.audit.shortcuts import Shortcuts
+from pneumoscan.audit.shortcuts import Shortcuts
 
 SCHEMA_VERSION = 1
 

@@ -18,7 +18,7 @@ from pneumoscan.adapt.fit import RULES, CrossValidated, cross_validate, fit, pat
 from pneumoscan.adapt.graph import needs_onnx
 from pneumoscan.adapt.verdict import verdict_on
 from pneumoscan.adapt.writing import write_adapted
-from pneumoscan.data.audit.shortcuts import Shortcuts, shortcuts_of
+from pneumoscan.audit.shortcuts import Shortcuts, shortcuts_of
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.errors import NotWritableError, UsageError, require
 from pneumoscan.evaluation.arrays import Floats

@@ -7,7 +7,7 @@ from pathlib import Path
 from pneumoscan.adapt.adaptation import Adaptation
 from pneumoscan.adapt.figures import Figure
 from pneumoscan.adapt.fit import REPEATS
-from pneumoscan.data.audit.shortcuts import MARGIN, Shortcuts
+from pneumoscan.audit.shortcuts import MARGIN, Shortcuts
 from pneumoscan.files import write_atomic, write_json
 
 NAMES = {

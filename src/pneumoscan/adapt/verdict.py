@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pneumoscan.adapt.figures import Figure, Figures
-from pneumoscan.data.audit.shortcuts import Shortcuts, rival_words
+from pneumoscan.audit.shortcuts import Shortcuts, rival_words
 
 LEAST_AREA = 0.80
 LEAST_BALANCED_ACCURACY = 0.70

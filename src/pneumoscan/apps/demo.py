@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.data.audit import inspect, write_inspection
+from pneumoscan.audit import inspect, write_inspection
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import SYNTHETIC_NOTICE
-from pneumoscan.data.phantom import write_new_films, write_phantom_set
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.metrics import Metrics
 from pneumoscan.inference.classifier import PneumoniaClassifier
-from pneumoscan.train.config import load_config
-from pneumoscan.train.export import Exported, export_run
-from pneumoscan.train.loop import Observer
-from pneumoscan.train.run import Trained, train
+from pneumoscan.phantom import write_new_films, write_phantom_set
+from pneumoscan.training.config import load_config
+from pneumoscan.training.export import Exported
+from pneumoscan.training.observer import Observer
+from pneumoscan.training.train import Trained, export_run, train
 
 SETTINGS = (
     "data.size=128", "data.val_fraction=0.2", "loop.epochs=22", "loop.batch_size=16", "loop.micro_batch=8", "loop.ema_decay=0.95",

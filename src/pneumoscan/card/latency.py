@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from pneumoscan.data.phantom.film import draw_film
 from pneumoscan.imaging import preprocess, read
 from pneumoscan.inference.bundle import Bundle
+from pneumoscan.phantom.rendering import draw_film
 
 ROUNDS, FILMS = 9, 100
 

@@ -1,9 +1,8 @@
-"""Sets of films: the table (`manifest`, `layouts`), its parts (`splits`) and its pixels (`cache`)."""
+"""Sets of films: the table (`manifest`, `layouts`), its parts (`splits`), its pixels (`cache`), and the download (`fetch`)."""
 
 from pneumoscan.data.cache import FilmCache, RefusedFilm, open_cache
-from pneumoscan.data.layouts import load_manifest, load_sites
+from pneumoscan.data.layouts import combine, load_manifest, load_sites
 from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest, Split
-from pneumoscan.data.sites import combine
 from pneumoscan.data.splits import HoldOut, hold_out, read_split_csv, write_split_csv
 
 __all__ = [

@@ -66,8 +66,8 @@ class Manifest:
 
     Attributes:
         root: Folder of the relative paths; with several sites the common folder.
-        layout: `folder`, `csv`, `npz`, the name of a published set (see `data.layouts.known`), or `sites` for several
-            sites (see `data.sites.combine`).
+        layout: `folder`, `csv`, `npz`, the name of a published set (see `data.layouts.known_sets`), or `sites` for several
+            sites (see `data.layouts.combine`).
         films: The rows in a fixed order (split, class, path).
         notes: Sentences about what was ignored while reading (hidden files, other extensions).
         arrays: For `npz`: the uint8 films (n, H, W) or (n, H, W, 3) by split; otherwise empty.

@@ -265,7 +265,7 @@ def dicom(pixels: Any) -> bytes:
 @pytest.fixture(scope="session")
 def twenty_films() -> dict[str, bytes]:
     """Twenty synthetic films, as JPEG and PNG, by name; one of them lies on its side."""
-    from pneumoscan.data.phantom import draw_film, film_size
+    from pneumoscan.phantom import draw_film, film_size
 
     films = {}
     for number in range(20):
@@ -279,7 +279,7 @@ def twenty_films() -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def odd_files(twenty_films: dict[str, bytes]) -> dict[str, bytes]:
     """A DICOM film, a broken film, a text file, and one of the twenty under another name."""
-    from pneumoscan.data.phantom import draw_film, film_size
+    from pneumoscan.phantom import draw_film, film_size
 
     pixels = draw_film(40, 0, label=1, size=film_size(40, 0, side=256))
     return {

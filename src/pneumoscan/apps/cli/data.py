@@ -37,8 +37,8 @@ def inspect(
     name, as in children=DIR. Several sets are inspected together and compared.
     """
     from pneumoscan.apps.cli.progress import progress
-    from pneumoscan.data.audit import inspect as audit_films
-    from pneumoscan.data.audit import summary_lines, write_inspection
+    from pneumoscan.audit import inspect as audit_films
+    from pneumoscan.audit import summary_lines, write_inspection
     from pneumoscan.data.layouts import called, load_sites
 
     sources = (*dirs, *data)
@@ -119,7 +119,7 @@ def phantom(folder: Path, patients: int, seed: int, side: int, dicom: bool, work
     from datetime import datetime
 
     from pneumoscan.apps.cli.progress import progress
-    from pneumoscan.data.phantom import write_phantom_set
+    from pneumoscan.phantom import write_phantom_set
     from pneumoscan.system import allowed_cores
 
     workers = workers or allowed_cores()

@@ -1,7 +1,21 @@
-"""Read a `Manifest` from a folder by split and class, a CSV table, arrays in an `.npz` file, or a published set."""
+"""Read a `Manifest` from a folder by split and class, a CSV table, arrays in an `.npz` file, or a published set.
 
-from pneumoscan.data.layouts.load import LAYOUTS, TABLE_NAMES, load_manifest
-from pneumoscan.data.layouts.sources import Sources, absolute, as_words, called, load_sites
+load.py        which layout is at a path, and several sites in one table
+folder.py      folders by split and class; table.py: CSV; arrays.py: `.npz`
+known_sets.py  published sets in their original form
+"""
+
+from pneumoscan.data.layouts.load import (
+    LAYOUTS,
+    TABLE_NAMES,
+    Sources,
+    absolute,
+    as_words,
+    called,
+    combine,
+    load_manifest,
+    load_sites,
+)
 
 __all__ = [
     "LAYOUTS",
@@ -10,6 +24,7 @@ __all__ = [
     "absolute",
     "as_words",
     "called",
+    "combine",
     "load_manifest",
     "load_sites",
 ]

@@ -1,17 +1,67 @@
-"""Recognise the layout at a path: a folder by split and class, a table, arrays in an `.npz` file, or a published set."""
+"""Read the table of films at one or several places: `PATH` or `SITE=PATH`.
 
+The layout is recognised: a folder by split and class, a table, arrays in an `.npz` file, or a published set.
+"""
+
+import os
 import posixpath
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pneumoscan.data.layouts.arrays import load_npz
 from pneumoscan.data.layouts.folder import load_folder
-from pneumoscan.data.layouts.known import KnownSet, known_set_at
-from pneumoscan.data.layouts.rows import names_columns
-from pneumoscan.data.layouts.table import REQUIRED, load_csv
-from pneumoscan.data.manifest import Manifest
-from pneumoscan.data.sites import with_site
+from pneumoscan.data.layouts.known_sets import KnownSet, known_set_at
+from pneumoscan.data.layouts.table import REQUIRED, load_csv, names_columns
+from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import LayoutError, UsageError
+
+
+def with_site(manifest: Manifest, name: str) -> Manifest:
+    """Set the site of films without one to `name`. Paths and patients do not change."""
+    return replace(manifest, films=tuple(replace(film, site=film.site or name) for film in manifest.films))
+
+
+def combine(manifests: Mapping[str, Manifest]) -> Manifest:
+    """Combine the tables of several sites.
+
+    Paths become `SITE/path` and patients `SITE/patient`. The site of a film is the name, unless its own table gives one.
+
+    Args:
+        manifests: Tables by name; names consist of letters, digits, `-` and `_`.
+
+    Raises:
+        UsageError: There are no tables, or a name has a slash or is empty.
+    """
+    if not manifests:
+        raise UsageError("there are no tables to combine.", "Give at least one.")
+    for name in manifests:
+        if not name or "/" in name:
+            raise UsageError(f"{name!r} is not a valid name of a site.", "Use letters, digits, - and _.")
+    films = [_placed(film, name) for name, part in manifests.items() for film in part.films]
+    notes = tuple(f"{name}: {note}" for name, part in manifests.items() for note in part.notes)
+    root = _folder_of_all([part.root for part in manifests.values()])
+    return Manifest(root, "sites", tuple(films), notes, parts=dict(manifests)).in_order()
+
+
+def _placed(film: FilmRecord, name: str) -> FilmRecord:
+    return replace(
+        film,
+        path=f"{name}/{film.path}",
+        patient_id=f"{name}/{film.patient_id}",
+        site=film.site or name,
+    )
+
+
+def _folder_of_all(roots: list[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath([root.absolute() for root in roots]))
+    except ValueError:
+        # Folders on two drives of Windows have no common folder.
+        return roots[0]
+
 
 TABLE_NAMES = ("films.csv", "manifest.csv", "labels.csv")
 
@@ -114,3 +164,121 @@ def _load_table(table: Path, folder: Manifest | None, labels_required: bool) -> 
     if unnamed:
         note += f" They hold {unnamed} film{'' if unnamed == 1 else 's'} that the table does not name."
     return replace(manifest, notes=(*manifest.notes, note))
+
+
+# Sources
+
+
+Sources = str | Path | Sequence[str | Path]
+"""One path, or several sources of the form `PATH` or `SITE=PATH`."""
+
+_NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
+
+
+class FilmSource(NamedTuple):
+    """The parts of a source.
+
+    Attributes:
+        name: Name of the site; empty if none was given.
+        path: Path of the films.
+        findings: Findings of a published set that count as PNEUMONIA; empty if not chosen.
+    """
+
+    name: str
+    path: Path
+    findings: tuple[str, ...]
+
+
+def load_sites(sources: Sources) -> Manifest:
+    """Read the films of one or several sites.
+
+    One source without a name is read by `load_manifest`. The name of a single source becomes the site of its films, and
+    nothing else changes. Several sources are combined by `combine`; one without a name is named after its published set,
+    folder or file.
+
+    Args:
+        sources: One or several, each `PATH` or `SITE=PATH`, where SITE consists of letters, digits, `-` and `_`. The path of a
+            published set may be followed by the findings that count as PNEUMONIA: `#Pneumonia,Consolidation`. A path that
+            exists is always taken as a path.
+
+    Raises:
+        UsageError: There is no source, two have the same name, or there are no such findings.
+        LayoutError, DataDamagedError: See `load_manifest`.
+    """
+    parsed = [_parsed(source) for source in as_tuple(sources)]
+    if not parsed:
+        raise UsageError("there are no films.", "Give a folder, a .csv or an .npz file.")
+    if len(parsed) == 1:
+        return _load(parsed[0])
+    return combine({name: _load(source) for name, source in named_sources(sources).items()})
+
+
+def named_sources(sources: Sources) -> dict[str, FilmSource]:
+    """Return each source by the name of its site; one without a name is named after its published set, folder or file.
+
+    Raises:
+        UsageError: Two sources have the same name.
+    """
+    named: dict[str, FilmSource] = {}
+    for source in map(_parsed, as_tuple(sources)):
+        name = source.name or _name_of(source.path)
+        if name in named:
+            raise UsageError(
+                f"{named[name].path} and {source.path} both have the name {name!r}.",
+                "Give them different names: --data NAME=PATH.",
+            )
+        named[name] = source
+    return named
+
+
+def as_text(source: FilmSource) -> str:
+    """Return a source in the form of the command line, with its absolute path."""
+    named = f"{source.name}=" if source.name else ""
+    chosen = f"#{','.join(source.findings)}" if source.findings else ""
+    return f"{named}{source.path.absolute()}{chosen}"
+
+
+def as_tuple(sources: Sources) -> tuple[str | Path, ...]:
+    """Return one source or several as a tuple."""
+    return (sources,) if isinstance(sources, str | Path) else tuple(sources)
+
+
+def as_words(sources: Sources) -> str:
+    """Return one or several sources as text for a message."""
+    return ", ".join(str(source) for source in as_tuple(sources))
+
+
+def absolute(sources: Sources) -> tuple[str, ...]:
+    """Return the sources with absolute paths, independent of the working folder."""
+    return tuple(as_text(_parsed(source)) for source in as_tuple(sources))
+
+
+def called(sources: Sources) -> str:
+    """Return the name of one source, or the names of several joined by `-`, for a folder."""
+    parsed = [_parsed(source) for source in as_tuple(sources)]
+    return "-".join(source.name or _name_of(source.path) for source in parsed)
+
+
+def _load(source: FilmSource) -> Manifest:
+    return load_manifest(source.path, site=source.name, findings=source.findings)
+
+
+def _parsed(source: str | Path) -> FilmSource:
+    if isinstance(source, Path) or Path(source).exists():
+        return FilmSource("", Path(source), ())
+    match = _NAMED.fullmatch(source)
+    # A shell does not expand ~ after an = sign.
+    name, path = (match[1], Path(match[2]).expanduser()) if match else ("", Path(source))
+    folder, mark, findings = str(path).rpartition("#")
+    if not mark or path.exists():
+        return FilmSource(name, path, ())
+    return FilmSource(name, Path(folder), tuple(each.strip() for each in findings.split(",") if each.strip()))
+
+
+def _name_of(path: Path) -> str:
+    """Return the name of a published set, or the folder's or file's: `chest xray.csv` is `chest-xray`."""
+    full = path.absolute().resolve()
+    if full.is_dir() and (known := known_set_at(full)):
+        return known.name
+    name = full.name if full.is_dir() else full.stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "films"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pneumoscan.apps.node.queue import WAITING, Job
 from pneumoscan.apps.node.watch.weeks import watched
-from pneumoscan.data.layouts.rows import open_rows
+from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
 from pneumoscan.evaluation.answers import CLASSES, Answers, Share
 from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE

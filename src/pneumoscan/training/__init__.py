@@ -1,0 +1,1 @@
+"""From a table of films to a trained network: `config` → `engine` → run folder (`run`) → bundle (`export`)."""
