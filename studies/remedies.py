@@ -25,11 +25,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pneumoscan.data.cache import open_cache
-from pneumoscan.models.registry import build
-from pneumoscan.models.transfer import Transfer, TransferConfig, load_imagenet
+from pneumoscan.networks.registry import build
+from pneumoscan.networks.site_heads import ANSWER_C, fit_linear, means
+from pneumoscan.networks.transfer import Transfer, TransferConfig, load_imagenet
 from pneumoscan.system import keep_freed_memory
-from pneumoscan.training.site_heads import ANSWER_C, fit_linear, means
-from pneumoscan.training.train import train_split
+from pneumoscan.train.run import train_split
 
 SIZE, CHILDREN, SEEDS, FOLDS = 200, 600, 3, 5
 Float32 = npt.NDArray[np.float32]

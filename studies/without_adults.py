@@ -24,17 +24,16 @@ from torch import nn
 import pneumoscan
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.splits import hold_out, read_split_csv, write_split_csv
+from pneumoscan.evaluate.held_out import calibration_facts, operating_points, records_of, with_stress
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.files import make_folder
 from pneumoscan.inference.bundle import load_bundle, self_check_inputs, self_check_of
 from pneumoscan.inference.bundle_writing import write_bundle, write_records
-from pneumoscan.training.card import model_card
-from pneumoscan.training.config import TrainingConfig
-from pneumoscan.training.export import operating_points
-from pneumoscan.training.held_out import read_held_out
-from pneumoscan.training.limits import calibration_facts
-from pneumoscan.training.records import records_of, with_stress
-from pneumoscan.training.train import train_split, training_films
+from pneumoscan.inference.readme import model_card
+from pneumoscan.train.config import TrainingConfig
+from pneumoscan.train.export import read_held_out
+from pneumoscan.train.films import training_films
+from pneumoscan.train.run import train_split
 
 
 class Graph(nn.Module):

@@ -86,8 +86,8 @@ def test_no_command_is_told_that_is_not_there() -> None:
 
 def default_and_bounds() -> dict[str, tuple[str, list[float]]]:
     """Return for every setting its default as JSON and the numbers that bound it."""
-    from pneumoscan.models.registry import NETWORKS
-    from pneumoscan.training.config import TrainingConfig, legal_keys
+    from pneumoscan.networks.registry import NETWORKS
+    from pneumoscan.train.config import TrainingConfig, legal_keys
 
     networks = [network.config for network in NETWORKS.values()]
     found = {}
@@ -137,7 +137,7 @@ def changes(config: Any, plain: Any) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_preset_is_told_with_what_it_changes() -> None:
-    from pneumoscan.training.config import TrainingConfig, load_config, preset_names
+    from pneumoscan.train.config import TrainingConfig, load_config, preset_names
 
     text = section(read("docs/training.md"), "Presets and settings")
     rows = dict(re.findall(r"^\| `([a-z-]+)`[^|]* \| ([^|]+) \|$", text, re.MULTILINE))
@@ -286,8 +286,8 @@ def test_a_network_and_a_layout_are_added_as_told(tmp_path: Path) -> None:
 from pathlib import Path
 import pneumoscan, torch
 from pneumoscan.data.layouts.lines import load_lines
-from pneumoscan.models.registry import build, count_parameters, layer_table
-from pneumoscan.training.config import load_config, to_toml, legal_keys
+from pneumoscan.networks.registry import build, count_parameters, layer_table
+from pneumoscan.train.config import load_config, to_toml, legal_keys
 config = load_config("baseline", None, ["model.name=tiny", "model.width=8"])
 network = build(config.model, 64)
 assert network(torch.zeros(3, 1, 64, 64)).shape == (3,)

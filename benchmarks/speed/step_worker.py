@@ -53,19 +53,20 @@ def films(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def serve_ours(wire: Wire, steps: int, assignments: list[str]) -> None:
     """Run the `fit` of the engine on films in memory."""
-    from pneumoscan.training import engine
-    from pneumoscan.training.config import load_config
-    from pneumoscan.training.films import TrainingFilms
+    from pneumoscan.train import loop
+    from pneumoscan.train.backend import resolve
+    from pneumoscan.train.config import load_config
+    from pneumoscan.train.films import TrainingFilms
 
     if "keep_freed_memory=false" in assignments:
-        engine.keep_freed_memory = lambda: False
+        loop.keep_freed_memory = lambda: False
     settings = [text for text in assignments if not text.startswith("keep_freed_memory")]
-    config = engine.resolve(load_config("baseline-plain", None, ["loop.epochs=10000", *settings]))
+    config = resolve(load_config("baseline-plain", None, ["loop.epochs=10000", *settings]))
     images, labels = films(steps * config.loop.batch_size + 2)
     rows = np.arange(len(images))
     given = TrainingFilms(images, labels, rows[:-2], rows[-2:], config.data.preprocessing())
     try:
-        engine.fit(config, given, observer=Rounds(wire, warm_up=steps + 5))
+        loop.fit(config, given, observer=Rounds(wire, warm_up=steps + 5))
     except _DoneError:
         return
 

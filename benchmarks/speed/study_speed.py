@@ -17,10 +17,10 @@ import numpy as np
 from benchmarks.record import Options, Record, finish, options_of, parser
 from benchmarks.timing import ROOT, in_turn, medians_of
 from pneumoscan.study.plan import BASELINE, Plan, read_plan
-from pneumoscan.training.config import TrainingConfig
-from pneumoscan.training.engine import fit, resolve
-from pneumoscan.training.films import TrainingFilms
-from pneumoscan.training.observer import Silence
+from pneumoscan.train.backend import resolve
+from pneumoscan.train.config import TrainingConfig
+from pneumoscan.train.films import TrainingFilms
+from pneumoscan.train.loop import Unobserved, fit
 
 NAME = "study_speed"
 PLAN = ROOT / "studies" / "article.toml"
@@ -38,7 +38,7 @@ class EnoughError(Exception):
     """All steps are done."""
 
 
-class Timer(Silence):
+class Timer(Unobserved):
     """Observer that measures some steps after a warm-up, and then ends the run."""
 
     def __init__(self, steps: int) -> None:

@@ -10,6 +10,7 @@ import importlib
 import math
 import mmap
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -65,6 +66,13 @@ def cpu_info() -> str:
         return Path("/proc/cpuinfo").read_text()
     except OSError:
         return ""
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    lines = cpu_info().splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 # Files

@@ -107,9 +107,3 @@ def test_model_show_prints_the_six_numbers_and_the_total() -> None:
         "129",
     ]
     assert shown.splitlines()[-1].split() == ["total", "720,545"]
-
-
-def test_an_earlier_name_of_a_setting_gets_a_notice_of_one_line(tmp_path):
-    done = run("train", "--data", tmp_path / "none", "--out", tmp_path / "run", "--set", "loop.lanes=1")
-    assert "notice: loop.lanes is now called loop.worker_threads; the old name still works.\n" in done.stderr
-    assert "Warning" not in done.stderr

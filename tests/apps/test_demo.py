@@ -7,14 +7,14 @@ from pneumoscan.apps.demo import run_demo
 from pneumoscan.errors import UsageError
 from pneumoscan.inference.batch import predict_many
 from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.training.observer import Silence
+from pneumoscan.train.loop import Unobserved
 
 
 def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOSCAN_CACHE", str(tmp_path / "cache"))
     stages: list[str] = []
     made = run_demo(
-        tmp_path / "demo", patients=36, seed=0, say=stages.append, observer=Silence(), progress=progress
+        tmp_path / "demo", patients=36, seed=0, say=stages.append, observer=Unobserved(), progress=progress
     )
     assert len(stages) == 6
     assert len(made.summary) == 10
@@ -39,5 +39,5 @@ def test_a_small_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_demo_spares_what_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("four years")
     with pytest.raises(UsageError, match="contains files that are not of a demo"):
-        run_demo(tmp_path, patients=36, seed=0, say=print, observer=Silence(), progress=progress)
+        run_demo(tmp_path, patients=36, seed=0, say=print, observer=Unobserved(), progress=progress)
     assert (tmp_path / "thesis.txt").read_text() == "four years"

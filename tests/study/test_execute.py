@@ -20,7 +20,7 @@ from pneumoscan.study import trial
 from pneumoscan.study.execute import Order, run_study
 from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.records import read_record
-from pneumoscan.training.config import read_toml_config
+from pneumoscan.train.config import read_toml_config
 
 FILES = {
     "config.toml", "history.jsonl", "origin.json", "predictions.csv", "stress_resamples.csv", "trial.json",

@@ -18,7 +18,7 @@ from pneumoscan.study.forecast import forecast_of
 from pneumoscan.study.plan import read_plan
 from pneumoscan.study.records import read_record
 from pneumoscan.study.trials import Conditions, Machine, first_trials, trial_of, unique
-from pneumoscan.training.config import load_config
+from pneumoscan.train.config import load_config
 
 CONDITIONS = Conditions(Machine(2, "bfloat16", "cpu"), "", "")
 ARTICLE = Path(__file__).parents[2] / "studies" / "article.toml"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.models.registry import build, count_parameters
+from pneumoscan.networks.registry import build, count_parameters
 from pneumoscan.study.plan import Plan, Section, read_plan
 from pneumoscan.study.trials import Conditions, Machine, first_trials, setting, slots, unique
 

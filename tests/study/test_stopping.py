@@ -8,7 +8,7 @@ import pytest
 from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.records import read_record
 from pneumoscan.study.stopping import peak_of, stop_of
-from pneumoscan.training.config import load_config
+from pneumoscan.train.config import load_config
 
 
 def history(*losses: float) -> list[dict[str, float]]:

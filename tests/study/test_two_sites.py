@@ -23,7 +23,7 @@ question = "And there?"
 
 [[section.variant]]
 name = "without-b"
-change = { "sampling.films" = ["a=8", "b=0"] }
+change = { "sampling.films" = { a = 8, b = 0 } }
 why = "B is another hospital."
 expect = "Guessing."
 
@@ -74,10 +74,10 @@ def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_pla
 
 
 @pytest.mark.parametrize(
-    ("films", "words"), [("c=9", "c, which has no training films"), ("c=0", "leaves out c")]
+    ("films", "words"), [("c = 9", "c, which has no training films"), ("c = 0", "leaves out c")]
 )
 def test_a_site_that_is_not_there_fails_its_trial_alone(two_sites, write_plan, tmp_path, notes, films, words):
-    plan_file = write_plan(SECTION.replace("b=0", films))
+    plan_file = write_plan(SECTION.replace("b = 0", films))
     run_study(plan_file, Order(two_sites, tmp_path / "out"), notes)
     failed = [answer for answer in notes.answers if answer.status == "failed"]
     assert len(failed) == 1

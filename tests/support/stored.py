@@ -37,7 +37,7 @@ def assert_as_stored(name: str, value: Any, *, everywhere: bool = False) -> None
     if everywhere:
         kind = EVERYWHERE
     else:
-        from training_goldens import machine
+        from train_goldens import machine
 
         kind = machine()
     known = json.loads(STORED.read_text()) if STORED.exists() else {}

@@ -15,10 +15,10 @@ from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.metrics import Metrics
 from pneumoscan.inference.classifier import PneumoniaClassifier
 from pneumoscan.phantom import write_new_films, write_phantom_set
-from pneumoscan.training.config import load_config
-from pneumoscan.training.export import Exported
-from pneumoscan.training.observer import Observer
-from pneumoscan.training.train import Trained, export_run, train
+from pneumoscan.train.config import load_config
+from pneumoscan.train.export import Exported, export_run
+from pneumoscan.train.loop import Observer
+from pneumoscan.train.run import Trained, train
 
 SETTINGS = (
     "data.size=128", "data.val_fraction=0.2", "loop.epochs=22", "loop.batch_size=16", "loop.micro_batch=8", "loop.ema_decay=0.95",

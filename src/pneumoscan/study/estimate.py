@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.models.baseline import BaselineConfig
-from pneumoscan.models.registry import ModelConfig, build
+from pneumoscan.networks.baseline import BaselineConfig
+from pneumoscan.networks.registry import ModelConfig, build
 from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.trials import Planned, Trial
 

@@ -15,12 +15,12 @@ from pneumoscan.evaluation.weighted import weighted_roc_auc
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.inference.spec import probability_of
-from pneumoscan.models.registry import build
+from pneumoscan.networks.registry import build
 from pneumoscan.study.films import StudyFilms
-from pneumoscan.training.config import TrainingConfig
-from pneumoscan.training.engine import VALIDATION_BATCH
-from pneumoscan.training.films import micro_batches
-from pneumoscan.training.worker_threads import WorkerThreads
+from pneumoscan.train.backend import Backend
+from pneumoscan.train.config import TrainingConfig
+from pneumoscan.train.films import micro_batches
+from pneumoscan.train.loop import VALIDATION_BATCH
 
 THRESHOLD = 0.5
 RESAMPLES = 400
@@ -61,10 +61,10 @@ def evaluate_network(
     network = build(config.model, config.data.size)
     network.load_state_dict(dict(weights))
     network.to(torch.device(config.loop.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with WorkerThreads(network, count=config.loop.worker_threads, precision=config.loop.precision) as threads:
-        plain = _plain_logits(threads, films)
-        views = _view_logits(threads, films)
-        sites = _by_site(threads, films, plain, config.sampling.left_out)
+    with Backend(network, threads=config.loop.worker_threads, precision=config.loop.precision) as backend:
+        plain = _plain_logits(backend, films)
+        views = _view_logits(backend, films)
+        sites = _by_site(backend, films, plain, config.sampling.left_out)
     y_true = films.held_out_labels
     return NetworkEvaluation(
         figures=_figures(y_true, plain, views) | sites,
@@ -85,9 +85,7 @@ def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Fl
     return np.asarray(counts[:, owners], dtype=np.float64)
 
 
-def _by_site(
-    threads: WorkerThreads, films: StudyFilms, plain: Logits, left_out: frozenset[str]
-) -> dict[str, Any]:
+def _by_site(backend: Backend, films: StudyFilms, plain: Logits, left_out: frozenset[str]) -> dict[str, Any]:
     """Return `sites`: the figures at each site, on all films of a site that was left out."""
     sites, rows = films.films.sites, films.films.val
     names = [] if sites is None else sorted(set(sites.tolist()))
@@ -98,7 +96,7 @@ def _by_site(
         if name in left_out:
             own = np.flatnonzero(sites == name)
             logits = torch.cat(
-                threads.logits(micro_batches(own, VALIDATION_BATCH), films.films.plain)
+                backend.outputs(micro_batches(own, VALIDATION_BATCH), films.films.plain)
             ).numpy()
         else:
             here = sites[rows] == name
@@ -122,29 +120,29 @@ def _area(films: StudyFilms, rows: npt.NDArray[np.int64], logits: Logits) -> dic
     return {**facts, "roc_auc": area, "roc_auc_ci95": [float(low), float(high)]}
 
 
-def _plain_logits(threads: WorkerThreads, films: StudyFilms) -> Logits:
+def _plain_logits(backend: Backend, films: StudyFilms) -> Logits:
     pieces = micro_batches(films.films.val, VALIDATION_BATCH)
-    return torch.cat(threads.logits(pieces, films.films.plain)).numpy()
+    return torch.cat(backend.outputs(pieces, films.films.plain)).numpy()
 
 
-def _view_logits(threads: WorkerThreads, films: StudyFilms) -> dict[str, Logits]:
+def _view_logits(backend: Backend, films: StudyFilms) -> dict[str, Logits]:
     images, rows = films.films.images, films.films.val
     found = {}
     for view in PERTURBATIONS:
         parts = [
-            _logits_of(threads, perturbed(images[rows[start : start + _AT_ONCE]], view), films)
+            _logits_of(backend, perturbed(images[rows[start : start + _AT_ONCE]], view), films)
             for start in range(0, len(rows), _AT_ONCE)
         ]
         found[view.name] = np.concatenate(parts)
     return found
 
 
-def _logits_of(threads: WorkerThreads, images: npt.NDArray[np.uint8], films: StudyFilms) -> Logits:
+def _logits_of(backend: Backend, images: npt.NDArray[np.uint8], films: StudyFilms) -> Logits:
     def inputs(rows: npt.NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(normalise(images[rows], films.films.preprocessing)).unsqueeze(1)
 
     pieces = micro_batches(np.arange(len(images), dtype=np.int64), VALIDATION_BATCH)
-    return torch.cat(threads.logits(pieces, inputs)).numpy()
+    return torch.cat(backend.outputs(pieces, inputs)).numpy()
 
 
 def _figures(y_true: npt.NDArray[np.int64], plain: Logits, views: dict[str, Logits]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pneumoscan.study.records import read_record
 from pneumoscan.study.trial import Answer, Task
 from pneumoscan.study.trials import Machine, Planned, confirmations, first_trials, unique
 from pneumoscan.system import usable_cores
-from pneumoscan.training.engine import resolve
+from pneumoscan.train.backend import resolve
 
 LAUNCHERS = ("local", "ray")
 Decoding = Callable[[int, int], None]

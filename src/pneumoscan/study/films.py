@@ -12,9 +12,8 @@ from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.splits import hold_out
 from pneumoscan.errors import NothingUsableError
-from pneumoscan.training.config import DataConfig, TrainingConfig
-from pneumoscan.training.films import TrainingFilms
-from pneumoscan.training.train import training_films
+from pneumoscan.train.config import DataConfig, TrainingConfig
+from pneumoscan.train.films import TrainingFilms, training_films
 
 Progress = Callable[[int, int], None]
 

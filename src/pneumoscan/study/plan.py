@@ -1,6 +1,5 @@
 """The plan of a study: a TOML file with the baseline, sections and variants, checked before anything runs."""
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.training.config import RENAMED, TrainingConfig, legal_keys, load_config
+from pneumoscan.train.config import TrainingConfig, legal_keys, load_config, toml_value
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -150,7 +149,7 @@ class Plan(_Part):
         """Return the configuration of a variant, with seed 0."""
         place = f"section {section.name!r}, variant {variant.name!r}"
         for key in (*section.change, *variant.change):
-            if RENAMED.get(key, key) in FIXED:
+            if key in FIXED:
                 raise ConfigError(f"{place}: {key} is the same for the whole study.", "Leave it out.")
         preset = variant.preset or self.study.preset
         return _config(preset, {**self.study.change, **section.change, **variant.change}, place)
@@ -192,8 +191,7 @@ def parse_plan(data: bytes, name: str) -> Plan:
 
 
 def _config(preset: str, change: dict[str, Any], place: str) -> TrainingConfig:
-    # JSON of the values of a TOML file is valid TOML.
-    assignments = [f"{key}={json.dumps(value)}" for key, value in change.items()]
+    assignments = [f"{key}={toml_value(value)}" for key, value in change.items()]
     try:
         return load_config(preset, None, assignments)
     except ConfigError as problem:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.files import write_atomic, write_json
 from pneumoscan.study.folder import SCHEMA_VERSION, StudyFolder, read_json, read_rows, write_rows
-from pneumoscan.training.config import TrainingConfig, to_toml
+from pneumoscan.train.config import TrainingConfig, to_toml
 
 Status = Literal["done", "diverged", "failed"]
 TIMES = ("seconds", "films_per_second")

@@ -25,18 +25,16 @@ from pneumoscan.errors import (
     TrainingDivergedError,
 )
 from pneumoscan.files import locked, make_folder, write_atomic
-from pneumoscan.models.registry import build, count_parameters
+from pneumoscan.networks.registry import build, count_parameters
 from pneumoscan.study.evaluation import evaluate_network
 from pneumoscan.study.films import StudyFilms, open_films
 from pneumoscan.study.folder import StudyFolder
 from pneumoscan.study.records import Status, TrialRecord, plain_history, write_record
 from pneumoscan.study.trials import Trial
-from pneumoscan.training.checkpoint import read_checkpoint
-from pneumoscan.training.config import DataConfig, TrainingConfig, validate
-from pneumoscan.training.engine import Fit, fit
-from pneumoscan.training.observer import Observer, Silence
-from pneumoscan.training.run import origin
-from pneumoscan.training.state import EpochRecord
+from pneumoscan.train.checkpoint import EpochRecord, read_checkpoint
+from pneumoscan.train.config import DataConfig, TrainingConfig, validate
+from pneumoscan.train.loop import Fit, Observer, Unobserved, fit
+from pneumoscan.train.run import origin
 
 PROGRESS = "progress.json"
 SECONDS_BETWEEN_PROGRESS = 1.0
@@ -120,7 +118,7 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
     checkpoints = make_folder(folder / "checkpoints")
     parameters = count_parameters(build(trial.config.model, trial.config.data.size))
     try:
-        finished = _fit(trial.config, films, checkpoints, observer or Silence())
+        finished = _fit(trial.config, films, checkpoints, observer or Unobserved())
         started = time.perf_counter()
         evaluated = evaluate_network(trial.config, finished.weights, films)
     except EnvironmentProblemError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscan.study.plan import BASELINE, Plan, Section
-from pneumoscan.training.config import TrainingConfig
+from pneumoscan.train.config import TrainingConfig
 
 # Settings that do not affect the result, or are part of the identity separately.
 _NOT_IDENTITY = {"preset": True, "loop": {"seed", "checkpoint_seconds"}}
@@ -119,8 +119,12 @@ def trial_of(config: TrainingConfig, seed: int, conditions: Conditions) -> Trial
     tree = config_of_trial.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
     # Trials from before a setting was renamed or a section was added keep their identity.
     tree["loop"]["lanes"] = tree["loop"].pop("worker_threads")
-    if config_of_trial.sampling.is_default:
-        del tree["sampling"]
+    sampling = tree.pop("sampling")
+    if not config_of_trial.sampling.is_default:
+        lists = {
+            key: [f"{site}={number}" for site, number in sampling[key].items()] for key in ("sites", "films")
+        }
+        tree["sampling"] = sampling | lists
     text = json.dumps([tree, conditions.data_sha256, conditions.held_out_sha256], sort_keys=True)
     return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], seed, config_of_trial)
 

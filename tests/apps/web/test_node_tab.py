@@ -30,7 +30,6 @@ TOLD = {
     "weeks": [WEEK, {**WEEK, "device": "<b>Maker</b>"}],
     "differs": True,
     "sentences": ["The median score on all devices together is higher."],
-    "chart": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 10"><rect width="96" height="10" fill="#7cc0ff"/></svg>',
 }
 
 
@@ -54,10 +53,6 @@ def test_a_node_has_a_tab_with_what_it_has_read(visits: Any) -> None:
     ):
         assert part in said
     assert visit.page.locator("#panel-node .cautions li").count() == 1
-    width = visit.page.locator("#panel-node img").evaluate(
-        "image => image.decode().then(() => image.naturalWidth)"
-    )
-    assert width > 0
     visit.check_quiet()
 
 

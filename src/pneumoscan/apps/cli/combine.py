@@ -43,7 +43,7 @@ def combine(
     UNSURE if it resembles no site.
     """
     from pneumoscan.inference.sites import shown_to_work
-    from pneumoscan.training.combine import combine
+    from pneumoscan.train.combine import combine
 
     if whom:
         print("notice: --whom is now called --population; the old name still works.", file=sys.stderr)

@@ -29,7 +29,7 @@ def export(
     RUN is the run folder of a finished training.
     """
     from pneumoscan.apps.cli.progress import progress
-    from pneumoscan.training.train import export_run, record_run
+    from pneumoscan.train.export import export_run, record_run
 
     with progress("Decoding films") as decoding:
         if records_only:

@@ -11,7 +11,7 @@ def model() -> None:
 @model.command("list")
 def list_networks() -> None:
     """Print the names of the networks."""
-    from pneumoscan.models.registry import NETWORKS
+    from pneumoscan.networks.registry import NETWORKS
 
     print("\n".join(sorted(NETWORKS)))
 
@@ -24,7 +24,7 @@ def show(name: str, size: int) -> None:
 
     NAME is the name of a network, for example baseline.
     """
-    from pneumoscan.models.registry import config_of, layer_table
+    from pneumoscan.networks.registry import config_of, layer_table
 
     rows = layer_table(config_of(name), size)
     print(f"{'layer':<38}{'output':>14}{'parameters':>14}")

@@ -13,7 +13,7 @@ from pneumoscan.apps.cli.options import data_option, say
 from pneumoscan.errors import Terminated
 
 if TYPE_CHECKING:
-    from pneumoscan.training.state import EpochRecord
+    from pneumoscan.train.checkpoint import EpochRecord
 
 
 @click.command(short_help="Train a network, or resume a run.")
@@ -46,8 +46,9 @@ def train(
 ) -> None:
     """Train a network. --resume continues an interrupted run, which then ends with the same weights."""
     from pneumoscan.apps.cli.progress import progress
-    from pneumoscan.training.config import load_config
-    from pneumoscan.training.train import export_run, report_val, train
+    from pneumoscan.train.config import load_config
+    from pneumoscan.train.export import export_run, report_val
+    from pneumoscan.train.run import train
 
     given = preset != "baseline" or config is not None or bool(assignments)
     wanted = None if resume and not given else load_config(preset, config, list(assignments))

@@ -1,4 +1,4 @@
-"""What the web page shows of a node: a small part of the watch, and the chart."""
+"""What the web page shows of a node: a small part of the watch."""
 
 import threading
 import time
@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pneumoscan.apps.node.queue import Queue
-from pneumoscan.apps.node.watch.chart import chart
 from pneumoscan.apps.node.watch.watching import Watch, watch
 
 _WEEKS = 26
@@ -48,5 +47,4 @@ def shown(watched: Watch) -> dict[str, Any]:
         "weeks": [week for week in reversed(values["weeks"]) if week["week"] in weeks],
         "differs": any(one.differs and one.week in weeks for one in watched.drift.comparisons),
         "sentences": list(watched.drift.sentences),
-        "chart": chart(watched),
     }

@@ -39,7 +39,6 @@ function partsOf(report) {
       el("h2", { id: "drift-title" }, report.differs ? "Weeks differ from the reference weeks" : "Compared with the reference weeks"),
       el("ul", {}, report.sentences.map((sentence) => el("li", {}, sentence))),
     ),
-    report.chart && el("figure", { class: "node-chart" }, el("figcaption", { class: "unseen" }, "Scores, shares, objects and seconds of each week, as in the table below"), el("img", { src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(report.chart)}`, alt: "Scores, shares, objects and seconds by week" })),
     report.codes.length > 0 && tableOf("Why", ["State", "Code", "Objects"], report.codes.map(({ state, code, count }) => [state, code, whole(count)])),
     tableOf("Weeks and devices", ["Week", "Device", "Found", "Read", "Refused", "UNSURE", "NOT_A_CHEST_FILM", "Median score", "Seconds, median", "95%"], report.weeks.map(rowOf)),
   ].filter(Boolean);

@@ -1,0 +1,147 @@
+"""The network and its out-of-distribution detector as one ONNX graph."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS, SITES_OUTPUT
+from pneumoscan.networks.combined import Combined
+from pneumoscan.networks.ood_detector import OODDetector
+
+# Smaller arrays are not worth an extra node.
+_WORTH_HALVING = 1000
+
+
+def onnx_graph(
+    network: nn.Module,
+    size: int,
+    temperature: float,
+    detector: OODDetector | None = None,
+    cuts: Mapping[str, float] | None = None,
+) -> bytes:
+    """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and further outputs.
+
+    A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A detector
+    gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and the distance of a film that
+    resembles no site is at least the threshold `unusual` of `cuts`. The graph contains the weights. Float32 weights that are
+    exactly representable in float16 are stored in float16.
+    """
+    # They log every operator of torchvision that is missing, and every node that is not folded.
+    for chatty in ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    example = torch.zeros(2, 1, size, size)
+    reader = _Reader(network, temperature, detector, cuts).eval()
+    with warnings.catch_warnings():
+        # The exporter warns about its own deprecations, which do not concern the graph.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            reader,
+            (example,),
+            input_names=["film"],
+            output_names=list(reader.outputs),
+            dynamic_shapes={"film": {0: torch.export.Dim("films")}},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return bytes(_halved(_without_traces(program.model_proto)).SerializeToString())
+
+
+def _without_traces(model: Any) -> Any:
+    """Remove the notes of the exporter about source lines, which contain paths of this machine."""
+    graph = model.graph
+    parts = (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output)
+    for part in parts:
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    return model
+
+
+def _halved(model: Any) -> Any:
+    """Store large float32 weights that are exact in float16 in two bytes, and cast them when the graph is loaded."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _WORTH_HALVING:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        # An exporter that folds a normalisation by 1 into a weight may change its last bit.
+        if not np.allclose(half.astype(np.float32), values, rtol=1e-6, atol=1e-9):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+class _Reader(nn.Module):
+    """The exported network: probability after the temperature, logit before it, and map and distance if there are any."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        temperature: float,
+        detector: OODDetector | None,
+        cuts: Mapping[str, float] | None,
+    ) -> None:
+        super().__init__()
+        # The name `guard` is part of the names of the weights in the graph.
+        self.network, self.guard, self.cuts = network, detector, cuts
+        self.temperature = temperature
+        self.sites = isinstance(network, Combined) and network.heads is not None
+        self.activation_map: Callable[[torch.Tensor], torch.Tensor] | None
+        self.activation_map = getattr(network, "activation_map", None)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs of `forward`, in order."""
+        maps = () if self.activation_map is None else (MAP_OUTPUT,)
+        distances = () if self.guard is None else (DISTANCE_OUTPUT,)
+        return (*REQUIRED_OUTPUTS, *maps, *distances, *((SITES_OUTPUT,) if self.sites else ()))
+
+    def forward(self, film: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found: list[torch.Tensor] = []
+        scores = None
+        if isinstance(self.network, Combined):
+            evidence, scores = self.network.map_and_scores(film)
+            found.append(evidence)
+            logit = evidence.mean((1, 2))
+        elif self.activation_map is None:
+            logit = self.network(film)
+        else:
+            found.append(self.activation_map(film))
+            logit = found[0].mean((1, 2))
+        if self.guard is not None:
+            found.append(widened(self.guard(film), scores, self.cuts))
+        found += [] if scores is None else [scores]
+        return torch.sigmoid(logit / self.temperature), logit, *found
+
+
+def widened(
+    distance: torch.Tensor, scores: torch.Tensor | None, cuts: Mapping[str, float] | None
+) -> torch.Tensor:
+    """Raise the distance of films that resemble no site to at least `unusual`, but below `not_a_chest_film`.
+
+    Args:
+        distance: (N,), distances of the detector.
+        scores: (N, sites), above 0 if the film resembles the site; None does not change the distances.
+        cuts: `unusual` and `not_a_chest_film` of the detector.
+    """
+    if scores is None or cuts is None:
+        return distance
+    low, high = cuts["unusual"], max(cuts["not_a_chest_film"], 1.01 * cuts["unusual"])
+    best = scores.amax(1)
+    beyond = low + (high - low) * (0.01 + 0.9 * (-best).clamp(0, 1))
+    return torch.where(best < 0, torch.maximum(distance, beyond), distance)

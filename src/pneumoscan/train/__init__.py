@@ -1,0 +1,13 @@
+"""From a manifest of films to a bundle: `run`, then `loop`, then `export`.
+
+run.py         the films, their hold-out, the run folder
+loop.py        the training loop
+export.py      the trained network as a bundle
+config.py      the settings, with the presets in `presets/`
+films.py       what the loop is given: films, the films of an epoch, the task
+augment/       random changes of the films
+backend.py     processes, threads, device, precision, interruptions
+checkpoint.py  the state of a training, from which it resumes exactly
+detector.py    fits the out-of-distribution detector
+combine.py     several runs as one model, with heads for further sites (site_fitting.py)
+"""

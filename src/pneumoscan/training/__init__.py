@@ -1,1 +1,0 @@
-"""From a table of films to a trained network: `config` → `engine` → run folder (`run`) → bundle (`export`)."""
