@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscan.adapt.figures import area, resample
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.classifier import PneumoniaClassifier, model_name
 from pneumoscan.evaluation.arrays import check_patients
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.classifier import PneumoniaClassifier
-from pneumoscan.inference.rows import model_name
 
 COLUMNS = (
     "network",

@@ -36,6 +36,10 @@ from pneumoscan.adapt.fit import choose_cuts, cross_validate, deal, fit_probabil
 from pneumoscan.adapt.graph import with_temperature
 from pneumoscan.adapt.verdict import verdict_on
 from pneumoscan.audit.shortcuts import Probe, Shortcuts
+from pneumoscan.bundle.heatmap import evidence_of
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.bundle.write import write_records
+from pneumoscan.classifier import predict_one
 from pneumoscan.errors import (
     BundleError,
     ConfigError,
@@ -48,10 +52,6 @@ from pneumoscan.errors import (
 from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.calibration import reliability
 from pneumoscan.evaluation.thresholds import choose_thresholds
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.bundle_writing import write_records
-from pneumoscan.inference.heatmap import evidence_of
-from pneumoscan.inference.rows import predict_one
 
 
 @pytest.fixture

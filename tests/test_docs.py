@@ -192,8 +192,8 @@ def test_every_error_code_is_told() -> None:
 def test_every_field_of_a_bundle_and_a_row_is_told() -> None:
     from dataclasses import fields
 
-    from pneumoscan.inference.bundle import BundleSpec, SelfCheck
-    from pneumoscan.inference.rows import COLUMNS
+    from pneumoscan.bundle.load import BundleSpec, SelfCheck
+    from pneumoscan.rows import COLUMNS
 
     text = read("docs/bundle.md")
     for name in (*(field.name for field in fields(BundleSpec)), "checksum"):
@@ -210,8 +210,7 @@ def keys_of(value: Any) -> set[str]:
 
 
 def test_every_key_of_the_records_is_told() -> None:
-    from pneumoscan.inference.bundle_files import RECORDS
-    from pneumoscan.inference.pretrained import SHIPPED
+    from pneumoscan.bundle.contents import RECORDS, SHIPPED
 
     records = json.loads((SHIPPED / RECORDS).read_text(encoding="utf-8"))
     assert records["stress"]

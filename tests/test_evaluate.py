@@ -14,6 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from synthetic_films import write_film_folder
 
+from pneumoscan.bundle.load import BundleSpec, self_check_inputs, self_check_of
+from pneumoscan.bundle.write import write_bundle
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import Manifest
@@ -30,8 +32,6 @@ from pneumoscan.errors import (
 from pneumoscan.evaluate import evaluate
 from pneumoscan.imaging import Preprocessing, preprocess, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of
-from pneumoscan.inference.bundle_writing import write_bundle
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -14.5, 1.25
 

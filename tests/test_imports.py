@@ -44,9 +44,9 @@ def test_packages_import_only_packages_below_them() -> None:
     [
         "pneumoscan",
         "pneumoscan.imaging",
-        "pneumoscan.inference.bundle",
-        "pneumoscan.inference.classifier",
-        "pneumoscan.inference.batch",
+        "pneumoscan.bundle.load",
+        "pneumoscan.classifier",
+        "pneumoscan.predict.loop",
         "pneumoscan.evaluation.metrics",
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
@@ -105,9 +105,9 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 
 def test_the_public_names_are_these() -> None:
     import pneumoscan
-    from pneumoscan.inference.classifier import PneumoniaClassifier
+    from pneumoscan.classifier import PneumoniaClassifier
 
     assert pneumoscan.PneumoniaClassifier is PneumoniaClassifier
     assert sorted(pneumoscan.__all__) == ["PneumoniaClassifier", "__version__"]
-    with pytest.raises(AttributeError, match="no attribute 'classifier'"):
-        _ = pneumoscan.classifier
+    with pytest.raises(AttributeError, match="no attribute 'detector'"):
+        _ = pneumoscan.detector

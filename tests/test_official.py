@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from pneumoscan.bundle.contents import SHIPPED
+from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card.blind import elsewhere
 from pneumoscan.evaluation.published import PUBLISHED
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.pretrained import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 OFFICIAL = ROOT / "results" / "official"

@@ -59,6 +59,6 @@ def test_the_site_builds_without_a_warning():
         [sys.executable, str(ROOT / "docs" / "build_site.py")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    page = (ROOT / "build" / "site" / "docs" / "api" / "inference.html").read_text(encoding="utf-8")
-    assert 'id="pneumoscan.inference.classifier.PneumoniaClassifier.predict_proba"' in page
+    page = (ROOT / "build" / "site" / "docs" / "api" / "classifier.html").read_text(encoding="utf-8")
+    assert 'id="pneumoscan.classifier.PneumoniaClassifier.predict_proba"' in page
     assert (ROOT / "build" / "site" / "index.html").is_file()

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.archive import scene
 from benchmarks.record import RESULTS, Bar, Options, Record, finish
 from benchmarks.timing import in_turn, medians_of, quiet_environment
-from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.bundle.contents import pretrained_bundle
 
 INPUTS, CORES, PART = 10_000_000, 100, 500
 

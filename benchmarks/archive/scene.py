@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.record import RESULTS
 from benchmarks.timing import quiet_environment
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.rows import header
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.rows import header
 
 DRAWN = 200
 # One input in fifty is no film.

@@ -33,7 +33,7 @@ print(json.dumps({{{_PEAK}}}))
 """
 _SORTING = f"""
 import json, resource, sys, time
-from pneumoscan.inference.sorted_names import sorted_names
+from pneumoscan.predict.sorted_names import sorted_names
 begun, count = time.monotonic(), 0
 names = (f"1.2.826.0.1.{{n * 2654435761 % 2**32:020d}}.dcm" for n in range(int(sys.argv[1])))
 for name in sorted_names(names, key=str):
@@ -48,7 +48,7 @@ from pneumoscan.archive.parts import encoded, part_name
 from pneumoscan.archive.plan import Settings, write_plan
 from pneumoscan.archive.run import verified
 from pneumoscan.archive.storage import open_folder
-from pneumoscan.inference.rows import PredictionRow
+from pneumoscan.rows import PredictionRow
 folder, count = open_folder(sys.argv[2]), int(sys.argv[1])
 paths = [f"/pacs/2019/{{n % 10000:04d}}/1.2.826.0.1.3680043.8.498.{{n:020d}}.dcm" for n in range(count)]
 settings = Settings("model@123456789012", "0" * 64, 0.5, "parquet", 500)

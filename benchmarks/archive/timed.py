@@ -12,7 +12,7 @@ from pathlib import Path
 from pneumoscan.archive.local import Here
 from pneumoscan.archive.on_ray import OnRay
 from pneumoscan.archive.run import Order, run_archive
-from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.bundle.load import load_bundle
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import running_node
 from pynetdicom import AE
 
 from benchmarks.node import harness
-from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.bundle.contents import pretrained_bundle
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import running_node
 
 from benchmarks.node import harness
-from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.bundle.contents import pretrained_bundle
 
 _TENTHS = 10
 # From the second tenth on: model, connections and buffers are there by then.

@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.node import harness
 from pneumoscan.apps.node.queue import WAITING
-from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.bundle.contents import pretrained_bundle
 from pneumoscan.phantom import plan_phantom_set
 
 _SIDE = 1024

@@ -5,9 +5,9 @@ import time
 from itertools import cycle, islice
 
 from benchmarks.workers import Wire
-from pneumoscan.inference.batch import default_workers, predict_many
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.predict.loop import default_workers, predict_many
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from PIL import Image
 from pydicom import uid
 
 from benchmarks.timing import ROOT
-from pneumoscan.inference.bundle import Bundle, load_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.rows import predict_one
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import Bundle, load_bundle
+from pneumoscan.classifier import predict_one
 from pneumoscan.phantom import draw_film
 
 TESTS = ROOT / "tests" / "support"

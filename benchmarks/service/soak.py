@@ -21,7 +21,8 @@ from benchmarks.record import Bar, Options, Record, finish, options_of, parser
 from benchmarks.service.attacks import Attack, attacks, batch_of, dripping, outcome
 from benchmarks.service.client import Answer, BrokenError, Connection, Service, form, get, put, quantiles
 from benchmarks.service.films import GoodFilm, bad_films, model, small_films
-from pneumoscan.inference.rows import COLUMNS, predict_one
+from pneumoscan.classifier import predict_one
+from pneumoscan.rows import COLUMNS
 
 NAME = "web_soak"
 CLIENTS, BLOCK, WARM = 12, 500, 3000

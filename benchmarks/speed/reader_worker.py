@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.workers import Wire
-from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.bundle.load import load_bundle
 
 
 def timed(work: Callable[[int], object], count: int) -> list[float]:

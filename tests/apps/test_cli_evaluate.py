@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner
 
 from pneumoscan.apps.cli import app
+from pneumoscan.bundle import contents as pretrained
 from pneumoscan.errors import BundleError
-from pneumoscan.inference import pretrained
 
 
 class EvaluatedError(Exception):

@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pneumoscan.apps.cli import app
+from pneumoscan.bundle import contents as pretrained
+from pneumoscan.bundle.write import write_bundle
+from pneumoscan.classifier import PneumoniaClassifier
 from pneumoscan.errors import BundleError, ConfigError, NothingUsableError, SelfCheckError, UsageError
-from pneumoscan.inference import pretrained
-from pneumoscan.inference.bundle_writing import write_bundle
-from pneumoscan.inference.classifier import PneumoniaClassifier
 
 COMMAND = [sys.executable, "-m", "pneumoscan", "predict"]
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PNEUMOSCAN_MODEL"}
@@ -321,8 +321,8 @@ def test_memory_is_flat(bundle, films):
     code = (
         "import sys, resource\n"
         "from itertools import repeat, islice\n"
-        "from pneumoscan.inference.batch import predict_many\n"
-        "from pneumoscan.inference.bundle import load_bundle\n"
+        "from pneumoscan.predict.loop import predict_many\n"
+        "from pneumoscan.bundle.load import load_bundle\n"
         "rows = predict_many(load_bundle(sys.argv[1]), repeat(sys.argv[2], 4000), workers=2)\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "first = [peak() for _ in islice(rows, 1000)][-1]\n"

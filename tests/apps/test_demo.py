@@ -4,9 +4,9 @@ import pytest
 
 from pneumoscan.apps.cli.progress import progress
 from pneumoscan.apps.demo import run_demo
+from pneumoscan.bundle.load import load_bundle
 from pneumoscan.errors import UsageError
-from pneumoscan.inference.batch import predict_many
-from pneumoscan.inference.bundle import load_bundle
+from pneumoscan.predict.loop import predict_many
 from pneumoscan.train.loop import Unobserved
 
 

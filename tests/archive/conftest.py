@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 from PIL import Image
 
-from pneumoscan.inference.bundle import Bundle, load_bundle
+from pneumoscan.bundle.load import Bundle, load_bundle
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from pneumoscan.archive.listing import described, inputs_of, read_shard, write_shards
 from pneumoscan.archive.storage import LocalFolder, open_folder
 from pneumoscan.errors import DataDamagedError
-from pneumoscan.inference.sources import expand
+from pneumoscan.predict.sources import expand
 
 
 def test_shards_hold_every_input_once_and_in_order(tmp_path: Path) -> None:

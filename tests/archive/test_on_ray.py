@@ -12,9 +12,9 @@ import pytest
 from pneumoscan.archive.on_ray import OnRay
 from pneumoscan.archive.run import Order, run_archive
 from pneumoscan.errors import EnvironmentProblemError
-from pneumoscan.inference.batch import predict_many
-from pneumoscan.inference.rows import header
-from pneumoscan.inference.sources import expand
+from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.sources import expand
+from pneumoscan.rows import header
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

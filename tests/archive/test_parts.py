@@ -6,7 +6,7 @@ import pytest
 
 from pneumoscan.archive.parts import answered, encoded, shown
 from pneumoscan.errors import DataDamagedError, MissingDependencyError
-from pneumoscan.inference.rows import COLUMNS, PredictionRow, header
+from pneumoscan.rows import COLUMNS, PredictionRow, header
 
 ROWS = [
     PredictionRow("a.png", "ok", 0.1 + 0.2, "NORMAL", 0.5, ("low_contrast", "unusual_shape"), "", "", "m@1"),

@@ -11,14 +11,14 @@ import pytest
 from pneumoscan.archive.plan import Settings, model_facts
 from pneumoscan.archive.reading import MOST_DEATHS, FilmReader
 from pneumoscan.errors import BundleError, EnvironmentProblemError, PneumoscanError
-from pneumoscan.inference.batch import predict_many
+from pneumoscan.predict.loop import predict_many
 
 # A reader that films of these names end, block or kill once.
 FRAGILE = """
 import os, signal, sys, time
 from pathlib import Path
 from pneumoscan.archive import reader
-from pneumoscan.inference import batch
+from pneumoscan.predict import loop as batch
 true = batch.predict_many
 def fragile(bundle, sources, **options):
     for source in sources:

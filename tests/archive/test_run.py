@@ -23,9 +23,9 @@ from pneumoscan.errors import (
     UsageError,
 )
 from pneumoscan.files import locked
-from pneumoscan.inference.batch import predict_many
-from pneumoscan.inference.rows import header
-from pneumoscan.inference.sources import expand
+from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.sources import expand
+from pneumoscan.rows import header
 
 
 def silent(_step: str, _done: int, _total: int) -> None: ...

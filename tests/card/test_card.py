@@ -15,15 +15,15 @@ from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.apps.cli import app
+from pneumoscan.bundle import contents as pretrained
+from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card import Records, card, difference, latency, ood, origin, read_records
+from pneumoscan.classifier import model_name
 from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.evaluation.metrics import evaluate_predictions
 from pneumoscan.evaluation.published import PUBLISHED
 from pneumoscan.evaluation.stress import StressTable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference import pretrained
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.rows import model_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "results" / "flagship-3-children"

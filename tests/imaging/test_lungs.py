@@ -6,6 +6,7 @@ import pytest
 from drawn_lungs import TWO, logits_of, mask_of
 from PIL import Image
 
+from pneumoscan.bundle.heatmap import to_film
 from pneumoscan.imaging import Film, Preprocessing
 from pneumoscan.imaging.lungs import (
     SHAPE_FACTS,
@@ -16,7 +17,6 @@ from pneumoscan.imaging.lungs import (
     lung_crop,
     shape_distance,
     standardise_lungs,
-    to_film,
 )
 from pneumoscan.imaging.preprocessing import normalise
 

@@ -23,10 +23,10 @@ from training_goldens import machine as training_machine
 from pneumoscan.adapt import adapt
 from pneumoscan.adapt.report import write_report
 from pneumoscan.audit import inspect, summary_lines, write_inspection
+from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card import card, read_records
 from pneumoscan.data.layouts import load_sites
 from pneumoscan.evaluate import areas_by_site, evaluate
-from pneumoscan.inference.bundle import load_bundle
 
 GOLDENS = Path(__file__).parents[1] / "evaluation" / "goldens.json"
 VOLATILE = ("created", "pneumoscan_version", "seconds", "files", "checksum", "date")

@@ -11,9 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from pneumoscan.bundle.load import BundleSpec, self_check_inputs, self_check_of
+from pneumoscan.bundle.write import write_bundle
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of
-from pneumoscan.inference.bundle_writing import write_bundle
 
 SIZE, GAIN, CONTRAST, SHIFT, TEMPERATURE = 32, 150.0, 0.4, -15.0, 0.3
 POINTS = {"best_f1": 0.4, "balanced": 0.5, "sensitivity_98": 0.25, "of_the_ward": 0.6}

@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 from synthetic_films import draw_film
 
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.bundle_files import SHIPPED_MODELS
-from pneumoscan.inference.rows import header, predict_one
+from pneumoscan.bundle.contents import SHIPPED_MODELS
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.classifier import predict_one
+from pneumoscan.rows import header
 
-GOLDENS = Path(__file__).parents[1] / "inference" / "reading_goldens.csv"
+GOLDENS = Path(__file__).parents[1] / "bundle" / "reading_goldens.csv"
 
 
 def _encoded(kind: str, image: Image.Image, **options: object) -> bytes:

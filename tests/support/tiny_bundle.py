@@ -8,9 +8,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from pneumoscan.bundle.load import BundleSpec, self_check_inputs, self_check_of
+from pneumoscan.bundle.write import write_bundle
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of
-from pneumoscan.inference.bundle_writing import write_bundle
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 12.0, -5.0, 1.5
 

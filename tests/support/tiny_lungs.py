@@ -9,11 +9,11 @@ import onnx
 import tiny_bundle
 from onnx import TensorProto, helper, numpy_helper
 
+from pneumoscan.bundle.load import BundleSpec, lung_answers, self_check_inputs, self_check_of
+from pneumoscan.bundle.spec import LUNG_PREPROCESSING, LungSpec
+from pneumoscan.bundle.write import write_bundle
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.lungs import SHAPE_FACTS, SIDE
-from pneumoscan.inference.bundle import BundleSpec, lung_answers, self_check_inputs, self_check_of
-from pneumoscan.inference.bundle_writing import write_bundle
-from pneumoscan.inference.lung_spec import LUNG_PREPROCESSING, LungSpec
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 2.0, -0.5, 1.5
 PREPROCESSING = Preprocessing(size=SIZE, normalisation="per_film", input="lungs")

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from synthetic_films import write_film_folder
 
+from pneumoscan.classifier import PneumoniaClassifier
 from pneumoscan.errors import UsageError
-from pneumoscan.inference.classifier import PneumoniaClassifier
 from pneumoscan.train.combine import combine
 from pneumoscan.train.config import load_config
 from pneumoscan.train.run import train

@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 import torch
 
+from pneumoscan.bundle.load import load_bundle
 from pneumoscan.errors import BundleError
-from pneumoscan.inference.batch import predict_many
-from pneumoscan.inference.bundle import load_bundle
 from pneumoscan.networks.exported import onnx_graph
 from pneumoscan.networks.registry import build
+from pneumoscan.predict.loop import predict_many
 from pneumoscan.train import export as module
 from pneumoscan.train.export import export
 

@@ -10,13 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from pneumoscan.apps.cli import app
+from pneumoscan.bundle.load import BundleSpec, load_bundle, self_check_of
+from pneumoscan.bundle.records import check_records
+from pneumoscan.bundle.spec import log_odds, probability_of
 from pneumoscan.errors import BundleError, DataDamagedError, UsageError
 from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluate.held_out import MOST_CURVE_POINTS, HeldOut, operating_points, records_of, with_stress
-from pneumoscan.inference.abstention import log_odds
-from pneumoscan.inference.bundle import BundleSpec, load_bundle, self_check_of
-from pneumoscan.inference.records import check_records
-from pneumoscan.inference.spec import probability_of
 from pneumoscan.train.export import record_run
 from pneumoscan.train.run import train
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from pneumoscan.bundle.spec import log_odds, probability_of
 from pneumoscan.evaluate import held_out as limits
 from pneumoscan.imaging import Preprocessing
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.inference.abstention import log_odds
-from pneumoscan.inference.spec import probability_of
 from pneumoscan.networks.exported import onnx_graph
 from pneumoscan.train.detector import area_weights, fit_ood_detector, shown, shrunk, turned_ways, wrong
 from pneumoscan.train.films import TrainingFilms

@@ -89,7 +89,7 @@ def test_a_run_folder_has_what_is_promised(film_folder: Path, tmp_path: Path) ->
 
 
 def test_an_exported_bundle_reads_films_as_torch_does(film_folder: Path, tmp_path: Path) -> None:
-    from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.bundle.load import load_bundle
 
     out = tmp_path / "run"
     train(small(), film_folder, out)

@@ -19,12 +19,12 @@ from pneumoscan.adapt.graph import needs_onnx
 from pneumoscan.adapt.verdict import verdict_on
 from pneumoscan.adapt.writing import write_adapted
 from pneumoscan.audit.shortcuts import Shortcuts, shortcuts_of
+from pneumoscan.bundle.load import Bundle, load_bundle
+from pneumoscan.bundle.spec import probability_of
+from pneumoscan.classifier import NEAR, abstention_of
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.errors import NotWritableError, UsageError, require
 from pneumoscan.evaluation.arrays import Floats
-from pneumoscan.inference.abstention import NEAR, abstention_of
-from pneumoscan.inference.bundle import Bundle, load_bundle
-from pneumoscan.inference.spec import probability_of
 
 
 def adapt(

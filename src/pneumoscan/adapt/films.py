@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.load import Bundle
 from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError
 from pneumoscan.evaluation.arrays import Floats, Labels, check_patients
 from pneumoscan.imaging import preprocess
-from pneumoscan.inference.batch import answers_of
-from pneumoscan.inference.bundle import Bundle
+from pneumoscan.predict.loop import answers_of
 
 Progress = Callable[[int, int], None]
 LEAST_FILMS, LEAST_OF_A_CLASS, LEAST_PATIENTS = 20, 10, 5

@@ -14,13 +14,12 @@ from pneumoscan.adapt.figures import Predictions, figures_of, resample
 from pneumoscan.adapt.fit import RULES, sigmoid
 from pneumoscan.adapt.graph import with_temperature
 from pneumoscan.adapt.report import card
+from pneumoscan.bundle.load import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
+from pneumoscan.bundle.spec import log_odds, probability_of
+from pneumoscan.bundle.write import write_bundle
 from pneumoscan.errors import BundleError
 from pneumoscan.evaluation.arrays import Floats
 from pneumoscan.evaluation.thresholds import OperatingPoint
-from pneumoscan.inference.abstention import log_odds
-from pneumoscan.inference.bundle import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
-from pneumoscan.inference.bundle_writing import write_bundle
-from pneumoscan.inference.spec import probability_of
 
 SAME = 1e-4
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumoscan.audit import inspect, write_inspection
+from pneumoscan.classifier import PneumoniaClassifier
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.manifest import SYNTHETIC_NOTICE
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluation.metrics import Metrics
-from pneumoscan.inference.classifier import PneumoniaClassifier
 from pneumoscan.phantom import write_new_films, write_phantom_set
 from pneumoscan.train.config import load_config
 from pneumoscan.train.export import Exported, export_run

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from pneumoscan.archive.storage import Folder, file_system, is_url, tried
 from pneumoscan.errors import DataDamagedError
-from pneumoscan.inference.sources import expand
+from pneumoscan.predict.sources import expand
 
 SHARDS = "_pneumoscan/shards"
 _MAGIC = frozenset("*?[")
@@ -46,7 +46,7 @@ def inputs_of(
     """Yield the path or URL of every input in order, without the files in the folder `out`.
 
     Args:
-        names: As for `inference.sources.expand`, and URLs of objects, folders or patterns.
+        names: As for `predict.sources.expand`, and URLs of objects, folders or patterns.
         out: Folder of the answers, which may lie among the films.
         recursive: Read the subfolders of folders too.
         stdin: For the name `-`.
@@ -151,7 +151,7 @@ def _is_folder(files: Any, path: str, url: str) -> bool:
 
 
 def _inside(files: Any, folder: str, recursive: bool) -> Iterator[str]:
-    """Yield the objects of a folder by name, by the rules of `inference.sources.expand`."""
+    """Yield the objects of a folder by name, by the rules of `predict.sources.expand`."""
     found = tried(lambda: files.ls(folder, detail=True), f"list {folder}")
     entries = sorted((str(entry["name"]).rstrip("/"), entry["type"] == "directory") for entry in found)
     del found

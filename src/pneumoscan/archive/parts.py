@@ -9,7 +9,7 @@ from io import BytesIO, StringIO
 from typing import Any, NamedTuple
 
 from pneumoscan.errors import DataDamagedError, MissingDependencyError, importing
-from pneumoscan.inference.rows import COLUMNS, PredictionRow, header
+from pneumoscan.rows import COLUMNS, PredictionRow, header
 
 FORMATS = ("parquet", "csv")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pneumoscan import __version__
 from pneumoscan.archive.listing import Listing
 from pneumoscan.archive.storage import Folder
+from pneumoscan.bundle.contents import SPEC
+from pneumoscan.classifier import model_name
 from pneumoscan.errors import DataDamagedError, UsageError
 from pneumoscan.files import sha256_of
-from pneumoscan.inference.bundle_files import SPEC
-from pneumoscan.inference.rows import model_name
 
 if TYPE_CHECKING:
-    from pneumoscan.inference.bundle import Bundle
+    from pneumoscan.bundle.load import Bundle
 
 PLAN = "_pneumoscan/plan.json"
 LOCK = "_pneumoscan/lock"

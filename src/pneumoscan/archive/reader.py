@@ -19,8 +19,8 @@ from pneumoscan.errors import FilmError, PneumoscanError
 from pneumoscan.system import end_with_parent
 
 if TYPE_CHECKING:
-    from pneumoscan.inference.bundle import Bundle
-    from pneumoscan.inference.rows import PredictionRow
+    from pneumoscan.bundle.load import Bundle
+    from pneumoscan.rows import PredictionRow
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve(model: Path, threshold: float, answers: TextIO) -> None:
     from pneumoscan.archive.plan import model_facts
-    from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.bundle.load import load_bundle
 
     bundle = load_bundle(model, threads=1)
     _say(answers, model_facts(bundle))
@@ -53,7 +53,7 @@ def _serve(model: Path, threshold: float, answers: TextIO) -> None:
 def rows_of(bundle: "Bundle", paths: list[str], threshold: float) -> "Iterator[PredictionRow]":
     """Yield the row of every path or URL in order, as `pneumoscan predict` writes it."""
     from pneumoscan.archive.storage import is_url
-    from pneumoscan.inference.batch import predict_many
+    from pneumoscan.predict.loop import predict_many
 
     for remote, names in groupby(paths, is_url):
         if remote:
@@ -64,7 +64,8 @@ def rows_of(bundle: "Bundle", paths: list[str], threshold: float) -> "Iterator[P
 
 def _fetched_rows(bundle: "Bundle", paths: Iterable[str], threshold: float) -> "Iterator[PredictionRow]":
     from pneumoscan.archive.film_bytes import fetched
-    from pneumoscan.inference.rows import model_name, predict_one, refused_row
+    from pneumoscan.classifier import model_name, predict_one
+    from pneumoscan.rows import refused_row
 
     for path, data in fetched(paths):
         if isinstance(data, FilmError):

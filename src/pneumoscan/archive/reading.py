@@ -28,7 +28,7 @@ from pneumoscan.errors import (
     FilmTimeoutError,
     PneumoscanError,
 )
-from pneumoscan.inference.rows import COLUMNS, PredictionRow, refused_row
+from pneumoscan.rows import COLUMNS, PredictionRow, refused_row
 from pneumoscan.system import spawn_options
 
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.reader")

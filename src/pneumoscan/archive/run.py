@@ -31,7 +31,7 @@ from pneumoscan.errors import (
 )
 
 if TYPE_CHECKING:
-    from pneumoscan.inference.bundle import Bundle
+    from pneumoscan.bundle.load import Bundle
 
 MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
 # A part that is not what it should be is read again, once.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.inference.bundle import Bundle
+from pneumoscan.bundle.load import Bundle
 
 Floats = npt.NDArray[np.float64]
 SQUARE = 0.25

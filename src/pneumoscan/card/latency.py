@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from pneumoscan.bundle.load import Bundle
 from pneumoscan.imaging import preprocess, read
-from pneumoscan.inference.bundle import Bundle
 from pneumoscan.phantom.rendering import draw_film
 
 ROUNDS, FILMS = 9, 100

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from pneumoscan.bundle.checks import MAP_OUTPUT
+from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.card import heatmaps, latency, ood
+from pneumoscan.classifier import model_name
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import FilmError, UsageError
 from pneumoscan.evaluate import HELD_OUT, evaluate
 from pneumoscan.files import make_folder, write_json
 from pneumoscan.imaging import Film, preprocess
-from pneumoscan.inference.bundle import Bundle, load_bundle
-from pneumoscan.inference.outputs import MAP_OUTPUT
-from pneumoscan.inference.rows import model_name
 
 MOST_FILMS = 1000
 Note = Callable[[str], None]

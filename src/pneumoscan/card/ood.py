@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.load import Bundle
 from pneumoscan.card.other_pictures import DRAWN, TURNED, drawn
+from pneumoscan.classifier import certain_distance, find_in
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference.abstention import certain_distance
-from pneumoscan.inference.bundle import Bundle
-from pneumoscan.inference.rows import find_in
 
 SCHEMA_VERSION = 1
 CUTS = ("unusual", "not_a_chest_film")

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.card.about import About, read_about
+from pneumoscan.classifier import model_name
 from pneumoscan.errors import UsageError
-from pneumoscan.inference.bundle import Bundle, load_bundle
-from pneumoscan.inference.rows import model_name
 
 _MEASURE = "Measure again: pneumoscan card RUN --data DIR."
 

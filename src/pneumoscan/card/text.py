@@ -10,7 +10,7 @@ from pneumoscan.card.markdown import (
     three,
 )
 from pneumoscan.card.records import Records
-from pneumoscan.inference.sites import shown_to_work
+from pneumoscan.classifier import shown_to_work
 
 
 def front_matter(records: Records) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.load import Bundle
 from pneumoscan.data.layouts import Sources, as_words
 from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.evaluate.reading import ReadSplit
 from pneumoscan.imaging.preprocessing import squash
-from pneumoscan.inference.bundle import Bundle
 
 HELD_OUT = "held-out"
 LOOKS = "looks.json"

@@ -1,6 +1,6 @@
 """What a bundle says about the held-out films of its training: thresholds, limits of trust, calibration, and its records.
 
-docs/bundle.md describes the records, and `inference.records` checks them.
+docs/bundle.md describes the records, and `bundle.records` checks them.
 """
 
 import json
@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.records import SAME_THRESHOLD, check_stress
+from pneumoscan.bundle.spec import BundleSpec, log_odds, probability_of, unsure_band
+from pneumoscan.classifier import CERTAIN
 from pneumoscan.errors import BundleError, UsageError
 from pneumoscan.evaluation.calibration import reliability
 from pneumoscan.evaluation.intervals import wilson
 from pneumoscan.evaluation.metrics import Metrics, evaluate_predictions
 from pneumoscan.evaluation.operating_curve import operating_curve
 from pneumoscan.evaluation.thresholds import choose_thresholds
-from pneumoscan.inference.abstention import CERTAIN, log_odds, unsure_band
-from pneumoscan.inference.records import SAME_THRESHOLD, check_stress
-from pneumoscan.inference.spec import BundleSpec, probability_of
 
 FALSE_ALARMS = 0.01
 MOST_UNSURE = 0.05

@@ -9,12 +9,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.load import Bundle
+from pneumoscan.classifier import find_in, probability_of_film
 from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError, require
 from pneumoscan.imaging.perturbation import Perturbation
-from pneumoscan.inference.batch import answers_of
-from pneumoscan.inference.bundle import Bundle
-from pneumoscan.inference.rows import PredictionRow, find_in, probability_of_film
+from pneumoscan.predict.loop import answers_of
+from pneumoscan.rows import PredictionRow
 
 Progress = Callable[[int, int], None]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumoscan.bundle.load import Bundle, find_bundle, load_bundle
 from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.manifest import Manifest, Split
 from pneumoscan.data.splits import read_split_csv
@@ -24,7 +25,6 @@ from pneumoscan.evaluation.metrics import Metrics, check_threshold
 from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
 from pneumoscan.files import check_writable, make_folder, write_json
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference.bundle import Bundle, find_bundle, load_bundle
 
 
 def evaluate(

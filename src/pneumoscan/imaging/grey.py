@@ -103,3 +103,27 @@ def _unit_to_uint8(values: npt.NDArray[np.floating], source: str) -> npt.NDArray
         )
     levels: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
     return levels
+
+
+_CELLS, _FLAT_RANGE = 128, 2
+
+
+def flat_share(pixels: npt.NDArray[np.uint8]) -> float:
+    """Return the largest share of a film that has one grey level, in [0, 1]; black, white and a flat margin do not count.
+
+    Args:
+        pixels: uint8 (height, width).
+    """
+    step = max(1, max(pixels.shape) // (4 * _CELLS))
+    sparse = pixels[::step, ::step]
+    rows, columns = sparse.shape[0] // 4, sparse.shape[1] // 4
+    cells = sparse[: 4 * rows, : 4 * columns].reshape(rows, 4, columns, 4)
+    low = cells.min((1, 3))
+    flat = cells.max((1, 3)) - low <= _FLAT_RANGE
+    across, along = np.flatnonzero(~flat.all(1)), np.flatnonzero(~flat.all(0))
+    if not across.size or not along.size:
+        return 0.0
+    inner = np.s_[across[0] : across[-1] + 1, along[0] : along[-1] + 1]
+    levels = np.bincount(low[inner][flat[inner]], minlength=256) / flat[inner].size
+    # Neighbouring levels count together, because of the noise of lossy compression.
+    return float(np.convolve(levels, np.ones(3), "valid")[6:246].max())

@@ -221,31 +221,6 @@ def fit_shapes(
     return shapes.mean(0), np.linalg.inv(covariance + floor)
 
 
-def to_film(values: npt.NDArray[np.float32], box: Box, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Map an activation map of the box to the film: the inverse of `lung_crop`.
-
-    Args:
-        values: float32 (h, w), over the box.
-        box: Where the map lies; `WHOLE_FILM` for a model that reads whole films.
-        size: Width and height of the result in pixels, which covers the whole film.
-
-    Returns:
-        float32 (height, width), bicubic within the range of `values`; 0 outside of the box.
-    """
-    width, height = size
-    left, right = round(box[0] * width), round(box[2] * width)
-    top, bottom = round(box[1] * height), round(box[3] * height)
-    inner = max(1, right - left), max(1, bottom - top)
-    wide = np.asarray(Image.fromarray(values).resize(inner, Image.Resampling.BICUBIC))
-    # The bicubic filter overshoots; no position may exceed the range of the map.
-    wide = wide.clip(float(values.min()), float(values.max()))
-    if box == WHOLE_FILM:
-        return wide
-    film = np.zeros((height, width), np.float32)
-    film[top : top + inner[1], left : left + inner[0]] = wide[: height - top, : width - left]
-    return film
-
-
 def _filled(mask: Mask) -> Mask:
     """Return a mask whose holes are filled: background that no path connects with the film's edge."""
     outside = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)

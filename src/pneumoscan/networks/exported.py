@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pneumoscan.inference.outputs import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS, SITES_OUTPUT
+from pneumoscan.bundle.checks import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS, SITES_OUTPUT
 from pneumoscan.networks.combined import Combined
 from pneumoscan.networks.ood_detector import OODDetector
 

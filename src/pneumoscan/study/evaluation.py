@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from pneumoscan.bundle.spec import probability_of
 from pneumoscan.evaluation.stress import StressTable, perturbed
 from pneumoscan.evaluation.thresholds import best_f1, threshold_table
 from pneumoscan.evaluation.weighted import weighted_roc_auc
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.inference.spec import probability_of
 from pneumoscan.networks.registry import build
 from pneumoscan.study.films import StudyFilms
 from pneumoscan.train.backend import Backend

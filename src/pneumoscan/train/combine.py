@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscan.audit.shortcuts import rival_words, shortcuts_of
+from pneumoscan.bundle.spec import probability_of
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts.load import FilmSource, as_text, named_sources
 from pneumoscan.errors import UsageError
@@ -17,7 +18,6 @@ from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.evaluation.figures import save_figure
 from pneumoscan.evaluation.site_figures import RiskCoverageDisplay
 from pneumoscan.files import make_folder, write_atomic, write_json
-from pneumoscan.inference.spec import probability_of
 from pneumoscan.networks.combined import Combined, Member, fold_norms, round_to_half
 from pneumoscan.networks.flagship import FlagshipConfig
 from pneumoscan.networks.registry import build

@@ -17,6 +17,10 @@ import torch
 from torch import nn
 
 import pneumoscan
+from pneumoscan.bundle.checks import DISTANCE_OUTPUT
+from pneumoscan.bundle.load import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
+from pneumoscan.bundle.spec import probability_of
+from pneumoscan.bundle.write import write_bundle, write_records
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.errors import BundleError, FilmError
 from pneumoscan.evaluate.held_out import (
@@ -29,15 +33,11 @@ from pneumoscan.evaluate.held_out import (
 )
 from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.inference.bundle import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
-from pneumoscan.inference.bundle_writing import write_bundle, write_records
-from pneumoscan.inference.outputs import DISTANCE_OUTPUT
-from pneumoscan.inference.readme import model_card
-from pneumoscan.inference.spec import probability_of
 from pneumoscan.networks.combined import Combined
 from pneumoscan.networks.exported import onnx_graph, widened
 from pneumoscan.networks.ood_detector import OODDetector
 from pneumoscan.networks.registry import build, count_parameters
+from pneumoscan.predict.readme import model_card
 from pneumoscan.train.config import TrainingConfig
 from pneumoscan.train.detector import fit_ood_detector, turned_ways
 from pneumoscan.train.films import TrainingFilms, micro_batches
@@ -270,7 +270,7 @@ def report_val(path: Path, data: Sources) -> tuple[int, int]:
     Returns:
         (correct predictions, films read); (0, 0) if the split does not exist.
     """
-    from pneumoscan.inference.rows import probability_of_film
+    from pneumoscan.classifier import probability_of_film
 
     bundle, right, count = load_bundle(path), 0, 0
     manifest = load_sites(data).of_split("val")

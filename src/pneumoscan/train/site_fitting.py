@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pneumoscan.bundle.spec import log_odds, probability_of
 from pneumoscan.evaluation.intervals import bootstrap_by_patient
-from pneumoscan.inference.abstention import log_odds
-from pneumoscan.inference.spec import probability_of
 from pneumoscan.networks.combined import Combined
 from pneumoscan.networks.site_heads import (
     ANSWER_C,

@@ -19,7 +19,7 @@ from running_node import Node, live, results_of, whole
 
 from pneumoscan.apps.node.audit import verify
 from pneumoscan.apps.node.queue import State
-from pneumoscan.inference.classifier import PneumoniaClassifier
+from pneumoscan.classifier import PneumoniaClassifier
 
 SLOW_MACHINE = 180.0
 

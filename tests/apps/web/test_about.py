@@ -10,11 +10,11 @@ from synthetic_records import some_records
 
 import pneumoscan
 from pneumoscan.apps.web.about import about
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.bundle.write import write_bundle
+from pneumoscan.classifier import predict_one
 from pneumoscan.errors import BundleError
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.bundle_writing import write_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.rows import predict_one
 
 KEYS = {
     *("name", "model", "version", "class_names", "parameters", "licence", "created", "research_use_only"),

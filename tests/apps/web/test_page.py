@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from pneumoscan.apps.web.about import about
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.classifier import abstention_of, find_in, predict_one
 from pneumoscan.imaging import read
-from pneumoscan.inference.abstention import abstention_of
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.rows import PredictionRow, find_in, predict_one
+from pneumoscan.rows import PredictionRow
 
 GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REFUSED"]
 SIZES = [(1280, 800), (1600, 1000), (1024, 768), (820, 1180)]

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from pneumoscan.apps.web.about import about
-from pneumoscan.inference.abstention import abstention_of, certain_distance, unsure_band
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.prevalence import predictive_values
-from pneumoscan.inference.rows import PredictionRow, header
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.bundle.spec import unsure_band
+from pneumoscan.classifier import abstention_of, certain_distance
+from pneumoscan.predict.prevalence import predictive_values
+from pneumoscan.rows import PredictionRow, header
 
 PAGE = Path(__file__).parents[3] / "src" / "pneumoscan" / "apps" / "web" / "page"
 MODULES = sorted(PAGE.rglob("*.js"))

@@ -17,8 +17,9 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.apps.web.http.routes.page_files import PAGE
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.rows import COLUMNS, predict_one
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.classifier import predict_one
+from pneumoscan.rows import COLUMNS
 
 ask, put = service.ask, service.put
 

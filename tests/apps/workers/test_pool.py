@@ -18,6 +18,10 @@ import pytest
 from PIL import Image
 
 from pneumoscan.apps.workers.pool import FilmPool, Limits, PoolFullError, PoolStoppedError, Want
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.bundle.write import write_bundle
+from pneumoscan.classifier import predict_one
 from pneumoscan.errors import (
     BundleError,
     EnvironmentProblemError,
@@ -28,10 +32,6 @@ from pneumoscan.errors import (
     FilmTooLargeError,
     UsageError,
 )
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.bundle_writing import write_bundle
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.rows import predict_one
 
 # A worker in which some films do what only broken decoders do.
 TROUBLE = """
@@ -88,8 +88,8 @@ def tiny(tmp_path_factory):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    from pneumoscan.bundle.load import BundleSpec, self_check_inputs, self_check_of
     from pneumoscan.imaging import Preprocessing
-    from pneumoscan.inference.bundle import BundleSpec, self_check_inputs, self_check_of
 
     shapes = {"probability": ["N"], "logit": ["N"]}
     info = helper.make_tensor_value_info

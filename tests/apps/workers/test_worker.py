@@ -22,6 +22,10 @@ from pneumoscan.apps.workers import protocol
 from pneumoscan.apps.workers.process import _ENVIRONMENT, COMMAND
 from pneumoscan.apps.workers.protocol import ProtocolError, Reading, Want
 from pneumoscan.apps.workers.reading import read_film
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.heatmap import LEAST_SIDE, coloured, evidence_of, levels, map_of_film
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.classifier import predict_one
 from pneumoscan.errors import (
     BundleError,
     CodecMissingError,
@@ -32,10 +36,6 @@ from pneumoscan.errors import (
     UsageError,
 )
 from pneumoscan.imaging import read
-from pneumoscan.inference.bundle import load_bundle
-from pneumoscan.inference.heatmap import LEAST_SIDE, coloured, evidence_of, levels, map_of_film
-from pneumoscan.inference.pretrained import pretrained_bundle
-from pneumoscan.inference.rows import predict_one
 
 BUNDLE, PLAIN = pretrained_bundle(), Want()
 

@@ -48,9 +48,9 @@ def adapt(
     from pneumoscan.adapt import adapt as adapt_model
     from pneumoscan.adapt.report import write_report
     from pneumoscan.apps.cli.progress import progress
-    from pneumoscan.inference.bundle import load_bundle
-    from pneumoscan.inference.pretrained import pretrained_bundle
-    from pneumoscan.inference.sites import shown_to_work
+    from pneumoscan.bundle.contents import pretrained_bundle
+    from pneumoscan.bundle.load import load_bundle
+    from pneumoscan.classifier import shown_to_work
 
     model = model or pretrained_bundle()
     folder = report or out.with_name(f"{out.name}-report")

@@ -65,8 +65,8 @@ def archive(
     continues what was interrupted. Research use only, not for diagnosis.
     """
     from pneumoscan.archive.run import Order, run_archive
-    from pneumoscan.inference.bundle import load_bundle
-    from pneumoscan.inference.pretrained import pretrained_bundle
+    from pneumoscan.bundle.contents import pretrained_bundle
+    from pneumoscan.bundle.load import load_bundle
 
     if threshold is not None and operating_point is not None:
         raise UsageError("--threshold and --operating-point exclude each other.", "Give one of them.")

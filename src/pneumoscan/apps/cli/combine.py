@@ -42,7 +42,7 @@ def combine(
     The runs must have the same hold-out. The last one must have the network `transfer`. The combined model labels a film
     UNSURE if it resembles no site.
     """
-    from pneumoscan.inference.sites import shown_to_work
+    from pneumoscan.classifier import shown_to_work
     from pneumoscan.train.combine import combine
 
     if whom:

@@ -48,8 +48,8 @@ def inspect(
     out = out or Path(f"inspect-{called(sources)}")
     network, areas = "", None
     if model is not None:
+        from pneumoscan.bundle.load import load_bundle
         from pneumoscan.evaluate import areas_by_site
-        from pneumoscan.inference.bundle import load_bundle
 
         bundle = load_bundle(model)
         with progress("Reading films with the model") as report:

@@ -52,8 +52,8 @@ def evaluate(
     import shlex
 
     from pneumoscan.apps.cli.progress import progress
+    from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.evaluate import evaluate as evaluate_split
-    from pneumoscan.inference.pretrained import pretrained_bundle
 
     model = model or pretrained_bundle()
     films = [word for source in data for word in ("--data", source)]

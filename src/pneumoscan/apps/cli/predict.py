@@ -14,11 +14,10 @@ from pneumoscan.apps.cli.options import model_option, say
 from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, Terminated, UsageError
 
 if TYPE_CHECKING:
+    from pneumoscan.bundle.load import Bundle
     from pneumoscan.imaging import FilmSource
-    from pneumoscan.inference.bundle import Bundle
-    from pneumoscan.inference.picture_folder import PictureFolder
-    from pneumoscan.inference.rowfile import RowFile
-    from pneumoscan.inference.rows import PredictionRow
+    from pneumoscan.predict.pictures import PictureFolder
+    from pneumoscan.rows import PredictionRow, RowFile
 
 _OUTLINES, _MASKS = "outlines", "masks"
 """Folders in that of --lungs."""
@@ -64,10 +63,10 @@ def predict(
     cannot be read gives a row with the status refused. Research use only, not for diagnosis.
     """
     _check(resume, out, threshold, operating_point, prevalence)
-    from pneumoscan.inference.bundle import load_bundle
-    from pneumoscan.inference.pretrained import pretrained_bundle
-    from pneumoscan.inference.sites import shown_to_work
-    from pneumoscan.inference.sources import expand
+    from pneumoscan.bundle.contents import pretrained_bundle
+    from pneumoscan.bundle.load import load_bundle
+    from pneumoscan.classifier import shown_to_work
+    from pneumoscan.predict.sources import expand
 
     bundle = load_bundle(model or pretrained_bundle())
     cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
@@ -121,7 +120,7 @@ def _check(
 
 def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
     """Print the predictive values at a prevalence on stderr. The rows do not change."""
-    from pneumoscan.inference.prevalence import predictive_summary
+    from pneumoscan.predict.prevalence import predictive_summary
 
     if not point:
         reason = f"prevalence {prevalence:g}: the sensitivity and specificity of your own threshold are not "
@@ -146,9 +145,8 @@ def _pictures(
     """Open the folders of pictures; a model that cannot draw them is an error before the first row."""
     if heatmaps is None and lungs is None:
         return []
-    from pneumoscan.inference.heatmap_sheet import heatmaps_of
-    from pneumoscan.inference.lung_pictures import masks_of, outlines_of
-    from pneumoscan.inference.picture_folder import PictureFolder
+    from pneumoscan.predict.pictures import PictureFolder, masks_of, outlines_of
+    from pneumoscan.predict.sheet import heatmaps_of
 
     drawn = [(heatmaps, heatmaps_of(bundle, point))] if heatmaps else []
     if lungs:
@@ -160,7 +158,7 @@ def _is_drawn(path: str, folder: Path) -> bool:
     """Return whether an input is a picture of an earlier run in this folder."""
     if os.path.realpath(os.path.dirname(path)) != os.path.realpath(folder):  # noqa: PTH120
         return False
-    from pneumoscan.inference.picture_folder import is_drawn
+    from pneumoscan.predict.pictures import is_drawn
 
     return is_drawn(path)
 
@@ -174,9 +172,9 @@ def _is_same(path: str, out: Path | None) -> bool:
 def _open(
     out: Path | None, row_format: str, bundle: "Bundle", threshold: float, films: list[str], resume: bool
 ) -> Iterator["RowFile"]:
+    from pneumoscan.classifier import model_name
     from pneumoscan.files import write_problems
-    from pneumoscan.inference.rowfile import RowFile, open_rows
-    from pneumoscan.inference.rows import model_name
+    from pneumoscan.rows import RowFile, open_rows
 
     if out is not None:
         name = model_name(bundle)
@@ -212,7 +210,7 @@ def _read(
     *,
     quiet: bool,
 ) -> None:
-    from pneumoscan.inference.batch import default_workers, predict_many
+    from pneumoscan.predict.loop import default_workers, predict_many
 
     left, total = rows.left(films), len(films)
     count = min(total, workers or default_workers())

@@ -77,7 +77,7 @@ def serve(
     from pneumoscan.apps.web.serving import bind
     from pneumoscan.apps.web.serving import serve as run
     from pneumoscan.apps.web.settings import Settings
-    from pneumoscan.inference.pretrained import pretrained_bundle
+    from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.system import allowed_cores
 
     bundle = model or pretrained_bundle()

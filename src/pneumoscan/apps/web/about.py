@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 
 import pneumoscan
+from pneumoscan.bundle.checks import MAP_OUTPUT
+from pneumoscan.bundle.heatmap import ANCHORS, evidence_of
+from pneumoscan.bundle.load import Bundle
+from pneumoscan.classifier import certain_distance, model_name, shown_to_work
 from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.inference.abstention import certain_distance
-from pneumoscan.inference.bundle import Bundle
-from pneumoscan.inference.heatmap import ANCHORS, evidence_of
-from pneumoscan.inference.outputs import MAP_OUTPUT
-from pneumoscan.inference.rows import model_name
-from pneumoscan.inference.sites import shown_to_work
 
 _POINT = (
     "recall",

@@ -169,8 +169,8 @@ def describe(model: Path) -> dict[str, Any]:
         BundleError: It is not a bundle.
     """
     from pneumoscan.apps.web.about import about
-    from pneumoscan.inference.bundle import Bundle
-    from pneumoscan.inference.bundle_files import SPEC, find_bundle, read_spec
+    from pneumoscan.bundle.contents import SPEC, find_bundle, read_spec
+    from pneumoscan.bundle.load import Bundle
 
     folder = find_bundle(model)
     return about(Bundle(read_spec(folder / SPEC), None, folder))

@@ -6,11 +6,10 @@ from io import BytesIO
 from PIL import Image
 
 from pneumoscan.apps.workers.protocol import Reading, Want
+from pneumoscan.bundle.load import Bundle
+from pneumoscan.classifier import NOT_A_CHEST_FILM, Finding, find_in
 from pneumoscan.errors import FilmTooLargeError
 from pneumoscan.imaging import Film, read
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
-from pneumoscan.inference.bundle import Bundle
-from pneumoscan.inference.rows import Finding, find_in
 
 MAX_PICTURE_SIDE = 2048
 
@@ -58,7 +57,7 @@ def too_large() -> FilmTooLargeError:
 def _heatmap(bundle: Bundle, film: Film, finding: Finding) -> bytes | None:
     if finding.activation_map is None or finding.row.label == NOT_A_CHEST_FILM:
         return None
-    from pneumoscan.inference.heatmap import (
+    from pneumoscan.bundle.heatmap import (
         evidence_of,
         transparency,
     )  # imported here, because few requests need it

@@ -22,7 +22,7 @@ from pneumoscan.errors import EnvironmentProblemError, FilmCrashError, Pneumosca
 from pneumoscan.system import confine, end_with_parent
 
 if TYPE_CHECKING:
-    from pneumoscan.inference.bundle import Bundle
+    from pneumoscan.bundle.load import Bundle
 
 _MAX_OPEN_FILES = 32
 
@@ -94,7 +94,7 @@ def _reader(model: Path) -> Read:
     from functools import partial
 
     from pneumoscan.apps.workers.reading import read_film
-    from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.bundle.load import load_bundle
 
     bundle: Bundle = load_bundle(model, threads=1)
     gc.collect()

@@ -7,8 +7,7 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
 from pneumoscan.apps.node.results.finding import plain
-from pneumoscan.inference.abstention import FAR, NEAR, NOT_A_CHEST_FILM, UNSURE
-from pneumoscan.inference.rows import CONTRAST, SHAPE, SMALL, SYNTHETIC
+from pneumoscan.classifier import CONTRAST, FAR, NEAR, NOT_A_CHEST_FILM, SHAPE, SMALL, SYNTHETIC, UNSURE
 
 SCHEME = "99PNEUMOSCAN"
 

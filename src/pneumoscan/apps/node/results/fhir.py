@@ -12,8 +12,8 @@ from typing import Any
 from pneumoscan.apps.node.results.finding import NOTICE, VERDICTS, Finding, ResultUids, Writer, percent_of
 from pneumoscan.apps.node.results.source import UNDECLARED, Identity, Source, read_source
 from pneumoscan.apps.node.results.uids import result_uids
+from pneumoscan.classifier import UNSURE
 from pneumoscan.files import write_atomic
-from pneumoscan.inference.abstention import UNSURE
 
 _SYSTEMS = {
     "SCT": "http://snomed.info/sct",

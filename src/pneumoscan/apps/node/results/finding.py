@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.errors import UsageError
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 
 VERDICTS = {
     "PNEUMONIA": "Pneumonia: present",

@@ -11,9 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pneumoscan.apps.node.results.codes import MEANINGS
 from pneumoscan.apps.node.results.finding import NOTICE, VERDICTS, Finding, Writer, plain
+from pneumoscan.classifier import NO_KNOWN_SITE, NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.imaging import Film
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
-from pneumoscan.inference.sites import NO_KNOWN_SITE
 
 _WIDTH, _MARGIN, _TALLEST = 1024, 26, 640
 _PANEL = _WIDTH - 2 * _MARGIN

@@ -8,10 +8,10 @@ from typing import Any
 
 from pneumoscan.apps.node.queue import WAITING, Job
 from pneumoscan.apps.node.watch.weeks import watched
+from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
 from pneumoscan.evaluation.answers import CLASSES, Answers, Share
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 
 _YES = frozenset(("1", "yes", "true", "pneumonia", "positive"))
 _NO = frozenset(("0", "no", "false", "normal", "negative"))

@@ -16,8 +16,8 @@ import numpy as np
 from pneumoscan.apps.node.queue import Job, State
 from pneumoscan.apps.node.watch.comparing import fisher, holm, kolmogorov_smirnov
 from pneumoscan.apps.node.watch.weeks import ALL_DEVICES, Group, watched, week_of
+from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.errors import UsageError
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
 
 ALPHA, LOOKS_PER_YEAR = 0.05, 52
 REFERENCE_WEEKS = 8

@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.queue import WAITING, Job, Queue
 from pneumoscan.apps.node.watch.weeks import watched
+from pneumoscan.classifier import NOT_A_CHEST_FILM
 from pneumoscan.errors import EnvironmentProblemError
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscan.apps.node.queue import Job, State
-from pneumoscan.inference.abstention import NOT_A_CHEST_FILM, UNSURE
+from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 ALL_DEVICES = ""

@@ -6,10 +6,9 @@ from dataclasses import astuple
 from pneumoscan import __version__
 from pneumoscan.apps.node.config import Config
 from pneumoscan.apps.node.results import Writer
+from pneumoscan.bundle.contents import SPEC, pretrained_bundle
+from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.files import sha256_of
-from pneumoscan.inference.bundle import Bundle, load_bundle
-from pneumoscan.inference.bundle_files import SPEC
-from pneumoscan.inference.pretrained import pretrained_bundle
 
 
 def load_model(config: Config) -> Bundle:

@@ -20,8 +20,8 @@ from pneumoscan.apps.workers.protocol import Reading, Want
 from pneumoscan.apps.workers.reading import too_large
 
 if TYPE_CHECKING:
+    from pneumoscan.bundle.load import Bundle
     from pneumoscan.imaging import Film
-    from pneumoscan.inference.bundle import Bundle
 
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.apps.node.work.reader")
 
@@ -51,8 +51,8 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         FilmError: The film is refused.
         BundleError: The network does not run.
     """
+    from pneumoscan.classifier import find_in
     from pneumoscan.imaging import read
-    from pneumoscan.inference.rows import find_in
 
     try:
         seen = read(film)
@@ -99,7 +99,7 @@ def _load(model: Path) -> worker.Read:
     """Load the model and what results are made with: once the process is confined, nothing more can be."""
     from pneumoscan.apps.node.results import picture
     from pneumoscan.apps.node.results.making import warm_up
-    from pneumoscan.inference.bundle import load_bundle
+    from pneumoscan.bundle.load import load_bundle
 
     del picture  # imported here, for the limits count what comes later
     warm_up()

@@ -1,5 +1,5 @@
 /**
- * The labels, by the rules of the Python package: `inference/abstention.py`, `inference/rows.py`, `inference/prevalence.py`.
+ * The labels, by the rules of the Python package: `classifier.py`, `bundle/spec.py`, `predict/prevalence.py`.
  * Nothing here touches the page. A test holds every function to Python's over thousands of values.
  */
 

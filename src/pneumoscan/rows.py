@@ -1,0 +1,283 @@
+"""The prediction row of a film, its form in a CSV or JSONL file, and the continuation of an interrupted file."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from pneumoscan.errors import FilmError, UsageError
+from pneumoscan.files import locked, make_folder, write_problems
+
+COLUMNS = (
+    "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "site",
+)  # fmt: skip
+FORMATS = ("csv", "jsonl")
+_QUOTED_IF_INSIDE = frozenset('",\r\n')
+# A spreadsheet interprets text that begins like this as a formula; quotes protect the name.
+_QUOTED_IF_FIRST = ("=", "+", "-", "@", "\t", " ")
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """The result for one input, also for one that could not be used.
+
+    Attributes:
+        path: The path as given; `<bytes>`, `<image>` or `<array>` if there is none.
+        status: `ok` or `refused`.
+        probability: Probability of PNEUMONIA in [0, 1]; None if refused.
+        label: `PNEUMONIA` if `probability >= threshold`, else `NORMAL`; `UNSURE` or `NOT_A_CHEST_FILM` if the model abstains
+            (`classifier`); empty if refused.
+        threshold: The threshold in [0, 1] that gave the label.
+        warnings: Reasons to trust the probability less: `smaller_than_input`, `unusual_shape`, `low_contrast`,
+            `model_of_synthetic_films`, `no_lungs`, `one_lung`, `lungs_cut`, `unusual_lungs`, `far_from_training_films`,
+            `near_threshold`.
+        error_code: Code of the error (`pneumoscan.errors`); empty if the film was read.
+        error: The same in words.
+        model: Name and first 12 digits of the SHA-256 of the network.
+        site: The site that the film resembles, or `none`; empty if refused, or if the model has no sites.
+    """
+
+    path: str
+    status: Literal["ok", "refused"]
+    probability: float | None
+    label: str
+    threshold: float
+    warnings: tuple[str, ...]
+    error_code: str
+    error: str
+    model: str
+    site: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the columns in order as JSON types."""
+        return {name: getattr(self, name) for name in COLUMNS} | {"warnings": list(self.warnings)}
+
+    def to_line(self, file_format: str) -> bytes:
+        """Return the row as one record of a `csv` or `jsonl` file, with its line end.
+
+        Probabilities have at least 6 decimals, and as many as needed to restore the same float64. Warnings are joined by `;`
+        in CSV. Names that are not UTF-8 keep their bytes in CSV and are escaped in JSONL.
+        """
+        if file_format == "jsonl":
+            return _json_line(self.to_json())
+        values = self.to_json() | {
+            "probability": "" if self.probability is None else _decimals(self.probability, 6),
+            "threshold": _decimals(self.threshold, 2),
+            "warnings": ";".join(self.warnings),
+        }
+        return (",".join(map(_csv_field, values.values())) + "\n").encode("utf-8", "surrogateescape")
+
+
+def header(file_format: str) -> bytes:
+    """Return the header: the names of the columns in CSV, nothing in JSONL."""
+    return (",".join(COLUMNS) + "\n").encode() if file_format == "csv" else b""
+
+
+def refused_row(model: str, path: str, threshold: float, problem: FilmError) -> PredictionRow:
+    """Return the row of a film that cannot be read; `model` is its column `model`."""
+    return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
+
+
+def _decimals(value: float, least: int) -> str:
+    return str(np.format_float_positional(value, unique=True, min_digits=least))
+
+
+def _csv_field(value: object) -> str:
+    text = str(value)
+    if text.startswith(_QUOTED_IF_FIRST) or not _QUOTED_IF_INSIDE.isdisjoint(text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _json_line(values: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(values, allow_nan=False) + "\n").encode()
+
+
+_JSONL_START = b'{"path": '
+
+
+@dataclass
+class RowFile:
+    """An open file of rows.
+
+    Attributes:
+        file: The open file.
+        file_format: `csv` or `jsonl`.
+        done: Number of rows of each path from the run that is continued.
+        counts: Rows by status, including those of the earlier run.
+    """
+
+    file: BinaryIO
+    file_format: str
+    done: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: PredictionRow) -> None:
+        """Write one row at once. If the process is killed, only the last row can be incomplete."""
+        self.counts[row.status] += 1
+        self._write(row.to_line(self.file_format))
+
+    def begin(self) -> None:
+        """Write the header."""
+        self._write(header(self.file_format))
+
+    def left(self, paths: list[str]) -> Iterator[str]:
+        """Yield the paths that have no row yet, in order."""
+        done = Counter(self.done)
+        for path in paths:
+            if done[path] > 0:
+                done[path] -= 1
+            else:
+                yield path
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self.file.write(view) :]
+        self.file.flush()
+
+
+@contextmanager
+def open_rows(
+    path: Path, file_format: str, *, model: str, threshold: float, resume: bool, films: Sequence[str] = ()
+) -> Iterator[RowFile]:
+    """Open `path` for rows: after its last complete row with `resume`, else from its beginning.
+
+    Args:
+        path: The file. One that is not empty is overwritten only if it is a file of rows.
+        file_format: `csv` or `jsonl`.
+        model: The column `model` of the rows to come; earlier rows must have the same.
+        threshold: The column `threshold`; likewise.
+        resume: Continue the file. An incomplete last row is removed.
+        films: The paths whose rows are to come. Without `resume`, a file with rows of some of them is not overwritten.
+
+    Raises:
+        UsageError: The file contains something else, or rows of another model, threshold or format, or an interrupted run is
+            there that `resume` would continue.
+        LockedError: Another process writes to it.
+        DiskFullError, NotWritableError: The file cannot be written.
+    """
+    make_folder(path.parent)
+    with write_problems(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb", buffering=0) as device:
+                rows = RowFile(device, file_format)
+                rows.begin()
+                yield rows
+            return
+        with locked(path, what=str(path)), path.open("r+b", buffering=0) as file:
+            earlier = _earlier(path, file_format, model, threshold) if resume else _nothing(path, films)
+            file.truncate(earlier.end)
+            file.seek(earlier.end)
+            rows = RowFile(file, file_format, earlier.done, earlier.counts)
+            if earlier.end == 0:
+                rows.begin()
+            yield rows
+
+
+@dataclass
+class _Earlier:
+    """The complete rows of an interrupted file, and the position after the last of them."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    end: int = 0
+
+
+def _nothing(path: Path, films: Sequence[str]) -> _Earlier:
+    """Check that nothing is lost if the file is overwritten: it has no rows, or all of a run that has ended."""
+    with path.open("rb") as file:
+        start = file.readline(4096)
+        _check_start(start, path)
+        file.seek(0)
+        is_csv = start == header("csv")
+        done, is_whole = Counter[str](), True
+        for record in _records(file, quoted=is_csv):
+            is_whole = record.endswith(b"\n")
+            if is_whole and record != header("csv"):
+                done[_parse(record, "csv" if is_csv else "jsonl", path)["path"]] += 1
+    if done and (not is_whole or done < Counter(films)):
+        raise UsageError(
+            f"{path} has the rows of an interrupted run, {done.total()} of {len(films)}.",
+            "Continue it with --resume, or delete the file to begin again.",
+        )
+    return _Earlier()
+
+
+def _earlier(path: Path, file_format: str, model: str, threshold: float) -> _Earlier:
+    earlier = _Earlier()
+    with path.open("rb") as file:
+        for record in _records(file, quoted=file_format == "csv"):
+            if not record.endswith(b"\n"):
+                _check_start(record if earlier.end == 0 else b"", path)
+                break
+            if file_format == "csv" and earlier.end == 0:
+                _check(record == header("csv"), path, "is not a CSV file of prediction rows")
+            else:
+                values = _parse(record, file_format, path)
+                _check(
+                    values["model"] == model, path, f"has rows of the model {values['model']}, not {model}"
+                )
+                _check(
+                    float(values["threshold"]) == threshold,
+                    path,
+                    f"has rows at threshold {values['threshold']}",
+                )
+                earlier.done[values["path"]] += 1
+                earlier.counts[values["status"]] += 1
+            earlier.end += len(record)
+    return earlier
+
+
+def _records(file: BinaryIO, *, quoted: bool) -> Iterator[bytes]:
+    """Yield the records. With `quoted`, a line end between quotes belongs to its record. The last may be incomplete."""
+    record = b""
+    for line in file:
+        record += line
+        if not quoted or record.count(b'"') % 2 == 0:
+            yield record
+            record = b""
+    if record:
+        yield record.removesuffix(b"\n")
+
+
+def _parse(record: bytes, file_format: str, path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(record) if file_format == "jsonl" else _csv_values(record)
+        if tuple(values) == COLUMNS and float(values["threshold"]) >= 0:
+            return values
+    except (ValueError, TypeError, csv.Error, StopIteration):
+        pass
+    raise UsageError(
+        f"{path} has a line that is not a {file_format.upper()} prediction row.", "Choose another --out."
+    )
+
+
+def _csv_values(record: bytes) -> dict[str, Any]:
+    text = StringIO(record.decode("utf-8", "surrogateescape"), newline="")
+    return dict(zip(COLUMNS, next(csv.reader(text, strict=True)), strict=True))
+
+
+def _check_start(start: bytes, path: Path) -> None:
+    """Raise an error for a file that contains no rows, such as a film given by mistake."""
+    known = (header("csv"), _JSONL_START)
+    _check(
+        any(start.startswith(text) or text.startswith(start) for text in known),
+        path,
+        "is not a file of prediction rows",
+    )
+
+
+def _check(holds: bool, path: Path, what: str) -> None:
+    if not holds:
+        raise UsageError(f"{path} {what}.", "Choose another --out.")
