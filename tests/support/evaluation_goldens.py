@@ -18,7 +18,7 @@ from typing import Any
 import matplotlib as mpl
 import sklearn
 from product_model import write_films, write_model
-from training_goldens import machine as training_machine
+from train_goldens import machine as training_machine
 
 from pneumoscan.adapt import adapt
 from pneumoscan.adapt.report import write_report
