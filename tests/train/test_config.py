@@ -34,11 +34,11 @@ def test_the_baseline_is_the_network_of_the_study_with_the_augmentation_of_the_f
 
 @pytest.mark.parametrize("name", preset_names())
 def test_a_config_survives_toml(name: str, tmp_path: Path) -> None:
-    config = load_config(name, None, ["model.dropout=0.25", "loop.seed=7", "optimizer.name=sgd"])
+    config = load_config(name, None, ["optimizer.weight_decay=0.25", "loop.seed=7", "optimizer.name=sgd"])
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config))
     assert read_toml_config(path) == config
-    assert config.model.dropout == 0.25
+    assert config.optimizer.weight_decay == 0.25
 
 
 def test_later_sources_lie_over_earlier_ones(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from pneumoscan.errors import (
     NotWritableError,
 )
 from pneumoscan.files import open_atomic
-from pneumoscan.imaging.film import read, read_bytes
+from pneumoscan.imaging.film import Film, read, read_bytes
 from pneumoscan.imaging.preprocessing import VERSION, squash
 from pneumoscan.system import allowed_cores
 
@@ -44,6 +44,23 @@ _NAME = "<this film>"
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a cache keeps of each film, if it is not the squashed film.
+
+    Attributes:
+        key: Identifies the preparation: its version, its settings, and the content of what it reads beside the films.
+        planes: Number of planes of size×size pixels.
+        facts: Text that changes with everything in the table, and beside the film, that the preparation uses.
+        prepare: Film and record → uint8 (planes, size, size).
+    """
+
+    key: str
+    planes: int
+    facts: Callable[[FilmRecord], str]
+    prepare: Callable[[Film, FilmRecord], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,8 @@ class FilmCache:
     """The readable films of a table, resized.
 
     Attributes:
-        images: uint8 memory map (n, size, size), read-only; 0 is black. Rows in the order of the table.
+        images: uint8 memory map (n, size, size), or (n, planes, size, size) with a preparation, read-only; 0 is black. Rows
+            in the order of the table.
         index: int64 (n,): row → index into the films of the table.
         refused: The films that have no row.
         content_sha256: SHA-256 of the bytes of each film by path; only of files that could be opened.
@@ -93,6 +111,7 @@ def open_cache(
     manifest: Manifest,
     *,
     size: int,
+    preparation: Preparation | None = None,
     folder: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -105,6 +124,7 @@ def open_cache(
     Args:
         manifest: The table.
         size: Side of the square in pixels, 16 to 1024.
+        preparation: What is kept of each film; by default the film squashed to the square.
         folder: Folder of the cache; by default `cache_folder()`.
         workers: Threads that read and decode; by default the number of cores.
         progress: Called with (films done, all films) while decoding.
@@ -123,18 +143,21 @@ def open_cache(
     workers = workers or min(MAX_WORKERS, allowed_cores())
     place = Path(folder) if folder is not None else cache_folder()
     hashes = _hash_all(manifest, workers)
-    pair = CacheFiles(place, _key(hashes, size), len(manifest), size)
+    key, planes = _key(manifest, hashes, size, preparation), preparation.planes if preparation else 0
+    pair = CacheFiles(place, key, len(manifest), size, planes)
     stored = pair.load()
     if stored is None:
         with only_builder(pair):
             # Another process may have built the cache while this one waited.
-            stored = pair.load() or _build(pair, manifest, hashes, workers, progress)
+            stored = pair.load() or _build(pair, manifest, hashes, workers, progress, preparation)
     return _as_cache(manifest, hashes, stored)
 
 
-def _key(hashes: list[str], size: int) -> str:
-    text = "\n".join([f"format {FORMAT}", f"preprocessing {VERSION}", f"size {size}", *hashes])
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+def _key(manifest: Manifest, hashes: list[str], size: int, preparation: Preparation | None) -> str:
+    lines = [f"format {FORMAT}", f"preprocessing {VERSION}", f"size {size}", *hashes]
+    if preparation is not None:
+        lines += [preparation.key, *map(preparation.facts, manifest.films)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:40]
 
 
 def _hash_all(manifest: Manifest, workers: int) -> list[str]:
@@ -168,7 +191,12 @@ def _in_order(
 
 
 def _build(
-    pair: CacheFiles, manifest: Manifest, hashes: list[str], workers: int, progress: Progress | None
+    pair: CacheFiles,
+    manifest: Manifest,
+    hashes: list[str],
+    workers: int,
+    progress: Progress | None,
+    preparation: Preparation | None,
 ) -> Stored:
     check_space(pair)
     index: list[int] = []
@@ -176,7 +204,7 @@ def _build(
     digest = hashlib.sha256()
     try:
         with open_atomic(pair.pixels) as file:
-            for row, result in enumerate(_decode_all(manifest, hashes, pair.size, workers)):
+            for row, result in enumerate(_decode_all(manifest, hashes, pair.size, workers, preparation)):
                 if isinstance(result, FilmError):
                     refused.append((row, result.code, str(result)))
                 else:
@@ -197,29 +225,34 @@ def _build(
 
 
 def _decode_all(
-    manifest: Manifest, hashes: list[str], size: int, workers: int
+    manifest: Manifest, hashes: list[str], size: int, workers: int, preparation: Preparation | None
 ) -> Iterator[bytes | FilmError]:
-    """Yield the size×size bytes of every film, or its error, in the order of the table."""
+    """Yield the bytes that are kept of every film, or its error, in the order of the table."""
 
     def decode(item: tuple[FilmRecord, str]) -> bytes | FilmError:
-        return _decode(manifest, *item, size)
+        return _decode(manifest, *item, size, preparation)
 
     # The reader silences Pillow's warnings for each film, and threads would disturb each other's filters.
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         yield from _in_order(pool, decode, zip(manifest.films, hashes, strict=True), workers * 8)
 
 
-def _decode(manifest: Manifest, record: FilmRecord, expected: str, size: int) -> bytes | FilmError:
+def _decode(
+    manifest: Manifest, record: FilmRecord, expected: str, size: int, preparation: Preparation | None
+) -> bytes | FilmError:
     try:
         source = manifest.source(record)
         if isinstance(source, np.ndarray):
-            return squash(read(source, min_side=1, name=_NAME), size).tobytes()
-        data = read_bytes(source)
-        if hashlib.sha256(data).hexdigest() != expected:
-            raise DataDamagedError(
-                f"{source} changed while it was read.", "Run again when copying is finished."
-            )
-        return squash(read(data, name=_NAME), size).tobytes()
+            film = read(source, min_side=1, name=_NAME)
+        else:
+            data = read_bytes(source)
+            if hashlib.sha256(data).hexdigest() != expected:
+                raise DataDamagedError(
+                    f"{source} changed while it was read.", "Run again when copying is finished."
+                )
+            film = read(data, name=_NAME)
+        kept = squash(film, size) if preparation is None else preparation.prepare(film, record)
+        return kept.tobytes()
     except FilmError as refusal:
         return refusal
 

@@ -30,12 +30,18 @@ class Stored:
 
 @dataclass(frozen=True)
 class CacheFiles:
-    """The two files of a cache: `n` films of the table, resized to `size`, with the name `key`."""
+    """The two files of a cache: `n` films of the table, resized to `size`, with the name `key`; 0 `planes` are one without axis."""
 
     folder: Path
     key: str
     n: int
     size: int
+    planes: int = 0
+
+    @property
+    def bytes_per_film(self) -> int:
+        """Bytes of one film."""
+        return max(1, self.planes) * self.size**2
 
     @property
     def pixels(self) -> Path:
@@ -61,7 +67,7 @@ class CacheFiles:
             whole = (
                 saved["body_sha256"] == _json_sha256(body)
                 and sorted(index + [row for row, _, _ in refused]) == list(range(self.n))
-                and self.pixels.stat().st_size == len(index) * self.size**2
+                and self.pixels.stat().st_size == len(index) * self.bytes_per_film
                 and (not index or sha256_of(self.pixels) == body["pixels_sha256"])
             )
             return Stored(self._map(len(index)), index, refused) if whole else None
@@ -69,9 +75,10 @@ class CacheFiles:
             return None
 
     def _map(self, rows: int) -> npt.NDArray[np.uint8]:
+        shape = (rows, *((self.planes,) if self.planes else ()), self.size, self.size)
         if not rows:
-            return np.empty((0, self.size, self.size), dtype=np.uint8)
-        return np.memmap(self.pixels, dtype=np.uint8, mode="r", shape=(rows, self.size, self.size))
+            return np.empty(shape, dtype=np.uint8)
+        return np.memmap(self.pixels, dtype=np.uint8, mode="r", shape=shape)
 
     def write_sidecar(
         self, stored_sha256: str, index: list[int], refused: list[tuple[int, str, str]]
@@ -121,7 +128,7 @@ def _sweep(pair: CacheFiles) -> None:
 
 def check_space(pair: CacheFiles) -> None:
     """Raise DiskFullError if the disk has less space than the pixels need."""
-    needed, free = pair.n * pair.size**2, shutil.disk_usage(pair.folder).free
+    needed, free = pair.n * pair.bytes_per_film, shutil.disk_usage(pair.folder).free
     if needed > free:
         raise DiskFullError(
             f"the film cache needs {needed >> 20} MiB in {pair.folder}, where {free >> 20} MiB are free.",

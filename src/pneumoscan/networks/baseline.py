@@ -34,6 +34,7 @@ class BaselineConfig(BaseModel):
         dense: Units of each dense layer before the logit.
         dropout: Dropout probability of the last dense layer's output.
         conv_dropout: Dropout probability of a value of the flattened feature map.
+        inputs: Channels of the input: 2 for lungs (`data.input` lungs), 1 for whole films.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class BaselineConfig(BaseModel):
     dense: tuple[Width, ...] = (128,)
     dropout: float = Field(0.0, ge=0, lt=1)
     conv_dropout: float = Field(0.0, ge=0, lt=1)
+    inputs: Literal[1, 2] = 1
 
     @model_validator(mode="after")
     def _one_for_each(self) -> Self:
@@ -69,7 +71,8 @@ class Baseline(nn.Module):
         self.config = config
         self.convolutions = nn.ModuleList()
         self.pools = [pool for _, _, pool in config.blocks()]
-        channels, side = 1, size
+        channels: int = config.inputs
+        side = size
         for kernels, kernel_side, pool in config.blocks():
             self.convolutions.append(nn.Conv2d(channels, kernels, kernel_side, padding=kernel_side // 2))
             channels, side = kernels, (side + 1) // 2 if pool else side
@@ -81,7 +84,7 @@ class Baseline(nn.Module):
         self.apply(_initialise)
 
     def forward(self, film: torch.Tensor) -> torch.Tensor:
-        """Return logits (N,) for normalised films (N, 1, S, S)."""
+        """Return logits (N,) for normalised films (N, inputs, S, S)."""
         x = film
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
             x = convolution(x)  # (N, C, s, s)
@@ -108,7 +111,7 @@ def layer_table(config: BaselineConfig, size: int) -> tuple[LayerRow, ...]:
 
 def _rows(network: Baseline, size: int) -> Iterator[LayerRow]:
     side = size
-    yield LayerRow("input", f"{side}×{side}×1", 0)
+    yield LayerRow("input", f"{side}×{side}×{network.config.inputs}", 0)
     for convolution, pool in zip(network.convolutions, network.pools, strict=True):
         assert isinstance(convolution, nn.Conv2d)
         kernel, channels = convolution.kernel_size[0], convolution.out_channels

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,27 +24,38 @@ def onnx_graph(
     detector: OODDetector | None = None,
     cuts: Mapping[str, float] | None = None,
 ) -> bytes:
-    """Return a network as ONNX: `film` float32 (N, 1, size, size) → `probability` (N,), `logit` (N,) and further outputs.
+    """Return a network as ONNX: `film` float32 (N, channels, size, size) → `probability` (N,), `logit` (N,) and further outputs.
 
     A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A detector
     gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and the distance of a film that
     resembles no site is at least the threshold `unusual` of `cuts`. The graph contains the weights. Float32 weights that are
     exactly representable in float16 are stored in float16.
     """
+    reader = _Reader(network, temperature, detector, cuts).eval()
+    channels = getattr(getattr(network, "config", None), "inputs", 1)
+    return onnx_of(reader, torch.zeros(2, channels, size, size), reader.outputs)
+
+
+def onnx_of(network: nn.Module, example: torch.Tensor, outputs: Sequence[str]) -> bytes:
+    """Return a network in evaluation mode as ONNX with the input `film`, whose first axis has any length.
+
+    Args:
+        network: The network.
+        example: Two inputs.
+        outputs: Names of its outputs.
+    """
     # They log every operator of torchvision that is missing, and every node that is not folded.
     for chatty in ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    example = torch.zeros(2, 1, size, size)
-    reader = _Reader(network, temperature, detector, cuts).eval()
     with warnings.catch_warnings():
         # The exporter warns about its own deprecations, which do not concern the graph.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            reader,
+            network,
             (example,),
             input_names=["film"],
-            output_names=list(reader.outputs),
-            dynamic_shapes={"film": {0: torch.export.Dim("films")}},
+            output_names=list(outputs),
+            dynamic_shapes=({0: torch.export.Dim("films")},),
             dynamo=True,
             verbose=False,
         )

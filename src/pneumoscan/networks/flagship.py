@@ -68,11 +68,11 @@ class Flagship(nn.Module):
         width = config.stem
         for stage, (kernels, blocks) in enumerate(config.stages()):
             for block in range(blocks):
-                self.blocks.append(_Block(width, kernels, stride=2 if stage and not block else 1))
+                self.blocks.append(ResidualBlock(width, kernels, stride=2 if stage and not block else 1))
                 width = kernels
         self.dropout = Dropout(config.dropout, whole_maps=True)
         self.head = nn.Conv2d(width, 1, 1)
-        self.apply(_initialise)
+        self.apply(initialise)
         nn.init.zeros_(self.head.weight)  # the initial output is 0.5 for every film
 
     def activation_map(self, film: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ class Flagship(nn.Module):
         return evidence.squeeze(1)
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut around them."""
 
     def __init__(self, width: int, kernels: int, *, stride: int) -> None:
@@ -108,6 +108,7 @@ class _Block(nn.Module):
         self.shortcut_norm = BatchNorm(kernels) if self.shortcut is not None else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, kernels, ⌈h / stride⌉, ⌈w / stride⌉) of (N, width, h, w)."""
         y = F.relu(self.first_norm(self.first(x)))
         y = self.second_norm(self.second(y))
         return F.relu(y + self._around(x))
@@ -120,7 +121,7 @@ class _Block(nn.Module):
         return around
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Set normal weights that preserve the variance after ReLU (He et al., ICCV 2015), and zero biases."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -12,8 +12,10 @@ from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.splits import hold_out
 from pneumoscan.errors import NothingUsableError
+from pneumoscan.networks.baseline import BaselineConfig
 from pneumoscan.train.config import DataConfig, TrainingConfig
 from pneumoscan.train.films import TrainingFilms, training_films
+from pneumoscan.train.lungs import preparation_of
 
 Progress = Callable[[int, int], None]
 
@@ -68,14 +70,16 @@ def open_films(
             f"{as_words(data)} has no films of the split train.",
             "Put them in DIR/train/NORMAL and …/PNEUMONIA.",
         )
-    table = open_cache(manifest, size=config.size, folder=cache, progress=progress)
+    settings = TrainingConfig(data=config, model=BaselineConfig(inputs=config.preprocessing().channels))
+    preparation = preparation_of(settings, manifest)
+    table = open_cache(manifest, size=config.size, preparation=preparation, folder=cache, progress=progress)
     hold = hold_out(
         manifest,
         fraction=config.val_fraction,
         seed=config.split_seed,
         duplicates=table.content_sha256,
     )
-    films = training_films(TrainingConfig(data=config), manifest, table, hold)
+    films = training_films(settings, manifest, table, hold)
     held = [manifest.films[int(place)] for place in table.index[films.val]]
     return StudyFilms(
         films=films,

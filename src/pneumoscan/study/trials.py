@@ -11,6 +11,13 @@ from pneumoscan.train.config import TrainingConfig
 
 # Settings that do not affect the result, or are part of the identity separately.
 _NOT_IDENTITY = {"preset": True, "loop": {"seed", "checkpoint_seconds"}}
+# Settings that came later, with the value of before: trials on record keep their identity.
+_LATER: dict[str, dict[str, Any]] = {
+    "data": {"input": "film", "lungs": ""},
+    "model": {"inputs": 1},
+    "augmentation": {"haze": 0.0, "mask_border": 0.0, "mask_holes": 0.0, "no_surroundings": 0.0},
+    "loss": {"boxes": 0.0},
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,10 @@ def trial_of(config: TrainingConfig, seed: int, conditions: Conditions) -> Trial
     """Return the trial of a result of `load_config`."""
     config_of_trial = with_machine(config, conditions.machine, seed)
     tree = config_of_trial.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
+    for table, settings in _LATER.items():
+        for name, default in settings.items():
+            if tree[table].get(name) == default:
+                del tree[table][name]
     # Trials from before a setting was renamed or a section was added keep their identity.
     tree["loop"]["lanes"] = tree["loop"].pop("worker_threads")
     sampling = tree.pop("sampling")

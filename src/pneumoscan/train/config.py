@@ -8,9 +8,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.files import read_toml
@@ -29,6 +29,10 @@ class DataConfig(_Section):
     """Preprocessing and hold-out.
 
     Attributes:
+        input: `film`: the network sees the whole film. `lungs`: it sees the box of the lungs and the aerated lung in it;
+            `normalisation` must be `per_film`.
+        lungs: For `lungs`: a finished run of the preset `lungs`, or a model with a lungs network; empty takes that of the
+            model in the package. Films of a table with `mask` that show nothing but the lungs need no network.
         size: Side of the square to which films are resized, in pixels.
         normalisation: `fixed` or `per_film`; see `imaging.Preprocessing`.
         mean: Mean that `fixed` subtracts from values in [0, 1].
@@ -37,6 +41,8 @@ class DataConfig(_Section):
         split_seed: Seed of the hold-out.
     """
 
+    input: Literal["film", "lungs"] = "film"
+    lungs: str = ""
     size: int = Field(200, ge=16, le=1024)
     normalisation: Literal["fixed", "per_film"] = "fixed"
     mean: float = 0.0
@@ -46,7 +52,9 @@ class DataConfig(_Section):
 
     def preprocessing(self) -> Preprocessing:
         """Return the preprocessing, for training and for prediction."""
-        return Preprocessing(size=self.size, normalisation=self.normalisation, mean=self.mean, std=self.std)
+        return Preprocessing(
+            size=self.size, normalisation=self.normalisation, mean=self.mean, std=self.std, input=self.input
+        )
 
 
 class OptimizerConfig(_Section):
@@ -113,6 +121,11 @@ class AugmentationConfig(_Section):
             Augmentation, AAAI 2020).
         erase_area: Largest share of the area that the box covers, 0.01 to 0.5; the share is uniform in
             [erase_area / 4, erase_area], the ratio of its sides log-uniform in [1/3, 3].
+        haze: Probability, 0 to 1, of each of three soft bright spots, which hide up to 60% of the contrast, like an opacity.
+        mask_border: 0 to 1; the border of a mask of the lungs is smoothed by a share uniform in [0, mask_border] and moved
+            inwards or outwards, so that its form tells nothing.
+        mask_holes: Probability, 0 to 1, of each of three ellipses that are cut out of a mask of the lungs.
+        no_surroundings: Probability, 0 to 1, that a film shows nothing but its aerated lung.
     """
 
     rotation: float = Field(0.0, ge=0, le=180)
@@ -131,6 +144,10 @@ class AugmentationConfig(_Section):
     blur: float = Field(0.0, ge=0, le=5)
     erase: float = Field(0.0, ge=0, le=1)
     erase_area: float = Field(0.1, ge=0.01, le=0.5)
+    haze: float = Field(0.0, ge=0, le=1)
+    mask_border: float = Field(0.0, ge=0, le=1)
+    mask_holes: float = Field(0.0, ge=0, le=1)
+    no_surroundings: float = Field(0.0, ge=0, le=1)
 
     @property
     def is_off(self) -> bool:
@@ -184,10 +201,13 @@ class LossConfig(_Section):
     Attributes:
         class_weights: `none`, or `balanced`: n / (2 · n_class), so that both classes have the same total weight.
         label_smoothing: With the value s, the targets 0 and 1 become s/2 and 1 - s/2 in training, not in validation.
+        boxes: Weight of the loss of the cells, for networks that score them: a cell in a box of a radiologist is 1, others of
+            films that a radiologist read are 0. 0: off.
     """
 
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    boxes: float = Field(0.0, ge=0, le=10)
 
 
 class LoopConfig(_Section):
@@ -235,6 +255,18 @@ class TrainingConfig(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
     loop: LoopConfig = LoopConfig()
+
+    @model_validator(mode="after")
+    def _network_fits_input(self) -> Self:
+        channels, wanted = getattr(self.model, "inputs", 1), 2 if self.data.input == "lungs" else 1
+        if channels != wanted:
+            raise ValueError(
+                f"the network {self.model.name!r} has {channels} input channel{'s' * (channels > 1)}, and data.input "
+                f"{self.data.input!r} gives {wanted}: set model.inputs={wanted}"
+            )
+        if self.data.input == "lungs" and self.data.normalisation != "per_film":
+            raise ValueError("data.input 'lungs' needs data.normalisation 'per_film'")
+        return self
 
 
 def preset_names() -> list[str]:

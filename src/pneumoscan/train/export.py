@@ -19,10 +19,10 @@ from torch import nn
 import pneumoscan
 from pneumoscan.bundle.checks import DISTANCE_OUTPUT
 from pneumoscan.bundle.load import Bundle, BundleSpec, load_bundle, self_check_inputs, self_check_of
-from pneumoscan.bundle.spec import probability_of
+from pneumoscan.bundle.spec import LungSpec, probability_of
 from pneumoscan.bundle.write import write_bundle, write_records
 from pneumoscan.data.layouts import Sources, load_sites
-from pneumoscan.errors import BundleError, FilmError
+from pneumoscan.errors import BundleError, FilmError, UsageError
 from pneumoscan.evaluate.held_out import (
     HeldOut,
     calibration_facts,
@@ -41,6 +41,7 @@ from pneumoscan.predict.readme import model_card
 from pneumoscan.train.config import TrainingConfig
 from pneumoscan.train.detector import fit_ood_detector, turned_ways
 from pneumoscan.train.films import TrainingFilms, micro_batches
+from pneumoscan.train.lungs import LungsNetwork, write_outliner
 from pneumoscan.train.run import Progress, RunFolder, run_with_films
 
 AGREEMENT = 1e-4
@@ -88,6 +89,11 @@ def export(
         BundleError: See `write_model`.
     """
     network = trained_network(run, config)
+    if config.model.name == "outliner":
+        raise UsageError(
+            f"{run.path} finds lungs and classifies nothing.",
+            "Train a classifier with --set data.input=lungs and --set data.lungs=RUN.",
+        )
     return write_model(network, config, films, run.read_manifest(), out or run.bundle, stress=stress)
 
 
@@ -133,25 +139,30 @@ def write_model(
         temperature = fit_temperature(held.logits.ravel(), held.y_true)
     expected = probability_of(held.logits[0], temperature)
 
-    # How far films are from the training films, and from where on that is too far.
-    detector = fit_ood_detector(detector_films or films, seed=config.loop.seed)
-    distance = _distances(detector, films, films.images[films.val])
-    turned = {
-        way: _distances(detector, films, images)
-        for way, images in turned_ways(films.images[films.val]).items()
-    }
-    limits = ood_facts(distance, held.patients, turned)
+    # How far films are from the training films, and from where on that is too far. A model that reads lungs judges the
+    # outline of the lungs instead.
+    lungs = LungsNetwork.at(config.data.lungs) if films.preprocessing.input == "lungs" else None
+    detector = fit_ood_detector(detector_films or films, seed=config.loop.seed) if lungs is None else None
+    limits, distance = None, np.zeros(len(films.val))
+    if detector is not None:
+        distance = _distances(detector, films, films.images[films.val])
+        turned = {
+            way: _distances(detector, films, images)
+            for way, images in turned_ways(films.images[films.val]).items()
+        }
+        limits = ood_facts(distance, held.patients, turned)
 
     # The graph, which must give the same answers as torch.
     graph = onnx_graph(network, config.data.size, temperature, detector, limits)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     pieces = [films.plain(rows) for rows in micro_batches(films.val, 16)]
-    answers = [session.run(["probability", DISTANCE_OUTPUT], {"film": piece.numpy()}) for piece in pieces]
-    given, measured = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    asked = ["probability", DISTANCE_OUTPUT][: 1 if detector is None else 2]
+    answers = [session.run(asked, {"film": piece.numpy()}) for piece in pieces]
+    given, *measured = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     shown = widened(torch.from_numpy(distance), _site_scores(network, pieces), limits).numpy()
     difference = float(np.abs(given - expected).max())
     # Distances have no upper limit, so their difference is relative; the contrast of dark films is amplified before.
-    apart = float((np.abs(measured - shown) / (1 + shown)).max())
+    apart = max((float((np.abs(found - shown) / (1 + shown)).max()) for found in measured), default=0.0)
     if not (difference <= AGREEMENT and apart <= DISTANCE_AGREEMENT):
         raise BundleError(
             f"torch and ONNX Runtime differ by {difference:.2g} on the probability of a held-out film and by "
@@ -180,11 +191,13 @@ def write_model(
         guard=limits,
         calibration=calibration_facts(held.logits[0], held.labels, temperature),
         sites=sites,
+        lungs=None if lungs is None else lungs.spec,
     )
     records = records_of(spec, held)
     write_bundle(
         out,
         onnx=graph,
+        lungs=None if lungs is None else lungs.graph,
         spec=spec,
         readme=model_card(spec),
         training_films=facts.get("film_sha256", []),
@@ -281,6 +294,15 @@ def report_val(path: Path, data: Sources) -> tuple[int, int]:
     if count:
         RunFolder(path).write_manifest({"val_split": {"right": right, "films": count}})
     return right, count
+
+
+def write_lungs(
+    path: Path, data: Sources, *, decoding: Progress | None = None, cache: Path | None = None
+) -> LungSpec:
+    """Write the lungs network of the finished run in `path`: `lungs.onnx` and `lungs.json`; raises as `run.train` says."""
+    run, config, films = run_with_films(path, data, decoding, cache)
+    source = f"{len(films.val)} held-out training films"
+    return write_outliner(trained_network(run, config), config, films, run.path, source=source)
 
 
 def trained_network(run: RunFolder, config: TrainingConfig) -> nn.Module:

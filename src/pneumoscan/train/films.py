@@ -13,8 +13,9 @@ from pneumoscan.data.manifest import Manifest
 from pneumoscan.data.splits import HoldOut
 from pneumoscan.errors import ConfigError
 from pneumoscan.imaging import Preprocessing
+from pneumoscan.imaging.lungs import standardise_lung_values
 from pneumoscan.imaging.preprocessing import normalise, standardise
-from pneumoscan.train.augment import apply, sample
+from pneumoscan.train.augment import apply, reshape_masks, sample
 from pneumoscan.train.config import AugmentationConfig, SamplingConfig, TrainingConfig
 
 Indices = npt.NDArray[np.int64]
@@ -25,7 +26,7 @@ class TrainingFilms:
     """Films and their hold-out.
 
     Attributes:
-        images: uint8 (n, S, S), resized; may be memory-mapped.
+        images: uint8 (n, S, S), resized; or (n, planes, S, S), see `train.lungs`. May be memory-mapped.
         labels: float32 (n,), 0 or 1.
         train: int64 rows of the training films.
         val: int64 rows of the held-out films, which are of other patients.
@@ -33,6 +34,8 @@ class TrainingFilms:
         patient_ids: text (n,), the patients; None if unknown.
         sites: text (n,), the sites; None if unknown.
         sha256: Content hashes of the films, sorted; empty if not needed.
+        known: bool (n, k): whether the planes after the input planes are known for a film; None without planes.
+        surroundings: bool (n,): whether a film shows more than its aerated lung; None for whole films.
     """
 
     images: npt.NDArray[np.uint8]
@@ -43,6 +46,8 @@ class TrainingFilms:
     patient_ids: npt.NDArray[np.str_] | None = None
     sha256: tuple[str, ...] = ()
     sites: npt.NDArray[np.str_] | None = None
+    known: npt.NDArray[np.bool_] | None = None
+    surroundings: npt.NDArray[np.bool_] | None = None
 
     def class_weights(self) -> npt.NDArray[np.float32]:
         """Return n / (2 · n_class) of the training films, for classes 0 and 1."""
@@ -51,17 +56,51 @@ class TrainingFilms:
         return weights
 
     def plain(self, rows: Indices) -> torch.Tensor:
-        """Return inputs float32 (len(rows), 1, S, S), as in prediction."""
-        return torch.from_numpy(normalise(self.images[rows], self.preprocessing)).unsqueeze(1)
+        """Return inputs float32 (len(rows), channels, S, S), as in prediction."""
+        return self.views(rows, None, seed=0, epoch=0)[0]
 
     def augmented(self, rows: Indices, config: AugmentationConfig, *, seed: int, epoch: int) -> torch.Tensor:
         """Return inputs like `plain`, with the augmentation of (seed, epoch, row)."""
-        if config.is_off:
-            return self.plain(rows)
-        parameters = sample(config, seed=seed, epoch=epoch, film_ids=rows, size=self.preprocessing.size)
-        unit = torch.from_numpy(self.images[rows].astype(np.float32) / np.float32(255)).unsqueeze(1)
-        changed = apply(unit, parameters)
-        return torch.from_numpy(standardise(changed.numpy(), self.preprocessing))
+        return self.views(rows, config, seed=seed, epoch=epoch)[0]
+
+    def views(
+        self, rows: Indices, config: AugmentationConfig | None, *, seed: int, epoch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the inputs of films and the planes that are not input, both changed alike.
+
+        Args:
+            rows: The films.
+            config: The augmentation; None for none.
+            seed: Seed of the augmentation.
+            epoch: Its epoch.
+
+        Returns:
+            float32 (n, channels, S, S); float32 (n, k, S, S) in [0, 1].
+        """
+        settings, planes = self.preprocessing, self.images[rows]
+        planes = planes[:, None] if planes.ndim == 3 else planes
+        lungs = settings.input == "lungs"
+        if config is None or config.is_off:
+            inputs = normalise(planes[:, :2] if lungs else planes[:, 0], settings)
+            rest = planes[:, settings.channels :].astype(np.float32) / np.float32(255)
+            parameters = None
+        else:
+            parameters = sample(config, seed=seed, epoch=epoch, film_ids=rows, size=settings.size)
+            unit = torch.from_numpy(planes.astype(np.float32) / np.float32(255))
+            changed = apply(unit, parameters)
+            grey, rest = changed[:, 0].numpy(), changed[:, settings.channels :].numpy()
+            if lungs:
+                inside = reshape_masks(changed[:, 1:2], parameters)[:, 0].numpy()
+                inputs = standardise_lung_values(grey, inside)
+            else:
+                inputs = standardise(grey, settings)
+        if lungs:
+            assert self.surroundings is not None
+            shown = self.surroundings[rows] & (True if parameters is None else ~parameters.no_surroundings)
+            inputs[:, 0] *= shown[:, None, None]
+        else:
+            inputs = inputs[:, None]
+        return torch.from_numpy(inputs), torch.from_numpy(rest)
 
 
 def training_films(
@@ -73,14 +112,26 @@ def training_films(
     def rows(places: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.array([row_of[place] for place in places if place in row_of], dtype=np.int64)
 
+    settings = config.data.preprocessing()
+    known = surroundings = None
+    if table.images.ndim == 4:
+        records = [manifest.films[place] for place in table.index]
+        if settings.input == "lungs":
+            known = np.array([[record.reading is not None or bool(record.boxes)] for record in records])
+            # The preparation blackens what lies outside of the lungs of a film that shows nothing else.
+            surroundings = np.array([bool((image[0] * (image[1] == 0)).any()) for image in table.images])
+        else:
+            known = np.array([[bool(record.mask), bool(record.aerated)] for record in records])
     return TrainingFilms(
         images=table.images,
         labels=manifest.labels[table.index].astype(np.float32),
         train=rows(hold.train),
         val=rows(hold.val),
-        preprocessing=config.data.preprocessing(),
+        preprocessing=settings,
         patient_ids=manifest.patient_ids[table.index],
         sites=manifest.sites[table.index],
+        known=known,
+        surroundings=surroundings,
     )
 
 
@@ -90,34 +141,58 @@ def micro_batches(rows: Indices, size: int) -> list[Indices]:
     return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
-class FilmLabels:
-    """The task of the networks here: one logit a film, above 0 for PNEUMONIA.
+def task_of(films: TrainingFilms, config: TrainingConfig) -> "FilmLabels | LungMasks":
+    """Return what the network of a configuration learns."""
+    return LungMasks(films, config) if config.model.name == "outliner" else FilmLabels(films, config)
 
-    The loop knows of a task only these four methods, so another one (a mask, a map) needs no other loop.
+
+class FilmLabels:
+    """The task of a classifier: one logit a film, above 0 for PNEUMONIA; and the scores of cells, if the network gives them.
+
+    The loop knows of a task only these four methods, so another one needs no other loop.
     """
 
     def __init__(self, films: TrainingFilms, config: TrainingConfig) -> None:
         self.films, self.config = films, config
         balanced = config.loss.class_weights == "balanced"
         self._weights = torch.from_numpy(films.class_weights() if balanced else np.ones(2, np.float32))
+        self._scores_cells = config.model.name == "reader"
 
     def inputs(self, rows: Indices, epoch: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs float32 (n, 1, S, S), augmented for an epoch, or as in prediction for None; and labels float32 (n,)."""
+        """Return inputs float32 (n, channels, S, S), augmented for an epoch, or as in prediction for None; and targets.
+
+        Targets are labels float32 (n,). For a network that scores cells they are (n, 1 + cells) in training: the share of
+        each cell that boxes cover, or -1 if nobody looked for boxes.
+        """
         labels = torch.from_numpy(self.films.labels[rows])
         if epoch is None:
             return self.films.plain(rows), labels
-        changes, seed = self.config.augmentation, self.config.loop.seed
-        return self.films.augmented(rows, changes, seed=seed, epoch=epoch), labels
+        loop = self.config.loop
+        inputs, rest = self.films.views(rows, self.config.augmentation, seed=loop.seed, epoch=epoch)
+        if not self._scores_cells:
+            return inputs, labels
+        cells = torch.full((len(rows), (-(-inputs.shape[3] // 8)) ** 2), -1.0)
+        if self.films.known is not None and rest.shape[1]:
+            covered = F.adaptive_avg_pool2d(rest[:, :1], -(-inputs.shape[3] // 8)).flatten(1)
+            cells = torch.where(torch.from_numpy(self.films.known[rows]), covered, cells)
+        return inputs, torch.cat([labels[:, None], cells], 1)
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss to differentiate, summed over films: with class weights and smoothed labels."""
-        weights = self._weights[labels.long()].to(logits.device)
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss to differentiate, summed over films: with class weights and smoothed labels, and that of the cells."""
+        logits, labels = _first(outputs), _first(targets).to(outputs.device)
+        weights = self._weights.to(outputs.device)[labels.long()]
         smooth = self.config.loss.label_smoothing
-        targets = (labels * (1 - smooth) + smooth / 2).to(logits.device)
-        return F.binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="sum")
+        smoothed = labels * (1 - smooth) + smooth / 2
+        loss = F.binary_cross_entropy_with_logits(logits, smoothed, weight=weights, reduction="sum")
+        if outputs.ndim == 1 or not self.config.loss.boxes:
+            return loss
+        cells = targets[:, 1:].to(outputs.device)
+        each = F.binary_cross_entropy_with_logits(outputs[:, 1:], cells.clamp(min=0), reduction="none")
+        return loss + self.config.loss.boxes * (each * (cells >= 0)).mean(1).sum()
 
-    def progress(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
+    def progress(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
         """Return the summed cross-entropy, without weights and smoothing, and the correct predictions at 0.5."""
+        logits, labels = _first(outputs), _first(targets)
         loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         return float(loss), int(((logits > 0) == (labels > 0.5)).sum())
 
@@ -131,6 +206,74 @@ class FilmLabels:
             "val_accuracy": float(((logits > 0) == (labels > 0.5)).numpy().mean()),
             "val_auc": float(roc_auc_score(labels.numpy(), logits.numpy())),
         }
+
+
+def _first(values: torch.Tensor) -> torch.Tensor:
+    """Return the logits or labels (n,) of outputs or targets (n,) or (n, 1 + cells)."""
+    return values if values.ndim == 1 else values[:, 0]
+
+
+GOOD_DICE = 0.9
+
+
+class LungMasks:
+    """The task of the outliner: two logits a pixel, of the lung field and the aerated lung.
+
+    The loss is the cross-entropy and half of 1 - Dice (F. Milletari et al., 3DV 2016). A film counts as correct if the mean
+    Dice of its masks is at least `GOOD_DICE`.
+    """
+
+    def __init__(self, films: TrainingFilms, config: TrainingConfig) -> None:
+        if films.known is None or not films.known.any():
+            raise ConfigError(
+                "the films have no masks of the lungs.",
+                "Give a table with a column mask or aerated, see docs/data.md.",
+            )
+        self.films, self.config, self._known = films, config, films.known
+
+    def inputs(self, rows: Indices, epoch: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs float32 (n, 1, S, S); and masks float32 (n, 2, S, S) in [0, 1], -1 where a film has none."""
+        changes = None if epoch is None else self.config.augmentation
+        inputs, masks = self.films.views(rows, changes, seed=self.config.loop.seed, epoch=epoch or 0)
+        known = torch.from_numpy(self._known[rows])[:, :, None, None]
+        return inputs, torch.where(known, masks, -1.0)
+
+    def loss(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """Return the loss to differentiate, summed over films."""
+        masks = masks.to(logits.device)
+        known = (masks[:, :, 0, 0] >= 0).float()
+        targets = masks.clamp(min=0)
+        entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((2, 3))
+        unlike = 1 - _dice(logits.sigmoid(), targets)
+        return ((entropy + 0.5 * unlike) * known).sum()
+
+    def progress(self, logits: torch.Tensor, masks: torch.Tensor) -> tuple[float, int]:
+        """Return the summed loss, and the number of correct films."""
+        return float(self.loss(logits, masks)), int((_mean_dice(logits, masks) >= GOOD_DICE).sum())
+
+    def record(self, logits: torch.Tensor, rows: Indices) -> dict[str, float]:
+        """Return the figures of the held-out films `rows` for the history: loss, share of correct films, mean Dice."""
+        masks = torch.cat([self.inputs(piece, None)[1] for piece in micro_batches(rows, 64)])
+        dice, known = _dice((logits > 0).float(), (masks > 0.5).float()), masks[:, :, 0, 0] >= 0
+        means = [float(dice[:, k][known[:, k]].mean()) if known[:, k].any() else 0.0 for k in (0, 1)]
+        return {
+            "val_loss": float(self.loss(logits, masks)) / len(rows),
+            "val_accuracy": float((_mean_dice(logits, masks) >= GOOD_DICE).float().mean()),
+            "val_dice_field": means[0],
+            "val_dice_aerated": means[1],
+        }
+
+
+def _dice(found: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Return the Dice coefficient of each mask: (n, 2) of (n, 2, S, S), with 50 pixels added to both sides of the fraction."""
+    common = (found * masks).sum((2, 3))
+    return (2 * common + 50) / (found.sum((2, 3)) + masks.sum((2, 3)) + 50)
+
+
+def _mean_dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    known = (masks[:, :, 0, 0] >= 0).float()
+    dice = _dice((logits > 0).float(), (masks > 0.5).float())
+    return (dice * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 def restricted(films: TrainingFilms, sampling: SamplingConfig, *, seed: int) -> TrainingFilms:

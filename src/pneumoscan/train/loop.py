@@ -25,7 +25,16 @@ from pneumoscan.train.checkpoint import (
     make_optimizer,
 )
 from pneumoscan.train.config import TrainingConfig
-from pneumoscan.train.films import FilmLabels, Indices, TrainingFilms, epoch_order, micro_batches, restricted
+from pneumoscan.train.films import (
+    FilmLabels,
+    Indices,
+    LungMasks,
+    TrainingFilms,
+    epoch_order,
+    micro_batches,
+    restricted,
+    task_of,
+)
 
 VALIDATION_BATCH = 16
 # Number of films on which the statistics of batch normalisation are measured before every validation.
@@ -90,7 +99,7 @@ def fit(  # noqa: C901, PLR0912, PLR0915 - one recipe, read from top to bottom
     keep_freed_memory()
     loop, observer = config.loop, observer or Unobserved()
     films = restricted(films, config.sampling, seed=loop.seed)
-    task = FilmLabels(films, config)
+    task = task_of(films, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(loop.seed)
         network = build_for_training(config.model, config.data.size)
@@ -187,7 +196,7 @@ def fit(  # noqa: C901, PLR0912, PLR0915 - one recipe, read from top to bottom
 
 @contextmanager
 def _weights_to_keep(
-    training: TrainingState, backend: Backend, task: FilmLabels, config: TrainingConfig
+    training: TrainingState, backend: Backend, task: FilmLabels | LungMasks, config: TrainingConfig
 ) -> Iterator[None]:
     """Use the weights that would be kept: averaged ones, with the statistics of batch normalisation measured for them.
 
@@ -209,7 +218,7 @@ def _weights_to_keep(
         network.load_state_dict(own)
 
 
-def _validated(training: TrainingState, backend: Backend, task: FilmLabels) -> EpochRecord:
+def _validated(training: TrainingState, backend: Backend, task: FilmLabels | LungMasks) -> EpochRecord:
     """Return the line of the history of the current epoch."""
     state, films = training.loop, task.films
     pieces = micro_batches(films.val, VALIDATION_BATCH)

@@ -29,6 +29,7 @@ from pneumoscan.train.checkpoint import EpochRecord
 from pneumoscan.train.config import TrainingConfig, read_toml_config, to_toml
 from pneumoscan.train.films import TrainingFilms, training_films
 from pneumoscan.train.loop import Fit, Observer, Unobserved, fit
+from pneumoscan.train.lungs import preparation_of
 
 Progress = Callable[[int, int], None]
 PACKAGES = ("numpy", "pillow", "torch", "safetensors", "scikit-learn", "onnxruntime")
@@ -226,7 +227,10 @@ def _films(
     decoding: Progress | None,
     cache: Path | None,
 ) -> tuple[TrainingFilms, FilmCache]:
-    table = open_cache(manifest, size=config.data.size, folder=cache, progress=decoding)
+    preparation = preparation_of(config, manifest)
+    table = open_cache(
+        manifest, size=config.data.size, preparation=preparation, folder=cache, progress=decoding
+    )
     known = run.read_manifest().get("data_sha256")
     if known is not None and known != table.data_sha256:
         raise DataDamagedError(

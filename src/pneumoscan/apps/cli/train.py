@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from contextlib import ExitStack
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def train(
     """Train a network. --resume continues an interrupted run, which then ends with the same weights."""
     from pneumoscan.apps.cli.progress import progress
     from pneumoscan.train.config import load_config
-    from pneumoscan.train.export import export_run, report_val
+    from pneumoscan.train.export import export_run, report_val, write_lungs
     from pneumoscan.train.run import train
 
     given = preset != "baseline" or config is not None or bool(assignments)
@@ -65,12 +66,21 @@ def train(
     if not trained.writes:
         return
     best = trained.history[trained.kept_epoch - 1]
+    lungs = "val_dice_field" in best
+    figures = (
+        f"Dice {best['val_dice_field']:.4f} (field), {best['val_dice_aerated']:.4f} (aerated)"
+        if lungs
+        else f"accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}"
+    )
     print(
         f"trained {len(trained.history)} epochs{' (stopped early)' if trained.stopped_early else ''}; kept epoch "
-        f"{trained.kept_epoch}: held-out accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}, "
-        f"loss {best['val_loss']:.4f}"
+        f"{trained.kept_epoch}: held-out {figures}, loss {best['val_loss']:.4f}"
     )
     print(f"run: {out}")
+    if lungs:
+        write_lungs(out, data)
+        print(f"lungs network: {out / 'lungs.onnx'}; use it with --set data.lungs={out}")
+        return
     if bundle:
         try:
             exported = export_run(out, data)
@@ -128,10 +138,13 @@ class Watcher:
     def epoch(self, record: "EpochRecord", history: "list[EpochRecord]") -> None:
         """Print the line of an epoch and write its TensorBoard events."""
         if len(history) == 1:
-            self._say("epoch   train loss   acc      val loss   acc      AUC      rate      films/s  minutes")
+            figure = "AUC " if "val_auc" in record else "Dice"
+            self._say(
+                f"epoch   train loss   acc      val loss   acc      {figure}     rate      films/s  minutes"
+            )
         self._say(
             f"{record['epoch']:>5}   {record['train_loss']:>10.4f}   {record['train_accuracy']:.4f}   "
-            f"{record['val_loss']:>8.4f}   {record['val_accuracy']:.4f}   {record['val_auc']:.4f}   "
+            f"{record['val_loss']:>8.4f}   {record['val_accuracy']:.4f}   {record.get('val_auc', record.get('val_dice_field', nan)):.4f}   "
             f"{record['learning_rate']:<8.2e}  {record['films_per_second']:>7.0f}  "
             f"{(time.monotonic() - self._started) / 60:>7.1f}"
         )

@@ -11,7 +11,7 @@ augmented film can be reproduced:
     alone = sample(config, seed=0, epoch=7, film_ids=film_ids[3:4], size=200)
 """
 
-from pneumoscan.train.augment.application import apply
+from pneumoscan.train.augment.application import apply, reshape_masks
 from pneumoscan.train.augment.parameters import AugmentationParameters, sample
 
-__all__ = ["AugmentationParameters", "apply", "sample"]
+__all__ = ["AugmentationParameters", "apply", "reshape_masks", "sample"]

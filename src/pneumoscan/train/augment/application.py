@@ -29,16 +29,17 @@ Step = Callable[[Tensor, AugmentationParameters], Tensor]
 def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     """Augment a batch of films.
 
-    The order is geometry, border, markers, blur, tone, gamma, contrast, brightness, noise, erasing. Areas outside the film
-    become black, like the collimated border of a film. Repeating the edge would give streaks that no film has.
+    The order is geometry, border, markers, haze, blur, tone, gamma, contrast, brightness, noise, erasing. Areas outside the
+    film become black, like the collimated border of a film. Repeating the edge would give streaks that no film has. Planes
+    after the first (masks) take part in the geometry alone.
 
     Args:
-        images: float32 (n, 1, S, S) in [0, 1], on any device. They are not modified.
+        images: float32 (n, planes, S, S) in [0, 1], on any device. They are not modified.
         parameters: n rows from `sample`.
 
     Returns:
-        float32 (n, 1, S, S) in [0, 1]; `images` itself if everything is off. The same input gives the same bytes on the same
-        device with the same number of threads; noise differs between kinds of devices.
+        float32 (n, planes, S, S) in [0, 1]; `images` itself if everything is off. The same input gives the same bytes on the
+        same device with the same number of threads; noise differs between kinds of devices.
 
     Raises:
         UsageError: The images are not such a batch, or their number differs from that of the parameters.
@@ -46,11 +47,11 @@ def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     _check(images, parameters)
     mirrored = (parameters.affine == _MIRROR).all(axis=(1, 2))
     moved = ~mirrored & (parameters.affine != _IDENTITY).any(axis=(1, 2))
-    steps: list[tuple[Any, Step]] = [
-        (mirrored, _mirror),
-        (moved, _resample),
+    geometry: list[tuple[Any, Step]] = [(mirrored, _mirror), (moved, _resample)]
+    grey: list[tuple[Any, Step]] = [
         (parameters.border.any(axis=1), _cover_edges),
         (parameters.marker.any(axis=(1, 2)), _put_markers),
+        (parameters.haze.any(axis=(1, 2)), _haze),
         (parameters.blur > 0, _blur),
         ((parameters.tone != _STRAIGHT).any(axis=1), _curve),
         (parameters.gamma != 1, _bend),
@@ -61,19 +62,55 @@ def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     # The caller may compute in bfloat16, which has too few grey levels for a film.
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         changed = images
-        for chosen, step in steps:
+        for chosen, step in geometry:
             changed = _on_rows(changed, parameters, chosen, step)
+        several = changed.shape[1] > 1
+        film = changed[:, :1].clone() if several else changed
+        for chosen, step in grey:
+            film = _on_rows(film, parameters, chosen, step)
         # Erasing follows the clamp, so that the mean is that of the final film.
-        changed = changed if changed is images else changed.clamp_(0, 1)
-        return _on_rows(changed, parameters, parameters.erase[:, 2] > 0, _erase)
+        film = film if film is images else film.clamp_(0, 1)
+        film = _on_rows(film, parameters, parameters.erase[:, 2] > 0, _erase)
+        return torch.cat([film, changed[:, 1:]], 1) if several else film
+
+
+def reshape_masks(masks: Tensor, parameters: AugmentationParameters) -> Tensor:
+    """Smooth and move the border of masks, and cut holes, so that their form tells nothing about the film.
+
+    Args:
+        masks: float32 (n, 1, S, S) in [0, 1]: probability of lung.
+        parameters: n rows from `sample`.
+
+    Returns:
+        bool (n, 1, S, S): inside.
+    """
+    with torch.no_grad(), torch.autocast(masks.device.type, enabled=False):
+        side = masks.shape[3]
+        coarse = functional.adaptive_avg_pool2d(masks, max(4, side // 8))
+        smooth = functional.interpolate(coarse, size=side, mode="bilinear", align_corners=False)
+        inside = torch.lerp(masks, smooth, _columns(parameters.smoothing, masks))
+        inside = inside > _columns(parameters.level, masks)
+        if parameters.holes.any():
+            inside &= _away_from(parameters.holes, masks).amin(1, keepdim=True) > 1
+        return inside
+
+
+def _away_from(ellipses: npt.NDArray[np.float32], images: Tensor) -> Tensor:
+    """Return float32 (n, spots, S, S): squared distance from the centre of each ellipse in half axes; infinite if it is off."""
+    spots = torch.from_numpy(ellipses).to(images.device)[..., None, None]
+    centres = (2 * torch.arange(images.shape[3], device=images.device) + 1) / images.shape[3] - 1
+    x, y = centres[None, :] - spots[:, :, 0], centres[:, None] - spots[:, :, 1]
+    cos, sin = spots[:, :, 4].cos(), spots[:, :, 4].sin()
+    along, beside = (x * cos + y * sin) / spots[:, :, 2], (y * cos - x * sin) / spots[:, :, 3]
+    return torch.where(spots[:, :, 5] > 0, along.square() + beside.square(), torch.inf)
 
 
 def _check(images: Tensor, parameters: AugmentationParameters) -> None:
-    right = images.ndim == 4 and images.shape[1] == 1 and images.shape[2] == images.shape[3]
+    right = images.ndim == 4 and images.shape[1] >= 1 and images.shape[2] == images.shape[3]
     if not right or images.dtype != torch.float32 or len(images) != len(parameters):
         raise UsageError(
             f"cannot augment {images.dtype} of shape {tuple(images.shape)} by {len(parameters)} rows of parameters.",
-            "Give float32 (n, 1, S, S) and n rows.",
+            "Give float32 (n, planes, S, S) and n rows.",
         )
 
 
@@ -146,6 +183,13 @@ def _stencil(shape: int, height: int, width: int) -> Tensor:
     letter = torch.tensor([[mark == "#" for mark in row] for row in _LETTERS[shape]])
     rows, columns = (torch.arange(n) * m // n for n, m in zip((height, width), letter.shape, strict=True))
     return letter[rows][:, columns]
+
+
+def _haze(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    """Brighten soft spots: the difference from white becomes smaller, most in the centre."""
+    hidden = torch.from_numpy(parameters.haze[:, :, 5, None, None]).to(images.device)
+    spots = hidden * torch.exp(-_away_from(parameters.haze, images))
+    return 1 - (1 - images) * (1 - spots).prod(1, keepdim=True)
 
 
 def _curve(images: Tensor, parameters: AugmentationParameters) -> Tensor:

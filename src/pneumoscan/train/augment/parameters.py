@@ -13,6 +13,7 @@ from pneumoscan.train.config import AugmentationConfig
 TONE_PIECES = 8
 MARKERS = 2
 SHAPES = 3
+SPOTS = 3
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -37,6 +38,12 @@ class AugmentationParameters:
         noise_seed: int64 (n,), not negative; the seed of the noise of each film.
         blur: float32 (n,), standard deviation in pixels; 0 is off.
         erase: int64 (n, 4), a box as top, left, height, width in pixels; height 0 is off.
+        haze: float32 (n, 3, 6), soft bright spots: centre x and y, half axes, angle in radians, share of the contrast that is
+            hidden in the centre; coordinates as in `affine`; 0 is off.
+        holes: float32 (n, 3, 6), the same for holes in the mask; the last number is 1, or 0 for off.
+        smoothing: float32 (n,), share of the smoothed mask in the mask; 0 is off.
+        level: float32 (n,), the value from which on a smoothed mask is inside; 0.5 leaves the border where it is.
+        no_surroundings: bool (n,), whether only the aerated lung is shown.
     """
 
     affine: Float32
@@ -50,6 +57,11 @@ class AugmentationParameters:
     noise_seed: npt.NDArray[np.int64]
     blur: Float32
     erase: npt.NDArray[np.int64]
+    haze: Float32
+    holes: Float32
+    smoothing: Float32
+    level: Float32
+    no_surroundings: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.affine)
@@ -100,6 +112,14 @@ class _Number(IntEnum):
     MARKER_GREY = auto()
     MARKER_EDGE = auto()
     TONE = auto()
+    HAZE = auto()
+    HAZE_PLACE = auto()
+    HAZE_STRENGTH = auto()
+    HOLE = auto()
+    HOLE_PLACE = auto()
+    SMOOTHING = auto()
+    LEVEL = auto()
+    NO_SURROUNDINGS = auto()
 
 
 def sample(
@@ -130,6 +150,16 @@ def sample(
         noise_seed=(stream.bits(_Number.NOISE_SEED) >> np.uint64(1)).astype(np.int64),
         blur=(stream.uniform(_Number.BLUR) * config.blur).astype(np.float32),
         erase=_erase_boxes(config, stream, size),
+        haze=_ellipses(
+            stream,
+            _Number.HAZE_PLACE,
+            (stream.uniforms(_Number.HAZE, SPOTS) < config.haze)
+            * (0.1 + 0.5 * stream.uniforms(_Number.HAZE_STRENGTH, SPOTS)),
+        ),
+        holes=_ellipses(stream, _Number.HOLE_PLACE, stream.uniforms(_Number.HOLE, SPOTS) < config.mask_holes),
+        smoothing=(stream.uniform(_Number.SMOOTHING) ** 2 * config.mask_border).astype(np.float32),
+        level=(0.5 + 0.25 * stream.around(_Number.LEVEL, config.mask_border)).astype(np.float32),
+        no_surroundings=stream.uniform(_Number.NO_SURROUNDINGS) < config.no_surroundings,
     )
 
 
@@ -257,3 +287,12 @@ def _tones(config: AugmentationConfig, stream: _Stream) -> Float32:
     slopes = np.exp((2 * stream.uniforms(_Number.TONE, TONE_PIECES) - 1) * config.tone)
     heights = np.cumsum(slopes, axis=1) / slopes.sum(axis=1, keepdims=True)
     return np.pad(heights, ((0, 0), (1, 0))).astype(np.float32)
+
+
+def _ellipses(stream: _Stream, place: _Number, strength: npt.NDArray[Any]) -> Float32:
+    """Return float32 (n, 3, 6): centre, half axes, angle and strength; see `AugmentationParameters.haze`."""
+    numbers = stream.uniforms(place, 5 * SPOTS).reshape(-1, SPOTS, 5)
+    low = np.array([-0.8, -0.9, 0.06, 0.06, 0.0])
+    high = np.array([0.8, 0.9, 0.32, 0.32, math.pi])
+    found = np.concatenate([low + (high - low) * numbers, strength[:, :, None]], axis=2)
+    return (found * (strength > 0)[:, :, None]).astype(np.float32)

@@ -1,0 +1,254 @@
+"""Lungs in training: what the cache keeps for the two networks of the lungs, and the outliner that a run wrote.
+
+The outliner learns from three planes: the squashed film, the mask of the lung field, the mask of the aerated lung. A classifier
+that reads lungs learns from three planes of the box of the lungs: the grey levels, the aerated lung, the boxes that a
+radiologist drew. Both are what prediction computes, so that a film looks the same in training and in use.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from PIL import Image, ImageDraw
+from torch import nn
+
+from pneumoscan.bundle.checks import LUNGS_OUTPUT
+from pneumoscan.bundle.contents import LUNGS, SPEC, pretrained_bundle
+from pneumoscan.bundle.load import lung_answers, self_check_inputs
+from pneumoscan.bundle.spec import FACTS, HIGH_IS_BAD, LUNG_PREPROCESSING, LungSpec
+from pneumoscan.data.cache import Preparation
+from pneumoscan.data.manifest import FilmRecord, Manifest
+from pneumoscan.errors import ConfigError, FilmDamagedError, UsageError
+from pneumoscan.files import write_atomic, write_json
+from pneumoscan.imaging import Film, preprocess
+from pneumoscan.imaging.lungs import (
+    MARGIN,
+    SIDE,
+    Box,
+    Lungs,
+    find_lungs,
+    fit_shapes,
+    lung_crop,
+    shape_distance,
+)
+from pneumoscan.imaging.preprocessing import squash
+from pneumoscan.networks.exported import onnx_of
+from pneumoscan.train.config import TrainingConfig
+from pneumoscan.train.films import TrainingFilms, micro_batches
+
+LUNGS_JSON = "lungs.json"
+VERSION = 1
+"""Version of what the cache keeps; another version gives another key."""
+# A film that shows nothing but the lungs has one grey value outside, up to the noise of JPEG.
+_NOISE = 6
+_ALIKE = 0.95
+# Two of a thousand held-out films may be called unsure for a fact about their lungs; no chest film may be none.
+_UNSURE = 0.002
+_BEYOND = 0.5
+# One lung, or lungs that reach the edge, can be those of a patient; these facts alone never say that a film is none.
+_CERTAIN = frozenset({"share", "upright", "distance"})
+
+
+class LungsNetwork:
+    """The outliner of a finished run or of a model: its graph and its description. `find` is thread-safe."""
+
+    def __init__(self, graph: bytes, spec: LungSpec) -> None:
+        self.graph, self.spec = graph, spec
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    @classmethod
+    def at(cls, place: str) -> "LungsNetwork":
+        """Open the lungs network of a run or model; empty: of the model in the package.
+
+        Raises:
+            ConfigError: There is no lungs network.
+        """
+        folder = Path(place) if place else pretrained_bundle()
+        for inner in (folder, folder / "bundle"):
+            for described in (inner / LUNGS_JSON, inner / SPEC):
+                if described.is_file() and (inner / LUNGS).is_file():
+                    value = json.loads(described.read_text(encoding="utf-8"))
+                    spec = LungSpec.from_json(value["lungs"] if described.name == SPEC else value)
+                    return cls((inner / LUNGS).read_bytes(), spec)
+        raise ConfigError(
+            f"data.lungs: {folder} has no lungs network.",
+            "Name a finished run of `pneumoscan train --preset lungs`, or a model with lungs.onnx.",
+        )
+
+    def find(self, film: Film) -> Lungs:
+        """Return the lungs of a film, as prediction finds them."""
+        batch = preprocess(film, LUNG_PREPROCESSING)[None, None]
+        return find_lungs(self._session.run([LUNGS_OUTPUT], {"film": batch})[0][0], self.spec.margin)
+
+
+def preparation_of(config: TrainingConfig, manifest: Manifest) -> Preparation | None:
+    """Return what the cache keeps of the films for a configuration; None for squashed whole films.
+
+    Raises:
+        ConfigError: `data.lungs` has no lungs network.
+    """
+    size = config.data.size
+    if config.model.name == "outliner":
+
+        def masks(film: Film, record: FilmRecord) -> npt.NDArray[np.uint8]:
+            both = (_mask(manifest, record, name, (size, size)) for name in (record.mask, record.aerated))
+            return np.stack([squash(film, size), *both])
+
+        return Preparation(f"masks {VERSION}", 3, _facts(manifest), masks)
+    if config.data.input == "film":
+        return None
+    network = LungsNetwork.at(config.data.lungs)
+
+    def lungs(film: Film, record: FilmRecord) -> npt.NDArray[np.uint8]:
+        if record.mask and (
+            own := _only_lungs(film, _mask(manifest, record, record.mask, film.pixels.shape[::-1]))
+        ):
+            pixels, inside, box = own
+            crop = np.stack([_cut(pixels, box, size), _cut(inside, box, size)])
+            # Black where nothing is shown: so `training_films` knows these films.
+            crop[0] *= crop[1] > 0
+        else:
+            found = network.find(film)
+            crop, box = lung_crop(film, found, size), found.box
+            pixels = film.pixels
+        drawn = Image.new("L", pixels.shape[::-1])
+        pen, shift = ImageDraw.Draw(drawn), (pixels.shape[0] - film.height) // 2
+        for left, top, width, height in record.boxes:
+            pen.rectangle((left + shift, top + shift, left + shift + width, top + shift + height), fill=255)
+        return np.concatenate([crop, _cut(np.asarray(drawn), box, size)[None]])
+
+    key = f"lungs {VERSION} {hashlib.sha256(network.graph).hexdigest()} {network.spec.margin}"
+    return Preparation(key, 3, _facts(manifest), lungs)
+
+
+def _facts(manifest: Manifest) -> Callable[[FilmRecord], str]:
+    """Return the text of a record for the key of the cache: its boxes, and the content of its masks."""
+
+    def facts(record: FilmRecord) -> str:
+        parts = [repr(record.boxes)]
+        for name in (record.mask, record.aerated):
+            path = manifest.beside(record, name)
+            parts.append(hashlib.sha256(path.read_bytes()).hexdigest() if name and path.is_file() else name)
+        return " ".join(parts)
+
+    return facts
+
+
+def _mask(manifest: Manifest, record: FilmRecord, name: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return a mask of the table, resized: uint8 (height, width), 255 inside; 0 everywhere without a name.
+
+    Raises:
+        FilmError: The mask cannot be read.
+    """
+    if not name:
+        return np.zeros(size[::-1], np.uint8)
+    path = manifest.beside(record, name)
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            return np.asarray(picture.convert("L").resize(size, Image.Resampling.BILINEAR))
+    except (OSError, ValueError, SyntaxError) as problem:
+        raise FilmDamagedError(
+            f"the mask {name} cannot be read: {type(problem).__name__}.",
+            "Write it as a PNG again, or leave it out.",
+        ) from None
+
+
+def _only_lungs(
+    film: Film, mask: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Box] | None:
+    """Return a film that shows nothing but its lungs, its mask, both with a frame, and the box; None if it shows more."""
+    inside = mask > 127
+    outside = film.pixels[~inside].astype(np.int64)
+    if not inside.any() or not len(outside):
+        return None
+    fill = int(np.median(outside))
+    if float((np.abs(outside - fill) <= _NOISE).mean()) < _ALIKE:
+        return None
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
+    frame = int(max(across, down)) + 1
+    pixels = np.pad(film.pixels, frame, constant_values=fill)
+    framed = np.pad(np.where(inside, 255, 0).astype(np.uint8), frame)
+    height, width = pixels.shape
+    box = (
+        float((left - across + frame) / width), float((top - down + frame) / height),
+        float((right + across + frame) / width), float((bottom + down + frame) / height),
+    )  # fmt: skip
+    return pixels, framed, box
+
+
+def _cut(pixels: npt.NDArray[np.uint8], box: Box, size: int) -> npt.NDArray[np.uint8]:
+    """Return the box of a picture, squashed to a square, as `lung_crop` does."""
+    height, width = pixels.shape
+    area = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    picture = Image.fromarray(pixels)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5))
+
+
+def write_outliner(
+    network: nn.Module, config: TrainingConfig, films: TrainingFilms, out: Path, *, source: str
+) -> LungSpec:
+    """Write `lungs.onnx` and `lungs.json` of a finished outliner.
+
+    The limits of what counts as lungs are chosen on the held-out films: `unsure` where two in a thousand of them lie, and
+    `not_a_chest_film` beyond every one of them.
+
+    Args:
+        network: The outliner in evaluation mode.
+        config: Its configuration.
+        films: Its films and hold-out.
+        out: The folder.
+        source: What the held-out films are, in words.
+
+    Raises:
+        UsageError: The size of the films is not that of the outliner.
+    """
+    if config.data.size != SIDE or films.preprocessing != LUNG_PREPROCESSING:
+        raise UsageError(
+            f"the outliner reads films of {SIDE} pixels, normalised per film.",
+            f"Train with data.size={SIDE} and data.normalisation=per_film.",
+        )
+    graph = onnx_of(network, torch.zeros(2, 1, SIDE, SIDE), (LUNGS_OUTPUT,))
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    known = session.run([LUNGS_OUTPUT], {"film": self_check_inputs(LUNG_PREPROCESSING)})[0]
+    found = [
+        find_lungs(logits)
+        for rows in micro_batches(films.val, 16)
+        for logits in session.run([LUNGS_OUTPUT], {"film": films.plain(rows).numpy()})[0]
+    ]
+    shapes = np.array([lungs.quality.shape for lungs in found if lungs.quality.parts])
+    mean, inverse = fit_shapes(shapes)
+    facts: dict[str, list[float]] = {name: [] for name in FACTS}
+    for lungs in found:
+        distance = shape_distance(lungs.quality, mean, inverse) if lungs.quality.parts else 0.0
+        for name in FACTS:
+            facts[name].append(float(getattr(lungs.quality, name, distance)))
+    spec = LungSpec(
+        answers=lung_answers(known),
+        limits={name: _limits(np.array(values), name) for name, values in facts.items()},
+        shape_mean=tuple(mean.tolist()),
+        shape_inverse=tuple(tuple(row) for row in inverse.tolist()),
+        source=source,
+    )
+    write_atomic(out / LUNGS, graph)
+    write_json(out / LUNGS_JSON, asdict(spec))
+    return spec
+
+
+def _limits(values: npt.NDArray[np.float64], name: str) -> dict[str, float | None]:
+    """Return where a fact becomes unusual, and where no chest film lies: half of the most unusual value beyond it."""
+    sign = 1 if name in HIGH_IS_BAD else -1
+    unsure = sign * float(np.quantile(sign * values, 1 - _UNSURE))
+    worst = sign * float((sign * values).max())
+    beyond = worst + sign * _BEYOND * abs(worst)
+    certain = name in _CERTAIN and sign * beyond > sign * unsure
+    return {"unsure": unsure, "not_a_chest_film": beyond if certain else None}
