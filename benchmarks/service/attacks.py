@@ -4,8 +4,6 @@ A response is written as `STATUS code`, with the code of the problem document; `
 response. All other responses are wrong, in particular a 5xx other than 503, an error without a code, and no response.
 """
 
-import base64
-import json
 import random
 import socket
 import time
@@ -16,7 +14,6 @@ from benchmarks.service.client import BOUNDARY, Answer, BrokenError, Connection,
 
 RAW = "application/octet-stream"
 CLASSIFY = "/v1/classify"
-BATCH = "/v1/classify/batch"
 MANY = 2 << 30
 # Data after a request with a wrong length may be cut off or refused.
 MALFORMED = frozenset({"400 http.malformed", "400 http.length", "411 http.length"})
@@ -142,33 +139,6 @@ def two_gigabytes_in_chunks(service: Service, film: bytes) -> Answer | None:
     return _poured(service, start, lambda: b"%x\r\n%b\r\n" % (len(piece), piece))
 
 
-def a_line_too_long(service: Service, _film: bytes) -> Answer | None:
-    """Send a line of 128 MiB and an empty film; both must be refused, and no more than the size of a film may be kept in memory."""
-    piece = b"%x\r\n%b\r\n" % (1 << 18, b"A" * (1 << 18))
-    with service.connect(timeout=_PATIENCE) as connection:
-        kind = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
-        connection.send([head("POST", BATCH, kind), *[piece] * 512])
-        rest = b'\n{"id": "b", "film": ""}\n'
-        connection.send([b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest)])
-        answer = first_answer(connection)
-    if answer is not None and answer.status == 200:
-        codes = [json.loads(line)["error_code"] for line in answer.body.splitlines()]
-        assert codes == ["film.too_large", "film.empty"], codes
-    return answer
-
-
-def a_line_of_lists(service: Service, film: bytes) -> Answer | None:
-    """Send a line whose JSON takes thirty times its bytes in memory, followed by a good film."""
-    line = b'{"id": [' + b"[]," * 5_000_000 + b'1], "film": ""}\n'
-    body = line + batch_of([("b", film)])[1]
-    start = head("POST", BATCH, {"Content-Type": "application/x-ndjson", "Content-Length": len(body)})
-    answer = sent(start, body)(service, b"")
-    if answer is not None and answer.status == 200:
-        codes = [json.loads(line)["error_code"] for line in answer.body.splitlines()]
-        assert codes == ["usage", ""], codes
-    return answer
-
-
 def _poured(service: Service, start: bytes, piece: Callable[[], bytes]) -> Answer | None:
     """Send pieces until 2 GiB are sent, a response arrives, or the connection ends."""
     with service.connect(timeout=_PATIENCE) as connection:
@@ -265,7 +235,7 @@ def reset_before_the_answer(service: Service, film: bytes) -> Answer | None:
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-# Forms and batches
+# Forms
 
 
 def form_of(body: bytes, kind: str = f"multipart/form-data; boundary={BOUNDARY.decode()}") -> Play:
@@ -286,34 +256,6 @@ def two_films(film: bytes) -> list[bytes]:
     body = _part("film", film, '; filename="a"') + _part("film", film, '; filename="b"') + _END
     kind = f"multipart/form-data; boundary={BOUNDARY.decode()}"
     return [head("POST", CLASSIFY, {"Content-Type": kind, "Content-Length": len(body)}), body]
-
-
-def garbage_lines(service: Service, _film: bytes) -> Answer | None:
-    """Send invalid NDJSON; the response must have a refused row for each line."""
-    lines = [
-        b"garbage", b"{}", b"[1, 2]", b'{"id": "x"}', b'{"id": "x", "film": 7}', b'{"id": "x", "film": "%%%"}',
-        b'{"id": {}, "film": "AAAA"}', b'{"film": "AAAA"}', b"null", b'"film"', b"\xff\xfe\xfd", b"[" * 5000,
-        b'{"id": "x", "film": "AAAA"', b'{"id": "deep", "film": ' + b"[" * 100_000, b"1e999999", b"NaN",
-        b'{"id": "\\ud800", "film": ""}', b'{"id": "x", "film": ""}',
-    ]  # fmt: skip
-    body = b"\n".join(lines) + b"\n"
-    start = head("POST", BATCH, {"Content-Type": "application/x-ndjson", "Content-Length": len(body)})
-    answer = sent(start, body)(service, b"")
-    if answer is not None and answer.status == 200:
-        rows = [json.loads(line) for line in answer.body.splitlines()]
-        assert len(rows) == len(lines), f"{len(rows)} rows for {len(lines)} lines"
-        assert all(row["status"] == "refused" and row["error_code"] for row in rows), rows
-    return answer
-
-
-def batch_of(films: list[tuple[str, bytes]]) -> list[bytes]:
-    """Return a batch of films by NDJSON."""
-    lines = [
-        json.dumps({"id": name, "film": base64.b64encode(film).decode()}).encode() for name, film in films
-    ]
-    body = b"\n".join(lines) + b"\n"
-    kind = "application/x-ndjson"
-    return [head("POST", BATCH, {"Content-Type": kind, "Content-Length": len(body)}), body]
 
 
 def wordy(count: int, size: int) -> bytes:
@@ -399,8 +341,6 @@ def _bodies() -> Iterator[Attack]:
     yield Attack("2 GiB, declared, with 100-continue", sent(head("PUT", CLASSIFY, {
         "Content-Type": RAW, "Content-Length": MANY, "Expect": "100-continue"
     })), large)  # fmt: skip
-    yield Attack("a line too long", a_line_too_long, typed("200"))
-    yield Attack("a line of five million lists", a_line_of_lists, typed("200"))
     yield Attack("left in the middle", left_in_the_middle, typed("closed"))
     yield Attack("left before the answer", left_before_the_answer, typed("closed"))
     yield Attack("reset before the answer", reset_before_the_answer, typed("closed"))
@@ -425,10 +365,6 @@ def _bodies() -> Iterator[Attack]:
         of_film(lambda film: form(film, filename="../../../etc/passwd")),
         typed("200"),
     )
-    yield Attack("lines of garbage", garbage_lines, typed("200"))
-    yield Attack("a batch of another type", sent(
-        head("POST", BATCH, {"Content-Type": "text/plain", "Content-Length": 3}), b"{}\n"
-    ), typed("415 http.media_type"))  # fmt: skip
 
 
 def _times() -> Iterator[Attack]:

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from benchmarks.record import Bar, Options, Record, finish, options_of, parser
-from benchmarks.service.attacks import Attack, attacks, batch_of, dripping, outcome
+from benchmarks.service.attacks import Attack, attacks, dripping, outcome
 from benchmarks.service.client import Answer, BrokenError, Connection, Service, form, get, put, quantiles
 from benchmarks.service.films import GoodFilm, bad_films, model, small_films
 from pneumoscan.classifier import predict_one
@@ -160,18 +160,6 @@ def elsewhere_cut(client: Client, film: GoodFilm, _other: GoodFilm) -> None:
     check_row(answer.json(), film, predict_one(model(), film.data, OTHER_THRESHOLD).to_json())
 
 
-def in_a_batch(client: Client, film: GoodFilm, other: GoodFilm) -> None:
-    """Two films and a broken one, in a stream of lines."""
-    answer = client.ask(batch_of([("a", film.data), ("b", film.data[:200]), ("ü<&", other.data)]))
-    assert answer.status == 200, f"{film.name}: {outcome(answer)}"
-    rows = [json.loads(line) for line in answer.body.splitlines()]
-    assert [row["id"] for row in rows] == ["a", "b", "ü<&"]
-    check_row(rows[0], film)
-    assert rows[1]["status"] == "refused"
-    assert rows[1]["error_code"].startswith("film.")
-    check_row(rows[2], other)
-
-
 def pipelined(client: Client, film: GoodFilm, other: GoodFilm) -> None:
     """Two films sent before the first answer is read."""
     for answer, asked in zip(client.ask_twice(put(film.data), put(other.data)), (film, other), strict=True):
@@ -182,7 +170,7 @@ def pipelined(client: Client, film: GoodFilm, other: GoodFilm) -> None:
 
 # Number of each, of 32.
 GOOD: tuple[Good, ...] = (
-    *[plain] * 22, *[in_a_form] * 3, *[with_pictures] * 2, *[as_a_map] * 2, elsewhere_cut, in_a_batch, pipelined,
+    *[plain] * 23, *[in_a_form] * 3, *[with_pictures] * 2, *[as_a_map] * 2, elsewhere_cut, pipelined,
 )  # fmt: skip
 
 

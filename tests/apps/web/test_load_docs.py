@@ -43,16 +43,11 @@ def film(tmp_path, monkeypatch, draw_film):
 
 
 @pytest.mark.usefixtures("film")
-def test_the_python_examples_run(port, capsys):
-    blocks = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block.replace(TOLD_PORT, port), "docs/web.md", "exec"), {})
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 3
-    assert re.fullmatch(r"[A-Z_]+ 0\.\d+ \[.*\]", said[0])
-    # The label is that of the film by itself.
-    assert {line.split()[2] for line in said[1:]} == {said[0].split()[0]}
+def test_the_python_example_runs(port, capsys):
+    (block,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    exec(compile(block.replace(TOLD_PORT, port), "docs/web.md", "exec"), {})
+    (said,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"[A-Z_]+ 0\.\d+ \[.*\]", said)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

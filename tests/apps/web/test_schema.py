@@ -98,11 +98,6 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         assert running.stop() == 0
 
 
-@schemathesis.serializer("application/x-ndjson")
-def lines(_: Any, value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
-
-
 CHECKS = (
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
     response_schema_conformance, unsupported_method,

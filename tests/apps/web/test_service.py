@@ -1,7 +1,6 @@
 """The service as it is run: `pneumoscan serve` in a process, with workers and a tiny bundle."""
 
 import base64
-import hashlib
 import json
 import signal
 import subprocess
@@ -157,87 +156,6 @@ def test_a_form_may_have_the_extended_file_name_alone(live: Any, film: bytes, na
     assert answer.json == put(live.port, film).json
 
 
-def test_a_batch_has_a_row_a_line_in_order(live: Any, film: bytes) -> None:
-    good = base64.b64encode(film).decode()
-    lines = [
-        json.dumps({"id": "first", "film": good}),
-        "no json",
-        "",
-        json.dumps({"id": "<b>", "film": "A" + good}),
-        json.dumps({"id": "text", "film": base64.b64encode(b"text").decode()}),
-        json.dumps({"id": 7, "film": good}),
-        json.dumps({"id": "last", "film": good}),
-    ]
-    body = "\r\n".join(lines).encode()
-    rows = batch(live.port, body, "?include=heatmap")
-    assert [row["id"] for row in rows] == ["first", None, "<b>", "text", None, "last"]
-    assert [row["error_code"] for row in rows] == ["", "usage", "usage", "film.format", "usage", ""]
-    assert [row["status"] for row in rows] == ["ok", "refused", "refused", "refused", "refused", "ok"]
-    assert rows[0]["probability"] == put(live.port, film).json["probability"]
-    assert {tuple(row) for row in rows} == {tuple(rows[0])}
-    assert rows[0]["heatmap"]["media_type"] == "image/png"
-    assert rows[1]["heatmap"] is None
-
-
-@pytest.mark.parametrize("long", [False, True])
-def test_a_row_keeps_the_id_of_its_line(live: Any, film: bytes, *, long: bool) -> None:
-    data = film + b"\0" * 120_000 if long else film
-    good = base64.b64encode(data).decode()
-    lines = [
-        {"id": "padding", "film": good.rstrip("=") + "A"},
-        {"id": "url", "film": good[:400] + "-_" + good[402:]},
-        {"id": "broken", "film": "\n".join(good[at : at + 76] for at in range(0, len(good), 76))},
-        {"id": "uri", "film": "data:image/jpeg;base64," + good},
-        {"id": "none", "film": None},
-        {"id": "more", "film": good, "name": "x"},
-        {"film": good + "!", "id": "last key"},
-        {"id": "umlaut", "film": "ä" + good},
-    ]
-    texts = [json.dumps(line) for line in lines] + [json.dumps({"id": 'cut \\ "off', "film": good})[:-9]]
-    rows = batch(live.port, "\n".join(texts).encode())
-    assert [row["id"] for row in rows] == [line["id"] for line in lines] + ['cut \\ "off']
-    assert {row["error_code"] for row in rows} == {"usage"}
-    assert all("base64" in row["error"] for row in rows)
-
-
-@pytest.mark.parametrize("long", [False, True])
-def test_base64_may_have_the_escapes_of_json(live: Any, film: bytes, *, long: bool) -> None:
-    data = film + b"\0" * (120_001 if long else 1)
-    plain = json.dumps({"id": "a", "film": base64.b64encode(data).decode()})
-    for escapes in ({"/": "\\/"}, {"+": "\\u002B", "/": "\\u002f", "=": "\\u003d"}):
-        text = plain
-        for character, escape in escapes.items():
-            text = text.replace(character, escape)
-        assert text != plain
-        (row,) = batch(live.port, text.encode())
-        assert (row["id"], row["status"], row["sha256"]) == ("a", "ok", hashlib.sha256(data).hexdigest())
-
-
-def batch(port: int, body: bytes, query: str = "") -> list[dict[str, Any]]:
-    """Send lines and return the rows."""
-    fields = {"Content-Type": "application/x-ndjson"}
-    with service.Raw(port) as raw:
-        raw.send(service.request(port, "POST", f"/v1/classify/batch{query}", body, fields))
-        return chunked_lines(raw)
-
-
-def chunked_lines(raw: Any) -> list[dict[str, Any]]:
-    """Read an answer that comes in chunks."""
-    data = b""
-    while not data.endswith(b"0\r\n\r\n"):
-        more = raw.socket.recv(65536)
-        assert more, data
-        data += more
-    top, _, rest = data.partition(b"\r\n\r\n")
-    assert b" 200 " in top.split(b"\r\n")[0]
-    body = b""
-    while not rest.startswith(b"0\r\n"):
-        size, _, rest = rest.partition(b"\r\n")
-        body += rest[: int(size, 16)]
-        rest = rest[int(size, 16) + 2 :]
-    return [json.loads(line) for line in body.splitlines()]
-
-
 def test_the_page_is_a_table_of_files(live: Any) -> None:
     index = ask(live.port, "GET", "/")
     if not (PAGE / "index.html").is_file():
@@ -315,8 +233,6 @@ def test_the_log_names_nobody(live: Any, film: bytes) -> None:
     ask(live.port, "GET", f"/{secret}?{secret}={secret}", None, {"X-Name": secret, "Referer": secret})
     ask(live.port, secret.upper(), "/")
     put(live.port, film, f"?operating_point={secret}")
-    line = json.dumps({"id": secret, "film": secret}).encode()
-    ask_batch(live.port, line)
     with service.Raw(live.port) as raw:
         raw.send(f"{secret}\r\n\r\n".encode())
         assert raw.read().status == 400
@@ -327,16 +243,6 @@ def test_the_log_names_nobody(live: Any, film: bytes) -> None:
     assert "PUT /v1/classify 200 ok" in text
     assert put(live.port, film).json["sha256"][:12] in text
     assert "GET other 404 http.not_found" in text
-
-
-def ask_batch(port: int, body: bytes) -> list[dict[str, Any]]:
-    with service.Raw(port) as raw:
-        raw.send(
-            service.request(
-                port, "POST", "/v1/classify/batch", body, {"Content-Type": "application/x-ndjson"}
-            )
-        )
-        return chunked_lines(raw)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,8 +1,6 @@
 """What the service does to those who send too much, too slowly, too often, or from elsewhere."""
 
 import asyncio
-import base64
-import json
 import os
 import select
 import selectors
@@ -26,7 +24,6 @@ MIB = 1 << 20
 
 ask, put, request, Raw = service.ask, service.put, service.request, service.Raw
 SMALL = Settings(film_bytes=MIB, idle_seconds=0.5, body_seconds=1.5, ready_seconds=0.5)
-NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture(scope="module")
@@ -571,89 +568,3 @@ def test_what_is_not_finished_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -
         running.server.should_exit = True
         answer = going.read()
         assert (answer.status, answer.json["code"]) == (503, "http.stopping")
-
-
-# Batches
-
-
-def line(name: str, film: bytes) -> bytes:
-    return json.dumps({"id": name, "film": base64.b64encode(film).decode()}).encode() + b"\n"
-
-
-def test_a_batch_answers_while_it_is_sent(small: Any) -> None:
-    with Raw(small.port) as raw:
-        raw.send(
-            request(
-                small.port, "POST", "/v1/classify/batch", None, {**NDJSON, "Transfer-Encoding": "chunked"}
-            )
-        )
-        for number in range(3):
-            raw.send(chunk(line(str(number), b"film")))
-            data = b""
-            while f'"id":"{number}"'.encode() not in data:
-                more = raw.socket.recv(65536)
-                assert more
-                data += more
-        raw.send(b"0\r\n\r\n")
-        assert raw.socket.recv(100) == b"0\r\n\r\n"
-        raw.send(request(small.port, "GET", "/healthz"))
-        assert raw.read().status == 200
-
-
-def test_a_batch_is_read_only_as_fast_as_films_are() -> None:
-    pool = service.StandIn(places=1, waiting=1)
-    pool.open.clear()
-    with service.threaded(Settings(workers=1, queue=1), pool) as running, Raw(running.port, 2) as raw:
-        raw.send(
-            request(
-                running.port, "POST", "/v1/classify/batch", None, {**NDJSON, "Transfer-Encoding": "chunked"}
-            )
-        )
-        with pytest.raises(TimeoutError):
-            raw.send(chunk(line("x", b"f" * 200_000)) * 100)
-        assert running.app.state.service.budget.used < 4 * MIB
-        raw.socket.close()
-        pool.open.set()
-        assert wait_for(lambda: running.app.state.service.budget.used == 0)
-        assert wait_for(lambda: not running.server.server_state.connections)
-        assert len(pool.seen) < 10
-
-
-def test_a_line_that_is_too_long_costs_only_itself(small: Any) -> None:
-    body = (
-        line("a", b"film")
-        + line("b", b"f" * 2 * MIB)
-        + b"[" * 100_000
-        + b"\n"
-        + line("c", b"bad")
-        + line("d", b"f" * MIB)
-    )
-    with Raw(small.port) as raw:
-        raw.send(request(small.port, "POST", "/v1/classify/batch", body, NDJSON))
-        data = b""
-        while not data.endswith(b"\r\n0\r\n\r\n"):
-            more = raw.socket.recv(65536)
-            assert more
-            data += more
-    rows = [json.loads(text) for text in data.splitlines() if text.startswith(b"{")]
-    assert [row["error_code"] for row in rows] == ["", "film.too_large", "usage", "film.damaged", ""]
-    assert [row["id"] for row in rows] == ["a", "b", None, "c", "d"]
-    assert wait_for(lambda: small.app.state.service.budget.used == 0)
-
-
-def test_a_batch_that_pauses_too_long_is_cut_off_after_its_rows(small: Any) -> None:
-    with Raw(small.port) as raw:
-        raw.send(
-            request(
-                small.port, "POST", "/v1/classify/batch", None, {**NDJSON, "Transfer-Encoding": "chunked"}
-            )
-        )
-        raw.send(chunk(line("a", b"film") + b'{"id"'))
-        data = b""
-        while more := raw.socket.recv(65536):
-            data += more
-        assert b'"id":"a"' in data
-        assert not data.endswith(b"0\r\n\r\n")
-    answer = ask(small.port, "POST", "/v1/classify/batch", b"x", {"Content-Type": "application/json"})
-    assert (answer.status, answer.json["code"]) == (415, "http.media_type")
-    assert ask(small.port, "POST", "/v1/classify/batch?heatmap=png", b"x", NDJSON).status == 400

@@ -15,7 +15,7 @@ The path of a request:
                 ├─ http.body.admission      503 if the limits are reached, before the body is read
                 ├─ http.body.stream         counts the bytes: 408, 413, 503; never on disk
                 ├─ workers.pool.FilmPool    a bounded queue ─► a worker process: limits, decoder, network ─► Reading
-                └─ http.responses           JSON, PNG or NDJSON, or a problem of `http.problems`
+                └─ http.responses           JSON or PNG, or a problem of `http.problems`
 
 A film is only in memory, from the socket of the client to that of the worker. No name that a client sends is used as a path, as a
 label of a metric or in the log.

@@ -17,7 +17,6 @@ from pneumoscan.apps.web.http.middleware import NOTE, AccessMiddleware
 from pneumoscan.apps.web.http.openapi.document import document
 from pneumoscan.apps.web.http.problems import MEDIA_TYPE, Refused, refused
 from pneumoscan.apps.web.http.responses import JSON, json_bytes
-from pneumoscan.apps.web.http.routes.batch import Batch
 from pneumoscan.apps.web.http.routes.classify import Classify
 from pneumoscan.apps.web.http.routes.page_files import ICON, INDEX, PageFile, page_files
 from pneumoscan.apps.web.http.service import Service
@@ -56,7 +55,6 @@ def make_app(
             Route("/v1/model", views.model),
             Route("/v1/node", views.node),
             Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
-            Route("/v1/classify/batch", Batch(service), methods=["POST"], name="batch"),
         ],
         middleware=[
             Middleware(AccessMiddleware, settings=settings, metrics=service.metrics, state=service.state)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 16 * 1024
 CLIENT_GONE = 499
 NOTE = "pneumoscan.note"
-STREAM = "/v1/classify/batch"
 log = logging.getLogger("pneumoscan.web")
 
 _CSP = (
@@ -42,7 +41,6 @@ _SECURITY_HEADERS = (
 _ROUTES = frozenset(
     {
         "/", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/model", "/v1/classify",
-        STREAM,
     }
 )  # fmt: skip
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "OPTIONS", "DELETE", "PATCH"})
@@ -202,8 +200,8 @@ class _Exchange:
             given = message.get("headers", [])
             names = {name for name, _ in given}
             message["headers"] = [*given, *(field for field in _SECURITY_HEADERS if field[0] not in names)]
-            # Only a stream of lines gets a response while it is read. In other cases, the rest of the body is not needed.
-            if self._unread and (self.status >= 400 or self.scope["path"] != STREAM):
+            # The rest of the body is not needed.
+            if self._unread:
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)
 

@@ -7,7 +7,7 @@ from typing import Any
 from pneumoscan.apps.web.http.body.admission import Share
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-JSON, NDJSON, PNG = "application/json", "application/x-ndjson", "image/png"
+JSON, PNG = "application/json", "image/png"
 _PIECE = 128 * 1024
 
 

@@ -25,7 +25,7 @@ class BodyLimits:
     Attributes:
         film_bytes: Maximum size of a film.
         idle_seconds: Maximum time between two pieces of a body.
-        body_seconds: Maximum time for a whole body; in a stream of lines, for one line.
+        body_seconds: Maximum time for a whole body.
     """
 
     film_bytes: int

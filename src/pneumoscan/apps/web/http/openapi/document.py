@@ -4,7 +4,7 @@ from itertools import permutations
 
 from pneumoscan.apps.web.http.openapi.problems import PROBLEMS, problem_response, problems_of
 from pneumoscan.apps.web.http.openapi.schemas import Table, schemas
-from pneumoscan.apps.web.http.responses import JSON, NDJSON, PNG
+from pneumoscan.apps.web.http.responses import JSON, PNG
 from pneumoscan.apps.web.http.routes.query import EXTRAS, FILM_TYPES
 
 _FILE_NAME: Table = {"type": "string", "pattern": "^([a-z]{1,20}/)?[a-z][a-z0-9_-]{0,30}[.][a-z]{2,4}$"}
@@ -101,7 +101,6 @@ def _paths() -> Table:
             "get": _get("node", "Results of a hospital node; null without a node.", _node(), _GUARDED)
         },
         "/v1/classify": {"put": _put(), "post": _post()},
-        "/v1/classify/batch": {"post": _batch()},
     }
 
 
@@ -139,7 +138,7 @@ def _put() -> Table:
         "operationId": "classify",
         "summary": "Read one film.",
         "description": "The format is recognised from the bytes, not from the type.",
-        "parameters": _query(png=True),
+        "parameters": _query(),
         "requestBody": {"required": True, "content": dict.fromkeys(FILM_TYPES, film)},
         "responses": {"200": _answer(), **problems_of((*_GUARDED, 408, 411, 413, 422))},
     }
@@ -156,37 +155,13 @@ def _post() -> Table:
         "operationId": "classifyForm",
         "summary": "Read the film of a form.",
         "description": "The form has one file field, `film`; its file name is ignored.",
-        "parameters": _query(png=True),
+        "parameters": _query(),
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
         "responses": {"200": _answer(), **problems_of((*_GUARDED, 408, 411, 413, 422))},
     }
 
 
-def _batch() -> Table:
-    line = '{"id": "1", "film": "/9j/4AAQSkZJRgABAQ..."}\n'
-    row = '{"id":"1","path":"<bytes>","status":"ok","probability":0.83,"label":"PNEUMONIA"}\n'
-    text = {"type": "string"}
-    return {
-        "operationId": "classifyBatch",
-        "summary": "Read films as they stream in.",
-        "description": (
-            "A line `BatchLine` for each film; a line `BatchRow` for each answer, in order. Lines are read as fast as "
-            "films are: read the answer while you send. A film that is refused has a row with status `refused`. An answer "
-            "that ends without its last chunk was cut off."
-        ),
-        "parameters": _query(png=False),
-        "requestBody": {"required": True, "content": {NDJSON: {"schema": text, "example": line}}},
-        "responses": {
-            "200": {
-                "description": "One row per line.",
-                "content": {NDJSON: {"schema": text, "example": row}},
-            },
-            **problems_of((*_GUARDED, 408)),
-        },
-    }
-
-
-def _query(*, png: bool) -> list[Table]:
+def _query() -> list[Table]:
     rate = {"type": "number", "minimum": 0, "maximum": 1}
     # Whole values, because a schema of lists does not tell how they are joined.
     kinds = [",".join(kinds) for count in (1, 2, 3) for kinds in permutations(EXTRAS, count)]
@@ -199,9 +174,8 @@ def _query(*, png: bool) -> list[Table]:
         ),
         _parameter("include", "query", {"enum": kinds}, "What to put into the row besides.", "heatmap"),
     ]
-    if png:
-        description = "The response is the map as a picture, with the row in the header Pneumoscan-Row. Not together with include."
-        found.append(_parameter("heatmap", "query", {"enum": ["png"]}, description, "png"))
+    description = "The response is the map as a picture, with the row in the header Pneumoscan-Row. Not together with include."
+    found.append(_parameter("heatmap", "query", {"enum": ["png"]}, description, "png"))
     return found
 
 

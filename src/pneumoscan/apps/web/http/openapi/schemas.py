@@ -1,9 +1,8 @@
-"""The schemas of `/openapi.json`: rows, lines, problems, the model."""
+"""The schemas of `/openapi.json`: rows, problems, the model."""
 
 from typing import Any
 
 from pneumoscan.apps.web.http.responses import PNG
-from pneumoscan.apps.web.http.routes.batch import MAX_ID
 
 Table = dict[str, Any]
 
@@ -14,12 +13,8 @@ def schemas() -> Table:
     picture = {"anyOf": [{"$ref": "#/components/schemas/Picture"}, {"type": "null"}]}
     lungs = {"anyOf": [{"$ref": "#/components/schemas/Lungs"}, {"type": "null"}]}
     pictures = {"heatmap": picture, "picture": picture, "lungs": lungs}
-    name = {"type": ["string", "null"], "maxLength": MAX_ID}
-    nullable = {key: {"anyOf": [schema, {"type": "null"}]} for key, schema in facts.items()}
     return {
         "Row": _object(row | facts, optional=pictures),
-        "BatchLine": _object({"id": {"type": "string", "maxLength": MAX_ID}, "film": _base64()}),
-        "BatchRow": _object({"id": name} | row | nullable, optional=pictures),
         "Picture": _object({"media_type": {"const": PNG}, "data": _base64()}),
         "Lungs": _lungs_schema(),
         "Problem": _problem_schema(),

@@ -1,1 +1,1 @@
-"""The routes: one film, a stream of films, and the files of the page."""
+"""The routes: one film, and the files of the page."""

@@ -39,7 +39,7 @@ class Classify:
         leave = self._service.enter()
         with self._service.budget.share() as share:
             try:
-                query = query_of(scope, await self._service.model(), png=True)
+                query = query_of(scope, await self._service.model())
                 if form:
                     film = await read_form(receive, parameters.get(b"boundary", b""), limits, share)
                 else:

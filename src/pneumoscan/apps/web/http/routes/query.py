@@ -29,20 +29,17 @@ class Query:
     as_png: bool
 
 
-def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any], *, png: bool) -> Query:
+def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any]) -> Query:
     """Read the query.
 
     Args:
         scope: The ASGI scope of the request.
         about: Facts about the model.
-        png: Whether the response may be a picture.
 
     Raises:
         Refused: `usage` or `config`: a parameter is unknown, repeated, or has an illegal value.
     """
-    given = _query(
-        scope["query_string"], {"operating_point", "threshold", "include", *(("heatmap",) if png else ())}
-    )
+    given = _query(scope["query_string"], {"operating_point", "threshold", "include", "heatmap"})
     as_png = "heatmap" in given
     if as_png and given["heatmap"] != "png":
         raise _usage("heatmap can only be png.", "Query heatmap=png, or include=heatmap.")
