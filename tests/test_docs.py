@@ -16,8 +16,7 @@ import pytest
 from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
-from pneumoscan import errors
-from pneumoscan.apps import cli
+from pneumoscan import cli, errors
 from pneumoscan.evaluation.metrics import evaluate_predictions
 
 ROOT = Path(__file__).parents[1]

@@ -51,22 +51,22 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
         "pneumoscan.evaluate",
-        "pneumoscan.apps.web.http.app",
-        "pneumoscan.apps.web.serving",
+        "pneumoscan.web.http.app",
+        "pneumoscan.web.serving",
         "pneumoscan.apps.node.run",
         "pneumoscan.apps.node.work.loop",
-        "pneumoscan.apps.workers.worker",
-        "pneumoscan.apps.workers.reading",
+        "pneumoscan.workers.worker",
+        "pneumoscan.workers.reading",
     ],
 )
 def test_reading_films_needs_no_training_library(module: str) -> None:
-    if module.startswith("pneumoscan.apps.web"):
+    if module.startswith("pneumoscan.web"):
         pytest.importorskip("starlette", reason="the extra `web` is not installed")
     assert not modules_after(f"import {module}") & TRAINING_LIBRARIES
 
 
 def test_the_process_that_reads_films_knows_no_http() -> None:
-    loaded = modules_after("import pneumoscan.apps.workers.worker, pneumoscan.apps.workers.reading")
+    loaded = modules_after("import pneumoscan.workers.worker, pneumoscan.workers.reading")
     assert not loaded & {
         "starlette",
         "uvicorn",
@@ -87,15 +87,15 @@ def test_the_node_that_finds_and_receives_imports_no_maker_of_results() -> None:
 
 def test_the_process_that_listens_decodes_nothing() -> None:
     pytest.importorskip("starlette", reason="the extra `web` is not installed")
-    loaded = modules_after("import pneumoscan.apps.web.http.app, pneumoscan.apps.web.serving")
+    loaded = modules_after("import pneumoscan.web.http.app, pneumoscan.web.serving")
     assert not loaded & {"PIL", "pydicom", "onnxruntime", "fastapi"}
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
     registered = modules_after(
-        "import click; from pneumoscan.apps import cli; context = click.Context(cli.app)\n"
+        "import click; from pneumoscan import cli; context = click.Context(cli.app)\n"
         "assert all(cli.app.get_command(context, name) for name in cli.COMMANDS)\n"
-        "assert all(f'pneumoscan.apps.cli.{name}' in __import__('sys').modules for name in cli.COMMANDS)"
+        "assert all(f'pneumoscan.cli.{name}' in __import__('sys').modules for name in cli.COMMANDS)"
     )
     assert not registered & HEAVY
     assert not registered & {"pydantic", "pydantic_core", "rich", "typer"}

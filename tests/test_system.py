@@ -52,7 +52,7 @@ class Library(ctypes.CDLL):
 ctypes.CDLL = Library
 """
 COMMAND = """
-from pneumoscan.apps.cli import main
+from pneumoscan.cli import main
 sys.argv = ["pneumoscan", *sys.argv[1:]]
 main()
 """

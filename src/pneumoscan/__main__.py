@@ -1,5 +1,5 @@
 """`python -m pneumoscan` is `pneumoscan`."""
 
-from pneumoscan.apps.cli import main
+from pneumoscan.cli import main
 
 main()

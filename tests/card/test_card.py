@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
-from pneumoscan.apps.cli import app
 from pneumoscan.bundle import contents as pretrained
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card import Records, card, difference, latency, ood, origin, read_records
 from pneumoscan.classifier import model_name
+from pneumoscan.cli import app
 from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.evaluation.metrics import evaluate_predictions
 from pneumoscan.evaluation.published import PUBLISHED

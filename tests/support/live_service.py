@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumoscan.apps.web.http.app import make_app
-from pneumoscan.apps.web.http.connection.server import make_server
-from pneumoscan.apps.web.settings import Settings
-from pneumoscan.apps.workers.pool import PoolFullError, Reading, Want
 from pneumoscan.errors import FilmDamagedError
+from pneumoscan.web.http.app import make_app
+from pneumoscan.web.http.connection.server import make_server
+from pneumoscan.web.settings import Settings
+from pneumoscan.workers.pool import PoolFullError, Reading, Want
 
 ABOUT = {
     "name": "stand-in",

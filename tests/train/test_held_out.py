@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pneumoscan.apps.cli import app
 from pneumoscan.bundle.load import BundleSpec, load_bundle, self_check_of
 from pneumoscan.bundle.records import check_records
 from pneumoscan.bundle.spec import log_odds, probability_of
+from pneumoscan.cli import app
 from pneumoscan.errors import BundleError, DataDamagedError, UsageError
 from pneumoscan.evaluate import evaluate
 from pneumoscan.evaluate.held_out import MOST_CURVE_POINTS, HeldOut, operating_points, records_of, with_stress

@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner
 from hospital_films import MADE_AT, film_in, finding, hospital_film, writer
 
-from pneumoscan.apps.cli import app
 from pneumoscan.apps.node.queue import Arrival, State, open_queue
 from pneumoscan.apps.node.results import fhir_bundle, make_results
+from pneumoscan.cli import app
 
 GOLDENS = Path(__file__).with_name("goldens.json")
 FINDINGS = {

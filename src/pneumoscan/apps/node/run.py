@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from pneumoscan.apps.logs import logged
 from pneumoscan.apps.node.audit import Audit
 from pneumoscan.apps.node.config import Config, check_roles
 from pneumoscan.apps.node.find import find
@@ -19,6 +18,7 @@ from pneumoscan.apps.node.spool import Spool
 from pneumoscan.apps.node.status import started_mode
 from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError, importing
 from pneumoscan.files import locked
+from pneumoscan.logs import logged
 
 if TYPE_CHECKING:
     from pneumoscan.apps.node.receive import Receiver
@@ -130,7 +130,7 @@ class _Running:
         from pneumoscan.apps.node.work.loop import Work
         from pneumoscan.apps.node.work.model import load_model, writer_of
         from pneumoscan.apps.node.work.steps import Tools
-        from pneumoscan.apps.workers.pool import FilmPool, Limits
+        from pneumoscan.workers.pool import FilmPool, Limits
 
         node = self._config.node
         bundle = await asyncio.to_thread(load_model, self._config)

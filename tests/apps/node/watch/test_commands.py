@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from queue_rows import store_weeks
 
-from pneumoscan.apps.cli import app
-from pneumoscan.apps.cli.serve import _node_view
+from pneumoscan.cli import app
+from pneumoscan.cli.serve import _node_view
 
 
 @pytest.fixture(scope="module")

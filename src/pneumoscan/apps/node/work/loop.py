@@ -22,7 +22,6 @@ from pneumoscan.apps.node.queue import ENDS, Job, LeaseLostError, State
 from pneumoscan.apps.node.work import steps
 from pneumoscan.apps.node.work.batches import Batches
 from pneumoscan.apps.node.work.steps import Tools
-from pneumoscan.apps.workers.pool import PoolFullError, PoolStoppedError
 from pneumoscan.errors import (
     BundleError,
     CodecMissingError,
@@ -35,6 +34,7 @@ from pneumoscan.errors import (
     PacsError,
     PneumoscanError,
 )
+from pneumoscan.workers.pool import PoolFullError, PoolStoppedError
 
 Answer = TypeVar("Answer")
 log = logging.getLogger("pneumoscan.node")

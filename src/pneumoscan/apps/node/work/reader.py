@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscan.apps.node.results import Finding, Writer, make_results, pixels_sha256_of
-from pneumoscan.apps.workers import worker
-from pneumoscan.apps.workers.protocol import Reading, Want
-from pneumoscan.apps.workers.reading import too_large
+from pneumoscan.workers import worker
+from pneumoscan.workers.protocol import Reading, Want
+from pneumoscan.workers.reading import too_large
 
 if TYPE_CHECKING:
     from pneumoscan.bundle.load import Bundle

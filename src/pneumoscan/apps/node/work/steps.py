@@ -23,9 +23,9 @@ from pneumoscan.apps.node.queue import WAITING, Job, LeaseLostError, Queue, Stat
 from pneumoscan.apps.node.results import Finding, Writer, is_own_result, write_fhir
 from pneumoscan.apps.node.spool import PICTURE, REPORT, Spool
 from pneumoscan.apps.node.work import reader
-from pneumoscan.apps.workers.pool import FilmPool
-from pneumoscan.apps.workers.protocol import Reading
 from pneumoscan.errors import FilmError, FilmIdentityError, PacsAnswerError, PacsError
+from pneumoscan.workers.pool import FilmPool
+from pneumoscan.workers.protocol import Reading
 
 OWN_RESULT = "own_result"
 SPOOL_LOST = "spool_lost"

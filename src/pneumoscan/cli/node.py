@@ -1,0 +1,246 @@
+"""`pneumoscan node`: a node beside the PACS of a hospital."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumoscan.cli.node_watch import export, metrics, opened_queue, watch
+from pneumoscan.cli.options import json_option, node_option
+from pneumoscan.errors import NothingUsableError, UsageError
+
+if TYPE_CHECKING:
+    from pneumoscan.apps.node.config import Config
+    from pneumoscan.apps.node.queue import Job, Queue
+
+_STATES = ("found", "fetched", "made", "stored", "done", "refused", "conflict", "parked")
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.group(short_help="Read the films of a hospital's PACS, and store reports beside them.")
+def node() -> None:
+    """Run a node beside a PACS. It finds new chest radiographs, reads each exactly once, and writes a report.
+
+    Research use only, not for diagnosis. docs/hospital.md explains how to begin.
+    """
+
+
+for _command in (watch, export, metrics):
+    node.add_command(_command)
+
+
+@node.command()
+@node_option
+def init(*, config_path: Path) -> None:
+    """Write a first node.toml, for shadow mode and an Orthanc on this machine."""
+    from pneumoscan.apps.node.config.template import TEMPLATE
+    from pneumoscan.files import write_atomic
+
+    if config_path.exists():
+        raise UsageError(f"{config_path} is there already.", "Edit it, or name another with --config.")
+    write_atomic(config_path, TEMPLATE)
+    print(f"{config_path} is written, in shadow mode. Edit it, then: pneumoscan node check")
+
+
+@node.command()
+@node_option
+@json_option
+def check(*, config_path: Path, as_json: bool) -> None:
+    """Check packages, disk, queue, model and PACS."""
+    from pneumoscan.apps.node.check import check as tries
+
+    tried = []
+    for one in tries(_load(config_path)):
+        tried.append(one)
+        if not as_json:
+            remedy = f" {one.problem.remedy}" if one.problem is not None else ""
+            print(f"{'ok  ' if one.problem is None else 'FAIL'} {one.what:9} {one.said}{remedy}", flush=True)
+    if as_json:
+        rows = [{"what": one.what, "ok": one.problem is None, "said": one.said,
+                 "code": one.problem.code if one.problem else ""} for one in tried]  # fmt: skip
+        print(json.dumps(rows, indent=2))
+    failed = [one.problem for one in tried if one.problem is not None]
+    if failed:
+        sys.exit(failed[0].exit_code)
+
+
+@node.command()
+@node_option
+@click.option(
+    "--roles", help="One or more of find, receive and work, separated by commas [those of the settings]."
+)
+def run(*, config_path: Path, roles: str | None) -> None:
+    """Run the node until SIGTERM or Ctrl-C. Unfinished work is finished, or continued at the next start."""
+    from pneumoscan.apps.node.run import run as run_node
+
+    run_node(_load(config_path), [role.strip() for role in roles.split(",")] if roles else ())
+
+
+@node.command()
+@node_option
+@json_option
+def status(*, config_path: Path, as_json: bool) -> None:
+    """Print the mode, whether the node runs, and the number of objects in each state, which sum to all ever found."""
+    from pneumoscan.apps.node.status import status_of
+
+    config = _load(config_path)
+    with _queue(config) as queue:
+        found = status_of(queue, config)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+        return
+    runs = (
+        f"runs on this machine: {', '.join(found.running)}"
+        if found.running
+        else "does not run on this machine"
+    )
+    print(f"mode {found.mode}; the node {runs}")
+    if found.running and found.running_mode != found.mode:
+        print(f"it was started in mode {found.running_mode}: restart it")
+    for state, count in found.counts.items():
+        codes = ", ".join(
+            f"{name[len(state) + 1 : -1]} {n}"
+            for name, n in found.codes.items()
+            if name.startswith(state + "(")
+        )
+        print(f"{state:9}{count:8}{'   ' + codes if codes else ''}")
+    print(f"{'all':9}{found.found:8}")
+    if found.oldest_seconds is not None:
+        print(f"{found.waiting} wait, the oldest for {found.oldest_seconds:.0f} s")
+    if found.looked_seconds is not None:
+        print(f"last looked for films {found.looked_seconds:.0f} s ago")
+    if found.problem:
+        told = (
+            ": the login is refused; correct it and restart the node" if found.problem == "pacs.login" else ""
+        )
+        print(f"looking fails: {found.problem}{told}")
+
+
+@node.command("list")
+@node_option
+@click.option(
+    "--state", type=click.Choice(_STATES), multiple=True, help="Only objects in this state; may be repeated."
+)
+@click.option("--limit", type=click.IntRange(1), default=50, help="Maximum number of objects.")
+@json_option
+def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List objects: number, state, code, attempts, label and probability. --json adds UIDs and accession numbers."""
+    import dataclasses
+
+    with opened_queue(config_path) as queue:
+        jobs = list(queue.jobs(_states(state), limit=limit))
+    if as_json:
+        print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=2))
+        return
+    for job in jobs:
+        print(_line(job))
+
+
+@node.command()
+@node_option
+@click.argument("ids", nargs=-1, type=int)
+@click.option("--all", "everything", is_flag=True, help="Retry all parked objects.")
+def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
+    """Put parked objects back into the queue. IDS are their numbers."""
+    if bool(ids) == everything:
+        raise UsageError(
+            "name the numbers of parked objects, or --all.", "pneumoscan node list --state parked"
+        )
+    _change(config_path, "retried", lambda queue: queue.retry(None if everything else ids))
+
+
+@node.command()
+@node_option
+@click.argument("ids", nargs=-1, type=int, required=True)
+def park(*, config_path: Path, ids: tuple[int, ...]) -> None:
+    """Take waiting objects out of the queue until they are retried. IDS are their numbers."""
+    _change(config_path, "parked", lambda queue: queue.park(ids, "by_hand"))
+
+
+@node.command()
+@node_option
+@click.option("--timeout", type=click.FloatRange(1), default=3600.0, help="Seconds to wait for the end.")
+def drain(*, config_path: Path, timeout: float) -> None:
+    """Accept no new objects, finish the waiting ones, and end the running node."""
+    import time
+
+    from pneumoscan.apps.node.queue import WAITING
+    from pneumoscan.apps.node.run import DRAIN
+
+    until = time.monotonic() + timeout
+    with opened_queue(config_path) as queue:
+        queue.set_mark(DRAIN, "yes")
+        while (waiting := sum(queue.counts()[state] for state in WAITING)) and time.monotonic() < until:
+            time.sleep(0.5)
+    if waiting:
+        raise UsageError(
+            f"{waiting} objects still wait.", "Look whether the node runs: pneumoscan node status"
+        )
+    print("nothing waits any more")
+
+
+@node.command()
+@node_option
+@click.option("--since", type=_DAY, required=True, help="First date of the studies.")
+@click.option("--until", type=_DAY, help="Last date of the studies [today].")
+@click.option("--re-read", is_flag=True, help="Also read films again that an earlier model has read.")
+def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read: bool) -> None:
+    """Add missing films of a range of dates to the queue."""
+    from pneumoscan.apps.node.audit import Audit
+    from pneumoscan.apps.node.pacs import Pacs
+    from pneumoscan.apps.node.sources.qido import look
+    from pneumoscan.apps.node.work.model import load_model, reading_of, writer_of
+
+    config = _load(config_path)
+    last = (until or datetime.now()).date()
+    if since.date() > last:
+        raise UsageError("--since is after --until.", "Give the earlier date first.")
+    reading = reading_of(writer_of(config, load_model(config))) if re_read else ""
+    with _queue(config) as queue, Pacs(config) as pacs:
+        found = look(pacs, queue, config, since=since.date(), until=last, reading=reading)
+        Audit(config.data / "audit.jsonl").write(
+            "swept", new=found.new, **({"reading": reading} if reading else {})
+        )
+    print(f"{found.new} new of {found.seen}")
+
+
+def _load(path: Path) -> "Config":
+    from pneumoscan.apps.node.config import load_config
+
+    return load_config(path)
+
+
+def _queue(config: "Config") -> Any:
+    from contextlib import closing
+
+    from pneumoscan.apps.node.queue import open_queue
+
+    return closing(open_queue(config.data, config.queue.postgres))
+
+
+def _states(names: tuple[str, ...]) -> list[Any]:
+    from pneumoscan.apps.node.queue import State
+
+    return [State(name) for name in names]
+
+
+def _line(job: "Job") -> str:
+    told = job.probability is not None and job.label != "NOT_A_CHEST_FILM"
+    probability = f"{job.probability:.3f}" if told else ""
+    return f"{job.id:7}  {job.state:9}{job.code:18}{job.attempts:3}  {job.label:17}{probability}"
+
+
+def _change(path: Path, event: str, change: "Callable[[Queue], int]") -> None:
+    from pneumoscan.apps.node.audit import Audit
+
+    config = _load(path)
+    with _queue(config) as queue:
+        count = change(queue)
+    if not count:
+        raise NothingUsableError("no such object is in a state for that.", "pneumoscan node list")
+    Audit(config.data / "audit.jsonl").write(event, objects=count)
+    print(f"{count} {event}")

@@ -1,0 +1,187 @@
+"""`pneumoscan train`: train a network on a set of films."""
+
+import shlex
+import sys
+import time
+from contextlib import ExitStack
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumoscan.cli.options import data_option, say
+from pneumoscan.errors import Terminated
+
+if TYPE_CHECKING:
+    from pneumoscan.train.checkpoint import EpochRecord
+
+
+@click.command(short_help="Train a network, or resume a run.")
+@data_option("Folder or table of films; its split train is used.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Run folder: a new one, or with --resume the one to continue.",
+)
+@click.option("--preset", default="baseline", help="baseline, baseline-plain, …")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file whose settings override the preset."
+)
+@click.option(
+    "--set", "assignments", multiple=True, help="One setting, such as loop.epochs=24; may be repeated."
+)
+@click.option("--resume", is_flag=True, help="Continue the run in OUT.")
+@click.option("--bundle/--no-bundle", default=True, help="Export the finished run to OUT/bundle.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
+def train(
+    data: tuple[str, ...],
+    out: Path,
+    preset: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    resume: bool,
+    bundle: bool,
+    tensorboard: bool,
+) -> None:
+    """Train a network. --resume continues an interrupted run, which then ends with the same weights."""
+    from pneumoscan.cli.progress import progress
+    from pneumoscan.train.config import load_config
+    from pneumoscan.train.export import export_run, report_val, write_lungs
+    from pneumoscan.train.run import train
+
+    given = preset != "baseline" or config is not None or bool(assignments)
+    wanted = None if resume and not given else load_config(preset, config, list(assignments))
+    with ExitStack() as stack:
+        decoding = stack.enter_context(progress("Decoding films"))
+        watcher = stack.enter_context(Watcher(out if tensorboard else None))
+        try:
+            trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
+        except (KeyboardInterrupt, Terminated):
+            films = [word for source in data for word in ("--data", source)]
+            words = shlex.join(["pneumoscan", "train", "--resume", *films, "--out", str(out)])
+            watcher.note(f"interrupted; continue with: {words}")
+            raise
+    if not trained.writes:
+        return
+    best = trained.history[trained.kept_epoch - 1]
+    lungs = "val_dice_field" in best
+    figures = (
+        f"Dice {best['val_dice_field']:.4f} (field), {best['val_dice_aerated']:.4f} (aerated)"
+        if lungs
+        else f"accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}"
+    )
+    print(
+        f"trained {len(trained.history)} epochs{' (stopped early)' if trained.stopped_early else ''}; kept epoch "
+        f"{trained.kept_epoch}: held-out {figures}, loss {best['val_loss']:.4f}"
+    )
+    print(f"run: {out}")
+    if lungs:
+        write_lungs(out, data)
+        print(f"lungs network: {out / 'lungs.onnx'}; use it with --set data.lungs={out}")
+        return
+    if bundle:
+        try:
+            exported = export_run(out, data)
+        except (KeyboardInterrupt, Terminated):
+            films = [word for source in data for word in ("--data", source)]
+            say(
+                f"interrupted; the run is trained. Export it with: {shlex.join(['pneumoscan', 'export', str(out), *films])}"
+            )
+            raise
+        print(
+            f"bundle: {exported.bundle} (agrees with torch to {exported.largest_difference:.1e} on {exported.films} films)"
+        )
+        right, read = report_val(out, data)
+        if read:
+            print(
+                f"split val: {right} of {read} correct (reported only; one film is {100 / read:.3g} points)"
+            )
+
+
+class Watcher:
+    """Progress of a training: a live bar on a terminal, and one line per epoch."""
+
+    def __init__(self, events: Path | None) -> None:
+        self._events = events
+        self._stack = ExitStack()
+        self._writer: Any = None
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "Watcher":
+        if self._events is not None:
+            self._writer = _event_writer(self._events / "tensorboard")
+            self._stack.callback(self._writer.close)
+        if sys.stderr.isatty():
+            self._bar = self._stack.enter_context(_training_bar())
+            self._task = self._bar.add_task("training", total=None, loss=float("nan"), speed=0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, films_per_second: float) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                description=f"epoch {epoch}",
+                completed=step,
+                total=steps,
+                loss=loss,
+                speed=films_per_second,
+            )
+
+    def epoch(self, record: "EpochRecord", history: "list[EpochRecord]") -> None:
+        """Print the line of an epoch and write its TensorBoard events."""
+        if len(history) == 1:
+            figure = "AUC " if "val_auc" in record else "Dice"
+            self._say(
+                f"epoch   train loss   acc      val loss   acc      {figure}     rate      films/s  minutes"
+            )
+        self._say(
+            f"{record['epoch']:>5}   {record['train_loss']:>10.4f}   {record['train_accuracy']:.4f}   "
+            f"{record['val_loss']:>8.4f}   {record['val_accuracy']:.4f}   {record.get('val_auc', record.get('val_dice_field', nan)):.4f}   "
+            f"{record['learning_rate']:<8.2e}  {record['films_per_second']:>7.0f}  "
+            f"{(time.monotonic() - self._started) / 60:>7.1f}"
+        )
+        if self._writer is not None:
+            for key, value in record.items():
+                if key != "epoch":
+                    self._writer.add_scalar(key, value, record["epoch"])
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _training_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:.0f} films/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _event_writer(folder: Path) -> Any:
+    from pneumoscan.errors import importing
+
+    with importing(otherwise="Or leave out --tensorboard."):
+        from torch.utils.tensorboard import SummaryWriter
+    return SummaryWriter(str(folder))

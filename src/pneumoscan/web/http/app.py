@@ -1,0 +1,140 @@
+"""The routes of the service."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pneumoscan import __version__
+from pneumoscan.web.http import metrics
+from pneumoscan.web.http.middleware import NOTE, AccessMiddleware
+from pneumoscan.web.http.openapi.document import document
+from pneumoscan.web.http.problems import MEDIA_TYPE, Refused, refused
+from pneumoscan.web.http.responses import JSON, json_bytes
+from pneumoscan.web.http.routes.classify import Classify
+from pneumoscan.web.http.routes.page_files import ICON, INDEX, PageFile, page_files
+from pneumoscan.web.http.service import Service
+from pneumoscan.web.settings import Settings
+from pneumoscan.workers.pool import FilmPool
+
+__all__ = ["Settings", "make_app"]
+
+
+NodeView = Callable[[], Mapping[str, Any]]
+"""What a hospital node tells of itself, as JSON types; may take a second."""
+
+
+def make_app(
+    settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None, node: NodeView | None = None
+) -> Starlette:
+    """Return the ASGI application.
+
+    Args:
+        settings: Limits of the service.
+        pool: The pool that reads films; the caller starts and stops it.
+        about: Facts about the model; None if they are set later, as `app.state.service.about`.
+        node: Returns the state of a hospital node; None without a node.
+    """
+    service = Service(settings, pool, metrics.Metrics(__version__), None if about is None else dict(about))
+    views = _Views(service, page_files(), node)
+    app = Starlette(
+        routes=[
+            Route("/", views.index),
+            Route("/page/{name:path}", views.page),
+            Route("/favicon.ico", views.icon),
+            Route("/healthz", views.healthz),
+            Route("/readyz", views.readyz),
+            Route("/metrics", views.metrics),
+            Route("/openapi.json", views.openapi),
+            Route("/v1/model", views.model),
+            Route("/v1/node", views.node),
+            Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
+        ],
+        middleware=[
+            Middleware(AccessMiddleware, settings=settings, metrics=service.metrics, state=service.state)
+        ],
+        exception_handlers={HTTPException: _no_route},
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
+    return app
+
+
+class _Views:
+    """The responses to requests without a film."""
+
+    def __init__(self, service: Service, files: Mapping[str, PageFile], node: NodeView | None) -> None:
+        self._service, self._files, self._node = service, files, node
+        self._openapi = json_bytes(document(__version__))
+
+    async def index(self, request: Request) -> Response:
+        return self._page(request, INDEX)
+
+    async def page(self, request: Request) -> Response:
+        return self._page(request, request.path_params["name"])
+
+    async def icon(self, request: Request) -> Response:
+        return self._page(request, ICON)
+
+    async def healthz(self, _: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        if self._service.state.stopping:
+            raise refused("http.stopping", "The service is stopping.", "Try again later.")
+        if not self._service.ready:
+            raise refused("http.busy", "No worker is ready.", "Try again soon.")
+        return _json({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._service.metrics.page(), headers={"content-type": metrics.MEDIA_TYPE})
+
+    async def openapi(self, _: Request) -> Response:
+        return Response(self._openapi, media_type=JSON)
+
+    async def model(self, _: Request) -> Response:
+        return _json(await self._service.model())
+
+    async def node(self, _: Request) -> Response:
+        return _json({"node": None if self._node is None else await asyncio.to_thread(self._node)})
+
+    def _page(self, request: Request, name: str) -> Response:
+        file = self._files.get(name)
+        if file is None:
+            raise _not_found()
+        headers = {"etag": file.etag, "cache-control": "no-cache"}
+        known = [
+            value.strip().removeprefix("W/") for value in request.headers.get("if-none-match", "").split(",")
+        ]
+        if file.etag in known:
+            return Response(status_code=304, headers=headers)
+        return Response(file.data, headers={**headers, "content-type": file.media_type})
+
+
+def _json(value: object) -> Response:
+    return Response(json_bytes(value), media_type=JSON)
+
+
+def _not_found() -> Refused:
+    return refused("http.not_found", "This address does not exist.", "GET /openapi.json lists the addresses.")
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Convert the errors of the router, 404 and 405, into problems."""
+    problem = _not_found()
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        problem = refused(
+            "http.method",
+            "This address does not support this method.",
+            f"Use {allowed}.",
+            headers=(("Allow", allowed),),
+        )
+    request.scope[NOTE].code = problem.code
+    return Response(problem.body(), problem.status, dict(problem.headers), MEDIA_TYPE)

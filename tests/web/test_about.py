@@ -1,0 +1,111 @@
+"""What /v1/model answers: all the page needs, as plain JSON, of a model that tells much and of one that tells little."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_bundle
+from synthetic_records import some_records
+
+import pneumoscan
+from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.load import load_bundle
+from pneumoscan.bundle.write import write_bundle
+from pneumoscan.classifier import predict_one
+from pneumoscan.errors import BundleError
+from pneumoscan.web.about import about
+
+KEYS = {
+    *("name", "model", "version", "class_names", "parameters", "licence", "created", "research_use_only"),
+    *(
+        "default_operating_point",
+        "operating_points",
+        "guard",
+        "shown_to_work",
+        "sites",
+        "has_heatmap",
+        "has_lungs",
+        "heatmap_scale",
+        "preprocessing",
+    ),
+    *("training", "card", "records", "stress_views"),
+}
+POINT = {
+    *(
+        "name",
+        "threshold",
+        "recall",
+        "specificity",
+        "recall_ci95",
+        "specificity_ci95",
+        "precision",
+        "f1",
+        "n",
+    ),
+    *("n_positive", "source", "unsure_band"),
+}
+
+
+@pytest.fixture
+def write(tmp_path) -> Callable[..., Path]:
+    """Return the function that writes the tiny bundle."""
+
+    def bundle(records=None, **changes) -> Path:
+        spec = tiny_bundle.make_spec(**changes)
+        write_bundle(
+            tmp_path / "bundle", onnx=tiny_bundle.make_onnx(), spec=spec, readme="# <tiny>\n", records=records
+        )
+        return tmp_path / "bundle"
+
+    return bundle
+
+
+def test_the_shipped_model_tells_everything(draw_film):
+    bundle = load_bundle(pretrained_bundle())
+    told = about(bundle)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert len(json.dumps(told)) < 150_000
+    assert set(told) == KEYS
+    assert told["model"] == predict_one(bundle, draw_film(), 0.5).model
+    assert told["version"] == pneumoscan.__version__
+    assert told["research_use_only"] is True
+    assert told["default_operating_point"] in told["operating_points"]
+    for name, point in told["operating_points"].items():
+        assert set(point) == POINT
+        assert None not in point.values()
+        assert point["name"] == name
+        assert set(point["unsure_band"]) == {"low", "high", "half_width"}
+        assert point["threshold"] == bundle.spec.threshold(name)
+    assert set(told["guard"]) == {"unusual", "not_a_chest_film"}
+    assert told["has_heatmap"] is True
+    assert told["heatmap_scale"]["full_scale"] == bundle.spec.training["map_full_scale"]
+    assert [anchor[0] for anchor in told["heatmap_scale"]["anchors"]] == [0.0, 0.35, 0.7, 1.0]
+    assert set(told["training"]) == {"n_films", "n_patients", "preset", "synthetic"}
+    assert told["card"].startswith("# flagship")
+    assert told["records"] == bundle.records()
+    assert {row["perturbation"] for row in told["records"]["stress"]["table"]} == set(told["stress_views"])
+    assert told["records"]["stress"]["table"]
+
+
+def test_what_a_model_does_not_tell_is_null(write):
+    told = about(load_bundle(write()))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert set(told) == KEYS
+    assert told["records"] is told["guard"] is None
+    assert told["card"] == "# <tiny>\n"
+    point = told["operating_points"]["balanced"]
+    assert set(point) == POINT
+    assert (point["threshold"], point["recall"], point["specificity"], point["f1"]) == (0.5, 0.9, None, None)
+    assert point["recall_ci95"] is point["unsure_band"] is None
+    assert told["training"] == {"n_films": 10, "n_patients": 5, "preset": None, "synthetic": None}
+    assert told["heatmap_scale"]["full_scale"] == 12.0
+
+
+def test_records_are_told_as_they_are_and_only_if_they_are_whole(write):
+    records = some_records()
+    bundle = load_bundle(write(records))
+    assert about(bundle)["records"] == records
+    (bundle.path / "records.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"records\.json"):
+        about(bundle)
