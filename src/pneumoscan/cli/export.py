@@ -11,6 +11,7 @@ from pneumoscan.cli.options import data_option
 @click.argument("run", type=click.Path(path_type=Path))
 @data_option("The films that the run was trained on; both runtimes classify the held-out ones.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle [RUN/bundle].")
+@click.option("--name", default="", help="Name of the model [PRESET-seedN].")
 @click.option(
     "--stress",
     type=click.Path(path_type=Path),
@@ -22,7 +23,7 @@ from pneumoscan.cli.options import data_option
     help="Only write the records of the existing bundle again.",
 )
 def export(
-    run: Path, data: tuple[str, ...], out: Path | None, stress: Path | None, records_only: bool
+    run: Path, data: tuple[str, ...], out: Path | None, name: str, stress: Path | None, records_only: bool
 ) -> None:
     """Write the bundle of a run. Torch and ONNX Runtime first classify the held-out films and must agree.
 
@@ -36,7 +37,7 @@ def export(
             bundle = record_run(run, data, out, stress=stress, decoding=decoding)
             print(f"records: {bundle.path / 'records.json'}")
             return
-        exported = export_run(run, data, out, stress=stress, decoding=decoding)
+        exported = export_run(run, data, out, name=name, stress=stress, decoding=decoding)
     print(f"bundle: {exported.bundle}")
     print(
         f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"
