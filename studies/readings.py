@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscan.adapt.figures import area, resample
+from pneumoscan.adapt.verdict import area, resample
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.classifier import PneumoniaClassifier, model_name
-from pneumoscan.evaluation.arrays import check_patients
+from pneumoscan.evaluate.arrays import check_patients
 
 COLUMNS = (
     "network",

@@ -26,8 +26,8 @@ from pneumoscan.bundle.load import load_bundle, self_check_inputs, self_check_of
 from pneumoscan.bundle.write import write_bundle, write_records
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.splits import hold_out, read_split_csv, write_split_csv
+from pneumoscan.evaluate.calibration import fit_temperature
 from pneumoscan.evaluate.held_out import calibration_facts, operating_points, records_of, with_stress
-from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.files import make_folder
 from pneumoscan.predict.readme import model_card
 from pneumoscan.train.config import TrainingConfig

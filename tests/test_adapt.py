@@ -23,18 +23,9 @@ from product_model import (
 from synthetic_records import point, some_records
 
 from pneumoscan.adapt import adapt
-from pneumoscan.adapt.figures import (
-    Figure,
-    Predictions,
-    area,
-    differences,
-    figures_of,
-    resample,
-    score_interval,
-)
-from pneumoscan.adapt.fit import choose_cuts, cross_validate, deal, fit_probability, log_losses, sigmoid
-from pneumoscan.adapt.graph import with_temperature
-from pneumoscan.adapt.verdict import verdict_on
+from pneumoscan.adapt.fit import choose_cuts, cross_validate, deal
+from pneumoscan.adapt.verdict import Figure, Predictions, area, differences, figures_of, resample, verdict_on
+from pneumoscan.adapt.writing import with_temperature
 from pneumoscan.audit.shortcuts import Probe, Shortcuts
 from pneumoscan.bundle.heatmap import evidence_of
 from pneumoscan.bundle.load import load_bundle
@@ -50,8 +41,13 @@ from pneumoscan.errors import (
     UsageError,
 )
 from pneumoscan.evaluate import evaluate
-from pneumoscan.evaluation.calibration import reliability
-from pneumoscan.evaluation.thresholds import choose_thresholds
+from pneumoscan.evaluate.calibration import fit_probability, log_losses, reliability
+from pneumoscan.evaluate.intervals import score_interval
+from pneumoscan.evaluate.thresholds import choose_thresholds
+
+
+def sigmoid(values):
+    return np.exp(-np.logaddexp(0, -np.asarray(values, np.float64)))
 
 
 @pytest.fixture
@@ -70,7 +66,7 @@ def quick_graphs(monkeypatch):
     """Leave the drawing out of what runs in this process."""
     names = ("precision_recall", "threshold", "confusion", "roc", "reliability")
     monkeypatch.setattr(
-        "pneumoscan.evaluation.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
+        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
     )
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
 from pneumoscan import cli, errors
-from pneumoscan.evaluation.metrics import evaluate_predictions
+from pneumoscan.evaluate.metrics import evaluate_predictions
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -95,7 +95,7 @@ def quick_graphs(monkeypatch):
     """Leave the drawing out of what runs in this process: the displays have their own tests."""
     names = ("precision_recall", "threshold", "confusion", "roc", "reliability", "stress")
     monkeypatch.setattr(
-        "pneumoscan.evaluation.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
+        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
     )
 
 
@@ -262,7 +262,7 @@ def test_stress_reads_each_film_once_and_changes_its_own_pixels(model, film_fold
     reads = []
     read_film = Manifest.read
     monkeypatch.setattr(Manifest, "read", lambda self, film: reads.append(film.path) or read_film(self, film))
-    monkeypatch.setattr("pneumoscan.evaluate.split.thumbnails", lambda *_: None)
+    monkeypatch.setattr("pneumoscan.evaluate.run.thumbnails", lambda *_: None)
     seen = []
     metrics = evaluate(
         model,

@@ -47,7 +47,7 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.bundle.load",
         "pneumoscan.classifier",
         "pneumoscan.predict.loop",
-        "pneumoscan.evaluation.metrics",
+        "pneumoscan.evaluate.metrics",
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
         "pneumoscan.evaluate",

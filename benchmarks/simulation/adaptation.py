@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.record import Bar, Options, Record, run_one
-from pneumoscan.adapt.fit import choose_cuts, fit_probability, log_losses, sigmoid, smoothed_rates, top
-from pneumoscan.evaluation.arrays import Floats, Labels
-from pneumoscan.evaluation.calibration import fit_temperature
-from pneumoscan.evaluation.thresholds import MISSED_ONE_IN, balanced_cut
+from pneumoscan.adapt.fit import choose_cuts, smoothed_rates, top
+from pneumoscan.bundle.spec import probability_of
+from pneumoscan.evaluate.arrays import Floats, Labels
+from pneumoscan.evaluate.calibration import fit_probability, fit_temperature, log_losses
+from pneumoscan.evaluate.thresholds import MISSED_ONE_IN, balanced_cut
 
 NAME = "adaptation"
 SIZES = (20, 50, 100, 200)
@@ -166,7 +167,7 @@ def log_loss_of_fits(
         "temperature and offset": (temperature, offset),
     }
     return {
-        name: float(log_losses(judged[1], sigmoid((judged[0] + b) / t)).mean())
+        name: float(log_losses(judged[1], probability_of(judged[0] + b, t)).mean())
         for name, (t, b) in fits.items()
     }
 

@@ -16,13 +16,13 @@ from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.bundle import contents as pretrained
 from pneumoscan.bundle.load import load_bundle
-from pneumoscan.card import Records, card, difference, latency, ood, origin, read_records
+from pneumoscan.card import Records, card, difference, measuring, origin, read_records
 from pneumoscan.classifier import model_name
 from pneumoscan.cli import app
 from pneumoscan.errors import ConfigError, UsageError
-from pneumoscan.evaluation.metrics import evaluate_predictions
-from pneumoscan.evaluation.published import PUBLISHED
-from pneumoscan.evaluation.stress import StressTable
+from pneumoscan.evaluate.metrics import evaluate_predictions
+from pneumoscan.evaluate.page import PUBLISHED
+from pneumoscan.evaluate.stress import StressTable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -496,8 +496,8 @@ def test_the_card_of_the_shipped_model_is_up_to_date():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_is_measured_and_its_card_written(film_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(ood.measure, "__kwdefaults__", {"pictures": 1})
-    monkeypatch.setattr(latency.measure, "__kwdefaults__", {"rounds": 1, "films": 2})
+    monkeypatch.setattr(measuring.measure_detector, "__kwdefaults__", {"pictures": 1})
+    monkeypatch.setattr(measuring.measure_latency, "__kwdefaults__", {"rounds": 1, "films": 2})
     run = tmp_path / "run"
     settings = ("data.size=48", "loop.epochs=1", "loop.worker_threads=1", "data.val_fraction=0.3")
     given = ["train", "--data", str(film_folder), "--out", str(run)]

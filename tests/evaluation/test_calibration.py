@@ -6,7 +6,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.calibration import fit_temperature, reliability
+from pneumoscan.evaluate.calibration import fit_temperature, reliability
 
 
 def test_reliability_is_scikit_learns_curve(make_outcome):

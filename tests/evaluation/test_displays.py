@@ -9,17 +9,11 @@ import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from pneumoscan.errors import NothingUsableError, UsageError
-from pneumoscan.evaluation.displays import (
-    ConfusionDisplay,
-    ConvergenceDisplay,
-    PrecisionRecallDisplay,
-    ReliabilityDisplay,
-    RocDisplay,
-    ThresholdDisplay,
-    save_figure,
-    svg_bytes,
-)
-from pneumoscan.evaluation.metrics import THRESHOLDS
+from pneumoscan.evaluate.convergence import ConvergenceDisplay
+from pneumoscan.evaluate.displays import ConfusionDisplay, ReliabilityDisplay, RocDisplay, ThresholdDisplay
+from pneumoscan.evaluate.drawing import save_figure, svg_bytes
+from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
+from pneumoscan.evaluate.thresholds import THRESHOLDS
 
 OF_OUTCOMES = [PrecisionRecallDisplay, ThresholdDisplay, RocDisplay, ConfusionDisplay]
 DEGENERATE = [
@@ -185,7 +179,7 @@ def test_drawing_leaves_the_global_settings_alone(make_outcome):
 
 def test_drawing_works_where_home_cannot_be_written(tmp_path):
     code = (
-        "from pathlib import Path; from pneumoscan.evaluation.displays import *;"
+        "from pathlib import Path; from pneumoscan.evaluate.displays import *;"
         f"save_figure(ConfusionDisplay.from_predictions([0, 1], [0.1, 0.9], threshold=0.5).plot(), Path({str(tmp_path / 'x')!r}));"
         "import sys; assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -204,7 +198,7 @@ def test_drawing_works_where_home_cannot_be_written(tmp_path):
 
 def test_importing_the_room_needs_neither_matplotlib_nor_scikit_learn():
     code = (
-        "import sys, pneumoscan.evaluation.metrics, pneumoscan.evaluation.displays, pneumoscan.evaluation.report;"
+        "import sys, pneumoscan.evaluate.metrics, pneumoscan.evaluate.displays, pneumoscan.evaluate.report;"
         "bad = {'torch', 'matplotlib', 'sklearn', 'pydantic', 'scipy'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,9 +7,14 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.delong import delong_test
-from pneumoscan.evaluation.intervals import bootstrap_by_patient, rate_intervals, wilson
-from pneumoscan.evaluation.weighted import weighted_average_precision, weighted_roc_auc
+from pneumoscan.evaluate.delong import delong_test
+from pneumoscan.evaluate.intervals import (
+    bootstrap_by_patient,
+    rate_intervals,
+    weighted_average_precision,
+    weighted_roc_auc,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (380, 390), (1, 1)])
@@ -146,7 +151,7 @@ def test_bootstrap_is_the_same_for_a_seed_and_any_chunk(make_outcome, monkeypatc
     one = bootstrap_by_patient(y_true, y_prob, threshold=0.5, n_resamples=64)
     assert one == bootstrap_by_patient(y_true, y_prob, threshold=0.5, n_resamples=64)
     assert one != bootstrap_by_patient(y_true, y_prob, threshold=0.5, n_resamples=64, seed=1)
-    monkeypatch.setattr("pneumoscan.evaluation.intervals._CHUNK", 90 * 7)
+    monkeypatch.setattr("pneumoscan.evaluate.intervals._CHUNK", 90 * 7)
     assert one == bootstrap_by_patient(y_true, y_prob, threshold=0.5, n_resamples=64)
 
 

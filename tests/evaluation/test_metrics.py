@@ -10,15 +10,14 @@ from scipy.special import expit, logit
 from sklearn import metrics as reference
 
 from pneumoscan.errors import NothingUsableError, UsageError
-from pneumoscan.evaluation.intervals import rate_intervals
-from pneumoscan.evaluation.metrics import (
+from pneumoscan.evaluate.intervals import rate_intervals
+from pneumoscan.evaluate.metrics import Metrics, evaluate_predictions
+from pneumoscan.evaluate.thresholds import (
     THRESHOLDS,
-    Metrics,
     ThresholdRow,
     best_f1,
     choose_thresholds,
     confusion,
-    evaluate_predictions,
     threshold_table,
 )
 

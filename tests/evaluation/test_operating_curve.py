@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.arrays import check_outcome
-from pneumoscan.evaluation.intervals import curve_intervals, rate_intervals
-from pneumoscan.evaluation.operating_curve import ONE_IN, curve_thresholds, operating_curve
-from pneumoscan.evaluation.thresholds import choose_thresholds
+from pneumoscan.evaluate.arrays import check_outcome
+from pneumoscan.evaluate.intervals import curve_intervals, rate_intervals
+from pneumoscan.evaluate.thresholds import ONE_IN, choose_thresholds, curve_thresholds, operating_curve
 
 
 def test_every_point_says_what_counting_says(make_outcome):

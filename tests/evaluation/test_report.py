@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import f1_score, precision_score
 
 from pneumoscan.errors import FilmDamagedError, NotWritableError, UsageError
-from pneumoscan.evaluation.film_section import most_wrong
-from pneumoscan.evaluation.published import PUBLISHED
-from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
+from pneumoscan.evaluate.films import EvaluatedSplit
+from pneumoscan.evaluate.page import PUBLISHED, most_wrong
+from pneumoscan.evaluate.report import write_evaluation
 
 HOSTILE = "test/NORMAL/<img src=https://evil.example onerror=alert(1)>\"'&$title\udcff.jpeg"
 
@@ -46,7 +46,7 @@ def quick_graphs(monkeypatch):
     """Leave the drawing out where the test looks at something else."""
     names = ("precision_recall", "threshold", "confusion", "roc", "reliability")
     monkeypatch.setattr(
-        "pneumoscan.evaluation.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
+        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
     )
 
 

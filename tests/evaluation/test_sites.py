@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pneumoscan.evaluation.answers import Answers, risk_coverage
-from pneumoscan.evaluation.intervals import wilson
-from pneumoscan.evaluation.site_figures import RiskCoverageDisplay, SiteDisplay
-from pneumoscan.evaluation.sites import SiteTable
+from pneumoscan.evaluate.displays import RiskCoverageDisplay
+from pneumoscan.evaluate.intervals import wilson
+from pneumoscan.evaluate.sites import Answers, SiteDisplay, SiteTable, risk_coverage
 
 
 @pytest.fixture

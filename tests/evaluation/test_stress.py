@@ -10,17 +10,18 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pneumoscan.errors import FilmDamagedError, UsageError
-from pneumoscan.evaluation.metrics import evaluate_predictions
-from pneumoscan.evaluation.report import EvaluatedSplit, write_evaluation
-from pneumoscan.evaluation.stress import (
+from pneumoscan.evaluate.films import EvaluatedSplit
+from pneumoscan.evaluate.metrics import evaluate_predictions
+from pneumoscan.evaluate.page import example
+from pneumoscan.evaluate.report import write_evaluation
+from pneumoscan.evaluate.stress import (
     FIGURES,
+    StressDisplay,
     StressTable,
     perturbed,
     readable_name,
     stress_table,
 )
-from pneumoscan.evaluation.stress_figure import StressDisplay
-from pneumoscan.evaluation.stress_section import example
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
 NAMES = [view.name for view in PERTURBATIONS]
@@ -176,7 +177,7 @@ def test_the_views_can_be_chosen_and_come_back_at_one_size(images):
 def quick_graphs(monkeypatch):
     names = ("precision_recall", "threshold", "confusion", "roc", "reliability", "stress")
     monkeypatch.setattr(
-        "pneumoscan.evaluation.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
+        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumoscan.evaluation.weighted import weighted_roc_auc
+from pneumoscan.evaluate.intervals import weighted_roc_auc
 from pneumoscan.study.compare import Comparison, figures_of
 from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.records import TrialRecord

@@ -227,8 +227,8 @@ def command(*words: object):
 
 
 def test_the_command_brings_an_evaluation_into_the_bundle(run, film_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumoscan.evaluation.report._write_graphs", lambda *_: {})
-    monkeypatch.setattr("pneumoscan.evaluation.report.build_page", lambda *_: "")
+    monkeypatch.setattr("pneumoscan.evaluate.report._write_graphs", lambda *_: {})
+    monkeypatch.setattr("pneumoscan.evaluate.report.build_page", lambda *_: "")
     assert command("export", run, "--data", film_folder).exit_code == 0
     bundle = load_bundle(run)
     plain = bundle.records()

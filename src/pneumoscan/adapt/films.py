@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pneumoscan.bundle.load import Bundle
 from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError
-from pneumoscan.evaluation.arrays import Floats, Labels, check_patients
+from pneumoscan.evaluate.arrays import Floats, Labels, check_patients
 from pneumoscan.imaging import preprocess
 from pneumoscan.predict.loop import answers_of
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluation.arrays import Floats, Labels
-from pneumoscan.evaluation.thresholds import balanced_cut
+from pneumoscan.bundle.spec import probability_of
+from pneumoscan.evaluate.arrays import Floats, Labels
+from pneumoscan.evaluate.calibration import fit_probability
+from pneumoscan.evaluate.thresholds import balanced_cut
 
 RULES = {
     "best_f1": "highest F1 of the smoothed distributions",
@@ -21,12 +23,8 @@ RULES = {
     "sensitivity_98": "sensitivity of at least 0.98 of the smoothed distributions",
 }
 SENSITIVE = 0.98
-RIDGE = 0.3
 REPEATS = 10
 _GRID = 801
-_STEPS = 100
-# Slope of standardised logits; a model with an inverted ranking cannot be fitted.
-_LEAST_SLOPE = 0.05
 # A logistic distribution of scale 1 has this standard deviation.
 _LOGISTIC_DEVIATION = np.pi / np.sqrt(3)
 
@@ -47,7 +45,7 @@ class Fit:
 
     def probability(self, logits: npt.ArrayLike) -> Floats:
         """Return the probability of PNEUMONIA of each logit."""
-        return sigmoid((np.asarray(logits, np.float64) + self.offset) / self.temperature)
+        return probability_of(np.asarray(logits, np.float64) + self.offset, self.temperature)
 
     def threshold(self, name: str) -> float:
         """Return the threshold of an operating point as a probability."""
@@ -73,19 +71,6 @@ class CrossValidated:
     temperatures: Floats
 
 
-def sigmoid(values: npt.ArrayLike) -> Floats:
-    """Return 1 / (1 + exp(-values)) as float64, without overflow."""
-    array = np.asarray(values, np.float64)
-    small = np.exp(-np.abs(array))
-    return np.where(array >= 0, 1.0, small) / (1.0 + small)
-
-
-def log_losses(y_true: Labels, y_prob: Floats) -> Floats:
-    """Return -log of the probability of the true label of each film; probabilities are limited to 1e-12 from 0 and 1."""
-    right = np.where(y_true == 1, y_prob, 1 - y_prob)
-    return np.asarray(-np.log(np.clip(right, 1e-12, 1.0)), np.float64)
-
-
 def fit(logits: Floats, y_true: Labels) -> Fit:
     """Fit temperature, offset and the three operating points.
 
@@ -97,34 +82,10 @@ def fit(logits: Floats, y_true: Labels) -> Fit:
     return Fit(temperature, offset, choose_cuts(logits, y_true))
 
 
-def fit_probability(logits: Floats, y_true: Labels, *, ridge: float = RIDGE) -> tuple[float, float]:
-    """Return the temperature and offset with the lowest penalised log loss.
-
-    J. Platt, Advances in Large Margin Classifiers (1999) 61–74, by Newton's method on standardised logits, with `ridge` / 2
-    times the squares of slope and intercept added to the summed loss. Without the penalty, films that the model separates
-    without an error give a temperature of 0. With it, few films give moderate probabilities.
-    """
-    centre, spread = float(logits.mean()), max(float(logits.std()), 1e-6)
-    inputs = np.stack([(logits - centre) / spread, np.ones(logits.size)])  # (2, n)
-    weights = np.array([1.0, 0.0])
-    for _ in range(_STEPS):
-        prob = sigmoid(weights @ inputs)
-        slope = inputs @ (prob - y_true) + ridge * weights
-        bend = (inputs * (prob * (1 - prob))) @ inputs.T + ridge * np.eye(2)
-        step = np.linalg.solve(bend, slope)
-        length = float(np.linalg.norm(step))
-        # A longer step may overshoot where the loss is linear.
-        weights = weights - step * min(1.0, 1.0 / max(length, 1e-12))
-        if length < 1e-10:
-            break
-    temperature = spread / max(float(weights[0]), _LEAST_SLOPE)
-    return temperature, float(weights[1]) * temperature - centre
-
-
 def choose_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:
     """Choose the three operating points by `RULES`.
 
-    `balanced` is `evaluation.thresholds.balanced_cut`; the others are read from `smoothed_rates`.
+    `balanced` is `evaluate.thresholds.balanced_cut`; the others are read from `smoothed_rates`.
 
     Args:
         logits: float64 (n,).
@@ -164,7 +125,7 @@ def _width(values: Floats, logits: Floats) -> float:
 
 def _share_above(values: Floats, grid: Floats, width: float) -> Floats:
     scaled = (values - grid[:, None]) * (_LOGISTIC_DEVIATION / width)
-    return np.asarray(sigmoid(scaled).mean(axis=1), np.float64)
+    return np.asarray(probability_of(scaled, 1.0).mean(axis=1), np.float64)
 
 
 def top(grid: Floats, gain: Floats) -> float:

@@ -1,10 +1,9 @@
 """The model card: what a model is, for whom it works, how it was measured and where it fails.
 
-about.py          texts of the authors of a model: a TOML file
-records.py        the measurements, and a check that they belong to the bundle
-measuring.py      measures: held-out films, detector (ood.py), heatmaps.py, latency.py
+records.py        the measurements, the texts of the authors, and a check that they belong to the bundle
+measuring.py      measures: held-out films, detector, heatmaps.py, time of a film
 page.py           the card; its sections are in text.py, blind.py, origin.py, figures.py and limits.py
-other_pictures.py synthetic pictures that are not chest films
+pictures.py       synthetic pictures that are not chest films
 """
 
 from pneumoscan.card.measuring import measure_run

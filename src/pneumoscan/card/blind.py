@@ -7,7 +7,7 @@ from typing import Any
 from pneumoscan.card.markdown import interval, percent, source, table, three
 from pneumoscan.card.records import Records, read_json
 from pneumoscan.classifier import model_name
-from pneumoscan.evaluation.published import PUBLISHED
+from pneumoscan.evaluate.page import PUBLISHED
 
 _HEAD = ("model", "correct at its own threshold", "F1", "area under ROC (95%)", "sensitivity", "specificity")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pneumoscan.card.markdown import interval, named, not_measured, own, percent, source, table, three
 from pneumoscan.card.records import Records
-from pneumoscan.evaluation.stress import FIGURES, readable_name
+from pneumoscan.evaluate.stress import FIGURES, readable_name
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
 LOST = 0.10

@@ -7,7 +7,7 @@ from typing import Any
 from pneumoscan.card.markdown import named, not_measured, percent, source, table, three
 from pneumoscan.card.records import Records
 from pneumoscan.classifier import certain_distance
-from pneumoscan.evaluation.stress import readable_name
+from pneumoscan.evaluate.stress import readable_name
 
 CAUGHT = 0.95
 """A kind of picture has a row of its own if the detector recognises less than this share."""

@@ -3,22 +3,31 @@
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from pneumoscan.bundle.checks import MAP_OUTPUT
 from pneumoscan.bundle.load import Bundle, load_bundle
-from pneumoscan.card import heatmaps, latency, ood
-from pneumoscan.classifier import model_name
+from pneumoscan.card import heatmaps
+from pneumoscan.card.pictures import DRAWN, TURNED, drawn
+from pneumoscan.classifier import certain_distance, find_in, model_name
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import FilmError, UsageError
 from pneumoscan.evaluate import HELD_OUT, evaluate
 from pneumoscan.files import make_folder, write_json
-from pneumoscan.imaging import Film, preprocess
+from pneumoscan.imaging import Film, preprocess, read
+from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.phantom.rendering import draw_film
 
 MOST_FILMS = 1000
 Note = Callable[[str], None]
@@ -63,14 +72,14 @@ def measure_run(
     films, labels = _films(run, data)
     if bundle.spec.guard:
         note("measuring the out-of-distribution detector")
-        found = ood.measure(bundle, films, films_are="held out by the run")
+        found = measure_detector(bundle, films, films_are="held out by the run")
         write_json(folder / "guard.json", {**facts, **found})
     if MAP_OUTPUT in bundle.spec.outputs:
         note("checking the heatmaps")
         inputs = [preprocess(film, bundle.spec.preprocessing) for film in films]
         write_json(folder / "heatmaps.json", {**facts, **heatmaps.measure(bundle, inputs, labels)})
     note("timing a film")
-    write_json(folder / "latency.json", {**facts, **latency.measure(bundle)})
+    write_json(folder / "latency.json", {**facts, **measure_latency(bundle)})
 
 
 def _write_seed(
@@ -104,3 +113,122 @@ def _films(run: Path, data: Sources) -> tuple[list[Film], Any]:
 
 def _machine() -> dict[str, str]:
     return {"processor": platform.processor() or platform.machine(), "system": platform.system()}
+
+
+SCHEMA_VERSION = 1
+CUTS = ("unusual", "not_a_chest_film")
+PICTURES = 100
+
+
+def measure_detector(
+    bundle: Bundle, films: Sequence[Film], *, films_are: str, pictures: int = PICTURES
+) -> dict[str, Any]:
+    """Return the shares of real and synthetic pictures at or beyond each cut-off, by kind.
+
+    Args:
+        bundle: A bundle with `guard`.
+        films: Films that the detector was not fitted to.
+        films_are: Description of the films, for the card.
+        pictures: Number of pictures of each synthetic kind.
+    """
+    cuts = cuts_of(bundle)
+    own: dict[str, Callable[[Film], Film]] = {"as_it_is": lambda film: film}
+    own |= {change.name: change.apply for change in PERTURBATIONS}
+    turned = {name: in_pixels(change) for name, change in TURNED.items()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "guard": cuts,
+        "films_are": films_are,
+        "n_films": len(films),
+        "n_pictures": pictures,
+        "films": {name: shares(bundle, map(change, films)) for name, change in own.items()},
+        "turned": {name: shares(bundle, map(change, films)) for name, change in turned.items()},
+        "drawn": {
+            kind: shares(bundle, (film_of(drawn(kind, seed)) for seed in range(pictures))) for kind in DRAWN
+        },
+        "milliseconds": milliseconds(bundle),
+    }
+
+
+def shares(bundle: Bundle, films: Iterable[Film]) -> dict[str, float]:
+    """Return which share of some films is at or beyond each cut-off."""
+    cuts = cuts_of(bundle)
+    distances = np.array([distance_of(bundle, film) for film in films])
+    return {name: round(float((distances >= cuts[name]).mean()), 4) for name in CUTS}
+
+
+def cuts_of(bundle: Bundle) -> dict[str, float]:
+    """Return the distances from which a film is at least UNSURE, and NOT_A_CHEST_FILM."""
+    cuts = bundle.spec.guard
+    assert cuts is not None
+    return {"unusual": float(cuts["unusual"]), "not_a_chest_film": certain_distance(cuts)}
+
+
+def distance_of(bundle: Bundle, film: Film) -> float:
+    """Return the distance of a film from the training films."""
+    distance = find_in(bundle, film, bundle.spec.threshold()).distance
+    assert distance is not None
+    return distance
+
+
+def film_of(pixels: npt.NDArray[np.uint8]) -> Film:
+    """Return pixels as a film, also those of one colour, which `read` refuses."""
+    some = np.indices(pixels.shape).sum(0).astype(np.uint8)
+    return replace(read(some), pixels=pixels)
+
+
+def in_pixels(change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]) -> Callable[[Film], Film]:
+    """Return a change of pixels as a change of films."""
+    return lambda film: replace(film, pixels=np.ascontiguousarray(change(film.pixels)))
+
+
+def milliseconds(bundle: Bundle, rounds: int = 300) -> dict[str, float]:
+    """Return the median time of one film with and without the detector, in turn, on one thread."""
+    size = bundle.spec.preprocessing.size
+    film = np.random.default_rng(0).random((1, 1, size, size), dtype=np.float32)
+    asked = {"without_guard": ["logit"], "with_guard": ["logit", "distance"]}
+    taken: dict[str, list[float]] = {name: [] for name in asked}
+    for _ in range(rounds):
+        for name, outputs in asked.items():
+            start = time.perf_counter()
+            bundle.session.run(outputs, {"film": film})
+            taken[name].append(1000 * (time.perf_counter() - start))
+    return {name: round(median(values), 4) for name, values in taken.items()}
+
+
+ROUNDS, FILMS = 9, 100
+
+
+def measure_latency(bundle: Bundle, *, rounds: int = ROUNDS, films: int = FILMS) -> dict[str, Any]:
+    """Measure each step, one film at a time; the result of a round is its median.
+
+    Args:
+        bundle: A bundle, loaded with one thread.
+        rounds: Number of rounds for each step.
+        films: Number of films per round.
+    """
+    pixels, picture = draw_film(0, 0, label=1, size=(1000, 1300)), BytesIO()
+    Image.fromarray(pixels).save(picture, "JPEG", quality=92)
+    data, film = picture.getvalue(), read(pixels)
+    batch = preprocess(film, bundle.spec.preprocessing)[None, None]
+    steps: dict[str, Callable[[], object]] = {
+        "network with all its outputs, ms": lambda: bundle.run(batch),
+        "shrinking and normalising 1300×1000, ms": lambda: preprocess(film, bundle.spec.preprocessing),
+        "reading and decoding a JPEG of 1300×1000, ms": lambda: read(data),
+    }
+    raw = {name: [_median(step, films) for _ in range(rounds)] for name, step in steps.items()}
+    return {
+        "medians": {name: round(median(found), 3) for name, found in raw.items()},
+        "raw": raw,
+        "films_a_round": films,
+    }
+
+
+def _median(step: Callable[[], object], count: int) -> float:
+    step()
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        step()
+        times.append(1e3 * (time.perf_counter() - started))
+    return median(times)

@@ -3,16 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pneumoscan.card.markdown import (
-    listed,
-    minutes,
-    named,
-    not_measured,
-    own,
-    settings,
-    source,
-    table,
-)
+from pneumoscan.card.markdown import listed, minutes, named, not_measured, own, settings, source, table
 from pneumoscan.card.records import Records
 
 _SHOWN: dict[str, tuple[str, ...] | None] = {

@@ -1,14 +1,6 @@
 """The sections of the model card about purpose, sites, films and ethics."""
 
-from pneumoscan.card.markdown import (
-    interval,
-    not_measured,
-    own,
-    percent,
-    source,
-    table,
-    three,
-)
+from pneumoscan.card.markdown import interval, not_measured, own, percent, source, table, three
 from pneumoscan.card.records import Records
 from pneumoscan.classifier import shown_to_work
 

@@ -15,7 +15,7 @@ from pneumoscan.errors import UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.classifier import PneumoniaClassifier
-    from pneumoscan.evaluation.metrics import Metrics
+    from pneumoscan.evaluate.metrics import Metrics
     from pneumoscan.train.export import Exported
     from pneumoscan.train.loop import Observer
     from pneumoscan.train.run import Trained

@@ -10,10 +10,9 @@ from pneumoscan.cli.options import data_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
-    from pneumoscan.evaluation.answers import Answers
-    from pneumoscan.evaluation.metrics import Metrics
-    from pneumoscan.evaluation.sites import SiteTable
-    from pneumoscan.evaluation.stress import StressTable
+    from pneumoscan.evaluate.metrics import Metrics
+    from pneumoscan.evaluate.sites import Answers, SiteTable
+    from pneumoscan.evaluate.stress import StressTable
 
 
 @click.command(short_help="Evaluate a model on one split of a set.")

@@ -16,11 +16,10 @@ from pneumoscan.bundle.records import SAME_THRESHOLD, check_stress
 from pneumoscan.bundle.spec import BundleSpec, log_odds, probability_of, unsure_band
 from pneumoscan.classifier import CERTAIN
 from pneumoscan.errors import BundleError, UsageError
-from pneumoscan.evaluation.calibration import reliability
-from pneumoscan.evaluation.intervals import wilson
-from pneumoscan.evaluation.metrics import Metrics, evaluate_predictions
-from pneumoscan.evaluation.operating_curve import operating_curve
-from pneumoscan.evaluation.thresholds import choose_thresholds
+from pneumoscan.evaluate.calibration import reliability
+from pneumoscan.evaluate.intervals import wilson
+from pneumoscan.evaluate.metrics import Metrics, evaluate_predictions
+from pneumoscan.evaluate.thresholds import choose_thresholds, operating_curve
 
 FALSE_ALARMS = 0.01
 MOST_UNSURE = 0.05

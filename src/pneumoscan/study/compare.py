@@ -15,8 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluation.intervals import Interval
-from pneumoscan.evaluation.weighted import weighted_roc_auc
+from pneumoscan.evaluate.intervals import Interval, weighted_roc_auc
 from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.records import TrialRecord
 

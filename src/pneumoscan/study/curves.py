@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, styled
+from pneumoscan.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from pneumoscan.bundle.spec import probability_of
-from pneumoscan.evaluation.stress import StressTable, perturbed
-from pneumoscan.evaluation.thresholds import best_f1, threshold_table
-from pneumoscan.evaluation.weighted import weighted_roc_auc
+from pneumoscan.evaluate.intervals import weighted_roc_auc
+from pneumoscan.evaluate.stress import StressTable, perturbed
+from pneumoscan.evaluate.thresholds import best_f1, threshold_table
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.networks.registry import build

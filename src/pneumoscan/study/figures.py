@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscan.evaluation.figures import BLUE, GREEN, GREY, PALE, VERMILION, styled
+from pneumoscan.evaluate.drawing import BLUE, GREEN, GREY, PALE, VERMILION, styled
 from pneumoscan.study.compare import COMPARED, PRIMARY, Difference
 
 if TYPE_CHECKING:

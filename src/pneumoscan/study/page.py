@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from pneumoscan.evaluation.markup import graph, safe, score, style_sheet
+from pneumoscan.evaluate.page import graph, safe, score, style_sheet
 from pneumoscan.study.compare import COMPARED, PRIMARY
 from pneumoscan.study.estimate import in_words
 from pneumoscan.study.evaluation import RESAMPLES

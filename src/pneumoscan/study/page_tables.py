@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from pneumoscan.evaluation.markup import percent, safe, score, table_row
-from pneumoscan.evaluation.stress import readable_name
+from pneumoscan.evaluate.page import percent, safe, score, table_row
+from pneumoscan.evaluate.stress import readable_name
 from pneumoscan.study.compare import PRIMARY, Comparison, Difference
 from pneumoscan.study.findings import SectionFindings, VariantFindings, films_per_second
 from pneumoscan.study.records import TrialRecord

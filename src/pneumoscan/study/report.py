@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pneumoscan.bundle.spec import probability_of
-from pneumoscan.evaluation.figures import save_figure
-from pneumoscan.evaluation.precision_recall import PrecisionRecallDisplay
+from pneumoscan.evaluate.drawing import save_figure
+from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
 from pneumoscan.files import make_folder, write_atomic
 from pneumoscan.study.curves import MOST_LINES, Curves, draw_convergence
 from pneumoscan.study.figures import ForestRow, SiteRow, SweepPoint, draw_forest, draw_sites, draw_sweep

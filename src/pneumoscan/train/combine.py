@@ -13,10 +13,10 @@ from pneumoscan.bundle.spec import probability_of
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts.load import FilmSource, as_text, named_sources
 from pneumoscan.errors import UsageError
+from pneumoscan.evaluate.calibration import fit_temperature
+from pneumoscan.evaluate.displays import RiskCoverageDisplay
+from pneumoscan.evaluate.drawing import save_figure
 from pneumoscan.evaluate.held_out import operating_points
-from pneumoscan.evaluation.calibration import fit_temperature
-from pneumoscan.evaluation.figures import save_figure
-from pneumoscan.evaluation.site_figures import RiskCoverageDisplay
 from pneumoscan.files import make_folder, write_atomic, write_json
 from pneumoscan.networks.combined import Combined, Member, fold_norms, round_to_half
 from pneumoscan.networks.flagship import FlagshipConfig

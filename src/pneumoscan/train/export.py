@@ -23,6 +23,7 @@ from pneumoscan.bundle.spec import LungSpec, probability_of
 from pneumoscan.bundle.write import write_bundle, write_records
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.errors import BundleError, FilmError, UsageError
+from pneumoscan.evaluate.calibration import fit_temperature
 from pneumoscan.evaluate.held_out import (
     HeldOut,
     calibration_facts,
@@ -31,7 +32,6 @@ from pneumoscan.evaluate.held_out import (
     records_of,
     with_stress,
 )
-from pneumoscan.evaluation.calibration import fit_temperature
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.networks.combined import Combined
 from pneumoscan.networks.exported import onnx_graph, widened

@@ -277,8 +277,8 @@ def _record_origin(
 
 
 def _finish(run: RunFolder, config: TrainingConfig, finished: Fit) -> None:
-    from pneumoscan.evaluation.convergence import ConvergenceDisplay
-    from pneumoscan.evaluation.figures import save_figure
+    from pneumoscan.evaluate.convergence import ConvergenceDisplay
+    from pneumoscan.evaluate.drawing import save_figure
 
     run.write_history(finished.history)
     display = ConvergenceDisplay.from_history(finished.history, best_epoch=finished.kept_epoch)

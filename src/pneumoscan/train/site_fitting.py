@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from pneumoscan.bundle.spec import log_odds, probability_of
-from pneumoscan.evaluation.intervals import bootstrap_by_patient
+from pneumoscan.evaluate.intervals import bootstrap_by_patient
 from pneumoscan.networks.combined import Combined
 from pneumoscan.networks.site_heads import (
     ANSWER_C,

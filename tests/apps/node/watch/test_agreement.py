@@ -12,7 +12,7 @@ from pneumoscan.apps.node.queue import State
 from pneumoscan.apps.node.watch.agreement import agreement_of, read_diagnoses
 from pneumoscan.apps.node.watch.exporting import COLUMNS, csv_of
 from pneumoscan.errors import LayoutError, NothingUsableError
-from pneumoscan.evaluation.intervals import wilson
+from pneumoscan.evaluate.intervals import wilson
 
 
 def test_export_has_every_row_with_all_digits() -> None:

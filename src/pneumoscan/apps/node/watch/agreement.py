@@ -11,7 +11,7 @@ from pneumoscan.apps.node.watch.weeks import watched
 from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
-from pneumoscan.evaluation.answers import CLASSES, Answers, Share
+from pneumoscan.evaluate.sites import CLASSES, Answers, Share
 
 _YES = frozenset(("1", "yes", "true", "pneumonia", "positive"))
 _NO = frozenset(("0", "no", "false", "normal", "negative"))

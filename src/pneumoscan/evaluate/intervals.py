@@ -1,6 +1,6 @@
-"""Confidence intervals: Wilson intervals, and a bootstrap over patients."""
+"""Confidence intervals: Wilson's, and a bootstrap over patients, with the figures of many weightings of the same films at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -9,14 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.arrays import (
-    Floats,
-    Labels,
-    check_finite,
-    check_outcome,
-    check_patients,
-)
-from pneumoscan.evaluation.weighted import divide, weighted_average_precision, weighted_roc_auc
+from pneumoscan.evaluate.arrays import Floats, Labels, check_finite, check_outcome, check_patients
 
 Interval = tuple[float, float]
 _CHUNK = 2_000_000
@@ -231,6 +224,11 @@ def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: 
     )
 
 
+def patient_weights(patients: Labels, *, n_resamples: int = 1000, seed: int = 0) -> Floats:
+    """Return the number of times that each film is in each resample of the patients: float64 (n_resamples, n)."""
+    return np.concatenate([np.empty((0, patients.size)), *_patient_weights(patients, n_resamples, seed)])
+
+
 def _patient_weights(patients: Labels, n_resamples: int, seed: int) -> Iterator[Floats]:
     """Yield the number of times that each film is in each resample: float64 (b, n), in chunks."""
     chunk = max(1, _CHUNK // patients.size)
@@ -253,3 +251,90 @@ def _patient_draws(
 def _percentiles(values: Floats) -> Interval:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
+
+
+def weighted_roc_auc(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
+    """Return the area under the ROC curve for several weightings of the same films.
+
+    The area is the share of pairs (PNEUMONIA, NORMAL) in the right order; ties count half (Mann–Whitney).
+
+    Args:
+        y_true: int64 (n,).
+        y_prob: float64 (n,).
+        weights: float64 (b, n), at least 0.
+
+    Returns:
+        float64 (b,); NaN if a class has no weight.
+    """
+    positive, negative = _weights_by_score(y_true, y_prob, weights)
+    below = np.cumsum(negative, axis=1) - negative / 2
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    ordered = np.einsum("bn,bn->b", positive, below)
+    return divide(ordered, pairs)
+
+
+def weighted_average_precision(y_true: Labels, y_prob: Floats, weights: Floats) -> Floats:
+    """Return the average precision for several weightings: Σ (recall_k − recall_{k−1}) · precision_k.
+
+    Args:
+        y_true: int64 (n,).
+        y_prob: float64 (n,).
+        weights: float64 (b, n), at least 0.
+
+    Returns:
+        float64 (b,); NaN if no PNEUMONIA film has weight.
+    """
+    positive, negative = _weights_by_score(y_true, y_prob, weights)
+    positive, negative = positive[:, ::-1], negative[:, ::-1]
+    found = np.cumsum(positive, axis=1)
+    called = found + np.cumsum(negative, axis=1)
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    return divide(np.einsum("bn,bn->b", positive, precision), found[:, -1])
+
+
+def _weights_by_score(y_true: Labels, y_prob: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Sum the weights of each class at each distinct score, ascending: two float64 arrays (b, distinct)."""
+    order = np.argsort(y_prob, kind="stable")
+    scores, truth, ordered = y_prob[order], y_true[order], weights[:, order]
+    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
+    positive = np.add.reduceat(ordered * truth, starts, axis=1)
+    negative = np.add.reduceat(ordered * (1 - truth), starts, axis=1)
+    return positive, negative
+
+
+def divide(numerator: Floats, denominator: Floats) -> Floats:
+    """Return the quotients of two float64 arrays of one shape; NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def score_interval(area: float, n_positive: int, n_negative: int) -> Interval:
+    """Return the 95% score interval of an area under the ROC curve, which has a width at 0 and 1 as well.
+
+    J. Hanley, B. McNeil, Radiology 143 (1982) 29–36, for the variance, solved for the area like Wilson's interval of a
+    proportion; R. Newcombe, Statist. Med. 25 (2006) 559–573, method 5.
+
+    Args:
+        area: The area, in [0, 1].
+        n_positive: Independent PNEUMONIA films, at least 1.
+        n_negative: Independent NORMAL films, at least 1.
+    """
+    n = (n_positive + n_negative) / 2
+
+    def is_inside(theta: float) -> bool:
+        tied = 2 * n - 1 - (3 * n - 3) / ((2 - theta) * (1 + theta))
+        variance = theta * (1 - theta) * tied / (n_positive * n_negative)
+        return abs(area - theta) <= NormalDist().inv_cdf(0.975) * sqrt(variance)
+
+    return _outermost(is_inside, area, 0.0), _outermost(is_inside, area, 1.0)
+
+
+def _outermost(is_inside: Callable[[float], bool], start: float, end: float) -> float:
+    """Find by bisection the last value from `start` towards `end` that is inside."""
+    inner, outer = start, end
+    for _ in range(50):
+        middle = (inner + outer) / 2
+        if is_inside(middle):
+            inner = middle
+        else:
+            outer = middle
+    return outer if abs(outer - end) < 1e-12 else inner

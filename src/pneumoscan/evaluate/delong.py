@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluation.arrays import (
+from pneumoscan.evaluate.arrays import (
     Floats,
     Labels,
     check_finite,
@@ -17,7 +17,7 @@ from pneumoscan.evaluation.arrays import (
     check_patients,
     check_same_length,
 )
-from pneumoscan.evaluation.intervals import Interval
+from pneumoscan.evaluate.intervals import Interval
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from typing import Any
 import numpy.typing as npt
 
 from pneumoscan.errors import require
-from pneumoscan.evaluation.answers import Answers
-from pneumoscan.evaluation.arrays import Outcome, check_outcome, check_patients
-from pneumoscan.evaluation.calibration import BINS, reliability
-from pneumoscan.evaluation.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
-from pneumoscan.evaluation.sites import SiteTable
-from pneumoscan.evaluation.stress import StressTable
-from pneumoscan.evaluation.thresholds import (
+from pneumoscan.evaluate.arrays import Outcome, check_outcome, check_patients
+from pneumoscan.evaluate.calibration import BINS, reliability
+from pneumoscan.evaluate.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
+from pneumoscan.evaluate.sites import Answers, SiteTable
+from pneumoscan.evaluate.stress import StressTable
+from pneumoscan.evaluate.thresholds import (
     THRESHOLDS,
     Confusion,
     OperatingPoint,

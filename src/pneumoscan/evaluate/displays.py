@@ -1,5 +1,6 @@
 """Figures of an evaluated split. A frozen display holds the computed arrays, and `plot` draws them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import require
-from pneumoscan.evaluation.arrays import Floats, Labels, check_outcome
-from pneumoscan.evaluation.calibration import BINS, reliability
-from pneumoscan.evaluation.convergence import ConvergenceDisplay
-from pneumoscan.evaluation.figures import (
+from pneumoscan.evaluate.arrays import Floats, Labels, check_outcome
+from pneumoscan.evaluate.calibration import BINS, reliability
+from pneumoscan.evaluate.convergence import ConvergenceDisplay
+from pneumoscan.evaluate.drawing import (
     BLUE,
     GREEN,
     GREY,
@@ -25,8 +26,9 @@ from pneumoscan.evaluation.figures import (
     styled,
     svg_bytes,
 )
-from pneumoscan.evaluation.precision_recall import PrecisionRecallDisplay
-from pneumoscan.evaluation.thresholds import Confusion, ThresholdRow, best_f1, confusion, threshold_table
+from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
+from pneumoscan.evaluate.sites import ALL, NO_SITE, Answers, risk_coverage
+from pneumoscan.evaluate.thresholds import Confusion, ThresholdRow, best_f1, confusion, threshold_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -279,4 +281,78 @@ class RocDisplay:
             ax.set_title(f"ROC curve · area {self.roc_auc:.3f}")
             ax.grid(visible=True)
             ax.legend(loc="lower right")
+            return figure_of(ax)
+
+
+_COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", "#8c510a")
+
+
+@dataclass(frozen=True)
+class RiskCoverageDisplay:
+    """Risk-coverage curve: error among the films that are answered, most confident first.
+
+    Attributes:
+        lines: Name, coverage float64 (n,) and error float64 (n,); one for each site, or one for all films.
+        point: Share answered by the model itself, and the error among those; None if unknown.
+    """
+
+    lines: tuple[tuple[str, Floats, Floats], ...]
+    point: tuple[float, float] | None = None
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: npt.ArrayLike,
+        y_prob: npt.ArrayLike,
+        *,
+        threshold: float,
+        sites: Sequence[str] = (),
+        answers: Answers | None = None,
+    ) -> "RiskCoverageDisplay":
+        """Compute the lines. Raises the errors of `check_outcome`."""
+        outcome = check_outcome(y_true, y_prob)
+        names = np.array([site or NO_SITE for site in sites] or [ALL] * outcome.n)
+        several = sorted(set(names.tolist()))
+        lines = [
+            (name, *risk_coverage(outcome.y_true[names == name], outcome.y_prob[names == name], threshold))
+            for name in (several if len(several) > 1 else ())
+        ]
+        whole = (ALL, *risk_coverage(outcome.y_true, outcome.y_prob, threshold))
+        right = answers.accuracy_answered.share if answers else None
+        share = answers.answered.share if answers else None
+        point = None if right is None or share is None else (share, 1 - right)
+        return cls((*lines, whole), point)
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw the lines without the first 20 films, where one film is more than 5 points."""
+        with styled():
+            ax = ax if ax is not None else new_axes(6.4, 4.2)
+            ax.set_title("Error against the share of films answered")
+            highest = 0.0
+            for place, (name, coverage, error) in enumerate(self.lines):
+                start = min(20, len(coverage) - 1)
+                colour, style = (
+                    (INK, (0, (4, 2))) if name == ALL and len(self.lines) > 1 else (_COLOURS[place % 6], "-")
+                )
+                ax.plot(
+                    100 * coverage[start:], 100 * error[start:], color=colour, linestyle=style, label=name
+                )
+                highest = max(highest, float(error[start:].max()))
+            if self.point is not None:
+                share, error_at = self.point
+                highest = max(highest, error_at)
+                label = f"the model: answers {share:.0%}, {error_at:.1%} of these wrong"
+                ax.plot(
+                    [100 * share],
+                    [100 * error_at],
+                    "o",
+                    color=VERMILION,
+                    markersize=8,
+                    linestyle="none",
+                    label=label,
+                )
+            ax.set(xlabel="films answered, most confident first (%)", ylabel="error among these (%)")
+            ax.set(xlim=(0, 101), ylim=(0, max(5.0, 115 * highest)))
+            ax.grid(visible=True)
+            ax.legend(loc="upper left")
             return figure_of(ax)

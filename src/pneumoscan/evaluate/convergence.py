@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscan.errors import NothingUsableError, UsageError
-from pneumoscan.evaluation.arrays import Floats
-from pneumoscan.evaluation.figures import BLUE, GREY, VERMILION, figure_of, new_axes, styled
+from pneumoscan.evaluate.arrays import Floats
+from pneumoscan.evaluate.drawing import BLUE, GREY, VERMILION, figure_of, new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

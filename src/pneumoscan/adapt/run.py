@@ -4,27 +4,26 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscan.adapt.adaptation import Adaptation
-from pneumoscan.adapt.figures import (
+from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
+from pneumoscan.adapt.fit import RULES, CrossValidated, cross_validate, fit, patients_of_each
+from pneumoscan.adapt.report import Adaptation
+from pneumoscan.adapt.verdict import (
     Predictions,
     area,
     counted_answers,
     differences,
     figures_of,
     resample,
+    verdict_on,
 )
-from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
-from pneumoscan.adapt.fit import RULES, CrossValidated, cross_validate, fit, patients_of_each
-from pneumoscan.adapt.graph import needs_onnx
-from pneumoscan.adapt.verdict import verdict_on
-from pneumoscan.adapt.writing import write_adapted
+from pneumoscan.adapt.writing import needs_onnx, write_adapted
 from pneumoscan.audit.shortcuts import Shortcuts, shortcuts_of
 from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.bundle.spec import probability_of
 from pneumoscan.classifier import NEAR, abstention_of
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.errors import NotWritableError, UsageError, require
-from pneumoscan.evaluation.arrays import Floats
+from pneumoscan.evaluate.arrays import Floats
 
 
 def adapt(

@@ -7,25 +7,22 @@ from io import StringIO
 from pathlib import Path
 
 from pneumoscan.errors import NotWritableError, require
-from pneumoscan.evaluation.answers import Answers
-from pneumoscan.evaluation.displays import (
+from pneumoscan.evaluate.displays import (
     ConfusionDisplay,
-    PrecisionRecallDisplay,
     ReliabilityDisplay,
+    RiskCoverageDisplay,
     RocDisplay,
     ThresholdDisplay,
-    save_figure,
 )
-from pneumoscan.evaluation.evaluated import EvaluatedSplit
-from pneumoscan.evaluation.metrics import Metrics, ThresholdRow, evaluate_predictions, threshold_table
-from pneumoscan.evaluation.page import build_page
-from pneumoscan.evaluation.site_figures import RiskCoverageDisplay, SiteDisplay
-from pneumoscan.evaluation.sites import RATES, SiteTable
-from pneumoscan.evaluation.stress import FIGURES, StressTable
-from pneumoscan.evaluation.stress_figure import StressDisplay
+from pneumoscan.evaluate.drawing import save_figure
+from pneumoscan.evaluate.films import EvaluatedSplit
+from pneumoscan.evaluate.metrics import Metrics, evaluate_predictions
+from pneumoscan.evaluate.page import build_page
+from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
+from pneumoscan.evaluate.sites import RATES, Answers, SiteDisplay, SiteTable
+from pneumoscan.evaluate.stress import FIGURES, StressDisplay, StressTable
+from pneumoscan.evaluate.thresholds import ThresholdRow, threshold_table
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
-
-__all__ = ["EvaluatedSplit", "write_evaluation"]
 
 _FEW = 200
 PREDICTIONS = ("path", "patient_id", "y_true", "y_prob", "site", "label_given", "warnings", "resembles")

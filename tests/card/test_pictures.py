@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pneumoscan.card import ood
-from pneumoscan.card import other_pictures as not_chest
+from pneumoscan.card import measuring
+from pneumoscan.card import pictures as not_chest
 
 
 @pytest.mark.parametrize("side", [64, 201])
@@ -35,8 +35,8 @@ def test_turned_films(draw_film):
 def test_shares_of_a_bundle(monkeypatch):
     cuts = {"unusual": 50.0, "not_a_chest_film": 150.0}
     bundle = SimpleNamespace(spec=SimpleNamespace(guard=cuts))
-    monkeypatch.setattr(ood, "distance_of", lambda _bundle, film: float(film.pixels.mean()))
-    films = [ood.film_of(np.full((40, 40), level, np.uint8)) for level in (0, 50, 100, 200)]
-    assert ood.shares(bundle, films) == {"unusual": 0.75, "not_a_chest_film": 0.25}
-    turned = ood.in_pixels(not_chest.TURNED["inverted"])
+    monkeypatch.setattr(measuring, "distance_of", lambda _bundle, film: float(film.pixels.mean()))
+    films = [measuring.film_of(np.full((40, 40), level, np.uint8)) for level in (0, 50, 100, 200)]
+    assert measuring.shares(bundle, films) == {"unusual": 0.75, "not_a_chest_film": 0.25}
+    turned = measuring.in_pixels(not_chest.TURNED["inverted"])
     assert turned(films[0]).pixels.min() == 255

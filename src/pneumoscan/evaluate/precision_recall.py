@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import require
-from pneumoscan.evaluation.arrays import Floats, check_outcome
-from pneumoscan.evaluation.figures import (
+from pneumoscan.evaluate.arrays import Floats, check_outcome
+from pneumoscan.evaluate.drawing import (
     BLUE,
     GREY,
     INK,
@@ -21,7 +21,7 @@ from pneumoscan.evaluation.figures import (
     say_undefined,
     styled,
 )
-from pneumoscan.evaluation.thresholds import ThresholdRow, best_f1, threshold_table
+from pneumoscan.evaluate.thresholds import ThresholdRow, best_f1, threshold_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
