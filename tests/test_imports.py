@@ -51,7 +51,7 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",
         "pneumoscan.evaluate",
-        "pneumoscan.web.http.app",
+        "pneumoscan.web.app",
         "pneumoscan.web.serving",
         "pneumoscan.apps.node.run",
         "pneumoscan.apps.node.work.loop",
@@ -87,7 +87,7 @@ def test_the_node_that_finds_and_receives_imports_no_maker_of_results() -> None:
 
 def test_the_process_that_listens_decodes_nothing() -> None:
     pytest.importorskip("starlette", reason="the extra `web` is not installed")
-    loaded = modules_after("import pneumoscan.web.http.app, pneumoscan.web.serving")
+    loaded = modules_after("import pneumoscan.web.app, pneumoscan.web.serving")
     assert not loaded & {"PIL", "pydicom", "onnxruntime", "fastapi"}
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from pneumoscan.errors import FilmDamagedError
-from pneumoscan.web.http.app import make_app
-from pneumoscan.web.http.connection.server import make_server
+from pneumoscan.web.app import make_app
+from pneumoscan.web.connection import make_server
 from pneumoscan.web.settings import Settings
 from pneumoscan.workers.pool import PoolFullError, Reading, Want
 

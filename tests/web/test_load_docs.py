@@ -65,7 +65,7 @@ def test_the_examples_for_curl_run(port):
 
 
 def test_every_code_of_http_is_told_with_its_status():
-    from pneumoscan.web.http.problems import HTTP_CODES
+    from pneumoscan.web.responses import HTTP_CODES
 
     rows = re.findall(r"^\| (\d{3}) \| (`[^|]+`) \|", TEXT, re.MULTILINE)
     told = {code: int(status) for status, codes in rows for code in re.findall(r"`([a-z_.]+)`", codes)}
@@ -75,7 +75,7 @@ def test_every_code_of_http_is_told_with_its_status():
 
 
 def test_every_metric_is_told():
-    from pneumoscan.web.http.metrics import Metrics
+    from pneumoscan.web.service import Metrics
     from pneumoscan.workers.pool import FilmPool
 
     metrics = Metrics("0")
@@ -87,7 +87,7 @@ def test_every_metric_is_told():
 
 
 def test_the_limits_are_those_of_the_code():
-    from pneumoscan.web.http.connection import protocol, server
+    from pneumoscan.web import connection
     from pneumoscan.web.settings import MIB, Settings
     from pneumoscan.workers.pool import Limits
 
@@ -96,9 +96,9 @@ def test_the_limits_are_those_of_the_code():
     assert f"| films waiting | {settings.queue} " in TEXT
     assert f"| all request and response bodies together | {settings.memory_bytes // MIB} MiB" in TEXT
     assert f"no pause of {settings.idle_seconds:g} s, complete within {settings.body_seconds:g} s" in TEXT
-    assert f"{protocol.HEADER_BYTES >> 10} KiB, complete within {protocol.HEADER_SECONDS:g} s" in TEXT
+    assert f"{connection.HEADER_BYTES >> 10} KiB, complete within {connection.HEADER_SECONDS:g} s" in TEXT
     assert (
-        f"{protocol.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {server.KEEP_ALIVE_SECONDS} s"
+        f"{connection.MAX_CONNECTIONS:,}, then 503; an idle one is closed after {connection.KEEP_ALIVE_SECONDS} s"
         in TEXT
     )
 

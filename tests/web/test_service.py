@@ -18,7 +18,7 @@ from tiny_bundle import write_tiny_bundle
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.classifier import predict_one
 from pneumoscan.rows import COLUMNS
-from pneumoscan.web.http.routes.page_files import PAGE
+from pneumoscan.web.app import PAGE
 
 ask, put = service.ask, service.put
 

@@ -14,9 +14,8 @@ from typing import Any
 import live_service as service
 import pytest
 
-from pneumoscan.web.http.body import admission, forms, stream
-from pneumoscan.web.http.connection import protocol
-from pneumoscan.web.http.problems import HTTP_CODES, Refused, refused
+from pneumoscan.web import body, connection
+from pneumoscan.web.responses import HTTP_CODES, Refused, refused
 from pneumoscan.web.settings import Settings, host_name
 
 MIB = 1 << 20
@@ -111,8 +110,8 @@ def test_a_form_with_a_film_of_many_megabytes_stays_in_memory(monkeypatch: pytes
     async def receive() -> Any:
         return next(messages)
 
-    with admission.Budget(8 * MIB).share() as share:
-        assert asyncio.run(forms.read_form(receive, b"x", stream.BodyLimits(6 * MIB), share)) == film
+    with body.Budget(8 * MIB).share() as share:
+        assert asyncio.run(body.read_form(receive, b"x", body.BodyLimits(6 * MIB), share)) == film
         assert share.held > 5 * MIB
 
 
@@ -200,7 +199,7 @@ def test_a_body_in_crumbs_is_refused(small: Any) -> None:
 
 
 def test_a_slow_header_gets_408(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.4)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.4)
     with Raw(small.port) as silent, Raw(small.port) as slow:
         began = time.monotonic()
         slow.send(b"GET / HT")
@@ -234,7 +233,7 @@ def test_a_slow_body_gets_408(small: Any) -> None:
 
 
 def test_an_answer_that_is_not_taken_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "_STALL_SECONDS", 0.3)
     with service.threaded() as running, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))
@@ -270,7 +269,7 @@ def test_a_full_queue_is_told_before_the_body() -> None:
 
 
 def test_slow_uploads_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "_FRESH_SECONDS", 0.3)
+    monkeypatch.setattr(body, "_FRESH_SECONDS", 0.3)
     with service.threaded(Settings(queue=2)) as running:
         slow = [Raw(running.port) for _ in range(80)]
         try:
@@ -289,7 +288,7 @@ def test_only_so_many_bodies_are_admitted_at_once() -> None:
     import asyncio
 
     async def come() -> int:
-        entry = admission.Admission(2)
+        entry = body.Admission(2)
         leave = [entry.enter() for _ in range(2)]
         with pytest.raises(Refused):
             entry.enter()

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 from pneumoscan.errors import EnvironmentProblemError, UsageError
 from pneumoscan.logs import logged
 from pneumoscan.system import give_freed_memory_back, open_file_limit
-from pneumoscan.web.http.middleware import log, where
+from pneumoscan.web.responses import log, where
 from pneumoscan.workers.pool import FilmPool, PoolStoppedError
 
 if TYPE_CHECKING:
-    from pneumoscan.web.http.app import NodeView
-    from pneumoscan.web.http.connection.server import Server
-    from pneumoscan.web.http.service import Service
+    from pneumoscan.web.app import NodeView
+    from pneumoscan.web.connection import Server
+    from pneumoscan.web.service import Service
     from pneumoscan.web.settings import Settings
 
 GRACE_SECONDS = 7
@@ -131,8 +131,8 @@ async def _serve(
     # The workers take the longest to start, so they start while the rest is imported.
     starting = asyncio.create_task(pool.start())
     await asyncio.sleep(0)
-    from pneumoscan.web.http.app import make_app
-    from pneumoscan.web.http.connection.server import make_server
+    from pneumoscan.web.app import make_app
+    from pneumoscan.web.connection import make_server
 
     app = make_app(settings, pool, None, node)
     service: Service = app.state.service

@@ -2,28 +2,24 @@
 
 import asyncio
 import hmac
-import logging
 import time
-import traceback
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pneumoscan.web.http.body.stream import ClientGoneError, Receive
-from pneumoscan.web.http.problems import MEDIA_TYPE, Refused, internal, refused
-from pneumoscan.web.http.responses import Send, answer
+from pneumoscan.web.body import ClientGoneError, Receive
+from pneumoscan.web.responses import PROBLEM, Refused, Send, answer, internal, log, refused, where
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from pneumoscan.web.http.metrics import Metrics
+    from pneumoscan.web.service import Metrics, State
     from pneumoscan.web.settings import Settings
 
 MAX_HEADER_BYTES = 16 * 1024
 CLIENT_GONE = 499
 NOTE = "pneumoscan.note"
-log = logging.getLogger("pneumoscan.web")
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -60,17 +56,6 @@ class Note:
     sha256: str = ""
 
 
-class State:
-    """The state of a running service.
-
-    Attributes:
-        stopping: Whether new requests are refused.
-    """
-
-    def __init__(self) -> None:
-        self.stopping = False
-
-
 def route_of(path: str) -> str:
     """Return the route of a path for the metrics, one of a fixed set."""
     if path in _ROUTES:
@@ -88,7 +73,7 @@ class AccessMiddleware:
         state: The state of the service.
     """
 
-    def __init__(self, app: "ASGIApp", settings: "Settings", metrics: "Metrics", state: State) -> None:
+    def __init__(self, app: "ASGIApp", settings: "Settings", metrics: "Metrics", state: "State") -> None:
         self._app, self._settings, self._metrics, self._state = app, settings, metrics, state
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -110,7 +95,7 @@ class AccessMiddleware:
                 raise
             await exchange.refuse(_stopping())
         except Exception as fault:  # noqa: BLE001 - every error gets a response
-            log.error("fault %s", where(fault))  # noqa: TRY400 - its message may contain data of a client
+            log.error("fault %s", where(fault))
             await exchange.refuse(internal())
         finally:
             self._count(exchange, time.perf_counter() - began)
@@ -209,7 +194,7 @@ class _Exchange:
         """Respond with the problem; a response that has begun stays incomplete."""
         self.note.code = problem.code
         if not self.status:
-            await answer(self.send, problem.status, MEDIA_TYPE, problem.body(), problem.headers)
+            await answer(self.send, problem.status, PROBLEM, problem.body(), problem.headers)
 
 
 def _check_origin(fields: dict[bytes, list[bytes]], host: str) -> None:
@@ -247,10 +232,3 @@ def _check_framing(fields: dict[bytes, list[bytes]]) -> None:
 
 def _stopping() -> Refused:
     return refused("http.stopping", "The service is stopping and accepts no more films.", "Try again later.")
-
-
-def where(fault: BaseException) -> str:
-    """Return the type and place of an error, without its message, which may contain data of a client."""
-    frames = traceback.extract_tb(fault.__traceback__)[-4:]
-    places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
-    return f"{type(fault).__name__} at {places}"

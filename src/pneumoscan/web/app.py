@@ -1,7 +1,11 @@
-"""The routes of the service."""
+"""The routes of the service, the files of the page, and the OpenAPI description."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,18 +16,55 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pneumoscan import __version__
-from pneumoscan.web.http import metrics
-from pneumoscan.web.http.middleware import NOTE, AccessMiddleware
-from pneumoscan.web.http.openapi.document import document
-from pneumoscan.web.http.problems import MEDIA_TYPE, Refused, refused
-from pneumoscan.web.http.responses import JSON, json_bytes
-from pneumoscan.web.http.routes.classify import Classify
-from pneumoscan.web.http.routes.page_files import ICON, INDEX, PageFile, page_files
-from pneumoscan.web.http.service import Service
+from pneumoscan.web.classify import Classify
+from pneumoscan.web.middleware import NOTE, AccessMiddleware
+from pneumoscan.web.responses import JSON, PROBLEM, Refused, json_bytes, refused
+from pneumoscan.web.service import METRICS_TYPE, Metrics, Service
 from pneumoscan.web.settings import Settings
 from pneumoscan.workers.pool import FilmPool
 
-__all__ = ["Settings", "make_app"]
+PAGE = Path(__file__).with_name("page")
+OPENAPI = Path(__file__).with_name("openapi.json")
+INDEX, ICON = "index.html", "favicon.svg"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """One file of the page.
+
+    Attributes:
+        data: Its content.
+        media_type: Media type by its extension.
+        etag: Entity tag of its content, in quotes.
+    """
+
+    data: bytes
+    media_type: str
+    etag: str
+
+
+def page_files(folder: Path = PAGE) -> dict[str, PageFile]:
+    """Return the files of the page by their paths relative to its folder, without files of unknown types."""
+    return {
+        path.relative_to(folder).as_posix(): _file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _TYPES and path.is_file()
+    }
+
+
+def _file(path: Path) -> PageFile:
+    data = path.read_bytes()
+    return PageFile(data, _TYPES[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 
 NodeView = Callable[[], Mapping[str, Any]]
@@ -41,7 +82,7 @@ def make_app(
         about: Facts about the model; None if they are set later, as `app.state.service.about`.
         node: Returns the state of a hospital node; None without a node.
     """
-    service = Service(settings, pool, metrics.Metrics(__version__), None if about is None else dict(about))
+    service = Service(settings, pool, Metrics(__version__), None if about is None else dict(about))
     views = _Views(service, page_files(), node)
     app = Starlette(
         routes=[
@@ -71,7 +112,7 @@ class _Views:
 
     def __init__(self, service: Service, files: Mapping[str, PageFile], node: NodeView | None) -> None:
         self._service, self._files, self._node = service, files, node
-        self._openapi = json_bytes(document(__version__))
+        self._openapi = json_bytes(openapi())
 
     async def index(self, request: Request) -> Response:
         return self._page(request, INDEX)
@@ -93,7 +134,7 @@ class _Views:
         return _json({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:
-        return Response(self._service.metrics.page(), headers={"content-type": metrics.MEDIA_TYPE})
+        return Response(self._service.metrics.page(), headers={"content-type": METRICS_TYPE})
 
     async def openapi(self, _: Request) -> Response:
         return Response(self._openapi, media_type=JSON)
@@ -117,6 +158,13 @@ class _Views:
         return Response(file.data, headers={**headers, "content-type": file.media_type})
 
 
+def openapi() -> dict[str, Any]:
+    """Return the content of `/openapi.json` for this release."""
+    document: dict[str, Any] = json.loads(OPENAPI.read_text(encoding="utf-8"))
+    document["info"]["version"] = __version__
+    return document
+
+
 def _json(value: object) -> Response:
     return Response(json_bytes(value), media_type=JSON)
 
@@ -137,4 +185,4 @@ async def _no_route(request: Request, error: Exception) -> Response:
             headers=(("Allow", allowed),),
         )
     request.scope[NOTE].code = problem.code
-    return Response(problem.body(), problem.status, dict(problem.headers), MEDIA_TYPE)
+    return Response(problem.body(), problem.status, dict(problem.headers), PROBLEM)

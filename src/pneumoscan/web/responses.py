@@ -1,10 +1,12 @@
-"""Refusals as `application/problem+json` (RFC 9457), with the codes of `pneumoscan.errors`.
+"""Responses, and errors as `application/problem+json` (RFC 9457) with the codes of `pneumoscan.errors`.
 
 Codes of HTTP itself begin with `http.` and are listed in `HTTP_CODES`.
 """
 
 import json
-from collections.abc import Mapping
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +19,48 @@ from pneumoscan.errors import (
     UsageError,
 )
 
-MEDIA_TYPE = "application/problem+json"
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+log = logging.getLogger("pneumoscan.web")
+
+JSON, PNG = "application/json", "image/png"
+_PIECE = 128 * 1024
+
+
+async def begin(send: Send, status: int, media_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+    """Send status and header; the values are ASCII."""
+    fields = [("content-type", media_type), *headers]
+    raw = [(name.lower().encode(), value.encode("ascii")) for name, value in fields]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def answer(
+    send: Send,
+    status: int,
+    media_type: str,
+    body: bytes,
+    headers: Iterable[tuple[str, str]] = (),
+    hold: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Send a whole response; `hold` is told the number of bytes that are kept until nearly all are sent.
+
+    Raises:
+        Refused: `http.busy`: there is not enough memory; nothing was sent.
+    """
+    hold(len(body))
+    await begin(send, status, media_type, (("content-length", str(len(body))), *headers))
+    view = memoryview(body)
+    for start in range(0, max(1, len(body)), _PIECE):
+        end = start + _PIECE
+        piece = bytes(view[start:end])
+        await send({"type": "http.response.body", "body": piece, "more_body": end < len(body)})
+
+
+def json_bytes(value: object) -> bytes:
+    """Return compact JSON in ASCII; NaN is an error."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+PROBLEM = "application/problem+json"
 RETRY_SECONDS = 1
 _FAILED = "Its log has the details: please report them."
 HTTP_CODES: Mapping[str, tuple[int, str, str]] = {
@@ -135,3 +178,10 @@ def refused_for(error: PneumoscanError) -> Refused:
 def internal() -> Refused:
     """Return the response to an error of the service itself."""
     return Refused(500, "internal", "The service failed.", "This is an error of the service.", _FAILED)
+
+
+def where(fault: BaseException) -> str:
+    """Return the type and place of an error, without its message, which may contain data of a client."""
+    frames = traceback.extract_tb(fault.__traceback__)[-4:]
+    places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(fault).__name__} at {places}"

@@ -1,1 +1,0 @@
-"""Bodies of requests: limited in number and bytes, and kept in memory, never on disk."""

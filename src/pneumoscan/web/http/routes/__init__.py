@@ -1,1 +1,0 @@
-"""The routes: one film, and the files of the page."""
