@@ -1,6 +1,7 @@
 """What /v1/model answers: all the page needs, as plain JSON, of a model that tells much and of one that tells little."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pneumoscan.bundle.load import load_bundle
 from pneumoscan.bundle.write import write_bundle
 from pneumoscan.classifier import predict_one
 from pneumoscan.errors import BundleError
-from pneumoscan.web.about import about
+from pneumoscan.web.about import about, html_of
 
 KEYS = {
     *("name", "model", "version", "class_names", "parameters", "licence", "created", "research_use_only"),
@@ -82,7 +83,7 @@ def test_the_shipped_model_tells_everything(draw_film):
     assert told["heatmap_scale"]["full_scale"] == bundle.spec.training["map_full_scale"]
     assert [anchor[0] for anchor in told["heatmap_scale"]["anchors"]] == [0.0, 0.35, 0.7, 1.0]
     assert set(told["training"]) == {"n_films", "n_patients", "preset", "synthetic"}
-    assert told["card"].startswith("# flagship")
+    assert told["card"].startswith("<h3>flagship")
     assert told["records"] == bundle.records()
     assert {row["perturbation"] for row in told["records"]["stress"]["table"]} == set(told["stress_views"])
     assert told["records"]["stress"]["table"]
@@ -93,7 +94,7 @@ def test_what_a_model_does_not_tell_is_null(write):
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert set(told) == KEYS
     assert told["records"] is told["guard"] is None
-    assert told["card"] == "# <tiny>\n"
+    assert told["card"] == "<h3>&lt;tiny&gt;</h3>\n"
     point = told["operating_points"]["balanced"]
     assert set(point) == POINT
     assert (point["threshold"], point["recall"], point["specificity"], point["f1"]) == (0.5, 0.9, None, None)
@@ -109,3 +110,40 @@ def test_records_are_told_as_they_are_and_only_if_they_are_whole(write):
     (bundle.path / "records.json").write_text("{}")
     with pytest.raises(BundleError, match=r"records\.json"):
         about(bundle)
+
+
+CARD = """# Title <b>bold</b>
+
+A *paragraph* with `code`, **weight** and a [link](https://example.org/x?a=1).
+![picture](javascript:alert(1))
+
+| a | b |
+|---|---|
+| `1` | <script>alert(1)</script> |
+
+- one
+- two
+  goes on
+
+1. first
+
+    indented <i>code</i>
+
+```
+fenced
+```
+"""
+
+
+def test_the_card_becomes_html_that_runs_and_loads_nothing():
+    html = html_of(CARD)
+    found = re.findall(r"<([a-z0-9]+)([^>]*)>", html)
+    blocks = {"h3", "p", "div", "table", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li", "pre"}
+    assert {tag for tag, _ in found} == blocks | {"em", "strong", "code"}
+    named = set(re.findall(r'([\w-]+)="', "".join(attributes for _, attributes in found)))
+    assert named == {"class", "role", "tabindex", "aria-label", "scope"}
+    assert "&lt;script&gt;" in html
+    assert "link (https://example.org/x?a=1)" in html
+    assert "indented &lt;i&gt;" in html
+    assert html_of("<https://example.org>") == "<p>https://example.org</p>\n"
+    assert "<a" not in html_of("[x][1] and `y`\n\n[1]: https://example.org 'title'")

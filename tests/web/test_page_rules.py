@@ -340,61 +340,6 @@ def test_names_that_a_spreadsheet_would_calculate_get_an_apostrophe(blank):
     assert {row["label"] for row in rows} == {"UNSURE"}
 
 
-CARD = """# Title <b>bold</b>
-
-A *paragraph* with `code`, **weight** and a [link](https://example.org/x?a=1).
-![picture](javascript:alert(1))
-
-| a | b |
-|---|---|
-| `1` | <script>alert(1)</script> |
-
-- one
-- two
-  goes on
-
-1. first
-
-    indented <i>code</i>
-
-```
-fenced
-```
-"""
-
-
-def test_the_card_becomes_elements_and_never_markup(blank):
-    got = run(
-        blank, "panels/markdown.js",
-        "const box = document.createElement('div'); box.append(...m.cardOf(v)); return box.outerHTML;",
-        CARD,
-    )  # fmt: skip
-    tags = set(re.findall(r"<([a-z0-9]+)", got))
-    assert tags == {
-        "div",
-        "h3",
-        "p",
-        "em",
-        "code",
-        "strong",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "ul",
-        "ol",
-        "li",
-        "pre",
-    }
-    assert "&lt;script&gt;" in got
-    assert "link (https://example.org/x?a=1)" in got
-    assert "two goes on" in got
-    assert "<pre" in got
-    assert "indented &lt;i&gt;" in got
-
-
 def test_the_site_is_told_in_words(blank):
     model = {"sites": {"a": "children", "b": "adults"}}
     body = "return [m.forWhom(v[0]), ...v[1].map((site) => m.siteInWords(site, v[0]))];"

@@ -1,7 +1,7 @@
-"""Facts about the model for the service and its page: the content of the bundle as JSON types."""
+"""Facts about the model for the service and its page: the content of the bundle as JSON types, and its card as HTML."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from pneumoscan.bundle.heatmap import ANCHORS, evidence_of
 from pneumoscan.bundle.load import Bundle
 from pneumoscan.classifier import certain_distance, model_name, shown_to_work
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 _POINT = (
     "recall",
@@ -59,7 +62,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
         **_heatmap(bundle),
         "preprocessing": spec.preprocessing.to_json(),
         "training": {key: spec.training.get(key) for key in _TRAINING},
-        "card": bundle.card(),
+        "card": html_of(bundle.card()),
         "records": bundle.records(),
         "stress_views": {view.name: view.description for view in PERTURBATIONS},
     }
@@ -83,3 +86,45 @@ def _heatmap(bundle: Bundle) -> dict[str, Any]:
 
 def _some(values: Mapping[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
     return {key: values[key] for key in keys} if values else None
+
+
+def html_of(text: str) -> str:
+    """Return Markdown as HTML for the page: headings from the third level on, links and pictures as text.
+
+    HTML in the text is escaped. Nothing has an address or a style, so the page loads nothing and its content security policy holds.
+    """
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(text)
+    for token in tokens:
+        token.attrs = {}
+        if token.type in {"heading_open", "heading_close"}:
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+        elif token.type == "th_open":
+            token.attrs = {"scope": "col"}
+        token.children = _without_links(token.children or [])
+    # What is wider than the page scrolls by itself, with the keyboard too.
+    scrolls = 'role="region" tabindex="0" aria-label="{} of the model card"'
+    html: str = parser.renderer.render(tokens, parser.options, {})
+    html = html.replace("<table>", f'<div class="wide" {scrolls.format("Table")}><table>')
+    return html.replace("</table>", "</table></div>").replace("<pre>", f"<pre {scrolls.format('Code')}>")
+
+
+def _without_links(tokens: "Sequence[Token]") -> "list[Token]":
+    """Put the address of each link and picture behind its words, in brackets."""
+    from markdown_it.token import Token
+
+    kept: list[Token] = []
+    addresses: list[str] = []
+    for token in tokens:
+        if token.type == "link_open":
+            addresses.append(str(token.attrs["href"]))
+        elif token.type == "link_close":
+            if kept[-1].content != (address := addresses.pop()):
+                kept.append(Token("text", "", 0, content=f" ({address})"))
+        elif token.type == "image":
+            kept.append(Token("text", "", 0, content=f"{token.content} ({token.attrs['src']})"))
+        else:
+            kept.append(token)
+    return kept

@@ -1,7 +1,6 @@
 /** The tab "How good is it?": the model's own records, with the chosen operating point in them. */
 
 import { byId, el } from "../dom.js";
-import { cardOf } from "./markdown.js";
 import { precisionRecall, reliability } from "./charts.js";
 import { nameInWords } from "../state/operating-curve.js";
 import { forWhom, short, whole } from "../state/text.js";
@@ -17,9 +16,14 @@ export function beginPerformance(store) {
     el("p", { class: "shown-to-work" }, model.shown_to_work ?? forWhom(model)),
     ...(records ? recorded(records, model.stress_views ?? {}) : [withoutRecords()]),
     pointsOf(model),
-    el("section", { class: "card", "aria-labelledby": "card-title" }, el("h2", { id: "card-title" }, "The model card"), el("div", { class: "card-text" }, cardOf(model.card ?? ""))),
+    el("section", { class: "card", "aria-labelledby": "card-title" }, el("h2", { id: "card-title" }, "The model card"), el("div", { class: "card-text" }, ...elementsOf(model.card ?? ""))),
   );
   renderPerformance(store);
+}
+
+/** Return the elements of the card, which the service has made from Markdown. A parsed document runs and loads nothing. */
+function elementsOf(html) {
+  return new DOMParser().parseFromString(html, "text/html").body.children;
 }
 
 /** Draw what goes with the operating point. */
