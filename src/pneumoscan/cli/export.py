@@ -42,5 +42,5 @@ def export(
     print(
         f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"
     )
-    for name, point in exported.spec.thresholds.items():
-        print(f"  {name}: threshold {point['threshold']:.4f}")
+    for chosen, point in exported.spec.thresholds.items():
+        print(f"  {chosen}: threshold {point['threshold']:.4f}")
