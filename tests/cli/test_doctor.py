@@ -93,13 +93,13 @@ def test_versions_are_compared_with_the_packages_own_requirements(monkeypatch):
     lines = ["numpy>=1.26", "onnx>=1.17; extra == 'tensorboard'", "onnx>=1.17; extra == 'train'", "pillow>=12.0",
              "torch>=2.9; extra == 'train'", "kagglehub>=0.3; extra == 'fetch'", "ruff>=0.8; extra == 'dev'",
              "pneumoscan[train]; extra == 'dev'", "rich>=13.7", "highdicom>=0.28; extra == 'node'",
-             "highdicom>=0.28; extra == 'node-postgres'", "psycopg[binary]>=3.2; extra == 'node-postgres'"]  # fmt: skip
+             "highdicom>=0.28; extra == 'node-postgres'", "uvicorn<0.55,>=0.40; extra == 'web'", "psycopg[binary]>=3.2; extra == 'node-postgres'"]  # fmt: skip
     monkeypatch.setattr(software.metadata, "requires", lambda _name: lines)
     versions(monkeypatch, {"numpy": "1.25.9", "pillow": "12", "torch": "2.10.0+cpu"})
     found = {finding.name: finding for finding in software.packages()}
     assert {name: finding.status for name, finding in found.items()} == {
         "numpy": "fail", "pillow": "ok", "rich": "fail", "onnx": "warn", "torch": "ok", "kagglehub": "ok",
-        "highdicom": "ok", "psycopg": "ok",
+        "highdicom": "ok", "psycopg": "ok", "uvicorn": "ok",
     }  # fmt: skip
     assert "pneumoscan[node]" in found["highdicom"].remedy
     assert "pneumoscan[node-postgres]" in found["psycopg"].remedy

@@ -15,7 +15,7 @@ from pneumoscan.doctor.machine import Check, Status
 from pneumoscan.system import has_process_limits
 
 PROBE_SECONDS = 120
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,.-]+\])?\s*>=\s*([\d.]+)(?:.*extra == ['\"]([\w-]+)['\"])?")
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,.-]+\])?[^;>]*>=\s*([\d.]+)(?:.*extra == ['\"]([\w-]+)['\"])?")
 # What each extra is needed for.
 _EXTRAS = {
     "": "reading films",
