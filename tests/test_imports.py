@@ -53,8 +53,8 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.evaluate",
         "pneumoscan.web.app",
         "pneumoscan.web.serving",
-        "pneumoscan.apps.node.run",
-        "pneumoscan.apps.node.work.loop",
+        "pneumoscan.node.run",
+        "pneumoscan.node.loop",
         "pneumoscan.workers.worker",
         "pneumoscan.workers.reading",
     ],
@@ -79,9 +79,7 @@ def test_the_process_that_reads_films_knows_no_http() -> None:
 
 
 def test_the_node_that_finds_and_receives_imports_no_maker_of_results() -> None:
-    loaded = modules_after(
-        "import pneumoscan.apps.node.find, pneumoscan.apps.node.receive, pneumoscan.apps.node.run"
-    )
+    loaded = modules_after("import pneumoscan.node.find, pneumoscan.node.receive, pneumoscan.node.run")
     assert not loaded & {"highdicom", "pydicom", "pynetdicom", "httpx", "psycopg", "onnxruntime"}
 
 

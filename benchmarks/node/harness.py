@@ -18,7 +18,7 @@ import running_node
 import tiny_bundle
 
 from benchmarks.record import RESULTS, command
-from pneumoscan.apps.node.queue import WAITING
+from pneumoscan.node.queue import WAITING
 
 PER_STUDY = 4
 # One in ten has nothing to read: a lateral view, a knee, a cut-off picture in turn.

@@ -20,8 +20,8 @@ import running_node
 from PIL import Image
 
 from benchmarks.node import harness
-from pneumoscan.apps.node.queue import WAITING
 from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.node.queue import WAITING
 from pneumoscan.phantom import plan_phantom_set
 
 _SIDE = 1024

@@ -6,7 +6,7 @@ from typing import Any
 import synthetic_films
 from dicom_films import DX, element, file, us
 
-from pneumoscan.apps.node.results import Finding, Writer
+from pneumoscan.node.results import Finding, Writer
 
 STUDY, SERIES, FILM = "1.2.826.0.1.1", "1.2.826.0.1.1.2", "1.2.826.0.1.1.2.3"
 MADE_AT = datetime(2026, 3, 4, 23, 5, 6, 7000, timezone(timedelta(hours=9)))

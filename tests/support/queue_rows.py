@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscan.apps.node.queue import Arrival, Job, State, open_queue
+from pneumoscan.node.queue import Arrival, Job, State, open_queue
 
 _NUMBERS = count(1)
 

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from pneumoscan.apps.node.queue import WAITING, State, open_queue
-from pneumoscan.apps.node.queue.sqlite import SqliteDatabase
+from pneumoscan.node.queue import WAITING, State, open_queue
+from pneumoscan.node.queue.databases import SqliteDatabase
 
 COMMAND = [sys.executable, "-m", "pneumoscan", "node"]
 

@@ -14,8 +14,8 @@ from pneumoscan.cli.options import json_option, node_option
 from pneumoscan.errors import NothingUsableError, UsageError
 
 if TYPE_CHECKING:
-    from pneumoscan.apps.node.config import Config
-    from pneumoscan.apps.node.queue import Job, Queue
+    from pneumoscan.node.config import Config
+    from pneumoscan.node.queue import Job, Queue
 
 _STATES = ("found", "fetched", "made", "stored", "done", "refused", "conflict", "parked")
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -37,8 +37,8 @@ for _command in (watch, export, metrics):
 @node_option
 def init(*, config_path: Path) -> None:
     """Write a first node.toml, for shadow mode and an Orthanc on this machine."""
-    from pneumoscan.apps.node.config.template import TEMPLATE
     from pneumoscan.files import write_atomic
+    from pneumoscan.node.config import TEMPLATE
 
     if config_path.exists():
         raise UsageError(f"{config_path} is there already.", "Edit it, or name another with --config.")
@@ -51,7 +51,7 @@ def init(*, config_path: Path) -> None:
 @json_option
 def check(*, config_path: Path, as_json: bool) -> None:
     """Check packages, disk, queue, model and PACS."""
-    from pneumoscan.apps.node.check import check as tries
+    from pneumoscan.node.status import check as tries
 
     tried = []
     for one in tries(_load(config_path)):
@@ -75,7 +75,7 @@ def check(*, config_path: Path, as_json: bool) -> None:
 )
 def run(*, config_path: Path, roles: str | None) -> None:
     """Run the node until SIGTERM or Ctrl-C. Unfinished work is finished, or continued at the next start."""
-    from pneumoscan.apps.node.run import run as run_node
+    from pneumoscan.node.run import run as run_node
 
     run_node(_load(config_path), [role.strip() for role in roles.split(",")] if roles else ())
 
@@ -85,7 +85,7 @@ def run(*, config_path: Path, roles: str | None) -> None:
 @json_option
 def status(*, config_path: Path, as_json: bool) -> None:
     """Print the mode, whether the node runs, and the number of objects in each state, which sum to all ever found."""
-    from pneumoscan.apps.node.status import status_of
+    from pneumoscan.node.status import status_of
 
     config = _load(config_path)
     with _queue(config) as queue:
@@ -168,8 +168,8 @@ def drain(*, config_path: Path, timeout: float) -> None:
     """Accept no new objects, finish the waiting ones, and end the running node."""
     import time
 
-    from pneumoscan.apps.node.queue import WAITING
-    from pneumoscan.apps.node.run import DRAIN
+    from pneumoscan.node.queue import WAITING
+    from pneumoscan.node.run import DRAIN
 
     until = time.monotonic() + timeout
     with opened_queue(config_path) as queue:
@@ -190,10 +190,10 @@ def drain(*, config_path: Path, timeout: float) -> None:
 @click.option("--re-read", is_flag=True, help="Also read films again that an earlier model has read.")
 def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read: bool) -> None:
     """Add missing films of a range of dates to the queue."""
-    from pneumoscan.apps.node.audit import Audit
-    from pneumoscan.apps.node.pacs import Pacs
-    from pneumoscan.apps.node.sources.qido import look
-    from pneumoscan.apps.node.work.model import load_model, reading_of, writer_of
+    from pneumoscan.node.audit import Audit
+    from pneumoscan.node.find import search_days
+    from pneumoscan.node.pacs import Pacs
+    from pneumoscan.node.reader import load_model, reading_of, writer_of
 
     config = _load(config_path)
     last = (until or datetime.now()).date()
@@ -201,7 +201,7 @@ def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read
         raise UsageError("--since is after --until.", "Give the earlier date first.")
     reading = reading_of(writer_of(config, load_model(config))) if re_read else ""
     with _queue(config) as queue, Pacs(config) as pacs:
-        found = look(pacs, queue, config, since=since.date(), until=last, reading=reading)
+        found = search_days(pacs, queue, config, since=since.date(), until=last, reading=reading)
         Audit(config.data / "audit.jsonl").write(
             "swept", new=found.new, **({"reading": reading} if reading else {})
         )
@@ -209,7 +209,7 @@ def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read
 
 
 def _load(path: Path) -> "Config":
-    from pneumoscan.apps.node.config import load_config
+    from pneumoscan.node.config import load_config
 
     return load_config(path)
 
@@ -217,13 +217,13 @@ def _load(path: Path) -> "Config":
 def _queue(config: "Config") -> Any:
     from contextlib import closing
 
-    from pneumoscan.apps.node.queue import open_queue
+    from pneumoscan.node.queue import open_queue
 
     return closing(open_queue(config.data, config.queue.postgres))
 
 
 def _states(names: tuple[str, ...]) -> list[Any]:
-    from pneumoscan.apps.node.queue import State
+    from pneumoscan.node.queue import State
 
     return [State(name) for name in names]
 
@@ -235,7 +235,7 @@ def _line(job: "Job") -> str:
 
 
 def _change(path: Path, event: str, change: "Callable[[Queue], int]") -> None:
-    from pneumoscan.apps.node.audit import Audit
+    from pneumoscan.node.audit import Audit
 
     config = _load(path)
     with _queue(config) as queue:

@@ -11,8 +11,8 @@ import click
 from pneumoscan.cli.options import json_option, node_option
 
 if TYPE_CHECKING:
-    from pneumoscan.apps.node.queue import Queue
-    from pneumoscan.apps.node.watch.watching import Watch
+    from pneumoscan.node.queue import Queue
+    from pneumoscan.node.watch.drift import Watch
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
         ConfigError: They cannot be read.
         EnvironmentProblemError, DataDamagedError: The queue cannot be opened.
     """
-    from pneumoscan.apps.node.config import load_config
-    from pneumoscan.apps.node.queue import open_queue
+    from pneumoscan.node.config import load_config
+    from pneumoscan.node.queue import open_queue
 
     config = load_config(config_path)
     with closing(open_queue(config.data, config.queue.postgres)) as queue:
@@ -45,8 +45,8 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
 @json_option
 def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, as_json: bool) -> None:
     """Print counts, shares, scores and times by week, and whether they differ from the reference weeks."""
-    from pneumoscan.apps.node.config import load_config
-    from pneumoscan.apps.node.watch.watching import watch as look
+    from pneumoscan.node.config import load_config
+    from pneumoscan.node.watch.drift import watch as look
 
     chosen = reference or load_config(config_path).watch.reference
     with opened_queue(config_path) as queue:
@@ -70,9 +70,8 @@ def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, a
 @json_option
 def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: bool) -> None:
     """Write all rows to a CSV file. It contains patient data: UIDs and accession numbers."""
-    from pneumoscan.apps.node.watch.agreement import agreement_of, read_diagnoses
-    from pneumoscan.apps.node.watch.exporting import csv_of
     from pneumoscan.files import write_atomic
+    from pneumoscan.node.watch.agreement import agreement_of, csv_of, read_diagnoses
 
     known = None if diagnoses is None else read_diagnoses(diagnoses)
     with opened_queue(config_path) as queue:
@@ -91,7 +90,7 @@ def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: boo
 @node_option
 def metrics(*, config_path: Path) -> None:
     """Print the figures in the format of Prometheus, for its node exporter."""
-    from pneumoscan.apps.node.watch.metrics import metrics_page
+    from pneumoscan.node.watch.metrics import metrics_page
 
     with opened_queue(config_path) as queue:
         print(metrics_page(queue).decode(), end="")

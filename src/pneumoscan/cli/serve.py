@@ -100,9 +100,9 @@ def serve(
 
 def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
     """Return what the tab shows of a node; its queue is opened once now, so that a wrong file is told at the start."""
-    from pneumoscan.apps.node.config import load_config
-    from pneumoscan.apps.node.watch.view import view_of
     from pneumoscan.cli.node_watch import opened_queue
+    from pneumoscan.node.config import load_config
+    from pneumoscan.node.watch.drift import view_of
 
     reference = load_config(config_path).watch.reference
     with opened_queue(config_path):

@@ -1,0 +1,92 @@
+"""What a row of the queue says, and the states that an object goes through."""
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where an object stands."""
+
+    FOUND = "found"
+    FETCHED = "fetched"
+    MADE = "made"
+    STORED = "stored"
+    DONE = "done"
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+    PARKED = "parked"
+
+
+WAITING = (State.FOUND, State.FETCHED, State.MADE, State.STORED)
+"""Something is still to be done."""
+ENDS = (State.DONE, State.REFUSED, State.CONFLICT, State.PARKED)
+"""Nothing is done any more unless somebody says so."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object that was found, or received; two arrivals with the same SOP instance UID are the same object.
+
+    Texts are empty where they are not known yet. See `Job` for what they are.
+    """
+
+    sop_instance_uid: str
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    source: str = "qido"
+    mode: str = "shadow"
+    reading: str = ""
+    study_date: str = ""
+    accession_number: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the queue: one object that was found, and what became of it.
+
+    Times are seconds since 1970 (UTC) by the database's clock, None until it is so far; texts are empty until they are known.
+    """
+
+    id: int
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    source: str  # who found it: `qido`, `orthanc` or `c-store`
+    mode: (
+        str  # `shadow`: the finding is recorded and nothing is stored; `live`: results are stored in the PACS
+    )
+    reading: str  # empty for the first reading; for another by a new model, what identifies that model
+    variant: str  # for an object that came with the UID of another, its `stored_sha256`
+    state: State
+    code: str  # why it was refused or parked, or what went wrong last: a code of `pneumoscan.errors`
+    host: str  # the node that holds its file
+    spool: str  # name of its file in that node's spool
+    attempts: int  # how often the present state was worked on in vain; counted when the row is claimed
+    claims: int  # how often the row was claimed at all; tells one claim from the next
+    lease_until: float | None  # until when somebody works on it
+    not_before: float  # when it may be tried again
+    found_at: float
+    fetched_at: float | None
+    made_at: float | None  # the time that the results carry, set before they are made
+    stored_at: float | None  # when the PACS had accepted the results
+    done_at: float | None  # when it came to any of its ends
+    study_date: str  # `YYYYMMDD`
+    accession_number: str
+    device: str  # manufacturer and model that the header names
+    stored_sha256: str  # of the pixel data as they were sent
+    pixels_sha256: str  # of the decoded pixels (`node.header.pixels_sha256_of`)
+    label: str  # `PNEUMONIA`, `NORMAL`, `UNSURE`, `NOT_A_CHEST_FILM`
+    probability: float | None  # of PNEUMONIA, in [0, 1]
+    threshold: float | None  # in [0, 1]
+    operating_point: str
+    warnings: str  # joined by `;`
+    site: str  # which of the sites that the model knows the film resembles
+    model: str  # name and first digits of the network's SHA-256
+    report_uid: str
+    report_sha256: str
+    picture_uid: str
+    picture_sha256: str
+
+
+COLUMNS = tuple(field.name for field in fields(Job))

@@ -1,0 +1,155 @@
+"""The model, and the process that reads films with it and makes their results: `workers.worker`, with another reader.
+
+    python -P -m pneumoscan.node.reader SOCKET MODEL MEMORY_MB PARENT
+
+Decoding the film and drawing the picture both take strangers' pixels, so both happen there, under the worker's limits.
+"""
+
+import dataclasses
+import gc
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import astuple
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscan import __version__
+from pneumoscan.bundle.contents import SPEC, pretrained_bundle
+from pneumoscan.bundle.load import Bundle, load_bundle
+from pneumoscan.files import sha256_of
+from pneumoscan.node.config import Config
+from pneumoscan.node.header import pixels_sha256_of
+from pneumoscan.node.results import Finding, Writer, make_results
+from pneumoscan.workers import worker
+from pneumoscan.workers.protocol import Reading, Want
+from pneumoscan.workers.reading import too_large
+
+if TYPE_CHECKING:
+    from pneumoscan.bundle.load import Bundle
+    from pneumoscan.imaging import Film
+
+
+def load_model(config: Config) -> Bundle:
+    """Load the configured model, which proves itself by its known answers.
+
+    Raises:
+        UsageError: There is no such folder.
+        BundleError: The bundle is incomplete or altered, or fails its self-check.
+    """
+    return load_bundle(config.path(config.node.model) or pretrained_bundle())
+
+
+def writer_of(config: Config, bundle: Bundle) -> Writer:
+    """Return who writes the results with this model.
+
+    Raises:
+        ConfigError: The model has no such operating point.
+    """
+    point = config.node.operating_point or bundle.spec.default_operating_point
+    return Writer(
+        model_name=bundle.spec.name,
+        model_json_sha256=sha256_of(bundle.path / SPEC),
+        onnx_sha256=bundle.spec.files["model.onnx"],
+        pneumoscan_version=__version__,
+        operating_point=point,
+        threshold=bundle.spec.threshold(point),
+        manufacturer=config.node.manufacturer,
+    )
+
+
+def reading_of(writer: Writer) -> str:
+    """Return a short name for readings by this writer: 16 hexadecimal digits that are others for any other writer."""
+    return hashlib.sha256(repr(astuple(writer)).encode()).hexdigest()[:16]
+
+
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.node.reader")
+
+
+def request(writer: Writer, made_at: datetime | None, character_set: str, pixels_sha256: str = "") -> Want:
+    """Return the request for a film's finding and results.
+
+    Args:
+        writer: Makes the results.
+        made_at: The time that they carry; None for a finding without results.
+        character_set: Of films that declare none; see `make_results`.
+        pixels_sha256: Of the film's decoded pixels, if it is known.
+    """
+    options = {
+        "writer": dataclasses.asdict(writer),
+        "made_at": None if made_at is None else made_at.isoformat(),
+        "character_set": character_set,
+        "pixels_sha256": pixels_sha256,
+    }
+    return Want(more=options)
+
+
+def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Reading:
+    """Read one film; the row is that of `pneumoscan predict` and the SHA-256 of the pixels, the files are the report and the picture.
+
+    Raises:
+        FilmError: The film is refused.
+        BundleError: The network does not run.
+    """
+    from pneumoscan.classifier import find_in
+    from pneumoscan.imaging import read
+
+    try:
+        seen = read(film)
+        found = find_in(bundle, seen, threshold)
+        row = found.row.to_json()
+        row["pixels_sha256"] = want.more["pixels_sha256"] or pixels_sha256_of(film)
+        if want.more["made_at"] is None:
+            return Reading(row)
+        return _with_results(film, seen, row, want.more)
+    except MemoryError:
+        raise too_large() from None
+
+
+def _with_results(
+    content: bytes,
+    film: "Film",
+    row: dict[str, Any],
+    options: Mapping[str, Any],
+) -> Reading:
+    writer = Writer(**options["writer"])
+    finding = Finding(
+        label=row["label"],
+        probability=row["probability"],
+        threshold=row["threshold"],
+        operating_point=writer.operating_point,
+        warnings=tuple(row["warnings"]),
+        site=row["site"],
+    )
+    moment = datetime.fromisoformat(options["made_at"])
+    made = make_results(
+        content,
+        finding,
+        writer,
+        made_at=moment,
+        undeclared=options["character_set"],
+        film=film,
+        pixels_sha256=row["pixels_sha256"],
+    )
+    objects = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
+    return Reading(row | {"results": objects}, files=tuple(one.content for one in made))
+
+
+def _load(model: Path) -> worker.Read:
+    """Load the model and what results are made with: once the process is confined, nothing more can be."""
+    from pneumoscan.bundle.load import load_bundle
+    from pneumoscan.node.results import picture
+    from pneumoscan.node.results.making import warm_up
+
+    del picture  # imported here, for the limits count what comes later
+    warm_up()
+    bundle = load_bundle(model, threads=1)
+    gc.collect()
+    gc.freeze()
+    return partial(read_film, bundle)
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[1:], _load))

@@ -1,0 +1,220 @@
+"""A finding as HL7 FHIR R4 JSON, for hospitals whose systems take that rather than DICOM: off by default.
+
+One Bundle holds a DiagnosticReport, the Observation that it rests on, and the Device that made both. Codes are those of the
+structured report. The same arguments give the same bytes.
+"""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pneumoscan.classifier import UNSURE
+from pneumoscan.files import write_atomic
+from pneumoscan.node.header import UNDECLARED, Identity, Source, read_source
+from pneumoscan.node.results.finding import (
+    NOTICE,
+    VERDICTS,
+    Finding,
+    ResultUids,
+    Writer,
+    percent_of,
+    result_uids,
+)
+
+_SYSTEMS = {
+    "SCT": "http://snomed.info/sct",
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    "V2": "http://terminology.hl7.org/CodeSystem/v2-0074",
+    "CATEGORY": "http://terminology.hl7.org/CodeSystem/observation-category",
+    "ABSENT": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
+}
+_PRESENCES = {
+    "PNEUMONIA": ("52101004", "Present"),
+    "NORMAL": ("272519000", "Absent"),
+    UNSURE: ("373068000", "Undetermined"),
+}
+Resource = dict[str, Any]
+
+
+def fhir_bundle(
+    source: bytes,
+    finding: Finding,
+    writer: Writer,
+    *,
+    made_at: datetime,
+    undeclared: str = UNDECLARED,
+    pixels_sha256: str = "",
+) -> bytes:
+    """Return a finding as a FHIR R4 Bundle of type collection, JSON in UTF-8.
+
+    The patient is named by the ID in the film's header, the study by its accession number and UID; no name and no date of
+    birth is written.
+
+    Args:
+        source: All bytes of the film's DICOM file.
+        finding: What was found about it.
+        writer: What found it.
+        made_at: With a time zone.
+        undeclared: See `make_results`.
+        pixels_sha256: See `make_results`.
+
+    Raises:
+        FilmError: The film's header lacks its UIDs, or is not sane.
+    """
+    film = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
+    uids = result_uids(film.sop_instance_uid, film.pixels_sha256, writer)
+    observation = _observation(film, finding, uids, made_at)
+    resources = {
+        uids.report: _report(film, finding, uids, made_at, writer),
+        uids.tracking: observation,
+        uids.device: _device(writer),
+    }
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "timestamp": made_at.isoformat(timespec="seconds"),
+        "entry": [{"fullUrl": f"urn:oid:{uid}", "resource": one} for uid, one in resources.items()],
+    }
+    return json.dumps(bundle, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def write_fhir(
+    folder: Path,
+    source: bytes,
+    finding: Finding,
+    writer: Writer,
+    *,
+    made_at: datetime,
+    undeclared: str,
+    pixels_sha256: str = "",
+) -> Path:
+    """Write `fhir_bundle` to a file that only its owner may read, whole or not at all; return its path.
+
+    The name is the UID of the report, so a second writing puts the same bytes in the same place.
+
+    Raises:
+        FilmError: See `fhir_bundle`.
+        DiskFullError, NotWritableError: The file cannot be written.
+    """
+    film = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
+    content = fhir_bundle(
+        source, finding, writer, made_at=made_at, undeclared=undeclared, pixels_sha256=film.pixels_sha256
+    )
+    path = folder / f"{result_uids(film.sop_instance_uid, film.pixels_sha256, writer).report}.json"
+    write_atomic(path, content, mode=0o600)
+    return path
+
+
+def _report(film: Source, finding: Finding, uids: ResultUids, made_at: datetime, writer: Writer) -> Resource:
+    report = {
+        "resourceType": "DiagnosticReport",
+        "identifier": [_uid_identifier(uids.report)],
+        "status": "preliminary",
+        "category": [_concept("V2", "RAD", "Radiology")],
+        "code": _concept("SCT", "399208008", "Plain chest X-ray"),
+        **_subject(film),
+        **_effective(film),
+        "issued": made_at.isoformat(timespec="seconds"),
+        "performer": [{"type": "Organization", "display": writer.manufacturer}],
+        "result": [_reference(uids.tracking)],
+        "imagingStudy": [_study(film)],
+        "conclusion": f"{VERDICTS[finding.label]}. {NOTICE}.",
+    }
+    accession = _decoded(film, Identity.ACCESSION_NUMBER)
+    if accession:
+        kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
+        report["basedOn"] = [{"identifier": {"type": kind, "value": accession}}]
+    return report
+
+
+def _observation(film: Source, finding: Finding, uids: ResultUids, made_at: datetime) -> Resource:
+    value: Resource = {"dataAbsentReason": _concept("ABSENT", "error", "Error")}
+    parts: list[Resource] = []
+    if finding.label in _PRESENCES:
+        value = {"valueCodeableConcept": _concept("SCT", *_PRESENCES[finding.label])}
+        parts = [
+            _part(_concept("DCM", "111012", "Certainty of Finding"), finding.probability),
+            _part({"text": f"Threshold ({finding.operating_point or 'given by hand'})"}, finding.threshold),
+        ]
+    return {
+        "resourceType": "Observation",
+        "identifier": [_uid_identifier(uids.tracking)],
+        "status": "preliminary",
+        "category": [_concept("CATEGORY", "imaging", "Imaging")],
+        "code": _concept("SCT", "233604007", "Pneumonia"),
+        **_subject(film),
+        **_effective(film),
+        "issued": made_at.isoformat(timespec="seconds"),
+        **value,
+        "note": [{"text": text} for text in (NOTICE, *(f"Warning: {name}" for name in finding.warnings))],
+        "bodySite": _concept("SCT", "39607008", "Lung structure"),
+        "device": _reference(uids.device),
+        "derivedFrom": [_study(film) | {"display": f"Image {film.sop_instance_uid}"}],
+        **({"component": parts} if parts else {}),
+    }
+
+
+def _device(writer: Writer) -> Resource:
+    versions = {
+        "pneumoscan": writer.pneumoscan_version,
+        "model.json SHA-256": writer.model_json_sha256,
+        "model.onnx SHA-256": writer.onnx_sha256,
+    }
+    return {
+        "resourceType": "Device",
+        "manufacturer": writer.manufacturer,
+        "deviceName": [{"name": f"pneumoscan {writer.model_name}", "type": "model-name"}],
+        "version": [{"type": {"text": name}, "value": value} for name, value in versions.items()],
+        "note": [{"text": NOTICE}],
+    }
+
+
+def _part(code: Resource, probability: float) -> Resource:
+    quantity = {
+        "value": percent_of(probability),
+        "unit": "%",
+        "system": "http://unitsofmeasure.org",
+        "code": "%",
+    }
+    return {"code": code, "valueQuantity": quantity}
+
+
+def _concept(system: str, code: str, display: str) -> Resource:
+    return {"coding": [{"system": _SYSTEMS[system], "code": code, "display": display}]}
+
+
+def _reference(uid: str) -> Resource:
+    return {"reference": f"urn:oid:{uid}"}
+
+
+def _uid_identifier(uid: str) -> Resource:
+    return {"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}
+
+
+def _study(film: Source) -> Resource:
+    return {"type": "ImagingStudy", "identifier": _uid_identifier(film.study_instance_uid)}
+
+
+def _subject(film: Source) -> Resource:
+    identifier = _decoded(film, Identity.PATIENT_ID)
+    return {"subject": {"type": "Patient", "identifier": {"value": identifier}}} if identifier else {}
+
+
+def _effective(film: Source) -> Resource:
+    """Return the day of the study; its time is left out, for a header seldom tells a time zone."""
+    day = _decoded(film, Identity.STUDY_DATE)
+    try:
+        return {"effectiveDateTime": datetime.strptime(day, "%Y%m%d").date().isoformat()}
+    except ValueError:
+        return {}
+
+
+def _decoded(film: Source, tag: Identity) -> str:
+    """Return an identifier as text; empty where it is absent, or not plain in the character set of the film."""
+    value = film.identity[tag][1].strip(b" \0")
+    try:
+        text = value.decode("ascii")
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""

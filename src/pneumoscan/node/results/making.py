@@ -1,0 +1,79 @@
+"""From a film and what was found about it to the two objects that are stored beside it."""
+
+from datetime import datetime
+
+from pneumoscan.errors import UsageError, importing
+from pneumoscan.imaging import Film, read
+from pneumoscan.node.header import UNDECLARED, read_source
+from pneumoscan.node.results.finding import (
+    PICTURE_CLASS,
+    REPORT_CLASS,
+    Finding,
+    ResultObject,
+    Writer,
+    result_uids,
+)
+
+
+def make_results(
+    source: bytes,
+    finding: Finding,
+    writer: Writer,
+    *,
+    made_at: datetime,
+    undeclared: str = UNDECLARED,
+    film: Film | None = None,
+    pixels_sha256: str = "",
+) -> tuple[ResultObject, ...]:
+    """Make the report and the picture for one film; the same arguments give the same bytes.
+
+    Unless `film` is given, the film is decoded for the picture: call it in a process whose memory is limited, as for any film from outside.
+
+    Args:
+        source: All bytes of the film's DICOM file.
+        finding: What was found about it.
+        writer: What found it.
+        made_at: With a time zone: the hospital's own, for it is written as local time unless the film's header tells a time
+            zone. Store it before the call, so that a second one makes the same objects.
+        undeclared: The character set, as DICOM names it, of films that declare none and whose names are neither ASCII nor
+            UTF-8. The names' bytes stay as they are.
+        film: What `imaging.read` returns for the same bytes, if that was called already.
+        pixels_sha256: What `pixels_sha256_of` returns for them, if that was called already.
+
+    Returns:
+        The report and the picture.
+
+    Raises:
+        UsageError: `made_at` has no time zone, or finding and writer differ in operating point or threshold.
+        FilmIdentityError: The film's header lacks a UID that results need.
+        FilmError: The film cannot be read.
+        MissingDependencyError: The extra `node` is not installed.
+    """
+    if made_at.tzinfo is None:
+        raise UsageError("made_at has no time zone.", "Give a datetime that has one.")
+    if (finding.operating_point, finding.threshold) != (writer.operating_point, writer.threshold):
+        raise UsageError("finding and writer differ in their operating point or threshold.")
+    header = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
+    uids = result_uids(header.sop_instance_uid, header.pixels_sha256, writer)
+    with importing():  # here, for a node that only receives films does without
+        from pneumoscan.node.results.objects import values_of
+        from pneumoscan.node.results.picture import capture_template, draw, picture_elements
+        from pneumoscan.node.results.report import report_template
+    picture = draw(read(source, name="the film") if film is None else film, finding, writer)
+    values = values_of(header, uids, finding.probability, header.local(made_at))
+    report = report_template(finding, writer).fill(values, header.identity)
+    capture = capture_template(writer).fill(values, {**header.identity, **picture_elements(header, picture)})
+    return (
+        ResultObject("report", REPORT_CLASS, uids.report, uids.report_series, report),
+        ResultObject("picture", PICTURE_CLASS, uids.picture, uids.picture_series, capture),
+    )
+
+
+def warm_up() -> None:
+    """Make a report and a picture of nothing: highdicom reads its tables at the first ones, which takes half a second."""
+    from pneumoscan.node.results.picture import capture_template
+    from pneumoscan.node.results.report import report_template
+
+    writer = Writer("none", "0" * 64, "0" * 64, "0", "", 0.5, "none")
+    report_template(Finding("NORMAL", 0.5, 0.5, "", (), ""), writer)
+    capture_template(writer)
