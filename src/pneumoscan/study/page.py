@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from pneumoscan.evaluate.page import graph, safe, score, style_sheet
+from pneumoscan.pages import score, svg_uri
 from pneumoscan.study.compare import COMPARED, PRIMARY
 from pneumoscan.study.estimate import in_words
 from pneumoscan.study.evaluation import RESAMPLES
@@ -17,6 +17,7 @@ from pneumoscan.study.page_tables import (
     numbers,
     peak_table,
     reasons,
+    safe,
     stop_table,
     threshold_table,
 )
@@ -39,7 +40,7 @@ def build_page(found: Findings, graphs: Graphs) -> str:
     template = Template(files("pneumoscan.study").joinpath("report.html").read_text("utf-8"))
     parts = {"title": found.plan.study.title, "about": found.plan.study.about, "summary": _summary(found)}
     blocks = {
-        "style": style_sheet(),
+        "style": files("pneumoscan").joinpath("templates/style.css").read_text("utf-8"),
         "cautions": _cautions(found),
         "overview": _overview(found),
         "rules": _rules(found),
@@ -242,3 +243,11 @@ def _provenance(found: Findings) -> str:
         "software": "; ".join(sorted(software)),
     }
     return "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in entries.items() if value)
+
+
+def graph(graphs: Graphs, name: str, caption: str) -> str:
+    """Return one of the SVGs as a figure with its caption."""
+    return (
+        f'<figure class="{safe(name)}"><img alt="{safe(caption)}" src="{svg_uri(graphs[name])}">'
+        f"<figcaption>{safe(caption)}</figcaption></figure>"
+    )

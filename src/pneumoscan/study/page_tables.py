@@ -1,12 +1,13 @@
 """The tables of the report of a study as HTML: reasons, figures, thresholds, epochs, and early stopping."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from statistics import fmean
 from typing import Any
 
-from pneumoscan.evaluate.page import percent, safe, score, table_row
 from pneumoscan.evaluate.stress import readable_name
+from pneumoscan.pages import percent, score
 from pneumoscan.study.compare import PRIMARY, Comparison, Difference
 from pneumoscan.study.findings import SectionFindings, VariantFindings, films_per_second
 from pneumoscan.study.records import TrialRecord
@@ -270,3 +271,14 @@ def _table(kind: str, heads: Sequence[str], rows: Sequence[str]) -> str:
         return '<p class="note">No trial has finished.</p>'
     head = "".join(f"<th>{safe(name)}</th>" for name in heads)
     return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def safe(value: object) -> str:
+    """Return the text of a value, escaped for HTML."""
+    return escape(str(value), quote=True)
+
+
+def table_row(head: str, cells: Iterable[str]) -> str:
+    """Return a row of a table: its head and its cells, escaped."""
+    row = "".join(f"<td>{safe(cell)}</td>" for cell in cells)
+    return f'<tr><th scope="row">{safe(head)}</th>{row}</tr>'
