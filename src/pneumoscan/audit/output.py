@@ -6,7 +6,7 @@ from textwrap import wrap
 from pneumoscan.audit.counts import Sites, SplitCounts
 from pneumoscan.audit.findings import plural
 from pneumoscan.audit.inspection import Audit
-from pneumoscan.audit.page import render
+from pneumoscan.audit.page import build_page
 from pneumoscan.audit.shortcuts import NetworkComparison, Shortcuts
 from pneumoscan.data.manifest import Manifest
 from pneumoscan.files import write_atomic, write_json
@@ -80,5 +80,5 @@ def write_inspection(out: Path, audit: Audit, manifest: Manifest) -> Path:
     """
     write_json(out / "inspect.json", audit.to_json())
     page = out / "inspect.html"
-    write_atomic(page, render(audit, manifest))
+    write_atomic(page, build_page(audit, manifest))
     return page

@@ -1,12 +1,9 @@
-"""Images of the page: films as data URIs, mean films, a diverging colour map and bar charts as inline SVG."""
+"""Images of the page: a diverging colour map, and bar charts as inline SVG. Names in them are escaped."""
 
-import base64
 from html import escape
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from pneumoscan.audit.counts import SplitCounts
 from pneumoscan.audit.shortcuts import Probe
@@ -14,24 +11,6 @@ from pneumoscan.audit.shortcuts import Probe
 NORMAL_COLOUR, PNEUMONIA_COLOUR = "#7a9cc6", "#b5473c"
 # Ends of the diverging map: blue for darker PNEUMONIA, red for brighter; distinct with colour blindness.
 _BLUE, _WHITE, _RED = (33, 102, 172), (247, 247, 247), (178, 24, 43)
-
-
-def jpeg_uri(pixels: npt.NDArray[np.uint8], longest: int, quality: int = 78) -> str:
-    """Return a film (uint8, height × width), reduced to `longest` pixels at its longer side, as a JPEG data URI."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
-    return _uri(image, "jpeg", quality=quality, optimize=True)
-
-
-def png_uri(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return uint8 pixels (height, width) or (height, width, 3) as a PNG data URI."""
-    return _uri(Image.fromarray(pixels), "png", optimize=True)
-
-
-def _uri(image: Image.Image, kind: str, **options: object) -> str:
-    buffer = BytesIO()
-    image.save(buffer, kind.upper(), **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def diverging(values: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.uint8]:
