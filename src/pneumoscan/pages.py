@@ -5,6 +5,7 @@ opens offline and loads no script, font or picture from elsewhere. Values are es
 invalid bytes of a file name become visible escapes.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
@@ -25,7 +26,7 @@ def render(package: str, template: str, **facts: object) -> str:
 
     Args:
         package: Name of the package whose `templates/` has the template; it may extend or include shared ones.
-        template: Name of the file; HTML is escaped, Markdown is not.
+        template: Name of the file; HTML is escaped, Markdown is not, and has at most one empty line in a row.
         facts: What the template names. A name that is missing is an error.
 
     Raises:
@@ -33,6 +34,8 @@ def render(package: str, template: str, **facts: object) -> str:
     """
     require("jinja2")
     text = _environment(package).get_template(template).render(**facts)
+    if template.endswith(".md"):
+        text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -16,7 +16,8 @@ from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.bundle import contents as pretrained
 from pneumoscan.bundle.load import load_bundle
-from pneumoscan.card import Records, card, difference, measuring, origin, read_records
+from pneumoscan.card import Records, card, difference, measuring, read_records
+from pneumoscan.card import page as page_of_card
 from pneumoscan.classifier import model_name
 from pneumoscan.cli import app
 from pneumoscan.errors import ConfigError, UsageError
@@ -300,7 +301,7 @@ def test_detector_band_and_calibration_are_shown(bundle, records):
 
 
 def test_settings_that_are_off_are_not_told():
-    shown = origin._shown
+    shown = page_of_card._shown
     values = {"crop": 0.4, "crop_aspect": 1.33, "erase": 0.0, "erase_area": 0.1, "flip": None}
     assert shown(values, None) == {"crop": 0.4, "crop_aspect": 1.33}
     assert shown(values, ("crop", "absent")) == {"crop": 0.4}

@@ -1,8 +1,8 @@
 """The model card: what a model is, for whom it works, how it was measured and where it fails.
 
 records.py        the measurements, the texts of the authors, and a check that they belong to the bundle
-measuring.py      measures: held-out films, detector, heatmaps.py, time of a film
-page.py           the card; its sections are in text.py, blind.py, origin.py, figures.py and limits.py
+measuring.py      measures: held-out films, detector, time of a film; heatmaps.py the heatmaps
+page.py           what the card shows; templates/card.md says it
 pictures.py       synthetic pictures that are not chest films
 """
 
