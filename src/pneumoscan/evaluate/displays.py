@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.errors import require
 from pneumoscan.evaluate.arrays import Floats, Labels, check_outcome
 from pneumoscan.evaluate.calibration import BINS, reliability
@@ -191,8 +192,8 @@ class ConfusionDisplay:
                 for column in range(2):
                     self._draw_cell(ax, row, column, int(self.counts[row, column]), total)
             ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal", xlabel="predicted", ylabel="true label")
-            ax.set_xticks([0.5, 1.5], ["NORMAL", "PNEUMONIA"])
-            ax.set_yticks([0.5, 1.5], ["NORMAL", "PNEUMONIA"], rotation=90, va="center")
+            ax.set_xticks([0.5, 1.5], CLASS_NAMES)
+            ax.set_yticks([0.5, 1.5], CLASS_NAMES, rotation=90, va="center")
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
             ax.set_title(f"Confusion matrix at threshold {self.threshold:.3g}")

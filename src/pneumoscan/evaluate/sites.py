@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.evaluate.arrays import Floats, check_outcome, check_patients
 from pneumoscan.evaluate.drawing import BLUE, GREY, INK, PALE, figure_of, new_axes, say_undefined, styled
 from pneumoscan.evaluate.intervals import Interval, area_draws, wilson
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-CLASSES = ("NORMAL", "PNEUMONIA")
 _FARTHEST = 40.0
 
 
@@ -67,7 +67,7 @@ class Answers:
             warned: (n,) whether a film has a warning.
         """
         truth, has_warning = np.asarray(y_true), np.asarray(warned, dtype=bool)
-        given = np.array([CLASSES.index(label) if label in CLASSES else -1 for label in labels])
+        given = np.array([CLASS_NAMES.index(label) if label in CLASS_NAMES else -1 for label in labels])
         answered, n = given >= 0, len(truth)
         right = answered & (given == truth)
         return cls(

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from pneumoscan.bundle.spec import probability_of
+from pneumoscan.evaluate import intervals
+from pneumoscan.evaluate.arrays import check_patients
 from pneumoscan.evaluate.intervals import weighted_roc_auc
 from pneumoscan.evaluate.stress import StressTable, perturbed
 from pneumoscan.evaluate.thresholds import best_f1, threshold_table
@@ -78,11 +80,7 @@ def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Fl
 
     The resamples are the same for every trial, so trials can be compared resample by resample.
     """
-    owners = np.unique(np.array(patients), return_inverse=True)[1]
-    count = int(owners.max()) + 1
-    drawn = np.random.default_rng(0).integers(0, count, size=(resamples, count))
-    counts = np.stack([np.bincount(row, minlength=count) for row in drawn])
-    return np.asarray(counts[:, owners], dtype=np.float64)
+    return intervals.patient_weights(check_patients(patients, len(patients)), n_resamples=resamples)
 
 
 def _by_site(backend: Backend, films: StudyFilms, plain: Logits, left_out: frozenset[str]) -> dict[str, Any]:

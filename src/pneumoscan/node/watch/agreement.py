@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
-from pneumoscan.evaluate.sites import CLASSES, Answers, Share
+from pneumoscan.evaluate.sites import Answers, Share
 from pneumoscan.node.queue import WAITING, Job
 from pneumoscan.node.watch.weeks import watched
 
@@ -106,7 +107,7 @@ def agreement_of(jobs: Iterable[Job], diagnoses: Mapping[str, int]) -> Agreement
     if not by_study:
         raise NothingUsableError("no study of the table was read.", "Look at the accession numbers of both.")
     judged = [(diagnoses[number], max(films, key=_rank)) for number, films in by_study.items()]
-    answered = [(truth, job) for truth, job in judged if job.label in CLASSES]
+    answered = [(truth, job) for truth, job in judged if job.label in CLASS_NAMES]
     labels = [job.label for _, job in judged]
     return Agreement(
         studies=len(judged),
@@ -132,7 +133,7 @@ def _rank(job: Job) -> tuple[bool, bool, float]:
 
 def _share(pairs: list[tuple[int, Job]], diagnosis: int) -> Share:
     """Return the share of studies with a diagnosis that were answered so."""
-    right = [job.label == CLASSES[diagnosis] for truth, job in pairs if truth == diagnosis]
+    right = [job.label == CLASS_NAMES[diagnosis] for truth, job in pairs if truth == diagnosis]
     return Share.from_count(sum(right), len(right))
 
 
