@@ -16,13 +16,14 @@ from pneumoscan.errors import PneumoscanError, Terminated, as_missing
 COMMANDS = (
     "adapt", "archive", "card", "combine", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
+_MODULES = dict.fromkeys(("combine", "export", "model"), "train")
 
 
 _show_warning = warnings.showwarning
 
 
 class Commands(click.Group):
-    """The group of commands. The module with the name of a command is imported when it is needed."""
+    """The group of commands. A command is imported when it is needed, from the module with its name or from that of `_MODULES`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the help."""
@@ -32,7 +33,8 @@ class Commands(click.Group):
         """Return a command, or None if there is none with this name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        module = import_module(f"{__name__}.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -1,4 +1,4 @@
-"""`pneumoscan train`: train a network on a set of films."""
+"""`pneumoscan train`, `export`, `combine` and `model`: from films to a bundle, and the networks to choose from."""
 
 import shlex
 import sys
@@ -185,3 +185,125 @@ def _event_writer(folder: Path) -> Any:
     with importing(otherwise="Or leave out --tensorboard."):
         from torch.utils.tensorboard import SummaryWriter
     return SummaryWriter(str(folder))
+
+
+@click.command(short_help="Write the bundle of a finished run.")
+@click.argument("run", type=click.Path(path_type=Path))
+@data_option("The films that the run was trained on; both runtimes classify the held-out ones.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle [RUN/bundle].")
+@click.option("--name", default="", help="Name of the model [PRESET-seedN].")
+@click.option(
+    "--stress",
+    type=click.Path(path_type=Path),
+    help="metrics.json of `evaluate RUN --split held-out --stress`; its stress table is added to the records.",
+)
+@click.option(
+    "--records-only",
+    is_flag=True,
+    help="Only write the records of the existing bundle again.",
+)
+def export(
+    run: Path, data: tuple[str, ...], out: Path | None, name: str, stress: Path | None, records_only: bool
+) -> None:
+    """Write the bundle of a run. Torch and ONNX Runtime first classify the held-out films and must agree.
+
+    RUN is the run folder of a finished training.
+    """
+    from pneumoscan.cli.progress import progress
+    from pneumoscan.train.export import export_run, record_run
+
+    with progress("Decoding films") as decoding:
+        if records_only:
+            bundle = record_run(run, data, out, stress=stress, decoding=decoding)
+            print(f"records: {bundle.path / 'records.json'}")
+            return
+        exported = export_run(run, data, out, name=name, stress=stress, decoding=decoding)
+    print(f"bundle: {exported.bundle}")
+    print(
+        f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"
+    )
+    for chosen, point in exported.spec.thresholds.items():
+        print(f"  {chosen}: threshold {point['threshold']:.4f}")
+
+
+@click.command(short_help="Combine runs into one model, with heads for other sites.")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@data_option("The films of a site. The first site is the one that the runs were trained on.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the combined model.")
+@click.option("--name", default="combined", help="Name of the model in prediction rows.")
+@click.option(
+    "--population",
+    "populations",
+    multiple=True,
+    metavar="SITE=WORDS",
+    help="Description of the patients of a site, for the model card and the web viewer; may be repeated.",
+)
+@click.option(
+    "--whom", multiple=True, hidden=True, metavar="SITE=WORDS", help="Earlier name of --population."
+)
+@click.option(
+    "--stress",
+    type=click.Path(path_type=Path),
+    help="metrics.json of `evaluate OUT --split held-out --stress`; its stress table is added to the records.",
+)
+def combine(
+    runs: tuple[Path, ...],
+    data: tuple[str, ...],
+    out: Path,
+    name: str,
+    populations: tuple[str, ...],
+    whom: tuple[str, ...],
+    stress: Path | None,
+) -> None:
+    """Average the networks of RUNS, and fit a head for each further site to the feature maps of the last network.
+
+    The runs must have the same hold-out. The last one must have the network `transfer`. The combined model labels a film
+    UNSURE if it resembles no site.
+    """
+    from pneumoscan.classifier import shown_to_work
+    from pneumoscan.train.combine import combine
+
+    if whom:
+        print("notice: --whom is now called --population; the old name still works.", file=sys.stderr)
+    described = dict(text.partition("=")[::2] for text in (*whom, *populations))
+    made = combine(
+        runs, data, out, name=name, populations=described, stress=stress,
+        note=lambda text: print(text, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    print(f"bundle: {made.bundle}")
+    print(f"torch and ONNX Runtime agree to {made.largest_difference:.1e} on {made.films} held-out films")
+    print(shown_to_work(made.spec))
+
+
+@click.group(no_args_is_help=True)
+def model() -> None:
+    """List the networks and show their layers."""
+
+
+@model.command("list")
+def list_networks() -> None:
+    """Print the names of the networks."""
+    from pneumoscan.networks.registry import NETWORKS
+
+    print("\n".join(sorted(NETWORKS)))
+
+
+@model.command(short_help="Print the layers of a network.")
+@click.argument("name")
+@click.option("--size", type=click.IntRange(16, 1024), default=200, help="Side of the input in pixels.")
+def show(name: str, size: int) -> None:
+    """Print the layers of a network with their outputs and parameters.
+
+    NAME is the name of a network, for example baseline.
+    """
+    from pneumoscan.networks.registry import config_of, layer_table
+
+    rows = layer_table(config_of(name), size)
+    print(f"{'layer':<38}{'output':>14}{'parameters':>14}")
+    for row in rows:
+        print(
+            f"{row.name:<38}{row.output:>14}{row.parameters:>14,}"
+            if row.parameters
+            else f"{row.name:<38}{row.output:>14}"
+        )
+    print(f"{'total':<38}{'':>14}{sum(row.parameters for row in rows):>14,}")
