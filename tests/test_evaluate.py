@@ -119,7 +119,7 @@ def test_probabilities_are_those_of_the_films(model, film_folder, tmp_path):
     for row in rows:
         pixels = preprocess(read(film_folder / row["path"]), Preprocessing(size=SIZE))
         logit = logit_of(pixels[None, None])[0] / TEMPERATURE
-        assert float(row["y_prob"]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
+        assert float(row["probability"]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
     assert metrics.n == len(films)
     assert (metrics.threshold, metrics.split) == (0.5, "test")
     assert metrics.threshold_source == "best_f1: highest F1 on 40 held-out training films"
@@ -388,7 +388,7 @@ def test_two_sites_are_judged_apart_and_rows_are_those_of_predict(model, tmp_pat
         rows = list(csv.DictReader(file))
     assert {row["site"] for row in rows} == {"a", "b"}
     assert all(
-        row["label_given"] == ("PNEUMONIA" if float(row["y_prob"]) >= 0.5 else "NORMAL") for row in rows
+        row["label"] == ("PNEUMONIA" if float(row["probability"]) >= 0.5 else "NORMAL") for row in rows
     )
     assert any("smaller_than_input" in row["warnings"] for row in rows) == bool(metrics.answers.warned.count)
     # One site again: nothing of the other evaluation is left.

@@ -16,7 +16,7 @@ from pneumoscan.errors import FilmError, UsageError
 from pneumoscan.files import locked, make_folder, write_problems
 
 COLUMNS = (
-    "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "site",
+    "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "resembles",
 )  # fmt: skip
 FORMATS = ("csv", "jsonl")
 _QUOTED_IF_INSIDE = frozenset('",\r\n')
@@ -41,7 +41,7 @@ class PredictionRow:
         error_code: Code of the error (`pneumoscan.errors`); empty if the film was read.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
-        site: The site that the film resembles, or `none`; empty if refused, or if the model has no sites.
+        resembles: The site that the film resembles, or `none`; empty if refused, or if the model has no sites.
     """
 
     path: str
@@ -53,7 +53,7 @@ class PredictionRow:
     error_code: str
     error: str
     model: str
-    site: str = ""
+    resembles: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the columns in order as JSON types."""

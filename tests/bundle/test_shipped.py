@@ -84,11 +84,11 @@ def test_nothing_in_the_package_says_that_it_works_for_adults(shipped):
 def test_it_recognises_children_and_abstains_from_adults(shipped, real_films):
     adults = real_films.parent / "nih_chest"
     paths = [*sorted((real_films / "train" / "NORMAL").iterdir())[::40]]
-    found = [predict_one(shipped, path, 0.5).site for path in paths]
+    found = [predict_one(shipped, path, 0.5).resembles for path in paths]
     assert found.count("children") >= 0.9 * len(found)
     if adults.is_dir():
         rows = [predict_one(shipped, path, 0.5) for path in sorted(adults.rglob("*.png"))[::25]]
-        assert all(row.site == "none" and "far_from_training_films" in row.warnings for row in rows)
+        assert all(row.resembles == "none" and "far_from_training_films" in row.warnings for row in rows)
         assert not {row.label for row in rows} & {"NORMAL", "PNEUMONIA"}
 
 

@@ -88,7 +88,7 @@ def test_jsonl(bundle, films):
         "error_code",
         "error",
         "model",
-        "site",
+        "resembles",
     ]
 
 

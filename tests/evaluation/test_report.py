@@ -97,7 +97,7 @@ def test_the_folder_holds_what_the_design_names(evaluated, tmp_path):
 def test_the_tables_are_the_arrays(evaluated, tmp_path):
     write_evaluation(tmp_path, evaluated)
     header, *rows = rows_of(tmp_path / "predictions.csv")
-    assert header[:4] == ["path", "patient_id", "y_true", "y_prob"]
+    assert header[:4] == ["path", "patient_id", "y_true", "probability"]
     assert [float(row[3]) for row in rows] == evaluated.y_prob.tolist()
     assert [int(row[2]) for row in rows] == evaluated.y_true.tolist()
     header, *rows = rows_of(tmp_path / "thresholds.csv")

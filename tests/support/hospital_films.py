@@ -98,6 +98,6 @@ def finding(label: str = "PNEUMONIA", **changes: Any) -> Finding:
         "threshold": 0.5,
         "operating_point": "balanced",
         "warnings": (),
-        "site": "adults",
+        "resembles": "adults",
     }
     return Finding(**values | changes)

@@ -52,7 +52,7 @@ def test_two_runs_become_a_model_that_tells_of_each_site(
     for site, figures in facts.items():
         own = [row for row in rows if row["site"] == site]
         assert len(own) == figures["films"]
-        area = roc_auc_score([int(row["label"]) for row in own], [float(row["probability"]) for row in own])
+        area = roc_auc_score([int(row["y_true"]) for row in own], [float(row["probability"]) for row in own])
         assert area == pytest.approx(figures["roc_auc"], abs=1e-9)
         assert np.mean([row["recognised"] == "0" for row in own]) == pytest.approx(figures["lost"])
     # `pneumoscan card RUN --data` needs these.

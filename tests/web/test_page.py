@@ -155,7 +155,7 @@ def test_what_is_no_chest_film_has_neither_number_nor_heatmap_nor_rates(dropped)
     page.click(".film:has-text('film 06.jpeg')")
     page.wait_for_selector(".verdict:has-text('NOT A CHEST FILM')")
     dropped.shown()
-    assert page.locator("#probability, .side .scale, .warnings, #site").count() == 0
+    assert page.locator("#probability, .side .scale, .warnings, #resembles").count() == 0
     assert page.is_disabled("#heat")
     plain = pixels(dropped)
     page.keyboard.press("h")
@@ -171,7 +171,7 @@ def test_rates_are_shown_for_films_like_those_they_were_measured_on(dropped, row
     for name, (row, _) in rows.items():
         if row.status != "ok":
             continue
-        holds = row.site != "none" and "far_from_training_films" not in row.warnings
+        holds = row.resembles != "none" and "far_from_training_films" not in row.warnings
         dropped.page.click(f".film:has-text('{name}')")
         dropped.page.wait_for_selector(f"#film-name:has-text('{name}')")
         dropped.painted()
@@ -210,13 +210,13 @@ def test_the_page_says_for_whom_the_model_works_and_whose_films_a_film_resembles
             continue
         dropped.page.click(f".film:has-text('{name}')")
         dropped.page.wait_for_selector(f"#film-name:has-text('{name}')")
-        line = dropped.page.locator("#site")
+        line = dropped.page.locator("#resembles")
         if row.label == "NOT_A_CHEST_FILM":
             assert not line.count()
-        elif row.site == "none":
+        elif row.resembles == "none":
             assert "Resembles none" in line.inner_text()
         else:
-            assert line.inner_text() == f"Resembles the films of {bundle.spec.sites[row.site]['whom']}."
+            assert line.inner_text() == f"Resembles the films of {bundle.spec.sites[row.resembles]['whom']}."
 
 
 # The operating point

@@ -300,7 +300,7 @@ def exported(page, names, problem=None):
     films = [
         {
             "path": name, "state": "refused" if problem else "read", "copies": [], "problem": problem,
-            "row": {"probability": 0.1 + i / 97, "model": "m@0", "warnings": [], "site": "adults"},
+            "row": {"probability": 0.1 + i / 97, "model": "m@0", "warnings": [], "resembles": "adults"},
             "call": {"label": "UNSURE", "warnings": ["low_contrast", "near_threshold"]},
         }
         for i, name in enumerate(names)

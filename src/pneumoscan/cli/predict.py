@@ -134,7 +134,7 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
     if bundle.spec.sites:
         whom = ", ".join(facts["whom"] for facts in bundle.spec.sites.values())
         print(
-            f"These rates were measured on films of {whom}. They do not hold for films whose site is `none`.",
+            f"These rates were measured on films of {whom}. They do not hold for films that resemble `none`.",
             file=sys.stderr,
         )
 

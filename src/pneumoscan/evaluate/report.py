@@ -25,7 +25,7 @@ from pneumoscan.evaluate.thresholds import ThresholdRow, threshold_table
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
 
 _FEW = 200
-PREDICTIONS = ("path", "patient_id", "y_true", "y_prob", "site", "label_given", "warnings", "resembles")
+PREDICTIONS = ("path", "patient_id", "y_true", "probability", "site", "label", "warnings", "resembles")
 ANSWERS = ("answered", "accuracy_answered", "warned", "confident_and_wrong")
 
 

@@ -110,7 +110,7 @@ def _evaluated(
         sites=tuple(film.site for film in read.films),
         labels=tuple(row.label for row in read.rows),
         warnings=tuple(row.warnings for row in read.rows),
-        resembles=tuple(row.site for row in read.rows),
+        resembles=tuple(row.resembles for row in read.rows),
         refused=read.refused,
         operating_points=bundle.spec.thresholds,
         cautions=cautions(bundle, read, split, synthetic=manifest.synthetic),

@@ -121,7 +121,7 @@ def _with_results(
         threshold=row["threshold"],
         operating_point=writer.operating_point,
         warnings=tuple(row["warnings"]),
-        site=row["site"],
+        resembles=row["resembles"],
     )
     moment = datetime.fromisoformat(options["made_at"])
     made = make_results(

@@ -220,7 +220,7 @@ def _fetch_anew(tools: Tools, job: Job) -> Job:
 
 
 def _finding(row: Mapping[str, Any], writer: Writer) -> dict[str, Any]:
-    taken = {name: row[name] for name in ("label", "probability", "threshold", "site", "model")}
+    taken = {name: row[name] for name in ("label", "probability", "threshold", "resembles", "model")}
     return taken | {"warnings": ";".join(row["warnings"]), "operating_point": writer.operating_point}
 
 
@@ -229,7 +229,7 @@ def _write_fhir(tools: Tools, film: bytes, row: Mapping[str, Any], made_at: date
     folder = tools.config.path(tools.config.node.fhir)
     if folder is None:
         return
-    answer = {name: row[name] for name in ("label", "probability", "threshold", "site")}
+    answer = {name: row[name] for name in ("label", "probability", "threshold", "resembles")}
     found = Finding(**answer, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
     character_set = tools.config.node.character_set
     pixels = row["pixels_sha256"]

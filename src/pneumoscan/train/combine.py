@@ -250,7 +250,7 @@ def _write_answers(
         )
     ]
     sites, y_true, y_prob, _ = zip(*rows, strict=True)
-    lines = [",".join(map(str, row)) for row in [("site", "label", "probability", "recognised"), *rows]]
+    lines = [",".join(map(str, row)) for row in [("site", "y_true", "probability", "recognised"), *rows]]
     write_atomic(out / "answers.csv", "\n".join([*lines, ""]).encode())
     display = RiskCoverageDisplay.from_predictions(y_true, y_prob, threshold=threshold, sites=sites)
     save_figure(display.plot(), out / "risk_coverage")

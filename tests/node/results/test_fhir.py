@@ -106,7 +106,7 @@ def test_a_node_writes_it_where_its_settings_name_a_folder(tmp_path: Path) -> No
         "label": "NORMAL",
         "probability": 0.125,
         "threshold": 0.5,
-        "site": "none",
+        "resembles": "none",
         "warnings": ["far_from_training_films"],
         "pixels_sha256": "0" * 64,
     }

@@ -90,8 +90,8 @@ def test_rounding_makes_no_certainty(probability: float, text: str, words: list[
 
 def test_the_site_is_named_and_a_film_of_no_site_is_told(words: list[str]) -> None:
     picture.draw(film_of(90, 100), finding(), writer())
-    picture.draw(film_of(90, 100), finding(site="none"), writer())
-    picture.draw(film_of(90, 100), finding(site=""), writer())
+    picture.draw(film_of(90, 100), finding(resembles="none"), writer())
+    picture.draw(film_of(90, 100), finding(resembles=""), writer())
     assert [text for text in words if "resembles" in text] == [
         "The film resembles the model's films of adults.",
         "The film resembles none of the films that the model was made with.",

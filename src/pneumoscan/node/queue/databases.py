@@ -25,7 +25,7 @@ from pneumoscan.errors import (
     importing,
 )
 from pneumoscan.files import write_problems
-from pneumoscan.node.queue.table import ADDED, Execute, Queue, Rows, schema
+from pneumoscan.node.queue.table import ADDED, RENAMED, Execute, Queue, Rows, schema
 
 _BUSY_SECONDS = 30.0
 _MOST_TOGETHER = 64
@@ -78,16 +78,19 @@ class SqliteDatabase:
             # The number of a row that was discarded is not given again.
             for statement in schema("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL"):
                 self._connection.execute(statement)
-            self._add_columns()
+            self._update_columns()
 
-    def _add_columns(self) -> None:
+    def _update_columns(self) -> None:
         """Bring the table of an earlier version up to date."""
-        lacking = set(ADDED) - self._columns()
-        if not lacking:
+        known = self._columns()
+        if known >= set(ADDED) and known.isdisjoint(RENAMED):
             return
         self._connection.execute("BEGIN IMMEDIATE")
-        for name in sorted(lacking - self._columns()):  # unless another process did it meanwhile
+        known = self._columns()  # another process may have done it meanwhile
+        for name in sorted(set(ADDED) - known):
             self._connection.execute(f"ALTER TABLE job ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+        for old in sorted(known & set(RENAMED)):
+            self._connection.execute(f"ALTER TABLE job RENAME COLUMN {old} TO {RENAMED[old]}")
         self._connection.execute("COMMIT")
 
     def _columns(self) -> set[str]:
@@ -225,14 +228,15 @@ class PostgresDatabase:
             identity = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
             for statement in schema(identity, "DOUBLE PRECISION"):
                 execute(statement)
-            for name in ADDED:
-                known = execute(
-                    "SELECT 1 FROM information_schema.columns WHERE table_schema = current_schema() "
-                    "AND table_name = 'job' AND column_name = ?",
-                    (name,),
-                )
-                if not known:
-                    execute(f"ALTER TABLE job ADD COLUMN IF NOT EXISTS {name} TEXT NOT NULL DEFAULT ''")
+            columns = execute(
+                "SELECT column_name::text FROM information_schema.columns WHERE table_schema = current_schema() "
+                "AND table_name = 'job'"
+            )
+            known = {name for (name,) in columns}
+            for name in sorted(set(ADDED) - known):
+                execute(f"ALTER TABLE job ADD COLUMN IF NOT EXISTS {name} TEXT NOT NULL DEFAULT ''")
+            for old in sorted(known & set(RENAMED)):
+                execute(f"ALTER TABLE job RENAME COLUMN {old} TO {RENAMED[old]}")
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:

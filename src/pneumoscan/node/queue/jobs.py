@@ -81,7 +81,7 @@ class Job:
     threshold: float | None  # in [0, 1]
     operating_point: str
     warnings: str  # joined by `;`
-    site: str  # which of the sites that the model knows the film resembles
+    resembles: str  # the site that the film resembles, as in the row of `predict`
     model: str  # name and first digits of the network's SHA-256
     report_uid: str
     report_sha256: str

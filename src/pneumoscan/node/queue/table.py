@@ -13,10 +13,12 @@ from pneumoscan.node.queue.jobs import COLUMNS, ENDS, WAITING, Arrival, Job, Sta
 _LONGEST = 3600
 _PAGE = 500
 _TIMES = {State.FETCHED: "fetched_at", State.STORED: "stored_at", **dict.fromkeys(ENDS, "done_at")}
-_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "site", "model",
-                "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
+_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "resembles",
+                "model", "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
 # Columns that queues of earlier versions lack.
 ADDED = ("stored_sha256",)
+# Columns that had another name in queues of earlier versions, by that name.
+RENAMED = {"site": "resembles"}
 _ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",
             "study_date", "accession_number", "device")  # fmt: skip
 _NUMBERS = ("lease_until", "fetched_at", "made_at", "stored_at", "done_at", "probability", "threshold")

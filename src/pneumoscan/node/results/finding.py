@@ -36,7 +36,7 @@ class Finding:
         threshold: Cut-off in [0, 1] that gave the label.
         operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
         warnings: Those of the prediction row.
-        site: Which of the model's sites the film resembles, `none`, or empty if the model knows no sites.
+        resembles: The one of the model's sites that the film resembles, `none`, or empty if the model has no sites.
 
     Raises:
         UsageError: The label is not one of the four, or a number is not in [0, 1].
@@ -47,7 +47,7 @@ class Finding:
     threshold: float
     operating_point: str
     warnings: tuple[str, ...]
-    site: str
+    resembles: str
 
     def __post_init__(self) -> None:
         if self.label not in VERDICTS:

@@ -140,10 +140,10 @@ def _facts(finding: Finding, writer: Writer) -> list[tuple[str, tuple[int, int, 
     lines = [(f"Caution: {MEANINGS.get(name, plain(name))}.", _ALARM) for name in finding.warnings]
     if finding.label == NOT_A_CHEST_FILM:
         pass
-    elif finding.site == NO_KNOWN_SITE:
+    elif finding.resembles == NO_KNOWN_SITE:
         lines.append(("The film resembles none of the films that the model was made with.", _ALARM))
-    elif finding.site:
-        lines.append((f"The film resembles the model's films of {plain(finding.site)}.", _INK))
+    elif finding.resembles:
+        lines.append((f"The film resembles the model's films of {plain(finding.resembles)}.", _INK))
     model = (
         f"Model {plain(writer.model_name)} ({writer.onnx_sha256[:12]}), pneumoscan {plain(writer.pneumoscan_version)}, "
         f"{plain(writer.manufacturer)}."

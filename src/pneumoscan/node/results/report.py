@@ -131,8 +131,8 @@ def _group(
 def _evaluations(finding: Finding, presence: Code | None) -> list[QualitativeEvaluation]:
     pairs = [(PRESENCE, presence)] if presence is not None else [(QUALITY, UNUSABLE)]
     pairs += [(WARNING, warning_code(name)) for name in finding.warnings]
-    if finding.site and presence is not None:
-        pairs.append((RESEMBLES, site_code(finding.site)))
+    if finding.resembles and presence is not None:
+        pairs.append((RESEMBLES, site_code(finding.resembles)))
     return [QualitativeEvaluation(concept(name), concept(value)) for name, value in pairs]
 
 

@@ -2,7 +2,7 @@
 
 import { decimals, unsureBand } from "../state/labels.js";
 
-export const COLUMNS = ["path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "site"];
+export const COLUMNS = ["path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "resembles"];
 const EXTRA = ["sha256", "logit", "distance", "width", "height", "format"];
 // The command line quotes what a spreadsheet may take for a formula; here an apostrophe keeps it from doing so.
 const FORMULA = /^\s*[=+\-@\t\r]/;
@@ -13,12 +13,12 @@ export function rowOf(film, store) {
   const { model } = store.model;
   if (film.state === "read") {
     const { row, call } = film;
-    return { path: film.path, status: "ok", probability: row.probability, label: call.label, threshold, warnings: call.warnings, error_code: "", error: "", model: row.model, site: row.site };
+    return { path: film.path, status: "ok", probability: row.probability, label: call.label, threshold, warnings: call.warnings, error_code: "", error: "", model: row.model, resembles: row.resembles };
   }
   if (film.state !== "refused") return null;
   const { code, message, remedy } = film.problem;
   const error = `${message} ${remedy}`.trim().replaceAll("<bytes>", film.path);
-  return { path: film.path, status: "refused", probability: null, label: "", threshold, warnings: [], error_code: code, error, model, site: "" };
+  return { path: film.path, status: "refused", probability: null, label: "", threshold, warnings: [], error_code: code, error, model, resembles: "" };
 }
 
 /** Return all films that have an answer as CSV. */

@@ -69,7 +69,7 @@ function sheet(film, store, grey) {
     el("p", { class: "sheet-verdict" }, sign(call.label), el("strong", {}, LABELS[call.label]), hasNumber(film) && el("span", {}, ` probability of pneumonia ${short(row.probability)} (${full(row.probability)})`)),
     hasNumber(film) && scaleOf(row.probability, threshold, band, call.label),
     el("p", {}, reasonOf(call, row.probability, threshold)),
-    hasNumber(film) && el("p", {}, siteInWords(row.site, store.model)),
+    hasNumber(film) && el("p", {}, siteInWords(row.resembles, store.model)),
     warningsOf(film).length > 0 && el("ul", {}, warningsOf(film).map((word) => el("li", {}, warningInWords(word)))),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
   );

@@ -1,4 +1,4 @@
-/** The result for the film that is shown: its label, the probability on a scale, the site, warnings, details. */
+/** The result for the film that is shown: its label, the probability on a scale, whose films it resembles, warnings, details. */
 
 import { el, setText, sign } from "../dom.js";
 import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
@@ -44,7 +44,7 @@ function readContent(film, store, acts) {
     hasNumber(film) && numberLine(row, acts),
     hasNumber(film) && scaleOf(row.probability, threshold, unsureBand(store.model, threshold), call.label),
     el("p", { class: "reason" }, reasonOf(call, row.probability, threshold)),
-    hasNumber(film) && el("p", { class: "soft", id: "site" }, siteInWords(row.site, store.model)),
+    hasNumber(film) && el("p", { class: "soft", id: "resembles" }, siteInWords(row.resembles, store.model)),
     warningsOf(film).length > 0 &&
       el("ul", { class: "warnings", "aria-label": "Warnings" }, warningsOf(film).map((word) => el("li", { "data-word": word }, warningInWords(word)))),
     film.disagrees &&

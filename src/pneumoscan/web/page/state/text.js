@@ -57,7 +57,7 @@ export function forWhom(model) {
   return `Shown to work for ${groups.join(" and for ")}. Films unlike theirs are labelled UNSURE.`;
 }
 
-/** Say whose films a film resembles: `site` as in its row, a name, "none" or "". */
+/** Say whose films a film resembles: `site` is the column `resembles` of its row, a name, "none" or "". */
 export function siteInWords(site, model) {
   if (!site) return forWhom({ sites: null });
   if (site !== "none") return `Resembles the films of ${model.sites?.[site] ?? site}.`;
