@@ -28,11 +28,11 @@ DRAWN = 200
 EVERY = 50
 # Roles of processes, by a part of their command line; the first that fits counts.
 ROLES = {
-    "reader": "pneumoscan.archive.reader",
+    "reader": "pneumoscan.archive.reading",
     "actor": "ShardActor",
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
-    "driver": "pneumoscan.archive.ray_driver",
+    "driver": "pneumoscan.archive.on_ray",
     "command": "pneumoscan archive",
 }
 

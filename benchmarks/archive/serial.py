@@ -24,7 +24,7 @@ for number in range(int(sys.argv[1])):
 """
 _LISTING = f"""
 import json, resource, sys, time
-from pneumoscan.archive.listing import inputs_of, write_shards
+from pneumoscan.archive.plan import inputs_of, write_shards
 from pneumoscan.archive.storage import open_folder
 begun = time.monotonic()
 found = write_shards(open_folder(sys.argv[2]), inputs_of(["-"], sys.argv[2], stdin=sys.stdin.buffer), 500)
@@ -43,15 +43,15 @@ print(json.dumps({{{_PEAK}}}))
 """
 _VERIFYING = f"""
 import json, resource, sys, time
-from pneumoscan.archive.listing import write_shards
-from pneumoscan.archive.parts import encoded, part_name
-from pneumoscan.archive.plan import Settings, write_plan
+from pneumoscan.archive.plan import write_shards
+from pneumoscan.archive.part import encoded, part_name
+from pneumoscan.archive.plan import ArchiveSettings, write_plan
 from pneumoscan.archive.run import verified
 from pneumoscan.archive.storage import open_folder
 from pneumoscan.rows import PredictionRow
 folder, count = open_folder(sys.argv[2]), int(sys.argv[1])
 paths = [f"/pacs/2019/{{n % 10000:04d}}/1.2.826.0.1.3680043.8.498.{{n:020d}}.dcm" for n in range(count)]
-settings = Settings("model@123456789012", "0" * 64, 0.5, "parquet", 500)
+settings = ArchiveSettings("model@123456789012", "0" * 64, 0.5, "parquet", 500)
 plan = write_plan(folder, settings, write_shards(folder, paths, 500), ("-",))
 for shard in range(plan.listing.shards):
     rows = [PredictionRow(path, "ok", n / count, "NORMAL", 0.5, (), "", "", settings.model)

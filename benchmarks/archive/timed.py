@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from pneumoscan.archive.local import Here
-from pneumoscan.archive.on_ray import OnRay
-from pneumoscan.archive.run import Order, run_archive
+from pneumoscan.archive.on_ray import ShardsOnRay
+from pneumoscan.archive.run import ArchiveOrder, run_archive
+from pneumoscan.archive.shard import LocalWorkers
 from pneumoscan.bundle.load import load_bundle
 
 
@@ -19,8 +19,8 @@ def main() -> None:
     """Run it."""
     name, cores, part_size, model, films, out = sys.argv[1:]
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: int(cores)]))
-    launcher = Here(int(cores)) if name == "local" else OnRay(int(cores), "")
-    order = Order((films,), out, 0.5, "parquet", int(part_size))
+    launcher = LocalWorkers(int(cores)) if name == "local" else ShardsOnRay(int(cores), "")
+    order = ArchiveOrder((films,), out, 0.5, "parquet", int(part_size))
     begun, instants = time.monotonic(), []
 
     def report(step: str, done: int, _total: int) -> None:

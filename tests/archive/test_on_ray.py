@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.archive.on_ray import OnRay
-from pneumoscan.archive.run import Order, run_archive
+from pneumoscan.archive.on_ray import ShardsOnRay
+from pneumoscan.archive.run import ArchiveOrder, run_archive
 from pneumoscan.errors import EnvironmentProblemError
 from pneumoscan.predict.loop import predict_many
 from pneumoscan.predict.sources import expand
@@ -44,19 +44,21 @@ def of_this_run(name: str) -> list[int]:
 
 
 def test_errors_that_concern_every_film_end_it(bundle, films, tmp_path) -> None:
-    order = Order((str(films),), str(tmp_path / "out"), 0.5, "csv", part_size=3)
+    order = ArchiveOrder((str(films),), str(tmp_path / "out"), 0.5, "csv", part_size=3)
     with pytest.raises(EnvironmentProblemError, match=r"127\.0\.0\.1:9"):
-        run_archive(order, bundle, OnRay(2, "127.0.0.1:9"), lambda *_: None)
+        run_archive(order, bundle, ShardsOnRay(2, "127.0.0.1:9"), lambda *_: None)
 
 
-@pytest.mark.parametrize("victim", ["ShardActor", "raylet/raylet", "gcs/gcs_server", "ray_driver"])
+@pytest.mark.parametrize(
+    "victim", ["ShardActor", "raylet/raylet", "gcs/gcs_server", "pneumoscan.archive.on_ray"]
+)
 @pytest.mark.filterwarnings("ignore:Ray has ended")
 def test_whatever_dies_no_row_is_lost(bundle, films, tmp_path, victim) -> None:
     pytest.importorskip("psutil")
     for number in range(200):
         (films / f"copy-{number:03d}.png").symlink_to(films / "0.png")
     out = tmp_path / "out"
-    order = Order((str(films),), str(out), 0.5, "csv", part_size=2)
+    order = ArchiveOrder((str(films),), str(out), 0.5, "csv", part_size=2)
     killed: list[int] = []
 
     def report(step: str, done: int, _total: int) -> None:
@@ -66,7 +68,7 @@ def test_whatever_dies_no_row_is_lost(bundle, films, tmp_path, victim) -> None:
             os.kill(found[0], signal.SIGKILL)
             killed.append(found[0])
 
-    outcome = run_archive(order, bundle, OnRay(2, ""), report)
+    outcome = run_archive(order, bundle, ShardsOnRay(2, ""), report)
     assert len(killed) == 2
     assert (outcome.inputs, outcome.refused) == (212, 2)
     assert rows(out) == expected(bundle, films)

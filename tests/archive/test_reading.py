@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.archive.plan import Settings, model_facts
+from pneumoscan.archive.plan import ArchiveSettings, model_facts
 from pneumoscan.archive.reading import MOST_DEATHS, FilmReader
 from pneumoscan.errors import BundleError, EnvironmentProblemError, PneumoscanError
 from pneumoscan.predict.loop import predict_many
@@ -17,7 +17,7 @@ from pneumoscan.predict.loop import predict_many
 FRAGILE = """
 import os, signal, sys, time
 from pathlib import Path
-from pneumoscan.archive import reader
+from pneumoscan.archive import reading
 from pneumoscan.predict import loop as batch
 true = batch.predict_many
 def fragile(bundle, sources, **options):
@@ -32,13 +32,13 @@ def fragile(bundle, sources, **options):
             os.kill(os.getpid(), signal.SIGKILL)
         yield from true(bundle, [source], **options)
 batch.predict_many = fragile
-sys.exit(reader.main(sys.argv[1:]))
+sys.exit(reading.main(sys.argv[1:]))
 """
 
 
 @pytest.fixture
-def settings(bundle) -> Settings:
-    return Settings(**model_facts(bundle), threshold=0.5, format="csv", part_size=10)
+def settings(bundle) -> ArchiveSettings:
+    return ArchiveSettings(**model_facts(bundle), threshold=0.5, format="csv", part_size=10)
 
 
 @pytest.fixture

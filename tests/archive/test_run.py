@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from stored import assert_as_stored, digest
 
-from pneumoscan.archive.local import Here
-from pneumoscan.archive.run import MANIFEST, SUCCESS, Order, run_archive
+from pneumoscan.archive.run import MANIFEST, SUCCESS, ArchiveOrder, run_archive
+from pneumoscan.archive.shard import LocalWorkers
 from pneumoscan.errors import (
     DataDamagedError,
     EnvironmentProblemError,
@@ -32,8 +32,8 @@ def silent(_step: str, _done: int, _total: int) -> None: ...
 
 
 @pytest.fixture
-def order(films: Path, tmp_path: Path) -> Order:
-    return Order((str(films),), str(tmp_path / "out"), 0.5, "csv", part_size=5)
+def order(films: Path, tmp_path: Path) -> ArchiveOrder:
+    return ArchiveOrder((str(films),), str(tmp_path / "out"), 0.5, "csv", part_size=5)
 
 
 def expected(bundle, films: Path) -> bytes:
@@ -55,7 +55,7 @@ class Fails:
         self.after = after
 
     def map(self, job, shards):
-        yield from Here(1).map(job, shards[: self.after])
+        yield from LocalWorkers(1).map(job, shards[: self.after])
         raise KeyboardInterrupt
 
 
@@ -68,7 +68,7 @@ class Never:
 
 
 def test_one_row_for_each_input_and_the_same_as_predict(bundle, order, films) -> None:
-    outcome = run_archive(order, bundle, Here(2), silent)
+    outcome = run_archive(order, bundle, LocalWorkers(2), silent)
     assert (outcome.inputs, outcome.ok, outcome.refused, outcome.parts) == (12, 10, 2, 3)
     assert not outcome.was_finished
     out = Path(order.out)
@@ -88,7 +88,7 @@ def test_an_interrupted_archive_goes_on(bundle, order, films) -> None:
     assert not (Path(order.out) / SUCCESS).exists()
     incomplete = Path(order.out) / ".part-000002.csv.x1.tmp"
     incomplete.write_bytes(b"path,")
-    outcome = run_archive(order, bundle, Here(1), silent)
+    outcome = run_archive(order, bundle, LocalWorkers(1), silent)
     assert not incomplete.exists()
     assert (outcome.parts_before, outcome.parts) == (2, 3)
     assert (Path(order.out) / "part-000000.csv").stat().st_mtime_ns == first
@@ -96,7 +96,7 @@ def test_an_interrupted_archive_goes_on(bundle, order, films) -> None:
 
 
 def test_a_finished_archive_is_left_alone(bundle, order) -> None:
-    before = run_archive(order, bundle, Here(2), silent)
+    before = run_archive(order, bundle, LocalWorkers(2), silent)
     times = {path: path.stat().st_mtime_ns for path in Path(order.out).rglob("*") if path.name != "lock"}
     again = run_archive(order, bundle, Never(), silent)
     assert again.was_finished
@@ -117,7 +117,7 @@ def test_other_settings_and_inputs_are_refused(bundle, order, films) -> None:
     (films / "0.png").rename(films / "00.png")
     with pytest.raises(UsageError, match=r"other inputs \(also 12\).*--listed"):
         run_archive(order, bundle, Never(), silent)
-    outcome = run_archive(replace(order, listed=True), bundle, Here(2), silent)
+    outcome = run_archive(replace(order, listed=True), bundle, LocalWorkers(2), silent)
     assert (outcome.inputs, outcome.refused) == (12, 2)  # 0.png had been read before it was renamed
 
 
@@ -139,13 +139,13 @@ def test_two_calls_at_once_are_refused(bundle, order) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"path,status\n", None])
 def test_a_damaged_part_is_read_again(bundle, order, films, damage) -> None:
-    run_archive(order, bundle, Here(2), silent)
+    run_archive(order, bundle, LocalWorkers(2), silent)
     part, success = Path(order.out) / "part-000001.csv", Path(order.out) / SUCCESS
     rows = part.read_bytes()
     # With None, a row is missing.
     part.write_bytes(rows[: rows.rstrip().rfind(b"\n") + 1] if damage is None else damage)
     success.unlink()
-    run_archive(order, bundle, Here(1), silent)
+    run_archive(order, bundle, LocalWorkers(1), silent)
     assert part.read_bytes() == rows
     assert success.exists()
 
@@ -168,13 +168,13 @@ def test_a_worker_without_the_films_ends_the_archive(bundle, order, films) -> No
 
         def map(self, job, shards):
             hidden = films.rename(films.with_name("unmounted"))
-            found = list(Here(1).map(job, shards))
+            found = list(LocalWorkers(1).map(job, shards))
             hidden.rename(films)
             yield from found
 
     with pytest.raises(EnvironmentProblemError, match="does not find"):
         run_archive(order, bundle, Elsewhere(), silent)
-    outcome = run_archive(order, bundle, Here(1), silent)
+    outcome = run_archive(order, bundle, LocalWorkers(1), silent)
     assert (outcome.ok, outcome.refused) == (10, 2)
     assert lines(Path(order.out)) == expected(bundle, films)
 
@@ -184,7 +184,7 @@ def test_an_error_that_concerns_every_film_ends_the_archive(bundle, order) -> No
     from pneumoscan.errors import BundleError
 
     with pytest.raises(BundleError):
-        run_archive(order, bundle, Here(2), silent)
+        run_archive(order, bundle, LocalWorkers(2), silent)
 
 
 def test_films_and_answers_in_object_stores(bundle, order, films) -> None:
@@ -196,7 +196,7 @@ def test_films_and_answers_in_object_stores(bundle, order, films) -> None:
     )
     with pytest.raises(KeyboardInterrupt):
         run_archive(remote, bundle, Fails(after=1), silent)
-    outcome = run_archive(remote, bundle, Here(2), silent)
+    outcome = run_archive(remote, bundle, LocalWorkers(2), silent)
     assert (outcome.inputs, outcome.ok, outcome.refused, outcome.parts_before) == (13, 10, 3, 1)
     parts = sorted(name for name in store.ls("/run/rows", detail=False) if "part-" in name)
     rows = b"".join(store.cat_file(name).removeprefix(header("csv")) for name in parts)
@@ -236,7 +236,7 @@ def test_killed_at_any_time_the_same_command_ends_with_the_same_rows(bundle, ord
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
 def test_the_rows_of_an_archive_are_the_stored_ones(bundle, order, films, file_format) -> None:
     order = replace(order, format=file_format)
-    run_archive(order, bundle, Here(2), silent)
+    run_archive(order, bundle, LocalWorkers(2), silent)
     rows = []
     for path in sorted(Path(order.out).glob(f"part-*.{file_format}")):
         if file_format == "csv":

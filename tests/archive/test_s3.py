@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.archive.local import Here
-from pneumoscan.archive.run import Order, run_archive
+from pneumoscan.archive.run import ArchiveOrder, run_archive
+from pneumoscan.archive.shard import LocalWorkers
 from pneumoscan.predict.loop import predict_many
 from pneumoscan.predict.sources import expand
 from pneumoscan.rows import header
@@ -39,8 +39,8 @@ def test_films_and_answers_in_s3(bundle, films: Path, store) -> None:
     for film in films.rglob("*.png"):
         store.pipe_file(f"pacs/films/{film.relative_to(films)}", film.read_bytes())
     store.pipe_file("pacs/films/.hidden.png", b"no input")
-    order = Order(("s3://pacs/films", "s3://pacs/gone.png"), "s3://pacs/rows", 0.5, "csv", part_size=5)
-    outcome = run_archive(order, bundle, Here(2), lambda *_: None)
+    order = ArchiveOrder(("s3://pacs/films", "s3://pacs/gone.png"), "s3://pacs/rows", 0.5, "csv", part_size=5)
+    outcome = run_archive(order, bundle, LocalWorkers(2), lambda *_: None)
     assert (outcome.inputs, outcome.ok, outcome.refused, outcome.parts) == (13, 10, 3, 3)
     parts = sorted(name for name in store.ls("pacs/rows", detail=False) if "part-" in name)
     rows = b"".join(store.cat_file(name).removeprefix(header("csv")) for name in parts)
@@ -51,6 +51,6 @@ def test_films_and_answers_in_s3(bundle, films: Path, store) -> None:
     # A part that is lost is read again, the others are not.
     store.rm("pacs/rows/part-000001.csv")
     store.rm("pacs/rows/_SUCCESS")
-    again = run_archive(replace(order, listed=True), bundle, Here(1), lambda *_: None)
+    again = run_archive(replace(order, listed=True), bundle, LocalWorkers(1), lambda *_: None)
     assert (again.parts_before, again.ok) == (2, 10)
-    assert run_archive(order, bundle, Here(1), lambda *_: None).was_finished
+    assert run_archive(order, bundle, LocalWorkers(1), lambda *_: None).was_finished

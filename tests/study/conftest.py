@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from synthetic_films import write_film_folder
 
-from pneumoscan.study.execute import Order, run_study
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.trial import Answer
+from pneumoscan.study.execute import StudyOrder, run_study
+from pneumoscan.study.records import StudyFolder
+from pneumoscan.study.trial import TrialAnswer
 from pneumoscan.study.trials import Planned
 
 HEAD = """
@@ -82,7 +82,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.begun_names: list[str] = []
-        self.answers: list[Answer] = []
+        self.answers: list[TrialAnswer] = []
         self.notes: list[str] = []
         self.shown: list[tuple[int, int]] = []
 
@@ -92,7 +92,7 @@ class Notes:
     def begun(self, name: str) -> None:
         self.begun_names.append(name)
 
-    def ended(self, answer: Answer) -> None:
+    def ended(self, answer: TrialAnswer) -> None:
         self.answers.append(answer)
 
     def note(self, text: str) -> None:
@@ -133,7 +133,7 @@ def run_plan(film_folder: Path, tmp_path: Path) -> RunStudy:
 
     def run(plan: Path, out: str = "out", **changes: Any) -> Notes:
         notes = Notes()
-        run_study(plan, Order(film_folder, tmp_path / out, **changes), notes)
+        run_study(plan, StudyOrder(film_folder, tmp_path / out, **changes), notes)
         return notes
 
     return run
@@ -146,7 +146,7 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     films = write_film_folder(root / "films")
     (root / "tiny.toml").write_text(HEAD + SECTIONS)
     notes = Notes()
-    run_study(root / "tiny.toml", Order(films, root / "out", cache=root / "cache"), notes)
+    run_study(root / "tiny.toml", StudyOrder(films, root / "out", cache=root / "cache"), notes)
     return root / "out", films, notes
 
 

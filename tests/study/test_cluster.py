@@ -1,19 +1,20 @@
 """The same study on a cluster's engine: two workers of Ray on this machine, on its loopback address."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from pneumoscan.study import cluster
-from pneumoscan.study.execute import Order, run_study
-from pneumoscan.study.trial import Answer
+from pneumoscan import cluster
+from pneumoscan.study.execute import StudyOrder, run_study
+from pneumoscan.study.trial import TrialAnswer
 
 
 class Quiet:
     """A watcher that remembers the answers."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[TrialAnswer] = []
 
     def planned(self, trials, ended) -> None: ...
 
@@ -28,9 +29,16 @@ class Quiet:
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from pneumoscan.errors import MissingDependencyError
 
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for name in (
+        "RAY_AUTH_MODE",
+        "RAY_AUTH_TOKEN",
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    ):
+        monkeypatch.setenv(name, "")
     with pytest.raises(MissingDependencyError, match=r"pneumoscan\[cluster\]"):
-        cluster._ray()
+        cluster.start_ray("", cpus=1)
 
 
 @pytest.mark.slow
@@ -42,7 +50,7 @@ def test_two_workers_of_ray_leave_the_same_records(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     out, films, notes = finished_study
     watcher = Quiet()
-    order = Order(films, tmp_path / "ray", jobs=2, launcher="ray", cache=out.parent / "cache")
+    order = StudyOrder(films, tmp_path / "ray", jobs=2, launcher="ray", cache=out.parent / "cache")
     run_study(out / "study.toml", order, watcher)
     assert sorted(answer.name for answer in watcher.answers) == sorted(
         answer.name for answer in notes.answers

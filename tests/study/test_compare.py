@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumoscan.evaluate.intervals import weighted_roc_auc
-from pneumoscan.study.compare import Comparison, figures_of
+from pneumoscan.study.compare import StudyComparison, figures_of
 from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.records import TrialRecord
 
@@ -33,8 +33,8 @@ def record(key: str, seed: int, *, skill: float, noise: int = 0) -> TrialRecord:
     )
 
 
-def compare(*records: TrialRecord) -> Comparison:
-    return Comparison.of(records, Y_TRUE, PATIENTS)
+def compare(*records: TrialRecord) -> StudyComparison:
+    return StudyComparison.of(records, Y_TRUE, PATIENTS)
 
 
 def test_the_same_answers_have_no_difference() -> None:

@@ -17,9 +17,8 @@ import pytest
 from pneumoscan.errors import ConfigError, DataDamagedError, LockedError
 from pneumoscan.files import locked
 from pneumoscan.study import trial
-from pneumoscan.study.execute import Order, run_study
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.records import read_record
+from pneumoscan.study.execute import StudyOrder, run_study
+from pneumoscan.study.records import StudyFolder, read_record
 from pneumoscan.train.config import read_toml_config
 
 FILES = {
@@ -90,7 +89,7 @@ def test_a_finished_study_trains_nothing_again(finished_study, study_copy: Path,
     _, films, _ = finished_study
     before = records_of(study_copy)
     notes = Notes()
-    run_study(study_copy / "study.toml", Order(films, study_copy), notes)
+    run_study(study_copy / "study.toml", StudyOrder(films, study_copy), notes)
     assert notes.answers == []
     assert notes.begun_names == []
     assert records_of(study_copy) == before
@@ -99,7 +98,7 @@ def test_a_finished_study_trains_nothing_again(finished_study, study_copy: Path,
 def test_two_processes_at_once_give_the_same_bytes(finished_study, tmp_path: Path, records_of) -> None:
     out, films, _ = finished_study
     notes = Notes()
-    order = Order(films, tmp_path / "two", jobs=2, only=("depth",))
+    order = StudyOrder(films, tmp_path / "two", jobs=2, only=("depth",))
     run_study(out / "study.toml", order, notes)
     ours, whole = records_of(tmp_path / "two"), records_of(out)
     assert len(notes.answers) >= 3
@@ -137,20 +136,20 @@ def test_other_films_are_refused_and_nothing_is_lost(
     shutil.copytree(films, other)
     next(iter(sorted((other / "train" / "NORMAL").iterdir()))).unlink()
     with pytest.raises(DataDamagedError, match="differ from those of the study"):
-        run_study(study_copy / "study.toml", Order(other, study_copy), Notes())
+        run_study(study_copy / "study.toml", StudyOrder(other, study_copy), Notes())
     assert read_record(StudyFolder(study_copy), names_of(study_copy)[0]) is not None
 
 
 def test_one_study_at_a_time(finished_study, study_copy: Path) -> None:
     _, films, _ = finished_study
     with locked(study_copy / "work" / ".lock"), pytest.raises(LockedError):
-        run_study(study_copy / "study.toml", Order(films, study_copy), Notes())
+        run_study(study_copy / "study.toml", StudyOrder(films, study_copy), Notes())
 
 
 def test_a_section_that_is_not_there_is_refused(finished_study, tmp_path: Path) -> None:
     out, films, _ = finished_study
     with pytest.raises(ConfigError, match="no section 'deep'"):
-        run_study(out / "study.toml", Order(films, tmp_path / "out", only=("deep",)), Notes())
+        run_study(out / "study.toml", StudyOrder(films, tmp_path / "out", only=("deep",)), Notes())
 
 
 def test_trials_go_on_with_the_threads_they_were_begun_with(write_plan, run_plan, tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_trials_go_on_with_the_threads_they_were_begun_with(write_plan, run_plan
     text = plan.read_text().replace('"loop.worker_threads" = 1, ', "")
     plan.write_text(text)
     run_plan(plan)
-    threads = json.loads((tmp_path / "out/study.json").read_text())["ground"]["machine"]["lanes"]
+    threads = json.loads((tmp_path / "out/study.json").read_text())["conditions"]["machine"]["worker_threads"]
     notes = run_plan(plan, jobs=threads + 1)
     assert notes.answers == []
     if threads > 1:
@@ -217,7 +216,7 @@ def kill_and_compare(
     last = start(plan, films, out, cache, *extra)
     assert "done" in last.communicate(timeout=900)[1]
     assert last.returncode == 0
-    run_study(plan, Order(films, tmp_path / "whole"), Notes())
+    run_study(plan, StudyOrder(films, tmp_path / "whole"), Notes())
     assert records_of(out) == records_of(tmp_path / "whole")
     assert names_of(out)
 

@@ -7,8 +7,16 @@ import pytest
 from matplotlib.figure import Figure
 
 from pneumoscan.study.compare import Difference
-from pneumoscan.study.curves import LOOKS, MOST_LINES, Curves, draw_convergence
-from pneumoscan.study.figures import ForestRow, SweepPoint, draw_forest, draw_sweep
+from pneumoscan.study.graphs import (
+    LOOKS,
+    MOST_LINES,
+    Curves,
+    ForestRow,
+    SweepPoint,
+    draw_convergence,
+    draw_forest,
+    draw_sweep,
+)
 
 
 def history(epochs: int, level: float) -> list[dict[str, float]]:

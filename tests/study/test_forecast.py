@@ -4,19 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.study.estimate import (
+from pneumoscan.study.forecast import (
     BASELINE_CORE_MS,
     PUBLIC_SET,
-    Sizes,
+    FilmCounts,
+    forecast_of,
     in_words,
     pace_of,
     relative_cost,
     seconds_of,
 )
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.forecast import forecast_of
 from pneumoscan.study.plan import read_plan
-from pneumoscan.study.records import read_record
+from pneumoscan.study.records import StudyFolder, read_record
 from pneumoscan.study.trials import Conditions, Machine, first_trials, trial_of, unique
 from pneumoscan.train.config import load_config
 
@@ -59,13 +58,13 @@ def test_measured_trials_set_the_pace(finished_study) -> None:
     out, _, notes = finished_study
     plan, _ = read_plan(out / "study.toml")
     folder = StudyFolder(out)
-    from pneumoscan.study.facts import read_facts
+    from pneumoscan.study.records import read_facts
 
     facts = read_facts(folder)
     assert facts is not None
     planned = unique(first_trials(plan, facts.conditions))
     records = [record for answer in notes.answers if (record := read_record(folder, answer.name))]
-    sizes = Sizes(facts.train, facts.held_out)
+    sizes = FilmCounts(facts.train, facts.held_out)
     pace = pace_of(planned, records, sizes)
     assert pace.measured == len([answer for answer in notes.answers if answer.status == "done"])
     base = planned[0].trial

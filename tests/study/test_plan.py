@@ -8,7 +8,7 @@ import pytest
 
 from pneumoscan.errors import ConfigError
 from pneumoscan.networks.registry import build, count_parameters
-from pneumoscan.study.plan import Plan, Section, read_plan
+from pneumoscan.study.plan import Section, StudyPlan, read_plan
 from pneumoscan.study.trials import Conditions, Machine, first_trials, setting, slots, unique
 
 ARTICLE = Path(__file__).parents[2] / "studies" / "article.toml"
@@ -16,27 +16,27 @@ CONDITIONS = Conditions(Machine(2, "bfloat16", "cpu"), "films", "held out")
 
 
 @pytest.fixture(scope="module")
-def article() -> Plan:
+def article() -> StudyPlan:
     return read_plan(ARTICLE)[0]
 
 
-def section(plan: Plan, name: str) -> Section:
+def section(plan: StudyPlan, name: str) -> Section:
     return next(each for each in plan.sections if each.name == name)
 
 
-def values(plan: Plan, name: str, dotted: str) -> list:
+def values(plan: StudyPlan, name: str, dotted: str) -> list:
     found = section(plan, name)
     return [setting(plan.config_of(found, variant), dotted) for variant in found.variants]
 
 
-def test_the_article_has_at_least_35_trials_and_three_seeds_of_the_best(article: Plan) -> None:
+def test_the_article_has_at_least_35_trials_and_three_seeds_of_the_best(article: StudyPlan) -> None:
     trials = unique(first_trials(article, CONDITIONS))
     assert len(trials) + sum(slot.seeds for slot in slots(article, CONDITIONS)) >= 35
     assert article.baseline.seeds == 3
     assert all(section.confirm_best == 3 for section in article.sections)
 
 
-def test_the_article_asks_the_missions_questions(article: Plan) -> None:
+def test_the_article_asks_the_missions_questions(article: StudyPlan) -> None:
     assert [each.name for each in article.sections] == [
         "one-layer", "two-layers", "widths", "optimizers", "dropout", "early-stopping", "augmentation", "reduction",
         "input-size", "batch-size",
@@ -51,7 +51,7 @@ def test_the_article_asks_the_missions_questions(article: Plan) -> None:
     assert len(set(values(article, "batch-size", "loop.batch_size"))) >= 3
 
 
-def test_each_optimizer_has_three_rates_and_24_epochs(article: Plan) -> None:
+def test_each_optimizer_has_three_rates_and_24_epochs(article: StudyPlan) -> None:
     names = values(article, "optimizers", "optimizer.name")
     rates = values(article, "optimizers", "optimizer.learning_rate")
     for name in ("sgd", "momentum", "nesterov", "adam", "rmsprop"):
@@ -71,7 +71,7 @@ def test_each_optimizer_has_three_rates_and_24_epochs(article: Plan) -> None:
     ],
 )
 def test_the_reasons_name_the_parameters_that_the_networks_have(
-    article: Plan, name: str, variants: list[str]
+    article: StudyPlan, name: str, variants: list[str]
 ) -> None:
     found = section(article, name)
     by_name = {variant.name: variant for variant in found.variants}

@@ -12,10 +12,9 @@ import pytest
 from stored import assert_as_stored, digest
 
 from pneumoscan.errors import DataDamagedError, UsageError
-from pneumoscan.study.findings import gather
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.records import TrialRecord
+from pneumoscan.study.records import StudyFolder, TrialRecord
 from pneumoscan.study.report import write_report
+from pneumoscan.study.results import gather
 
 SECTIONS = ("baseline", "depth", "rates")
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.records import read_record
-from pneumoscan.study.stopping import peak_of, stop_of
+from pneumoscan.study.compare import peak_of, stop_of
+from pneumoscan.study.records import StudyFolder, read_record
 from pneumoscan.train.config import load_config
 
 

@@ -7,11 +7,9 @@ import pytest
 from synthetic_films import write_film_folder
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.study.execute import Order, run_study
-from pneumoscan.study.facts import read_facts
-from pneumoscan.study.folder import StudyFolder
+from pneumoscan.study.execute import StudyOrder, run_study
 from pneumoscan.study.plan import read_plan
-from pneumoscan.study.records import read_record
+from pneumoscan.study.records import StudyFolder, read_facts, read_record
 from pneumoscan.study.report import write_report
 from pneumoscan.study.trials import first_trials
 
@@ -43,7 +41,7 @@ def two_sites(tmp_path: Path) -> tuple[str, str]:
 
 def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_plan, tmp_path, notes):
     plan_file, out = write_plan(SECTION), tmp_path / "out"
-    run_study(plan_file, Order(two_sites, out), notes)
+    run_study(plan_file, StudyOrder(two_sites, out), notes)
     folder, plan = StudyFolder(out), read_plan(plan_file)[0]
     facts = read_facts(folder)
     trials = {each.variant: each.trial for each in first_trials(plan, facts.conditions)}
@@ -78,7 +76,7 @@ def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_pla
 )
 def test_a_site_that_is_not_there_fails_its_trial_alone(two_sites, write_plan, tmp_path, notes, films, words):
     plan_file = write_plan(SECTION.replace("b = 0", films))
-    run_study(plan_file, Order(two_sites, tmp_path / "out"), notes)
+    run_study(plan_file, StudyOrder(two_sites, tmp_path / "out"), notes)
     failed = [answer for answer in notes.answers if answer.status == "failed"]
     assert len(failed) == 1
     assert words in failed[0].reason

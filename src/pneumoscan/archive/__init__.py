@@ -10,8 +10,9 @@
 Whatever is killed, and whenever: a shard has its part or not. A part depends only on its shard, so writing it twice changes
 nothing.
 
-    run.py        the way above; plan.py: the plan; parts.py: CSV and Parquet; storage.py: disks and object stores
-    listing.py    folders, patterns, lists and object stores as a stream of inputs
-    work.py       what a worker does with a shard; reading.py: films in a process of their own, which is reader.py
-    local.py      workers on this machine; on_ray.py: on Ray, which ray_driver.py starts
+    run.py      the way above; storage.py: disks and object stores
+    plan.py     the inputs, as a stream of folders, patterns, lists and object stores, and the plan
+    shard.py    what a worker does with a shard, on this machine or in Ray; part.py: CSV and Parquet
+    reading.py  films in a process of their own
+    on_ray.py   the driver of Ray, which `cluster` starts
 """

@@ -1,14 +1,22 @@
 """Read the shards of an archive on Ray, on a cluster or on this machine alone.
 
-Ray runs in a process of its own, the driver (`ray_driver`). Ray restarts workers and moves their shards when they die. If a part
-of Ray dies without which Ray cannot go on, the driver ends; then another one is started for the shards that are left.
+Ray runs in a process of its own, the driver. Ray restarts workers and moves their shards when they die. If a part of Ray dies
+without which Ray cannot go on, the driver ends; then another one is started for the shards that are left.
+
+    python -P -m pneumoscan.archive.on_ray
+
+is the driver: one line on stdin says what to read, each line on stdout is a shard whose part is written. The shards' numbers are
+a data set of Ray Data, with a block for each. A pool of actors maps them to numbers of rows; films and rows never pass through
+Ray's object store. The driver ends when its stdin closes.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,13 +24,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pneumoscan.archive.work import Done, Job
-from pneumoscan.error_values import error_from
-from pneumoscan.errors import EnvironmentProblemError, LockedError, require
+from pneumoscan.archive.shard import Done, ShardActor, ShardJob
+from pneumoscan.cluster import start_ray
+from pneumoscan.error_values import error_from, error_values
+from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError, require
 from pneumoscan.files import locked
-from pneumoscan.system import spawn_options
+from pneumoscan.system import dead_child, spawn_options
 
-COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.ray_driver")
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.on_ray")
 # Short, because the paths of Ray's sockets have at most 107 characters.
 _SESSION = "pneumoscan-ray-"
 # Ends in a row without a new part: of its own accord, and by SIGKILL, which says less of Ray.
@@ -31,8 +40,8 @@ _LONGEST_PAUSE = 20.0
 _LAST_LINES = 3
 
 
-class OnRay:
-    """Runs `ShardWorker`s as actors of Ray Data; see `work.Launcher`.
+class ShardsOnRay:
+    """Runs `ShardWorker`s as actors of Ray Data; see `shard.ShardLauncher`.
 
     Args:
         workers: Actors, each with one CPU; None for as many as the cluster has CPUs.
@@ -46,8 +55,8 @@ class OnRay:
         require("ray", "pyarrow", extra="archive", otherwise="Or leave out --launcher and --address.")
         self._workers, self._address = workers, address
 
-    def map(self, job: Job, shards: Sequence[int]) -> Iterator[Done]:
-        """Write the parts of the shards; see `work.Launcher`."""
+    def map(self, job: ShardJob, shards: Sequence[int]) -> Iterator[Done]:
+        """Write the parts of the shards; see `shard.ShardLauncher`."""
         left, failures, kills = set(shards), 0, 0
         while left:
             before = len(left)
@@ -75,7 +84,7 @@ class OnRay:
                 warnings.warn(f"Ray has ended and is started again: {how}", stacklevel=2)
                 time.sleep(min(2.0**failures, _LONGEST_PAUSE) - 1)
 
-    def _order(self, job: Job, shards: list[int], session: Path) -> dict[str, Any]:
+    def _order(self, job: ShardJob, shards: list[int], session: Path) -> dict[str, Any]:
         return {
             "job": job.to_text(),
             "shards": shards,
@@ -152,3 +161,78 @@ def _session() -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+# The driver
+
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def main() -> int:
+    """Read the shards; returns the exit code."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    try:
+        ray = start_ray(order["address"], cpus=order["workers"], folder=order["session"])
+        threading.Thread(target=_end_with_cluster, args=(ray, order["address"]), daemon=True).start()
+        for line in _lines(order):
+            print(line, file=answers, flush=True)
+    except PneumoscanError as problem:
+        print(json.dumps(error_values(problem)), file=answers, flush=True)
+        return 1
+    ray.shutdown()
+    return 0
+
+
+def _lines(order: dict[str, Any]) -> Iterator[str]:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    workers = order["workers"] or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    # A cluster may grow while it works.
+    most = workers if order["workers"] else None
+    shards = [{"shard": shard} for shard in order["shards"]]
+    rows = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+        ShardActor,
+        fn_constructor_args=(order["job"],),
+        batch_size=1,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(min_size=workers, max_size=most, max_tasks_in_flight_per_actor=2),
+    )
+    for row in rows.iter_rows():
+        yield row["line"]
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def _end_with_cluster(ray: Any, address: str) -> None:
+    """End when no machine of the cluster is left, or a part of Ray that was started here has died.
+
+    The driver itself would wait for it, for minutes or without end.
+    """
+    dead: int | None = None
+    while True:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        before, dead = dead, None if address else dead_child()
+        # Twice, because a child that ends in good order is waited for a moment later.
+        if dead is not None and dead == before:
+            _give_up(f"process {dead} of Ray has died")
+        if address and not any(node["Alive"] for node in ray.nodes()):
+            _give_up("no machine of the cluster is alive")
+
+
+def _give_up(why: str) -> None:
+    sys.stderr.write(f"{why}\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,13 @@
-"""Read films in a process of their own (`reader`), so that a film that ends or blocks it costs nothing else.
+"""Read films in a process of their own, so that a film that ends or blocks it costs nothing else.
 
 If the process ends, its rows so far are kept, another one is started, and the next films are read one at a time. A film that
 ends the process again and again, alone, gets a refused row. That takes four times, because the process may also be killed by
 something else, and such a film must not be refused.
+
+    python -P -m pneumoscan.archive.reading MODEL THRESHOLD PARENT
+
+is the process: each line on stdin is a JSON list of paths and URLs, each line on stdout the row of one of them. Its first line
+says which model it has loaded. It ends with its parent or when its stdin closes.
 """
 
 import json
@@ -13,13 +18,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from pneumoscan.archive.plan import Settings
-from pneumoscan.error_values import error_from
+from pneumoscan.archive.plan import ArchiveSettings
+from pneumoscan.error_values import error_from, error_values
 from pneumoscan.errors import (
     BundleError,
     EnvironmentProblemError,
@@ -29,9 +35,13 @@ from pneumoscan.errors import (
     PneumoscanError,
 )
 from pneumoscan.rows import COLUMNS, PredictionRow, refused_row
-from pneumoscan.system import spawn_options
+from pneumoscan.system import end_with_parent, spawn_options
 
-COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.reader")
+if TYPE_CHECKING:
+    from pneumoscan.bundle.load import Bundle
+    from pneumoscan.rows import PredictionRow
+
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.reading")
 MOST_DEATHS = 4
 # More than the films that a reader may hold at once.
 _READ_ALONE = 16
@@ -53,7 +63,7 @@ class FilmReader:
     def __init__(
         self,
         model: Path,
-        settings: Settings,
+        settings: ArchiveSettings,
         *,
         seconds: float = _SECONDS_A_FILM,
         command: Sequence[str] = COMMAND,
@@ -139,7 +149,9 @@ _TOO_SLOW = "took too long"
 class _Process:
     """One process that reads films."""
 
-    def __init__(self, command: Sequence[str], model: Path, settings: Settings, seconds: float) -> None:
+    def __init__(
+        self, command: Sequence[str], model: Path, settings: ArchiveSettings, seconds: float
+    ) -> None:
         self._settings, self._seconds, self._late = settings, seconds, False
         self._until = time.monotonic() + seconds
         self._process = subprocess.Popen(
@@ -229,3 +241,67 @@ class _Process:
                 self._late = True
                 self._process.kill()
                 return
+
+
+# The process that reads
+
+
+def main(arguments: list[str]) -> int:
+    """Read films until stdin closes; returns the exit code."""
+    model, threshold, parent = arguments
+    # Output of libraries must not mix with the rows.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    end_with_parent()
+    if os.getppid() != int(parent):  # it ended before this process could ask to end with it
+        return 0
+    try:
+        _serve(Path(model), float(threshold), answers)
+    except PneumoscanError as problem:
+        _say(answers, error_values(problem))
+        return 1
+    return 0
+
+
+def _serve(model: Path, threshold: float, answers: TextIO) -> None:
+    from pneumoscan.archive.plan import model_facts
+    from pneumoscan.bundle.load import load_bundle
+
+    bundle = load_bundle(model, threads=1)
+    _say(answers, model_facts(bundle))
+    for line in sys.stdin:
+        for row in rows_of(bundle, json.loads(line), threshold):
+            _say(answers, row.to_json())
+
+
+def rows_of(bundle: "Bundle", paths: list[str], threshold: float) -> "Iterator[PredictionRow]":
+    """Yield the row of every path or URL in order, as `pneumoscan predict` writes it."""
+    from pneumoscan.archive.storage import is_url
+    from pneumoscan.predict.loop import predict_many
+
+    for remote, names in groupby(paths, is_url):
+        if remote:
+            yield from _fetched_rows(bundle, names, threshold)
+        else:
+            yield from predict_many(bundle, names, workers=1, threshold=threshold)
+
+
+def _fetched_rows(bundle: "Bundle", paths: Iterable[str], threshold: float) -> "Iterator[PredictionRow]":
+    from pneumoscan.archive.storage import fetched
+    from pneumoscan.classifier import model_name, predict_one
+    from pneumoscan.rows import refused_row
+
+    for path, data in fetched(paths):
+        if isinstance(data, FilmError):
+            yield refused_row(model_name(bundle), path, threshold, data)
+        else:
+            yield predict_one(bundle, data, threshold, name=path)
+
+
+def _say(answers: TextIO, values: dict[str, Any]) -> None:
+    # ASCII, so that names that are not UTF-8 pass as escapes.
+    answers.write(json.dumps(values) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

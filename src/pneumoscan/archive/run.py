@@ -8,20 +8,24 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pneumoscan.archive.listing import Listing, described, inputs_of, read_shard, write_shards
-from pneumoscan.archive.parts import Answered, answered, check_format, part_name, shown
+from pneumoscan.archive.part import Answered, answered, check_format, part_name, shown
 from pneumoscan.archive.plan import (
     LOCK,
-    Plan,
-    Settings,
+    ArchivePlan,
+    ArchiveSettings,
+    Listing,
     check_listing,
     check_settings,
+    described,
+    inputs_of,
     model_facts,
     read_plan,
+    read_shard,
     write_plan,
+    write_shards,
 )
+from pneumoscan.archive.shard import ShardJob, ShardLauncher
 from pneumoscan.archive.storage import Folder, held, is_url, open_folder
-from pneumoscan.archive.work import Job, Launcher
 from pneumoscan.errors import (
     DataDamagedError,
     EnvironmentProblemError,
@@ -41,11 +45,11 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Order:
+class ArchiveOrder:
     """What is wanted.
 
     Attributes:
-        sources: See `listing.inputs_of`.
+        sources: See `plan.inputs_of`.
         out: Path or URL of the folder for the answers.
         threshold: In [0, 1].
         format: `parquet` or `csv`.
@@ -68,7 +72,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ArchiveOutcome:
     """What an archive has become.
 
     Attributes:
@@ -91,7 +95,9 @@ class Outcome:
         return self.parts_before == self.parts
 
 
-def run_archive(order: Order, bundle: "Bundle", launcher: Launcher, report: Report) -> Outcome:
+def run_archive(
+    order: ArchiveOrder, bundle: "Bundle", launcher: ShardLauncher, report: Report
+) -> ArchiveOutcome:
     """Read the films that have no row yet, and finish the folder when every input has one.
 
     Args:
@@ -109,7 +115,7 @@ def run_archive(order: Order, bundle: "Bundle", launcher: Launcher, report: Repo
     """
     check_format(order.format)
     folder = open_folder(order.out)
-    settings = Settings(
+    settings = ArchiveSettings(
         **model_facts(bundle), threshold=order.threshold, format=order.format, part_size=order.part_size
     )
     _check_place(folder)
@@ -118,11 +124,13 @@ def run_archive(order: Order, bundle: "Bundle", launcher: Launcher, report: Repo
         plan = _planned(folder, order, settings, report)
         if SUCCESS in folder.names():
             return _finished(folder, plan)
-        job = Job(_absolute(order.out), bundle.path.absolute(), settings)
+        job = ShardJob(_absolute(order.out), bundle.path.absolute(), settings)
         before, manifest = _read(folder, plan, job, launcher, report)
         folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         folder.write(SUCCESS, b"")
-        return Outcome(plan.listing.inputs, manifest["ok"], manifest["refused"], plan.listing.shards, before)
+        return ArchiveOutcome(
+            plan.listing.inputs, manifest["ok"], manifest["refused"], plan.listing.shards, before
+        )
 
 
 def _absolute(out: str) -> str:
@@ -145,7 +153,7 @@ def _remove_leftovers(folder: Folder) -> None:
             folder.remove(name)
 
 
-def _planned(folder: Folder, order: Order, settings: Settings, report: Report) -> Plan:
+def _planned(folder: Folder, order: ArchiveOrder, settings: ArchiveSettings, report: Report) -> ArchivePlan:
     """Return the plan of the folder, or list the inputs and write it."""
     plan = read_plan(folder)
     if plan is not None:
@@ -164,7 +172,7 @@ def _planned(folder: Folder, order: Order, settings: Settings, report: Report) -
     return plan
 
 
-def _check_some(listing: Listing, order: Order) -> None:
+def _check_some(listing: Listing, order: ArchiveOrder) -> None:
     if not listing.inputs:
         raise NothingUsableError(
             f"there are no films in {', '.join(order.sources)}.", "Give films or folders of films."
@@ -179,7 +187,7 @@ def _counted(inputs: Iterable[str], report: Report) -> Iterable[str]:
 
 
 def _read(
-    folder: Folder, plan: Plan, job: Job, launcher: Launcher, report: Report
+    folder: Folder, plan: ArchivePlan, job: ShardJob, launcher: ShardLauncher, report: Report
 ) -> tuple[int, dict[str, Any]]:
     """Write every part; return how many there were before, and the manifest."""
     listing, size = plan.listing, plan.settings.part_size
@@ -205,7 +213,7 @@ def _read(
     )
 
 
-def _check_found(folder: Folder, plan: Plan, shard: int) -> None:
+def _check_found(folder: Folder, plan: ArchivePlan, shard: int) -> None:
     """Raise an error if a worker found none of the films of a shard, which are here."""
     name = part_name(shard, plan.settings.format)
     unseen = _unseen(answered(folder.read(name) or b"", plan.settings.format))
@@ -224,7 +232,7 @@ def _unseen(rows: list[Answered]) -> str:
     return here[0] if here and len(here) == len(rows) else ""
 
 
-def verified(folder: Folder, plan: Plan, report: Report) -> tuple[dict[str, Any], list[str]]:
+def verified(folder: Folder, plan: ArchivePlan, report: Report) -> tuple[dict[str, Any], list[str]]:
     """Compare every part with its shard; return the manifest, and the names of the parts that do not fit."""
     counts: Counter[str] = Counter()
     parts: list[dict[str, Any]] = []
@@ -248,7 +256,7 @@ def verified(folder: Folder, plan: Plan, report: Report) -> tuple[dict[str, Any]
     return told, damaged
 
 
-def _fitting(data: bytes, settings: Settings, paths: list[str]) -> list[Answered] | None:
+def _fitting(data: bytes, settings: ArchiveSettings, paths: list[str]) -> list[Answered] | None:
     """Return what a part says if it has one row for each input of its shard, in order, by this model."""
     try:
         rows = answered(data, settings.format)
@@ -259,7 +267,7 @@ def _fitting(data: bytes, settings: Settings, paths: list[str]) -> list[Answered
     return rows if same and not _unseen(rows) else None
 
 
-def _finished(folder: Folder, plan: Plan) -> Outcome:
+def _finished(folder: Folder, plan: ArchivePlan) -> ArchiveOutcome:
     data = folder.read(MANIFEST)
     try:
         told = json.loads(data or b"")
@@ -268,4 +276,4 @@ def _finished(folder: Folder, plan: Plan) -> Outcome:
         raise DataDamagedError(
             f"{folder.where}/{MANIFEST} is damaged.", f"Delete {SUCCESS} beside it and run the command again."
         ) from None
-    return Outcome(plan.listing.inputs, ok, refused, plan.listing.shards, plan.listing.shards)
+    return ArchiveOutcome(plan.listing.inputs, ok, refused, plan.listing.shards, plan.listing.shards)

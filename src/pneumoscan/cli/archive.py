@@ -15,8 +15,8 @@ from pneumoscan.cli.options import model_option, say
 from pneumoscan.errors import NothingUsableError, Terminated, UsageError
 
 if TYPE_CHECKING:
-    from pneumoscan.archive.run import Order, Outcome
-    from pneumoscan.archive.work import Launcher
+    from pneumoscan.archive.run import ArchiveOrder, ArchiveOutcome
+    from pneumoscan.archive.shard import ShardLauncher
 
 _STEPS = {"listing": "Listing films", "reading": "Reading films", "verifying": "Verifying parts"}
 
@@ -64,7 +64,7 @@ def archive(
     SOURCES are films, folders, quoted patterns, URLs of an object store, or - for a list on stdin. The same command
     continues what was interrupted. Research use only, not for diagnosis.
     """
-    from pneumoscan.archive.run import Order, run_archive
+    from pneumoscan.archive.run import ArchiveOrder, run_archive
     from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.bundle.load import load_bundle
 
@@ -72,7 +72,9 @@ def archive(
         raise UsageError("--threshold and --operating-point exclude each other.", "Give one of them.")
     bundle = load_bundle(model or pretrained_bundle())
     cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
-    order = Order(sources, out, cut_off, file_format, part_size, recursive, listed, sys.stdin.buffer, say)
+    order = ArchiveOrder(
+        sources, out, cut_off, file_format, part_size, recursive, listed, sys.stdin.buffer, say
+    )
     begun = time.monotonic()
     try:
         with _shown() as report:
@@ -84,21 +86,21 @@ def archive(
     _end(outcome)
 
 
-def _launcher(order: "Order", name: str, address: str | None, workers: int | None) -> "Launcher":
+def _launcher(order: "ArchiveOrder", name: str, address: str | None, workers: int | None) -> "ShardLauncher":
     from pneumoscan.system import usable_cores
 
     if name == "ray":
-        from pneumoscan.archive.on_ray import OnRay
+        from pneumoscan.archive.on_ray import ShardsOnRay
 
         cluster = address or os.environ.get("RAY_ADDRESS", "")
         if cluster:
             _check_absolute((*order.sources, order.out))
-        return OnRay(workers or (None if cluster else usable_cores()), cluster)
+        return ShardsOnRay(workers or (None if cluster else usable_cores()), cluster)
     if address is not None:
         raise UsageError("--address is of a cluster of Ray.", "Add --launcher ray.")
-    from pneumoscan.archive.local import Here
+    from pneumoscan.archive.shard import LocalWorkers
 
-    return Here(workers or usable_cores())
+    return LocalWorkers(workers or usable_cores())
 
 
 def _check_absolute(names: Iterable[str]) -> None:
@@ -128,7 +130,7 @@ def _shown() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _tell(order: "Order", outcome: "Outcome", seconds: float, as_json: bool) -> None:
+def _tell(order: "ArchiveOrder", outcome: "ArchiveOutcome", seconds: float, as_json: bool) -> None:
     if as_json:
         told = {"out": order.out, **vars(outcome), "finished_before": outcome.was_finished}
         print(json.dumps(told | {"seconds": round(seconds, 3)}, indent=2))
@@ -139,7 +141,7 @@ def _tell(order: "Order", outcome: "Outcome", seconds: float, as_json: bool) -> 
     print(f"rows: {order.out}{os.sep if not order.out.endswith(('/', os.sep)) else ''}")
 
 
-def _end(outcome: "Outcome") -> None:
+def _end(outcome: "ArchiveOutcome") -> None:
     """Set the exit code by the number of refused films, as `predict` does."""
     if outcome.ok == 0:
         raise NothingUsableError(

@@ -15,10 +15,10 @@ from pneumoscan.errors import Terminated, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.cli.progress import Report
-    from pneumoscan.study.execute import Order
-    from pneumoscan.study.facts import StudyFacts
+    from pneumoscan.study.execute import StudyOrder
     from pneumoscan.study.forecast import Forecast
-    from pneumoscan.study.trial import Answer
+    from pneumoscan.study.records import StudyFacts
+    from pneumoscan.study.trial import TrialAnswer
     from pneumoscan.study.trials import Planned
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -82,9 +82,9 @@ def run(
         return
     if not data or out is None:
         raise UsageError("a study needs --data and --out.", "Only --dry-run works without them.")
-    from pneumoscan.study.execute import Order, run_study
+    from pneumoscan.study.execute import StudyOrder, run_study
 
-    order = Order(data, out, work, jobs, launcher, only, seeds)
+    order = StudyOrder(data, out, work, jobs, launcher, only, seeds)
     with Board(order) as board:
         try:
             answers = run_study(plan, order, board, decoding=board.decoding)
@@ -109,7 +109,7 @@ def report(out: Path) -> None:
 class Board:
     """Progress of a study: a live table on a terminal; elsewhere a line when a trial begins or ends, and one per minute."""
 
-    def __init__(self, order: "Order") -> None:
+    def __init__(self, order: "StudyOrder") -> None:
         self._order = order
         self._lock = threading.RLock()
         self._planned: dict[str, Planned] = {}
@@ -157,7 +157,7 @@ class Board:
             self._running[name] = time.monotonic()
         self._plain(f"begun: {self._planned[name].title} ({name})")
 
-    def ended(self, answer: "Answer") -> None:
+    def ended(self, answer: "TrialAnswer") -> None:
         """Show a trial as ended."""
         with self._lock:
             started = self._running.pop(answer.name, time.monotonic())
@@ -232,9 +232,8 @@ class Board:
 
     def _count(self) -> None:
         """Estimate the remaining time from the finished trials."""
-        from pneumoscan.study.facts import read_facts
-        from pneumoscan.study.folder import StudyFolder
         from pneumoscan.study.forecast import seconds_left
+        from pneumoscan.study.records import StudyFolder, read_facts
 
         folder = StudyFolder(self._order.out)
         facts: StudyFacts | None = read_facts(folder)
@@ -244,7 +243,7 @@ class Board:
             self._counted = time.monotonic()
 
     def _time_left(self) -> str:
-        from pneumoscan.study.estimate import in_words
+        from pneumoscan.study.forecast import in_words
 
         return in_words(max(0.0, self._left - (time.monotonic() - self._counted)))
 
@@ -262,7 +261,7 @@ class Board:
 
 
 def _print_forecast(forecast: "Forecast") -> None:
-    from pneumoscan.study.estimate import in_words
+    from pneumoscan.study.forecast import in_words
 
     for number, entry in enumerate(forecast.entries, start=1):
         also = f"  (also {', '.join(entry.places[1:])})" if len(entry.places) > 1 else ""
@@ -281,7 +280,7 @@ def _print_forecast(forecast: "Forecast") -> None:
     print(f"about {in_words(forecast.seconds_left)} with {forecast.jobs} at once, {basis}")
 
 
-def _tally(answers: "Sequence[Answer]") -> str:
+def _tally(answers: "Sequence[TrialAnswer]") -> str:
     statuses = [answer.status for answer in answers]
     counts = [f"{statuses.count(status)} {status}" for status in ("done", "diverged", "failed")]
     return ", ".join(count for count in counts if not count.startswith("0 ")) or "all were done already"

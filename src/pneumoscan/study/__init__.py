@@ -5,9 +5,10 @@ trials.py     the trainings that a plan needs, their order, and confirmations wi
 films.py      the films of a study, with the same hold-out for every trial
 trial.py      one trial: a function of (configuration, films), resumable in its folder
 evaluation.py evaluation of a network on the held-out films, unchanged and in the stress test
-records.py    the records of a trial and of the study
+records.py    the folder of a study: what all trials share, and the record of each
 launchers.py  where trials run: in this process, in several processes, or on a cluster
-execute.py    the whole study, from the plan to the last record
-compare.py    differences to the baseline, their intervals, and the conclusion
-report.py     page, figures and tables from the records
+execute.py    the whole study, from the plan to the last record; forecast.py: how long it will take
+compare.py    differences to the baseline, their intervals, and the conclusion; early stopping
+results.py    all results, read from the records
+report.py     page, graphs and tables from them
 """

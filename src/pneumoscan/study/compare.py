@@ -1,4 +1,4 @@
-"""Comparison of a variant with the baseline: the difference, its 95% interval, and the conclusion.
+"""Comparison of a variant with the baseline: the difference, its 95% interval, and the conclusion; the effect of early stopping.
 
 Two sources make the difference of two trials uncertain. The first is the choice of held-out patients. Their resamples are the
 same for the whole study, so what is common to both trials cancels out. The second is the seed. Its spread is assumed
@@ -10,7 +10,7 @@ over seeds.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ PRIMARY = ("roc_auc", "stress_roc_auc")
 
 
 @dataclass(frozen=True)
-class Figure:
+class TrialFigure:
     """A figure of one trial.
 
     Attributes:
@@ -63,7 +63,7 @@ class Difference:
     seeds_known: bool
 
 
-def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floats) -> dict[str, Figure]:
+def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floats) -> dict[str, TrialFigure]:
     """Return the compared figures of a finished trial, without those that are not defined.
 
     Args:
@@ -83,28 +83,30 @@ def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floa
         "accuracy": record.figures["accuracy"],
         "stress_roc_auc": record.score(),
     }
-    return {name: Figure(float(value), draws[name]) for name, value in values.items() if value is not None}
+    return {
+        name: TrialFigure(float(value), draws[name]) for name, value in values.items() if value is not None
+    }
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudyComparison:
     """All finished trials of a study.
 
     Attributes:
-        by_key: Figures of each configuration: name → one `Figure` per seed.
+        by_key: Figures of each configuration: name → one `TrialFigure` per seed.
         seed_factor: For each figure, the spread over seeds divided by the error; None if no configuration has two seeds.
     """
 
-    by_key: Mapping[str, Mapping[str, Sequence[Figure]]]
+    by_key: Mapping[str, Mapping[str, Sequence[TrialFigure]]]
     seed_factor: Mapping[str, float | None]
 
     @classmethod
     def of(
         cls, records: Iterable[TrialRecord], y_true: npt.NDArray[np.int64], patients: tuple[str, ...]
-    ) -> "Comparison":
+    ) -> "StudyComparison":
         """Create the comparison from the records of a study, without unfinished ones."""
         weights = patient_weights(patients)
-        by_key: dict[str, dict[str, list[Figure]]] = {}
+        by_key: dict[str, dict[str, list[TrialFigure]]] = {}
         for record in records:
             if record.status != "done":
                 continue
@@ -142,7 +144,7 @@ def _verdict(value: float, half: float) -> Verdict:
     return "better" if value > 0 else "worse"
 
 
-def _seed_factor(configs: Iterable[Mapping[str, Sequence[Figure]]], name: str) -> float | None:
+def _seed_factor(configs: Iterable[Mapping[str, Sequence[TrialFigure]]], name: str) -> float | None:
     """Return the root mean square over all seeds of (figure - mean of its configuration) / error."""
     squares, freedom = 0.0, 0
     for config in configs:
@@ -155,9 +157,78 @@ def _seed_factor(configs: Iterable[Mapping[str, Sequence[Figure]]], name: str) -
     return sqrt(squares / freedom) if freedom else None
 
 
-def _mean(figures: Sequence[Figure]) -> float:
+def _mean(figures: Sequence[TrialFigure]) -> float:
     return float(np.mean([figure.value for figure in figures]))
 
 
-def _mean_draws(figures: Sequence[Figure]) -> Floats:
+def _mean_draws(figures: Sequence[TrialFigure]) -> Floats:
     return np.asarray(np.mean([figure.draws for figure in figures], axis=0), dtype=np.float64)
+
+
+# Early stopping, derived from runs without it
+
+
+History = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """How a run continued after its best epoch.
+
+    Attributes:
+        epochs: Number of epochs.
+        best_epoch: Epoch of the lowest validation loss.
+        best_loss: This loss.
+        last_loss: Loss at the end.
+        best_accuracy_epoch: Epoch of the highest validation accuracy.
+        best_accuracy: This accuracy.
+        last_accuracy: Accuracy at the end.
+    """
+
+    epochs: int
+    best_epoch: int
+    best_loss: float
+    last_loss: float
+    best_accuracy_epoch: int
+    best_accuracy: float
+    last_accuracy: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What early stopping with a patience would have done.
+
+    Attributes:
+        patience: Epochs without a better validation loss.
+        stopped: The epoch after which it would have stopped; the run's last if it never would.
+        kept: The epoch whose weights would have been kept.
+        loss: The validation loss there.
+        saved: Share of the epochs that would not have been trained.
+    """
+
+    patience: int
+    stopped: int
+    kept: int
+    loss: float
+    saved: float
+
+
+def peak_of(history: History) -> Peak | None:
+    """Return how a run continued after its best epoch; None if a validation loss is not a number."""
+    losses = [row["val_loss"] for row in history]
+    if not losses or None in losses:
+        return None
+    accuracies = [row["val_accuracy"] for row in history]
+    best, top = losses.index(min(losses)), accuracies.index(max(accuracies))
+    return Peak(len(losses), best + 1, losses[best], losses[-1], top + 1, accuracies[top], accuracies[-1])
+
+
+def stop_of(history: History, patience: int) -> Stop:
+    """Return where `loop.early_stopping = patience` would have stopped a run, and which epoch it would have kept."""
+    best, best_epoch = float("inf"), 0
+    for place, row in enumerate(history, start=1):
+        if row["val_loss"] < best:
+            best, best_epoch = row["val_loss"], place
+        if place - best_epoch >= patience:
+            return Stop(patience, place, best_epoch, best, 1 - place / len(history))
+    return Stop(patience, len(history), best_epoch, best, 0.0)

@@ -9,13 +9,18 @@ from typing import Protocol
 from pneumoscan.data.layouts import Sources, absolute
 from pneumoscan.errors import ConfigError, DataDamagedError
 from pneumoscan.files import locked, write_atomic, write_json
-from pneumoscan.study.facts import StudyFacts, facts_of, read_facts, write_held_out
 from pneumoscan.study.films import StudyFilms, open_films
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.launchers import Here, Launcher, Processes
-from pneumoscan.study.plan import Plan, read_plan
-from pneumoscan.study.records import read_record
-from pneumoscan.study.trial import Answer, Task
+from pneumoscan.study.launchers import OneByOne, Processes, TrialLauncher, TrialsOnRay
+from pneumoscan.study.plan import StudyPlan, read_plan
+from pneumoscan.study.records import (
+    StudyFacts,
+    StudyFolder,
+    facts_of,
+    read_facts,
+    read_record,
+    write_held_out,
+)
+from pneumoscan.study.trial import Task, TrialAnswer
 from pneumoscan.study.trials import Machine, Planned, confirmations, first_trials, unique
 from pneumoscan.system import usable_cores
 from pneumoscan.train.backend import resolve
@@ -33,7 +38,7 @@ class Watcher(Protocol):
     def begun(self, name: str) -> None:
         """Called when a trial begins or resumes."""
 
-    def ended(self, answer: Answer) -> None:
+    def ended(self, answer: TrialAnswer) -> None:
         """Called when a trial has ended."""
 
     def note(self, text: str) -> None:
@@ -41,7 +46,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class StudyOrder:
     """Options of a study run.
 
     Attributes:
@@ -71,8 +76,8 @@ class Order:
 
 
 def run_study(
-    plan_file: Path, order: Order, watcher: Watcher, *, decoding: Decoding | None = None
-) -> list[Answer]:
+    plan_file: Path, order: StudyOrder, watcher: Watcher, *, decoding: Decoding | None = None
+) -> list[TrialAnswer]:
     """Run the remaining trials of a study.
 
     Returns:
@@ -99,7 +104,7 @@ def run_study(
         return answers + _run(folder, facts, second, first, order, watcher)
 
 
-def check_sections(plan: Plan, only: Sequence[str]) -> None:
+def check_sections(plan: StudyPlan, only: Sequence[str]) -> None:
     """Raise ConfigError unless every name is the name of a section."""
     known = [section.name for section in plan.sections]
     for name in only:
@@ -107,7 +112,7 @@ def check_sections(plan: Plan, only: Sequence[str]) -> None:
             raise ConfigError(f"there is no section {name!r}.", f"The plan has {', '.join(known)}.")
 
 
-def machine_of(plan: Plan, jobs: int) -> Machine:
+def machine_of(plan: StudyPlan, jobs: int) -> Machine:
     """Return the settings of trials on this machine: each of `jobs` trials has its share of the cores."""
     config = plan.baseline_config()
     loop = resolve(config).loop
@@ -117,9 +122,9 @@ def machine_of(plan: Plan, jobs: int) -> Machine:
 
 def _begin(
     folder: StudyFolder,
-    plan: Plan,
+    plan: StudyPlan,
     text: bytes,
-    order: Order,
+    order: StudyOrder,
     watcher: Watcher,
     decoding: Decoding | None,
 ) -> StudyFacts:
@@ -143,7 +148,7 @@ def _begin(
     return facts
 
 
-def _open_all(plan: Plan, order: Order, decoding: Decoding | None) -> StudyFilms:
+def _open_all(plan: StudyPlan, order: StudyOrder, decoding: Decoding | None) -> StudyFilms:
     """Decode the films in every size before the trials, and return those of the baseline."""
     base = plan.baseline_config().data
     others = {plan.config_of(s, variant).data for s in plan.sections for variant in s.variants} - {base}
@@ -157,9 +162,9 @@ def _run(
     facts: StudyFacts,
     planned: Sequence[Planned],
     before: Sequence[Planned],
-    order: Order,
+    order: StudyOrder,
     watcher: Watcher,
-) -> list[Answer]:
+) -> list[TrialAnswer]:
     """Run the planned trials that have not ended; those in `before` are finished and only shown."""
     every = [*before, *planned]
     ended = [each.trial.name for each in every if folder.is_ended(each.trial.name)]
@@ -173,7 +178,7 @@ def _run(
     return answers
 
 
-def _task(planned: Planned, facts: StudyFacts, order: Order) -> Task:
+def _task(planned: Planned, facts: StudyFacts, order: StudyOrder) -> Task:
     trial = planned.trial
     return Task(
         key=trial.key,
@@ -188,12 +193,10 @@ def _task(planned: Planned, facts: StudyFacts, order: Order) -> Task:
     )
 
 
-def _launcher(order: Order) -> Launcher:
+def _launcher(order: StudyOrder) -> TrialLauncher:
     if order.launcher == "ray":
-        from pneumoscan.study.cluster import OnRay
-
-        return OnRay(order.jobs)
-    return Here() if order.jobs == 1 else Processes(order.jobs)
+        return TrialsOnRay(order.jobs)
+    return OneByOne() if order.jobs == 1 else Processes(order.jobs)
 
 
 def _scores(folder: StudyFolder, planned: Sequence[Planned]) -> dict[str, float]:

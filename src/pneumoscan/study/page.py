@@ -6,9 +6,8 @@ from string import Template
 
 from pneumoscan.pages import score, svg_uri
 from pneumoscan.study.compare import COMPARED, PRIMARY
-from pneumoscan.study.estimate import in_words
 from pneumoscan.study.evaluation import RESAMPLES
-from pneumoscan.study.findings import Findings, SectionFindings, VariantFindings
+from pneumoscan.study.forecast import in_words
 from pneumoscan.study.page_tables import (
     best_table,
     count,
@@ -23,6 +22,7 @@ from pneumoscan.study.page_tables import (
 )
 from pneumoscan.study.plan import BASELINE
 from pneumoscan.study.records import TrialRecord
+from pneumoscan.study.results import Findings, SectionFindings, VariantFindings
 from pneumoscan.study.trials import setting
 
 Graphs = Mapping[str, bytes]

@@ -8,10 +8,9 @@ from typing import Any
 
 from pneumoscan.evaluate.stress import readable_name
 from pneumoscan.pages import percent, score
-from pneumoscan.study.compare import PRIMARY, Comparison, Difference
-from pneumoscan.study.findings import SectionFindings, VariantFindings, films_per_second
+from pneumoscan.study.compare import PRIMARY, Difference, Stop, StudyComparison, peak_of, stop_of
 from pneumoscan.study.records import TrialRecord
-from pneumoscan.study.stopping import Stop, peak_of, stop_of
+from pneumoscan.study.results import SectionFindings, VariantFindings, films_per_second
 
 
 def reasons(variants: Sequence[VariantFindings]) -> str:
@@ -97,7 +96,7 @@ def _as_they_are(variant: VariantFindings) -> tuple[str, str, str, str]:
     )
 
 
-def best_table(section: SectionFindings, reference: VariantFindings, comparison: Comparison) -> str:
+def best_table(section: SectionFindings, reference: VariantFindings, comparison: StudyComparison) -> str:
     """Return the best variant of each group of a section, compared with one of them."""
     rows = []
     for name, variant in section.bests.items():

@@ -91,7 +91,7 @@ class Section(_Part):
         return self
 
 
-class Baseline(_Part):
+class BaselinePlan(_Part):
     """The baseline of all comparisons.
 
     Attributes:
@@ -129,11 +129,11 @@ class Study(_Part):
     seeds: int = Field(1, ge=1, le=50)
 
 
-class Plan(_Part):
+class StudyPlan(_Part):
     """A plan; `study`, `baseline` and `[[section]]` are the tables of the file."""
 
     study: Study
-    baseline: Baseline
+    baseline: BaselinePlan
     sections: tuple[Section, ...] = Field((), alias="section")
 
     @model_validator(mode="after")
@@ -159,7 +159,7 @@ class Plan(_Part):
         return variant.seeds or section.seeds or self.study.seeds
 
 
-def read_plan(path: Path) -> tuple[Plan, bytes]:
+def read_plan(path: Path) -> tuple[StudyPlan, bytes]:
     """Read a plan and check every setting in it.
 
     Returns:
@@ -176,10 +176,10 @@ def read_plan(path: Path) -> tuple[Plan, bytes]:
     return parse_plan(data, str(path)), data
 
 
-def parse_plan(data: bytes, name: str) -> Plan:
+def parse_plan(data: bytes, name: str) -> StudyPlan:
     """Return the plan in the bytes of a file; `name` is for messages. Raises the errors of `read_plan`."""
     try:
-        plan = Plan.model_validate(tomllib.loads(data.decode()))
+        plan = StudyPlan.model_validate(tomllib.loads(data.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{name} is not TOML: {problem}.") from None
     except ValidationError as problem:
@@ -198,7 +198,7 @@ def _config(preset: str, change: dict[str, Any], place: str) -> TrainingConfig:
         raise ConfigError(f"{place}: {problem.message}", problem.remedy) from None
 
 
-def _refuse_same_configs(plan: Plan, section: Section) -> None:
+def _refuse_same_configs(plan: StudyPlan, section: Section) -> None:
     seen: dict[str, str] = {}
     for variant in section.variants:
         config = plan.config_of(section, variant).model_dump_json()

@@ -1,9 +1,24 @@
-"""The record of a trial: figures, history and predictions, without weights. `study.folder` lists the files."""
+"""The folder of a study: small text files without weights.
 
+OUT/study.toml                  the plan as given
+OUT/study.json                  the films, the hold-out, and the settings of the machine
+OUT/held_out.csv                film, path, patient_id, y_true: the films on which every trial is evaluated
+OUT/trials/KEY-seedN/
+config.toml                 every setting
+history.jsonl               a line an epoch
+predictions.csv             film, logit: float32 values, written so that they read back exactly
+stress_resamples.csv        mean area under ROC of the changed views in each resample of patients
+origin.json                 when, where, with which software and how fast; the one file that differs between
+two machines or two calls
+trial.json                  the figures; written last: a trial without it is not done
+"""
+
+import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +27,167 @@ import numpy.typing as npt
 
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.files import write_atomic, write_json
-from pneumoscan.study.folder import SCHEMA_VERSION, StudyFolder, read_json, read_rows, write_rows
+from pneumoscan.study.films import StudyFilms
+from pneumoscan.study.trials import Conditions, Machine
 from pneumoscan.train.config import TrainingConfig, to_toml
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The paths in the folder of a study."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """`study.toml`, the plan."""
+        return self.path / "study.toml"
+
+    @property
+    def facts(self) -> Path:
+        """`study.json`, the facts that all trials share."""
+        return self.path / "study.json"
+
+    @property
+    def held_out(self) -> Path:
+        """`held_out.csv`, the films of the evaluation."""
+        return self.path / "held_out.csv"
+
+    def trial(self, name: str) -> Path:
+        """Return the folder of the record of a trial."""
+        return self.path / "trials" / name
+
+    def is_ended(self, name: str) -> bool:
+        """Return whether a trial is done or has diverged; a failed one is repeated."""
+        marker = self.trial(name) / "trial.json"
+        return marker.exists() and read_json(marker).get("status") != "failed"
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV; paths may contain bytes that are not UTF-8."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows((header, *rows))
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table that `write_rows` wrote.
+
+    Raises:
+        DataDamagedError: The file cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as problem:
+        raise DataDamagedError(
+            f"{path} cannot be read: {problem.strerror}.", "Run the study again."
+        ) from None
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file of the study.
+
+    Raises:
+        DataDamagedError: The file cannot be read, or is not JSON.
+    """
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DataDamagedError(
+            f"{path} is damaged: {problem}.", "Delete its folder and run the study again."
+        ) from None
+    return tree
+
+
+# What all trials share
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """Facts that all trials of a study share.
+
+    Attributes:
+        conditions: Films, hold-out and settings of the machine.
+        train: Number of training films.
+        held_out: Number of held-out films.
+        patients: Number of patients of the held-out films.
+        synthetic: Whether the films are synthetic.
+    """
+
+    conditions: Conditions
+    train: int
+    held_out: int
+    patients: int
+    synthetic: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as JSON types."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "StudyFacts":
+        """Return the facts from the result of `to_json`."""
+        conditions = tree["conditions"]
+        return cls(
+            Conditions(
+                Machine(**conditions["machine"]), conditions["data_sha256"], conditions["held_out_sha256"]
+            ),
+            **{name: tree[name] for name in ("train", "held_out", "patients", "synthetic")},
+        )
+
+
+def facts_of(films: StudyFilms, machine: Machine) -> StudyFacts:
+    """Return the facts of a study on these films."""
+    return StudyFacts(
+        conditions=Conditions(machine, films.data_sha256, films.held_out_sha256),
+        train=len(films.films.train),
+        held_out=len(films.films.val),
+        patients=len(set(films.held_out_patients)),
+        synthetic=films.synthetic,
+    )
+
+
+def read_facts(folder: StudyFolder) -> StudyFacts | None:
+    """Return the content of `study.json`; None if there is no study.
+
+    Raises:
+        DataDamagedError: The file is damaged.
+    """
+    if not folder.facts.exists():
+        return None
+    try:
+        return StudyFacts.from_json(read_json(folder.facts))
+    except (KeyError, TypeError) as problem:
+        raise DataDamagedError(
+            f"{folder.facts} is damaged: {problem!r}.", "Restore it, or choose another folder."
+        ) from None
+
+
+def write_held_out(folder: StudyFolder, films: StudyFilms) -> None:
+    """Write `held_out.csv`."""
+    columns = zip(films.held_out_paths, films.held_out_patients, films.held_out_labels.tolist(), strict=True)
+    rows = [(film, *row) for film, row in enumerate(columns)]
+    write_rows(folder.held_out, ("film", "path", "patient_id", "y_true"), rows)
+
+
+def read_held_out(folder: StudyFolder) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Return labels int64 (n,) and patients (n,) of the held-out films. Raises the errors of `read_record`."""
+    rows = read_rows(folder.held_out)
+    try:
+        labels = np.array([int(row["y_true"]) for row in rows], dtype=np.int64)
+        return labels, tuple(row["patient_id"] for row in rows)
+    except (KeyError, ValueError) as problem:
+        raise DataDamagedError(
+            f"{folder.held_out} is damaged: {problem!r}.", "Run the study again."
+        ) from None
+
+
+# The record of a trial
+
 
 Status = Literal["done", "diverged", "failed"]
 TIMES = ("seconds", "films_per_second")

@@ -28,8 +28,7 @@ from pneumoscan.files import locked, make_folder, write_atomic
 from pneumoscan.networks.registry import build, count_parameters
 from pneumoscan.study.evaluation import evaluate_network
 from pneumoscan.study.films import StudyFilms, open_films
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.records import Status, TrialRecord, plain_history, write_record
+from pneumoscan.study.records import Status, StudyFolder, TrialRecord, plain_history, write_record
 from pneumoscan.study.trials import Trial
 from pneumoscan.train.checkpoint import EpochRecord, read_checkpoint
 from pneumoscan.train.config import DataConfig, TrainingConfig, validate
@@ -83,7 +82,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TrialAnswer:
     """The result of a task: name of the trial, its status, and the reason if it is not done."""
 
     name: str
@@ -95,7 +94,7 @@ class Answer:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_text(cls, text: str) -> "Answer":
+    def from_text(cls, text: str) -> "TrialAnswer":
         """Return the object from the result of `to_text`."""
         return cls(**json.loads(text))
 
@@ -147,7 +146,7 @@ def run_trial(trial: Trial, films: StudyFilms, folder: Path, observer: Observer 
     )
 
 
-def perform(task: Task) -> Answer:
+def perform(task: Task) -> TrialAnswer:
     """Execute a task: open its films, run the trial, write its record, and remove its checkpoints.
 
     A trial that has ended does not change. If another process works on the same trial, this call waits for it.
@@ -160,7 +159,7 @@ def perform(task: Task) -> Answer:
     folder, place = StudyFolder(Path(task.out)), Path(task.work) / task.name
     with locked(place / ".lock", wait=True):
         if folder.is_ended(task.name):
-            return Answer(task.name, "done")
+            return TrialAnswer(task.name, "done")
         films = _films(task.data, task.cache, config.data)
         if (films.data_sha256, films.held_out_sha256) != (task.data_sha256, task.held_out_sha256):
             raise DataDamagedError(
@@ -171,7 +170,7 @@ def perform(task: Task) -> Answer:
         write_record(folder, record, config)
         shutil.rmtree(place / "checkpoints", ignore_errors=True)
         (place / PROGRESS).unlink(missing_ok=True)
-    return Answer(task.name, record.status, record.reason)
+    return TrialAnswer(task.name, record.status, record.reason)
 
 
 def read_progress(work: Path, name: str) -> dict[str, Any]:
@@ -252,7 +251,7 @@ def _origin(config: TrainingConfig, history: list[EpochRecord], judging: float) 
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "process": os.getpid(),
         **{key: facts[key] for key in ("pneumoscan", "commit", "python", "packages", "machine")},
-        "lanes": config.loop.worker_threads,
+        "worker_threads": config.loop.worker_threads,
         "precision": config.loop.precision,
         "device": config.loop.device,
         "seconds": [row["seconds"] for row in history],

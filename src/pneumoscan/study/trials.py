@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pneumoscan.study.plan import BASELINE, Plan, Section
+from pneumoscan.study.plan import BASELINE, Section, StudyPlan
 from pneumoscan.train.config import TrainingConfig
 
 # Settings that do not affect the result, or are part of the identity separately.
@@ -141,7 +141,7 @@ def trial_of(config: TrainingConfig, seed: int, conditions: Conditions) -> Trial
 
 
 def first_trials(
-    plan: Plan, conditions: Conditions, *, seeds: int = 0, only: Iterable[str] = ()
+    plan: StudyPlan, conditions: Conditions, *, seeds: int = 0, only: Iterable[str] = ()
 ) -> list[Planned]:
     """Return the trials before confirmations, most important first, including repeated ones.
 
@@ -173,7 +173,7 @@ def first_trials(
 
 
 def confirmations(
-    plan: Plan,
+    plan: StudyPlan,
     conditions: Conditions,
     scores: Mapping[str, float],
     *,
@@ -204,7 +204,9 @@ def confirmations(
     return found
 
 
-def slots(plan: Plan, conditions: Conditions, *, seeds: int = 0, only: Iterable[str] = ()) -> list["Slot"]:
+def slots(
+    plan: StudyPlan, conditions: Conditions, *, seeds: int = 0, only: Iterable[str] = ()
+) -> list["Slot"]:
     """Return the largest numbers of further seeds of the best variants; see `first_trials` for the arguments."""
     found = []
     for section in chosen_sections(plan, only):
@@ -217,7 +219,7 @@ def slots(plan: Plan, conditions: Conditions, *, seeds: int = 0, only: Iterable[
     return found
 
 
-def groups(plan: Plan, section: Section) -> dict[str, list[int]]:
+def groups(plan: StudyPlan, section: Section) -> dict[str, list[int]]:
     """Return the variants of each group of a section by position; one group if it names no grouping setting."""
     found: dict[str, list[int]] = {}
     for place, variant in enumerate(section.variants):
@@ -243,14 +245,18 @@ def unique(planned: Sequence[Planned]) -> list[Planned]:
     return list(found.values())
 
 
-def chosen_sections(plan: Plan, only: Iterable[str] = ()) -> list[Section]:
+def chosen_sections(plan: StudyPlan, only: Iterable[str] = ()) -> list[Section]:
     """Return the sections named in `only`, in the order of the plan; all if it is empty."""
     names = set(only)
     return [section for section in plan.sections if not names or section.name in names]
 
 
 def _best(
-    plan: Plan, section: Section, group: Sequence[int], conditions: Conditions, scores: Mapping[str, float]
+    plan: StudyPlan,
+    section: Section,
+    group: Sequence[int],
+    conditions: Conditions,
+    scores: Mapping[str, float],
 ) -> int | None:
     """Return the position of the best variant of a group by seed 0."""
     configs = [plan.config_of(section, section.variants[place]) for place in group]

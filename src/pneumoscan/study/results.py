@@ -9,11 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
-from pneumoscan.study.compare import COMPARED, Comparison, Difference
-from pneumoscan.study.facts import StudyFacts, read_facts, read_held_out
-from pneumoscan.study.folder import StudyFolder
-from pneumoscan.study.plan import BASELINE, Plan, Section, parse_plan
-from pneumoscan.study.records import TrialRecord, read_record
+from pneumoscan.study.compare import COMPARED, Difference, StudyComparison
+from pneumoscan.study.plan import BASELINE, Section, StudyPlan, parse_plan
+from pneumoscan.study.records import (
+    StudyFacts,
+    StudyFolder,
+    TrialRecord,
+    read_facts,
+    read_held_out,
+    read_record,
+)
 from pneumoscan.study.trials import (
     Planned,
     Trial,
@@ -123,13 +128,13 @@ class Findings:
         comparison: All finished trials.
     """
 
-    plan: Plan
+    plan: StudyPlan
     facts: StudyFacts
     y_true: npt.NDArray[np.int64]
     baseline: VariantFindings
     sections: tuple[SectionFindings, ...]
     planned: tuple[Planned, ...]
-    comparison: Comparison
+    comparison: StudyComparison
 
     def variants(self) -> Iterator[tuple[str, VariantFindings]]:
         """Yield (section, variant), the baseline first."""
@@ -165,7 +170,7 @@ def gather(folder: StudyFolder) -> Findings:
     }
     planned = [*first, *confirmations(plan, facts.conditions, scores)]
     every = [record for seeds in records.values() for record in seeds.values()]
-    comparison = Comparison.of(every, y_true, patients)
+    comparison = StudyComparison.of(every, y_true, patients)
     gatherer = _Gatherer(plan, facts, records, planned, comparison)
     return Findings(
         plan=plan,
@@ -186,11 +191,11 @@ def films_per_second(record: TrialRecord) -> float | None:
 
 @dataclass(frozen=True)
 class _Gatherer:
-    plan: Plan
+    plan: StudyPlan
     facts: StudyFacts
     records: Mapping[str, Mapping[int, TrialRecord]]
     planned: Sequence[Planned]
-    comparison: Comparison
+    comparison: StudyComparison
 
     def baseline(self) -> VariantFindings:
         baseline = self.plan.baseline
