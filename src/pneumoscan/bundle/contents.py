@@ -21,7 +21,8 @@ _EXTERNAL_DATA = b"\x0a\x08location"
 
 
 SHIPPED = Path(__file__).parent / "shipped"
-SHIPPED_MODELS = {"flagship": SHIPPED, "baseline": SHIPPED / "baseline"}
+LUNGS_MODEL = SHIPPED / "flagship-4"
+SHIPPED_MODELS = {"flagship": SHIPPED, "baseline": SHIPPED / "baseline", "lungs": LUNGS_MODEL}
 """The models that come with the package, by short name."""
 
 

@@ -310,15 +310,9 @@ def write_lungs(
 
 
 def trained_network(run: RunFolder, config: TrainingConfig) -> nn.Module:
-    """Return the network of a finished run, in evaluation mode; raises as `RunFolder.read_weights` says.
-
-    The weights of the reader are rounded to float16, which halves the size of its bundle; its logits move by less than 0.01.
-    """
+    """Return the network of a finished run, in evaluation mode; raises as `RunFolder.read_weights` says."""
     network = build(config.model, config.data.size)
-    weights = run.read_weights()
-    if config.model.name == "reader":
-        weights = {name: w.half().float() if w.ndim > 1 else w for name, w in weights.items()}
-    network.load_state_dict(weights)
+    network.load_state_dict(run.read_weights())
     return network.eval()
 
 
