@@ -95,6 +95,9 @@ class PneumoniaClassifier:
     def predict_proba(self, films: Films) -> npt.NDArray[np.float64]:
         """Return float64 (n, 2), the probabilities of NORMAL and PNEUMONIA; each row sums to 1.
 
+        These are the outputs of the network for every film, also for those that the rows of `pneumoscan predict` label UNSURE or
+        NOT_A_CHEST_FILM; the latter have no probability there.
+
         Raises:
             FilmError: A film cannot be read; the message begins with its index.
         """
@@ -164,7 +167,8 @@ class Finding:
     """The row of a film and the outputs of the network, from one run of the network.
 
     Attributes:
-        row: The row, with status `ok`.
+        row: The row, with status `ok`; without a probability if the label is NOT_A_CHEST_FILM.
+        probability: Probability of PNEUMONIA in [0, 1], by the network, whatever the label.
         logit: Logit before the temperature.
         distance: Distance from the training films, at least 0, with the layout of the picture (`distance_with_layout`);
             None if the model has none.
@@ -174,6 +178,7 @@ class Finding:
     """
 
     row: PredictionRow
+    probability: float
     logit: float
     distance: float | None
     activation_map: npt.NDArray[np.float32] | None
@@ -239,12 +244,13 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
         distance = distance_with_layout(distance, bundle.spec.guard, film.pixels)
     abstention = abstention_of(bundle.spec, probability, distance, threshold, lungs)
     label = abstention.label or label_of(bundle, probability, threshold)
+    told = None if label == NOT_A_CHEST_FILM else probability
     row = PredictionRow(
-        film.source, "ok", probability, label, threshold, warnings + abstention.warnings, "", "", model_name(bundle),
+        film.source, "ok", told, label, threshold, warnings + abstention.warnings, "", "", model_name(bundle),
         resembled(bundle.spec, None if outputs.site_scores is None else outputs.site_scores[0].tolist()),
     )  # fmt: skip
     evidence = None if outputs.activation_map is None else outputs.activation_map[0]
-    return Finding(row, float(outputs.logit[0]), distance, evidence, lungs)
+    return Finding(row, probability, float(outputs.logit[0]), distance, evidence, lungs)
 
 
 def _path_of(source: FilmSource) -> str:
@@ -326,8 +332,9 @@ def abstention_of(
     far = guard is not None and distance is not None and distance >= guard["unusual"]
     foreign = guard is not None and distance is not None and distance >= certain_distance(guard)
     band = unsure_band(spec, threshold)
-    near = band is not None and band[0] <= probability <= band[1]
     no_chest, about_lungs = spec.lungs.judge(lungs) if spec.lungs and lungs else (False, ())
+    # What is no chest film has no probability that could be near.
+    near = not (foreign or no_chest) and band is not None and band[0] <= probability <= band[1]
     warnings = about_lungs + tuple(name for name, holds in ((FAR, far), (NEAR, near)) if holds)
     if foreign or no_chest:
         return Abstention(NOT_A_CHEST_FILM, warnings)

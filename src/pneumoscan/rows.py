@@ -31,7 +31,7 @@ class PredictionRow:
     Attributes:
         path: The path as given; `<bytes>`, `<image>` or `<array>` if there is none.
         status: `ok` or `refused`.
-        probability: Probability of PNEUMONIA in [0, 1]; None if refused.
+        probability: Probability of PNEUMONIA in [0, 1]; None if refused, and for NOT_A_CHEST_FILM.
         label: `PNEUMONIA` if `probability >= threshold`, else `NORMAL`; `UNSURE` or `NOT_A_CHEST_FILM` if the model abstains
             (`classifier`); empty if refused.
         threshold: The threshold in [0, 1] that gave the label.

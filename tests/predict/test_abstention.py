@@ -12,11 +12,14 @@ from PIL import Image
 
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.bundle.spec import BundleSpec, log_odds, unsure_band
-from pneumoscan.classifier import PneumoniaClassifier, abstention_of, distance_with_layout
+from pneumoscan.classifier import PneumoniaClassifier, abstention_of, distance_with_layout, find_in
 from pneumoscan.errors import BundleError
+from pneumoscan.imaging import read
 from pneumoscan.imaging.grey import flat_share
 from pneumoscan.phantom import draw_film
 from pneumoscan.predict.loop import predict_many
+from pneumoscan.workers.protocol import Want
+from pneumoscan.workers.reading import read_film
 
 GUARD = {"unusual": 0.5, "not_a_chest_film": 2.0, "source": "chosen by hand"}
 BAND = {"low": 0.4, "high": 0.6, "half_width": log_odds(0.6), "films": 0.05, "errors": 0.5, "source": "hand"}
@@ -83,7 +86,23 @@ def test_the_distance_gives_the_label(guarded, corner, label, far):
     (row,) = predict_many(load_bundle(guarded), [film(corner, 30)], workers=1)
     assert (row.status, row.label) == ("ok", label)
     assert ("far_from_training_films" in row.warnings) is far
-    assert 0 <= row.probability < 0.4
+    assert (row.probability is None) == (label == "NOT_A_CHEST_FILM")
+    assert row.probability is None or 0 <= row.probability < 0.4
+
+
+def test_the_number_of_no_chest_film_is_in_no_answer_but_counts_in_metrics(guarded):
+    bundle, pixels = load_bundle(guarded), film(255, 30)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    answer = read_film(bundle, buffer.getvalue(), 0.5, Want(heatmap=True))
+    assert (answer.row["label"], answer.row["probability"], answer.row["logit"]) == (
+        "NOT_A_CHEST_FILM",
+        None,
+        None,
+    )
+    assert answer.heatmap is None
+    ours = PneumoniaClassifier(bundle).predict_proba([pixels])[0, 1]
+    assert find_in(bundle, read(pixels), 0.5).probability == ours
 
 
 def test_probabilities_and_classes_do_not_change(guarded, bundle_folder):
@@ -145,7 +164,7 @@ def test_a_strange_film_near_the_threshold_is_strange(make_spec):
         thresholds={"balanced": POINT}, guard=GUARD, outputs=("probability", "logit", "distance")
     )
     assert abstention_of(spec, 0.5, 6.0, 0.5).label == "NOT_A_CHEST_FILM"
-    assert abstention_of(spec, 0.5, 6.0, 0.5).warnings == ("far_from_training_films", "near_threshold")
+    assert abstention_of(spec, 0.5, 6.0, 0.5).warnings == ("far_from_training_films",)
     assert abstention_of(spec, 0.9, None, 0.5).label == ""
 
 

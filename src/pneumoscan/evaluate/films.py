@@ -28,7 +28,7 @@ class ReadSplit:
 
     Attributes:
         films: The films that could be read, in the order of the manifest.
-        y_prob: float64 (n,), probability of PNEUMONIA in [0, 1].
+        y_prob: float64 (n,), probability of PNEUMONIA in [0, 1] by the network, whatever the label.
         sha256: n hashes of the bytes of the films, as in `data.cache`.
         refused: The films that could not be read: path, error code, message.
         data_sha256: Identifies the split, as in `data.cache`: over (path, label, content hash) of all its films.
@@ -47,11 +47,12 @@ class ReadSplit:
 
 @dataclass(frozen=True)
 class _Reading:
-    """The result for one film: its row and its probability in each view, or its error."""
+    """The result for one film: its row, the network's probability, that in each view, or its error."""
 
     film: FilmRecord
     sha256: str
     row: PredictionRow | None = None
+    probability: float = 0.0
     views: tuple[float, ...] = ()
     error: FilmError | None = None
 
@@ -122,7 +123,7 @@ def _gather(answers: Sequence[_Reading], views: Sequence[str]) -> ReadSplit:
     rows = tuple(answer.row for answer in read if answer.row is not None)
     return ReadSplit(
         films=tuple(answer.film for answer in read),
-        y_prob=np.array([row.probability for row in rows], dtype=np.float64),
+        y_prob=np.array([answer.probability for answer in read], dtype=np.float64),
         sha256=tuple(answer.sha256 for answer in read),
         refused=tuple(refused),
         data_sha256=hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
@@ -147,7 +148,8 @@ def _read_one(
     except FilmError as problem:
         return _Reading(record, digest, error=problem)
     views = tuple(probability_of_film(bundle, view.apply(film)) for view in perturbations)
-    return _Reading(record, digest, find_in(bundle, film, threshold).row, views)
+    found = find_in(bundle, film, threshold)
+    return _Reading(record, digest, found.row, found.probability, views)
 
 
 Thumbnail = Callable[[int], npt.NDArray[np.uint8]]

@@ -52,8 +52,8 @@ class Reading:
     """The answer for one film.
 
     Attributes:
-        row: The columns of `rows.PredictionRow`, and `sha256` (of the bytes), `logit`, `distance` (None if the model
-            has none), `width`, `height`, `format`, and `lungs` if it was requested (None if the model does not look for them).
+        row: The columns of `rows.PredictionRow`, and `sha256` (of the bytes), `logit` (None for NOT_A_CHEST_FILM), `distance`
+            (None if the model has none), `width`, `height`, `format`, and `lungs` if it was requested (None if the model does not look for them).
         heatmap: PNG, if it was requested and the model has a map.
         picture: PNG, if it was requested.
         files: Further results of the reader of another app.

@@ -2,6 +2,7 @@
 
 import hashlib
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
@@ -30,9 +31,9 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
     try:
         seen = read(film)
         finding = find_in(bundle, seen, threshold)
-        facts = {
+        facts: dict[str, Any] = {
             "sha256": hashlib.sha256(film).hexdigest(),
-            "logit": finding.logit,
+            "logit": None if finding.row.label == NOT_A_CHEST_FILM else finding.logit,
             "distance": finding.distance,
             "width": seen.width,
             "height": seen.height,

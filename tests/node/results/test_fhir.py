@@ -64,6 +64,7 @@ def test_it_tells_the_finding_and_whose_film_it_is() -> None:
 
 def test_what_is_no_chest_film_has_no_value_and_no_number() -> None:
     observation = told("NOT_A_CHEST_FILM")["Observation"]
+    assert told("NOT_A_CHEST_FILM", probability=None)["Observation"] == observation
     assert "dataAbsentReason" in observation
     assert not {"component", "valueCodeableConcept"} & set(observation)
     assert "81.25" not in json.dumps(observation)

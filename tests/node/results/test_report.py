@@ -95,12 +95,18 @@ def test_the_report_has_the_codes_of_a_finding_of_pneumonia() -> None:
     [("PNEUMONIA", "52101004"), ("NORMAL", "272519000"), ("UNSURE", "373068000")],
 )
 def test_each_label_has_its_presence(label: str, presence: str) -> None:
-    assert ("CONTAINS", "121052", f"{presence} SCT") in items(report_of(finding(label)))
+    said = items(report_of(finding(label, warnings=("far_from_training_films",))))
+    assert ("CONTAINS", "121052", f"{presence} SCT") in said
+    # A film that merely looks unlike those of the training is never "unusable".
+    assert not {"111050", "111235 DCM"} & {word for item in said for word in item}
 
 
 def test_what_is_no_chest_film_has_no_finding_and_no_number() -> None:
     report = report_of(finding("NOT_A_CHEST_FILM"))
     said = items(report)
+    assert items(report_of(finding("NOT_A_CHEST_FILM", probability=None))) == said
+    with pytest.raises(UsageError):
+        finding("UNSURE", probability=None)
     assert ("CONTAINS", "111050", "111235 DCM") in said
     assert not {"121071", "111012", "121052", "RESEMBLES"} & {concept for _, concept, _ in said}
     assert "0.8125" not in str(report)

@@ -131,7 +131,7 @@ def _report(film: Source, finding: Finding, uids: ResultUids, made_at: datetime,
 def _observation(film: Source, finding: Finding, uids: ResultUids, made_at: datetime) -> Resource:
     value: Resource = {"dataAbsentReason": _concept("ABSENT", "error", "Error")}
     parts: list[Resource] = []
-    if finding.label in _PRESENCES:
+    if finding.label in _PRESENCES and finding.probability is not None:
         value = {"valueCodeableConcept": _concept("SCT", *_PRESENCES[finding.label])}
         parts = [
             _part(_concept("DCM", "111012", "Certainty of Finding"), finding.probability),

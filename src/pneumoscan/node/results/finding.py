@@ -32,7 +32,7 @@ class Finding:
 
     Attributes:
         label: `PNEUMONIA`, `NORMAL`, `UNSURE` or `NOT_A_CHEST_FILM`.
-        probability: Of PNEUMONIA, float64 in [0, 1]; a result of NOT_A_CHEST_FILM does not tell it.
+        probability: Of PNEUMONIA, float64 in [0, 1]; None only for NOT_A_CHEST_FILM, whose results tell none.
         threshold: Cut-off in [0, 1] that gave the label.
         operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
         warnings: Those of the prediction row.
@@ -43,7 +43,7 @@ class Finding:
     """
 
     label: str
-    probability: float
+    probability: float | None
     threshold: float
     operating_point: str
     warnings: tuple[str, ...]
@@ -54,7 +54,9 @@ class Finding:
             raise UsageError(
                 f"a finding has the label {self.label!r}.", f"It must be one of {', '.join(VERDICTS)}."
             )
-        if not (0 <= self.probability <= 1 and 0 <= self.threshold <= 1):
+        if self.probability is None and self.label != NOT_A_CHEST_FILM:
+            raise UsageError(f"a finding of {self.label} has no probability.")
+        if not (0 <= (self.probability or 0) <= 1 and 0 <= self.threshold <= 1):
             raise UsageError("a finding has a probability or threshold outside [0, 1].")
 
 

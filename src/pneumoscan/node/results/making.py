@@ -60,7 +60,7 @@ def make_results(
         from pneumoscan.node.results.picture import capture_template, draw, picture_elements
         from pneumoscan.node.results.report import report_template
     picture = draw(read(source, name="the film") if film is None else film, finding, writer)
-    values = values_of(header, uids, finding.probability, header.local(made_at))
+    values = values_of(header, uids, finding.probability or 0.0, header.local(made_at))
     report = report_template(finding, writer).fill(values, header.identity)
     capture = capture_template(writer).fill(values, {**header.identity, **picture_elements(header, picture)})
     return (

@@ -62,8 +62,8 @@ def draw(film: Film, finding: Finding, writer: Writer) -> Image.Image:
     shown = _shown_size(film)
     picture = _printed(replace(finding, probability=0.0), shown, writer).copy()
     picture.paste(_grey_of(film, shown), (_MARGIN + (_PANEL - shown[0]) // 2, _TOP))
-    if finding.label != NOT_A_CHEST_FILM:
-        _draw_probability(ImageDraw.Draw(picture), finding)
+    if finding.label != NOT_A_CHEST_FILM and finding.probability is not None:
+        _draw_probability(ImageDraw.Draw(picture), finding, finding.probability)
     return picture
 
 
@@ -117,12 +117,12 @@ def _draw_notice(pen: ImageDraw.ImageDraw) -> None:
     _write(pen, (_WIDTH - _MARGIN - 12, 39), NOTICE, _MIDDLE, _ALARM, anchor="rm")
 
 
-def _draw_probability(pen: ImageDraw.ImageDraw, finding: Finding) -> None:
+def _draw_probability(pen: ImageDraw.ImageDraw, finding: Finding, probability: float) -> None:
     """Write the probability, and draw it on a line from 0 to 1 with the threshold as a tick across it."""
-    _write(pen, (_MARGIN, 74), f"Probability of pneumonia {_percent(finding.probability)} %", _MIDDLE)
+    _write(pen, (_MARGIN, 74), f"Probability of pneumonia {_percent(probability)} %", _MIDDLE)
     left, right, top, bottom = _MARGIN, _WIDTH - _MARGIN, 107, 119
     pen.rounded_rectangle((left, top, right, bottom), 6, fill=_WELL)
-    end = left + round((right - left) * finding.probability)
+    end = left + round((right - left) * probability)
     pen.rounded_rectangle((left, top, max(end, left + 12), bottom), 6, fill=_VERDICT_INKS[finding.label])
     tick = left + round((right - left) * finding.threshold)
     pen.rectangle((tick - 1, top - 6, tick + 1, bottom + 6), fill=_INK)

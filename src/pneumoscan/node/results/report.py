@@ -114,7 +114,7 @@ def _group(
     judged = presence is not None
     certainty = Measurement(
         name=concept(CERTAINTY),
-        value=percent_of(finding.probability),
+        value=percent_of(finding.probability or 0.0),
         unit=concept(PERCENT),
     )
     return MeasurementsAndQualitativeEvaluations(

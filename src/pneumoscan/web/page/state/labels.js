@@ -51,8 +51,8 @@ export function abstention(model, probability, distance, threshold) {
   const band = unsureBand(model, threshold);
   const warnings = [];
   if (guard && distance >= guard.unusual) warnings.push(FAR);
-  if (band && band[0] <= probability && probability <= band[1]) warnings.push(NEAR);
   if (guard && distance >= guard.not_a_chest_film) return { label: NO_CHEST, warnings };
+  if (band && band[0] <= probability && probability <= band[1]) warnings.push(NEAR);
   return { label: warnings.length ? "UNSURE" : "", warnings };
 }
 
