@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.record import Options, Record, finish, options_of, parser
 from benchmarks.timing import ROOT, in_turn, medians_of
-from pneumoscan.study.plan import BASELINE, Plan, read_plan
+from pneumoscan.study.plan import BASELINE, StudyPlan, read_plan
 from pneumoscan.train.backend import resolve
 from pneumoscan.train.config import TrainingConfig
 from pneumoscan.train.films import TrainingFilms
@@ -55,7 +55,7 @@ class Timer(Unobserved):
             raise EnoughError
 
 
-def variants(plan: Plan) -> dict[str, TrainingConfig]:
+def variants(plan: StudyPlan) -> dict[str, TrainingConfig]:
     """Return the configs whose speed can differ, by the name `section / variant` of the first that has it."""
     found = {BASELINE: plan.baseline_config()}
     seen = {_identity(found[BASELINE])}

