@@ -149,17 +149,19 @@ def lung_crop(film: Film, lungs: Lungs, size: int) -> npt.NDArray[np.uint8]:
     Returns:
         uint8 (2, size, size): grey levels of the film; probability of aerated lung × 255.
     """
-    crop = np.empty((2, size, size), np.uint8)
-    for place, pixels in enumerate((film.pixels, lungs.aerated)):
-        height, width = pixels.shape
-        left, top, right, bottom = lungs.box
-        area = left * width, top * height, right * width, bottom * height
-        # The filter of `squash`, so that the same lungs look the same in a film and in its crop.
-        squashed = Image.fromarray(pixels).resize(
-            (size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5
-        )
-        crop[place] = np.asarray(squashed)
-    return crop
+    return np.stack([box_crop(pixels, lungs.box, size) for pixels in (film.pixels, lungs.aerated)])
+
+
+def box_crop(pixels: npt.NDArray[np.uint8], box: Box, size: int) -> npt.NDArray[np.uint8]:
+    """Return a box of a picture, squashed to a square: uint8 (size, size) of uint8 (height, width)."""
+    height, width = pixels.shape
+    left, top, right, bottom = box
+    area = left * width, top * height, right * width, bottom * height
+    # The filter of `squash`, so that the same lungs look the same in a film and in its crop.
+    squashed = Image.fromarray(pixels).resize(
+        (size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5
+    )
+    return np.asarray(squashed)
 
 
 def standardise_lungs(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

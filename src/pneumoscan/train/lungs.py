@@ -32,6 +32,7 @@ from pneumoscan.imaging.lungs import (
     SIDE,
     Box,
     Lungs,
+    box_crop,
     find_lungs,
     fit_shapes,
     lung_crop,
@@ -112,7 +113,7 @@ def preparation_of(config: TrainingConfig, manifest: Manifest) -> Preparation | 
             own := _only_lungs(film, _mask(manifest, record, record.mask, film.pixels.shape[::-1]))
         ):
             pixels, inside, box = own
-            crop = np.stack([_cut(pixels, box, size), _cut(inside, box, size)])
+            crop = np.stack([box_crop(pixels, box, size), box_crop(inside, box, size)])
             # Black where nothing is shown: so `training_films` knows these films.
             crop[0] *= crop[1] > 0
         else:
@@ -123,7 +124,7 @@ def preparation_of(config: TrainingConfig, manifest: Manifest) -> Preparation | 
         pen, shift = ImageDraw.Draw(drawn), (pixels.shape[0] - film.height) // 2
         for left, top, width, height in record.boxes:
             pen.rectangle((left + shift, top + shift, left + shift + width, top + shift + height), fill=255)
-        return np.concatenate([crop, _cut(np.asarray(drawn), box, size)[None]])
+        return np.concatenate([crop, box_crop(np.asarray(drawn), box, size)[None]])
 
     key = f"lungs {VERSION} {hashlib.sha256(network.graph).hexdigest()} {network.spec.margin}"
     return Preparation(key, 3, _facts(manifest), lungs)
@@ -184,14 +185,6 @@ def _only_lungs(
         float((right + across + frame) / width), float((bottom + down + frame) / height),
     )  # fmt: skip
     return pixels, framed, box
-
-
-def _cut(pixels: npt.NDArray[np.uint8], box: Box, size: int) -> npt.NDArray[np.uint8]:
-    """Return the box of a picture, squashed to a square, as `lung_crop` does."""
-    height, width = pixels.shape
-    area = box[0] * width, box[1] * height, box[2] * width, box[3] * height
-    picture = Image.fromarray(pixels)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5))
 
 
 def write_outliner(
