@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling all modules at installation would take 350 MB.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check lint format types contracts docs bench flagship clean
+.PHONY: demo test test-all check lint format types contracts docs bench clean
 
 demo: $(VENV)/.train  ## Create synthetic films, inspect, train, evaluate, export, classify; needs no data
 	$(BIN)/pneumoscan demo demo
@@ -42,16 +42,6 @@ docs: $(VENV)/.dev  ## The documentation as a site, build/site/index.html
 
 bench: $(VENV)/.dev  ## Speed benchmarks; writes results/benchmarks/
 	$(BIN)/python -m benchmarks.speed.run
-
-# Trains the networks of the shipped model and combines them, in about an hour on two cores. After an interruption the same command
-# continues. CHILDREN: the Kaggle folder.
-flagship: $(VENV)/.dev  ## make flagship CHILDREN=chest_xray
-	for preset in flagship transfer; do \
-	    test -d runs/$$preset/bundle || $(BIN)/pneumoscan train --data "$(CHILDREN)" --out runs/$$preset \
-	        $$(test -d runs/$$preset && echo --resume || echo --preset $$preset) || exit 1; \
-	done
-	$(BIN)/pneumoscan combine runs/flagship runs/transfer --data "children=$(CHILDREN)" --out runs/combined --name combined
-	$(BIN)/pneumoscan evaluate runs/combined --data "$(CHILDREN)" --split held-out --stress --out runs/combined-evaluation
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pneumoscan needs Python 3.11 or newer: make PYTHON=python3.12 …")'

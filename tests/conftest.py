@@ -27,7 +27,6 @@ _LONGEST = (
     "test_execute",
     "test_receive",
     "test_load",
-    "test_combined",
     "test_two_sites",
     "test_system",
 )

@@ -31,7 +31,6 @@ COMMANDS = {
     "model list": ("model", "list"),
     "model show": ("model", "show", "baseline"),
     "export": ("export", "run", "--data", "films"),
-    "combine": ("combine", "run", "--data", "films", "--out", "made"),
     "evaluate": ("evaluate", "--data", "films", "--out", "made"),
     "adapt": ("adapt", "films", "--out", "made"),
     "inspect": ("data", "inspect", "films"),

@@ -86,7 +86,7 @@ class Shortcuts:
         """Return the shortcut that forbids to say that a network works on these films, or None.
 
         It is the strongest one, if the area of the network is not above it by more than `MARGIN`: what the network reaches may
-        then come from the shortcut. `data inspect`, `combine` and `adapt` use this rule.
+        then come from the shortcut. `data inspect` and `adapt` use this rule.
 
         Args:
             roc_auc: Area under the ROC curve of the network on films of the same site, in [0, 1].

@@ -14,9 +14,9 @@ from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated, as_missing
 
 COMMANDS = (
-    "adapt", "archive", "card", "combine", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
+    "adapt", "archive", "card", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
-_MODULES = dict.fromkeys(("combine", "export", "model"), "train")
+_MODULES = dict.fromkeys(("export", "model"), "train")
 
 
 _show_warning = warnings.showwarning

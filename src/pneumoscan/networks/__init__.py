@@ -4,7 +4,6 @@ registry.py      the networks by name
 baseline.py, flagship.py, transfer.py
 layers.py        dropout and batch normalisation for exact resuming
 pooling.py       a faster max-pooling in 16-bit training
-combined.py      the mean of several networks, with heads for further sites (site_heads.py)
 ood_detector.py  the distance from the training films
 exported.py      all of it as one ONNX graph
 """

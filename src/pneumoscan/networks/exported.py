@@ -2,15 +2,14 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pneumoscan.bundle.checks import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS, SITES_OUTPUT
-from pneumoscan.networks.combined import Combined
+from pneumoscan.bundle.checks import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS
 from pneumoscan.networks.ood_detector import OODDetector
 
 # Smaller arrays are not worth an extra node.
@@ -22,16 +21,14 @@ def onnx_graph(
     size: int,
     temperature: float,
     detector: OODDetector | None = None,
-    cuts: Mapping[str, float] | None = None,
 ) -> bytes:
     """Return a network as ONNX: `film` float32 (N, channels, size, size) → `probability` (N,), `logit` (N,) and further outputs.
 
     A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A detector
-    gives `distance` (N,). A `Combined` network with heads gives `site_scores` (N, sites), and the distance of a film that
-    resembles no site is at least the threshold `unusual` of `cuts`. The graph contains the weights. Float32 weights that are
-    exactly representable in float16 are stored in float16.
+    gives `distance` (N,). The graph contains the weights. Float32 weights that are exactly representable in float16 are stored
+    in float16.
     """
-    reader = _Reader(network, temperature, detector, cuts).eval()
+    reader = _Reader(network, temperature, detector).eval()
     channels = getattr(getattr(network, "config", None), "inputs", 1)
     return onnx_of(reader, torch.zeros(2, channels, size, size), reader.outputs)
 
@@ -100,18 +97,11 @@ def _halved(model: Any) -> Any:
 class _Reader(nn.Module):
     """The exported network: probability after the temperature, logit before it, and map and distance if there are any."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        temperature: float,
-        detector: OODDetector | None,
-        cuts: Mapping[str, float] | None,
-    ) -> None:
+    def __init__(self, network: nn.Module, temperature: float, detector: OODDetector | None) -> None:
         super().__init__()
         # The name `guard` is part of the names of the weights in the graph.
-        self.network, self.guard, self.cuts = network, detector, cuts
+        self.network, self.guard = network, detector
         self.temperature = temperature
-        self.sites = isinstance(network, Combined) and network.heads is not None
         self.activation_map: Callable[[torch.Tensor], torch.Tensor] | None
         self.activation_map = getattr(network, "activation_map", None)
 
@@ -120,39 +110,15 @@ class _Reader(nn.Module):
         """The names of the outputs of `forward`, in order."""
         maps = () if self.activation_map is None else (MAP_OUTPUT,)
         distances = () if self.guard is None else (DISTANCE_OUTPUT,)
-        return (*REQUIRED_OUTPUTS, *maps, *distances, *((SITES_OUTPUT,) if self.sites else ()))
+        return (*REQUIRED_OUTPUTS, *maps, *distances)
 
     def forward(self, film: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found: list[torch.Tensor] = []
-        scores = None
-        if isinstance(self.network, Combined):
-            evidence, scores = self.network.map_and_scores(film)
-            found.append(evidence)
-            logit = evidence.mean((1, 2))
-        elif self.activation_map is None:
+        if self.activation_map is None:
             logit = self.network(film)
         else:
             found.append(self.activation_map(film))
             logit = found[0].mean((1, 2))
         if self.guard is not None:
-            found.append(widened(self.guard(film), scores, self.cuts))
-        found += [] if scores is None else [scores]
+            found.append(self.guard(film))
         return torch.sigmoid(logit / self.temperature), logit, *found
-
-
-def widened(
-    distance: torch.Tensor, scores: torch.Tensor | None, cuts: Mapping[str, float] | None
-) -> torch.Tensor:
-    """Raise the distance of films that resemble no site to at least `unusual`, but below `not_a_chest_film`.
-
-    Args:
-        distance: (N,), distances of the detector.
-        scores: (N, sites), above 0 if the film resembles the site; None does not change the distances.
-        cuts: `unusual` and `not_a_chest_film` of the detector.
-    """
-    if scores is None or cuts is None:
-        return distance
-    low, high = cuts["unusual"], max(cuts["not_a_chest_film"], 1.01 * cuts["unusual"])
-    best = scores.amax(1)
-    beyond = low + (high - low) * (0.01 + 0.9 * (-best).clamp(0, 1))
-    return torch.where(best < 0, torch.maximum(distance, beyond), distance)

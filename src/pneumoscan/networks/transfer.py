@@ -34,8 +34,6 @@ STAGES = (
 )
 STEM, TOP = 32, 1280
 BLOCKS = sum(stage[-1] for stage in STAGES)
-INNER_BLOCKS = (2, 4, 7, 10, 14, 15)
-"""Blocks, counted from 0, whose feature maps `Transfer.map_and_inner` returns: the last one of each width."""
 _EPSILON = 1e-3
 
 
@@ -87,23 +85,16 @@ class Transfer(nn.Module):
 
     def activation_map(self, film: torch.Tensor) -> torch.Tensor:
         """Return the evidence for PNEUMONIA (N, h, w), in units of the logit, for normalised films (N, 1, S, S)."""
-        return self.map_and_inner(film)[0]
+        x = F.relu6(self.stem_norm(self.stem(film)))  # (N, 32, ⌈S/2⌉, ⌈S/2⌉)
+        for block in self.blocks:
+            x = block(x)
+        x = F.relu6(self.top_norm(self.top(x)))  # (N, 1280, ⌈S/32⌉, ⌈S/32⌉)
+        evidence: torch.Tensor = self.head(self.dropout(x))  # (N, 1, h, w)
+        return evidence.squeeze(1)
 
     def forward(self, film: torch.Tensor) -> torch.Tensor:
         """Return logits (N,): the means of the maps."""
         return self.activation_map(film).mean((1, 2))
-
-    def map_and_inner(self, film: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the map (N, h, w) and the maps (N, C, h, w) after `INNER_BLOCKS`, 768 in all, from one pass."""
-        x = F.relu6(self.stem_norm(self.stem(film)))  # (N, 32, ⌈S/2⌉, ⌈S/2⌉)
-        inner = []
-        for place, block in enumerate(self.blocks):
-            x = block(x)
-            if place in INNER_BLOCKS:
-                inner.append(x)
-        x = F.relu6(self.top_norm(self.top(x)))  # (N, 1280, ⌈S/32⌉, ⌈S/32⌉)
-        evidence: torch.Tensor = self.head(self.dropout(x))  # (N, 1, h, w)
-        return evidence.squeeze(1), inner
 
 
 class _Block(nn.Module):

@@ -9,5 +9,4 @@ augment/       random changes of the films
 backend.py     processes, threads, device, precision, interruptions
 checkpoint.py  the state of a training, from which it resumes exactly
 detector.py    fits the out-of-distribution detector
-combine.py     several runs as one model, with heads for further sites (site_fitting.py)
 """

@@ -33,8 +33,7 @@ from pneumoscan.evaluate.held_out import (
     with_stress,
 )
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.networks.combined import Combined
-from pneumoscan.networks.exported import onnx_graph, widened
+from pneumoscan.networks.exported import onnx_graph
 from pneumoscan.networks.ood_detector import OODDetector
 from pneumoscan.networks.registry import build, count_parameters
 from pneumoscan.predict.readme import model_card
@@ -108,9 +107,6 @@ def write_model(
     out: Path,
     *,
     name: str = "",
-    temperature: float | None = None,
-    detector_films: TrainingFilms | None = None,
-    sites: dict[str, dict[str, Any]] | None = None,
     stress: Path | None = None,
 ) -> Exported:
     """Write the bundle of a trained network.
@@ -127,9 +123,6 @@ def write_model(
         facts: Content of the `manifest.json` of the run.
         out: Folder of the bundle.
         name: Name of the model; by default preset and seed.
-        temperature: The temperature; by default it is fitted to the held-out films.
-        detector_films: Films to which the detector is fitted; by default `films`.
-        sites: Value of `BundleSpec.sites`; None for a network without heads.
         stress: See `export`.
 
     Raises:
@@ -138,14 +131,13 @@ def write_model(
     """
     # What the network says about the held-out films, and how sure it may be.
     held = read_held_out(network, films, config)
-    if temperature is None:
-        temperature = fit_temperature(held.logits.ravel(), held.y_true)
+    temperature = fit_temperature(held.logits.ravel(), held.y_true)
     expected = probability_of(held.logits[0], temperature)
 
     # How far films are from the training films, and from where on that is too far. A model that reads lungs judges the
     # outline of the lungs instead.
     lungs = LungsNetwork.at(config.data.lungs) if films.preprocessing.input == "lungs" else None
-    detector = fit_ood_detector(detector_films or films, seed=config.loop.seed) if lungs is None else None
+    detector = fit_ood_detector(films, seed=config.loop.seed) if lungs is None else None
     limits, distance = None, np.zeros(len(films.val))
     if detector is not None:
         distance = _distances(detector, films, films.images[films.val])
@@ -156,16 +148,15 @@ def write_model(
         limits = ood_facts(distance, held.patients, turned)
 
     # The graph, which must give the same answers as torch.
-    graph = onnx_graph(network, config.data.size, temperature, detector, limits)
+    graph = onnx_graph(network, config.data.size, temperature, detector)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     pieces = [films.plain(rows) for rows in micro_batches(films.val, 16)]
     asked = ["probability", DISTANCE_OUTPUT][: 1 if detector is None else 2]
     answers = [session.run(asked, {"film": piece.numpy()}) for piece in pieces]
     given, *measured = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    shown = widened(torch.from_numpy(distance), _site_scores(network, pieces), limits).numpy()
     difference = float(np.abs(given - expected).max())
     # Distances have no upper limit, so their difference is relative; the contrast of dark films is amplified before.
-    apart = max((float((np.abs(found - shown) / (1 + shown)).max()) for found in measured), default=0.0)
+    apart = max((float((np.abs(found - distance) / (1 + distance)).max()) for found in measured), default=0.0)
     if not (difference <= AGREEMENT and apart <= DISTANCE_AGREEMENT):
         raise BundleError(
             f"torch and ONNX Runtime differ by {difference:.2g} on the probability of a held-out film and by "
@@ -193,7 +184,6 @@ def write_model(
         outputs=tuple(entry.name for entry in session.get_outputs()),
         guard=limits,
         calibration=calibration_facts(held.logits[0], held.labels, temperature),
-        sites=sites,
         lungs=None if lungs is None else lungs.spec,
     )
     records = records_of(spec, held)
@@ -354,15 +344,6 @@ def _distances(
     return torch.cat(pieces).numpy().astype(np.float64)
 
 
-def _site_scores(network: nn.Module, pieces: list[torch.Tensor]) -> torch.Tensor | None:
-    """Return the site scores of films, float32 (n, sites); None for a network without heads."""
-    if not isinstance(network, Combined) or network.heads is None:
-        return None
-    with torch.inference_mode():
-        scores = [network.map_and_scores(piece)[1] for piece in pieces]
-    return torch.cat([piece for piece in scores if piece is not None])
-
-
 def _map_facts(network: nn.Module, films: TrainingFilms, temperature: float) -> dict[str, float]:
     """Return the end of the colour scale: the value that one in a hundred cells of held-out PNEUMONIA maps exceeds.
 
@@ -394,5 +375,4 @@ def _training_facts(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, 
         "kept_epoch": facts.get("result", {}).get("kept_epoch"),
         "hold_out": facts.get("result", {}).get("kept"),
         "config": config.model_dump(mode="json"),
-        **{key: facts[key] for key in ("members", "fitted_to") if key in facts},
     }
