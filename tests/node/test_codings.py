@@ -13,11 +13,11 @@ from pydicom import uid
 from pneumoscan.errors import FilmError
 from pneumoscan.node import loop, reader
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config, NodeSettings
 from pneumoscan.node.header import pixels_sha256_of, read_header
 from pneumoscan.node.queue import Arrival, State, open_queue
 from pneumoscan.node.reader import load_model, writer_of
 from pneumoscan.node.results import make_results
+from pneumoscan.node.settings import Config, NodeSettings
 from pneumoscan.node.spool import Spool
 from pneumoscan.node.steps import Tools
 

@@ -3,7 +3,8 @@
 import pytest
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.node.config import TEMPLATE, Config, load_config, secret
+from pneumoscan.node.config import TEMPLATE, load_config, secret
+from pneumoscan.node.settings import Config
 
 
 def load(folder, text):

@@ -6,8 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
-from pneumoscan.node.config import Config, Mode
 from pneumoscan.node.queue import State
+from pneumoscan.node.settings import Config, Mode
 
 PATH = Path(__file__).parents[2] / "docs" / "hospital.md"
 PAGE = PATH.read_text(encoding="utf-8")
@@ -38,7 +38,8 @@ def test_every_setting_is_told_with_its_default_range_and_meaning() -> None:
 
 
 def test_every_state_is_told() -> None:
-    assert set(re.findall(r"^\| `([a-z]+)` \|", PAGE, re.MULTILINE)) == set(State)
+    states = PAGE[PAGE.index("## States") :].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", states, re.MULTILINE)) == set(State)
 
 
 if __name__ == "__main__":

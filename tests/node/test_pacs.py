@@ -12,10 +12,10 @@ import pytest
 
 from pneumoscan.errors import ConfigError, FilmIdentityError, PacsAnswerError, PacsAwayError, PacsLoginError
 from pneumoscan.node import connection, steps
-from pneumoscan.node.config import Config, PacsSettings
 from pneumoscan.node.connection import decode_parts, encode_parts
 from pneumoscan.node.pacs import FilmResults, Pacs, send_results
 from pneumoscan.node.queue import Arrival, open_queue
+from pneumoscan.node.settings import Config, PacsSettings
 from pneumoscan.node.spool import Spool
 
 pytest.importorskip("urllib3", reason="the extra `node` is not installed")

@@ -17,8 +17,8 @@ import pytest
 from node_films import film, sop
 
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config, NodeSettings, Peer, ReceiveSettings
 from pneumoscan.node.queue import State, open_queue
+from pneumoscan.node.settings import Config, NodeSettings, Peer, ReceiveSettings
 from pneumoscan.node.spool import Spool
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -237,7 +237,7 @@ def test_a_killed_receiver_has_what_it_acknowledged(tmp_path, receiver):
 import sys, time
 from pathlib import Path
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config, NodeSettings, Peer, ReceiveSettings
+from pneumoscan.node.settings import Config, NodeSettings, Peer, ReceiveSettings
 from pneumoscan.node.queue import open_queue
 from pneumoscan.node.receive import Receiver
 from pneumoscan.node.spool import Spool

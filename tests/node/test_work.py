@@ -10,10 +10,10 @@ import pytest
 from pneumoscan.errors import DiskFullError, PacsAnswerError, PacsAwayError, PacsLoginError
 from pneumoscan.node import find, loop
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config, FindSettings, NodeSettings
 from pneumoscan.node.connection import Backoff
 from pneumoscan.node.header import Header
 from pneumoscan.node.queue import Arrival, State, open_queue
+from pneumoscan.node.settings import Config, FindSettings, NodeSettings
 from pneumoscan.node.steps import Tools
 
 

@@ -14,10 +14,10 @@ from pneumoscan.cli.options import json_option, node_option
 from pneumoscan.errors import NothingUsableError, UsageError
 
 if TYPE_CHECKING:
-    from pneumoscan.node.config import Config
     from pneumoscan.node.queue import Job, Queue
+    from pneumoscan.node.settings import Config
 
-_STATES = ("found", "fetched", "made", "stored", "done", "refused", "conflict", "parked")
+_STATES = ("found", "fetched", "made", "stored", "done", "refused", "skipped", "conflict", "parked")
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -144,13 +144,18 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
 @node_option
 @click.argument("ids", nargs=-1, type=int)
 @click.option("--all", "everything", is_flag=True, help="Retry all parked objects.")
-def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool) -> None:
-    """Put parked objects back into the queue. IDS are their numbers."""
-    if bool(ids) == everything:
+@click.option("--skipped", is_flag=True, help="Apply the present rules to all objects that rules left out.")
+def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool, skipped: bool) -> None:
+    """Put parked objects back into the queue, or those that rules left out. IDS are the numbers of parked objects."""
+    if bool(ids) + everything + skipped != 1:
         raise UsageError(
-            "name the numbers of parked objects, or --all.", "pneumoscan node list --state parked"
+            "name the numbers of parked objects, or --all, or --skipped.",
+            "pneumoscan node list --state parked",
         )
-    _change(config_path, "retried", lambda queue: queue.retry(None if everything else ids))
+    if skipped:
+        _change(config_path, "judged again", lambda queue: queue.judge_again())
+    else:
+        _change(config_path, "retried", lambda queue: queue.retry(None if everything else ids))
 
 
 @node.command()
@@ -231,7 +236,7 @@ def _states(names: tuple[str, ...]) -> list[Any]:
 def _line(job: "Job") -> str:
     told = job.probability is not None and job.label != "NOT_A_CHEST_FILM"
     probability = f"{job.probability:.3f}" if told else ""
-    return f"{job.id:7}  {job.state:9}{job.code:18}{job.attempts:3}  {job.label:17}{probability}"
+    return f"{job.id:7}  {job.state:9}{job.code:18} {job.attempts:2}  {job.label:17}{probability}"
 
 
 def _change(path: Path, event: str, change: "Callable[[Queue], int]") -> None:

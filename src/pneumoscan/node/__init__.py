@@ -6,11 +6,12 @@
 
 In reading order:
 
-    config       node.toml: its settings, their ranges, and where secrets lie
+    settings     what can be set in node.toml, with defaults and ranges; `config` reads and checks it
     header       what is taken from an object's header
     queue        one table; a row for every object that was found, whatever became of it
     connection   HTTP to the PACS, and waiting for it
     pacs         DICOMweb on it: search, fetch, store
+    exams        the rules: which exams are read
     find         searches again and again: QIDO-RS over a window of days, or Orthanc's list of changes
     receive      films by DICOM's C-STORE
     spool        the files of objects being worked on

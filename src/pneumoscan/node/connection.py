@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pneumoscan.errors import ConfigError, PacsAnswerError, PacsAwayError, PacsLoginError, importing
-from pneumoscan.node.config import PASSWORD_VARIABLE, TOKEN_VARIABLE, Config, secret
+from pneumoscan.node.config import PASSWORD_VARIABLE, TOKEN_VARIABLE, secret
+from pneumoscan.node.settings import Config
 
 if TYPE_CHECKING:
     import ssl

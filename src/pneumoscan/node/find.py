@@ -21,11 +21,11 @@ from typing import Any
 
 from pneumoscan.errors import EnvironmentProblemError, PacsAnswerError, PacsError
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config
 from pneumoscan.node.connection import Backoff
 from pneumoscan.node.header import Header, is_own_result
 from pneumoscan.node.pacs import Pacs, header_of
 from pneumoscan.node.queue import Arrival, Queue
+from pneumoscan.node.settings import Config
 
 log = logging.getLogger("pneumoscan.node")
 LAST_SEARCH, LAST_PROBLEM, LAST_SWEEP = "find.last", "find.problem", "find.swept"

@@ -157,8 +157,8 @@ class Work:
         except steps.SameFilmError:
             await self._in_thread(lambda: self._audit.write("same_film", job=job.id))
             log.info("job %d is a film that came before, in another coding", job.id)
-        except steps.NotYetError:
-            await self._give_back(job, None, _FIRST_PAUSE, used=False)
+        except steps.NotYetError as early:
+            await self._give_back(job, None, early.seconds, used=False)
         except (PoolStoppedError, PoolFullError):
             await self._give_back(job, None, 0, used=False)
         except EnvironmentProblemError as problem:

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from pneumoscan.errors import PacsAnswerError
-from pneumoscan.node.config import Config
 from pneumoscan.node.connection import ASK, DICOM_TYPE, Connection, decode_parts, encode_parts
 from pneumoscan.node.header import Header, is_uid
 from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS
+from pneumoscan.node.settings import Config
 
 _JSON = "application/dicom+json"
 _KEYWORDS = ("StudyDate", "AccessionNumber", "Manufacturer", "ManufacturerModelName", "SeriesDescription")

@@ -20,9 +20,9 @@ from pneumoscan import __version__
 from pneumoscan.bundle.contents import SPEC, pretrained_bundle
 from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.files import sha256_of
-from pneumoscan.node.config import Config
 from pneumoscan.node.header import pixels_sha256_of
 from pneumoscan.node.results import Finding, Writer, make_results
+from pneumoscan.node.settings import Config
 from pneumoscan.workers import worker
 from pneumoscan.workers.protocol import Reading, Want
 from pneumoscan.workers.reading import too_large

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pneumoscan.errors import ConfigError, EnvironmentProblemError, FilmError, importing
 from pneumoscan.imaging.dicom.file import JPEG, JPEG_2000, JPEG_LS, NATIVE, RLE
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config, ReceiveSettings
 from pneumoscan.node.find import arrivals_of
 from pneumoscan.node.header import Header, is_own_result, read_header
 from pneumoscan.node.queue import Queue, State
+from pneumoscan.node.settings import Config, ReceiveSettings
 from pneumoscan.node.spool import Spool
 
 if TYPE_CHECKING:

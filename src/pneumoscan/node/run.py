@@ -13,10 +13,11 @@ from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanEr
 from pneumoscan.files import locked
 from pneumoscan.logs import logged
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.config import Config, check_roles
+from pneumoscan.node.config import check_roles
 from pneumoscan.node.find import find
 from pneumoscan.node.pacs import Pacs
 from pneumoscan.node.queue import WAITING, Queue, State, open_queue
+from pneumoscan.node.settings import Config
 from pneumoscan.node.spool import Spool
 from pneumoscan.node.status import started_mode
 

@@ -16,9 +16,10 @@ from pneumoscan.errors import (
     require,
 )
 from pneumoscan.files import locked
-from pneumoscan.node.config import ROLES, Config
+from pneumoscan.node.config import ROLES
 from pneumoscan.node.find import LAST_PROBLEM, LAST_SEARCH
 from pneumoscan.node.queue import WAITING, Queue, State
+from pneumoscan.node.settings import Config
 
 
 @dataclass(frozen=True)

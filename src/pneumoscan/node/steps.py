@@ -1,7 +1,8 @@
 """The steps of one film: each begins with a row in a state that is committed, and ends with one in the next.
 
     found ── fetch ──► fetched ── read ──► made ── send ──► stored ── confirm ──► done
-                                     └── in shadow mode ────────────────────────► done
+                                     ├── in shadow mode ────────────────────────► done
+                                     └── left out by the rules ─────────────────► skipped
 
 A step that is done twice does no harm: fetching gives the same bytes, reading the same results (their time is kept before they
 are made), sending begins with a query for what is there.
@@ -17,11 +18,12 @@ from typing import Any
 
 from pneumoscan.errors import FilmError, FilmIdentityError, PacsAnswerError, PacsError
 from pneumoscan.node import reader
-from pneumoscan.node.config import Config
+from pneumoscan.node.exams import reason_not_to_read
 from pneumoscan.node.header import Header, is_own_result, read_header
 from pneumoscan.node.pacs import FilmResults, Pacs, confirm_results, send_results
 from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Queue, State
 from pneumoscan.node.results import Finding, Writer, write_fhir
+from pneumoscan.node.settings import Config
 from pneumoscan.node.spool import PICTURE, REPORT, Spool
 from pneumoscan.workers.pool import FilmPool
 from pneumoscan.workers.protocol import Reading
@@ -39,7 +41,15 @@ class SameFilmError(Exception):
 
 
 class NotYetError(Exception):
-    """The object that came first with the same UID has not been read yet."""
+    """It is too early: the object that came first with the same UID has not been read yet, or the study may not be complete.
+
+    Attributes:
+        seconds: When to try again.
+    """
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        super().__init__()
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,9 @@ def fetch(tools: Tools, job: Job) -> Job:
         FilmIdentityError: It has no legal study or series UID.
         PacsAwayError, PacsAnswerError: It could not be fetched.
         DiskFullError, NotWritableError: It could not be kept.
+        NotYetError: See `_wait_for_quiet`.
     """
+    _wait_for_quiet(tools, job)
     tools.spool.check_room()
     place = _study_and_series(tools.pacs, job)
     content = tools.pacs.fetch(place.study_instance_uid, place.series_instance_uid, job.sop_instance_uid)
@@ -90,6 +102,16 @@ def fetch(tools: Tools, job: Job) -> Job:
         return tools.queue.advance(job, State.CONFLICT, **facts)
     name = tools.spool.put(content)
     return tools.queue.advance(job, State.FETCHED, host=tools.config.name, spool=name, **facts)
+
+
+def _wait_for_quiet(tools: Tools, job: Job) -> None:
+    """Raise NotYetError while objects of the same study may still arrive; what the queue knows of them outlasts this process."""
+    quiet = tools.config.exams.quiet_seconds
+    if not quiet or not job.study_instance_uid:
+        return
+    passed = tools.queue.now() - tools.queue.last_arrival(job.study_instance_uid)
+    if 0 <= passed < quiet:  # what was found in the future was found before the clock was set back
+        raise NotYetError(quiet - passed)
 
 
 def _study_and_series(pacs: Pacs, job: Job) -> Header:
@@ -140,9 +162,9 @@ def _compare_pixels(tools: Tools, job: Job, pixels: str) -> Job | None:
     known = {row.pixels_sha256 for row in first if _is_hashed(row)}
     if pixels in known:
         raise _discarded(tools, job)
-    parked = next((row for row in first if row.state is State.PARKED), None)
-    if not known and parked is not None:
-        return tools.queue.advance(job, State.PARKED, code=parked.code, pixels_sha256=pixels)
+    unread = next((row for row in first if row.state in {State.PARKED, State.SKIPPED}), None)
+    if not known and unread is not None:
+        return tools.queue.advance(job, unread.state, code=unread.code, pixels_sha256=pixels)
     if not known and any(row.state in WAITING for row in first):
         raise NotYetError
     return tools.queue.advance(job, State.CONFLICT, pixels_sha256=pixels)
@@ -154,10 +176,10 @@ def _discarded(tools: Tools, job: Job) -> "SameFilmError":
     return SameFilmError()
 
 
-def _settle_refusal(tools: Tools, job: Job, problem: FilmError) -> None:
-    """Discard an object that is refused as the one is that came first with its UID; or wait for that one."""
+def _settle_refusal(tools: Tools, job: Job, code: str) -> None:
+    """Discard an object that is refused or skipped as the one is that came first with its UID; or wait for that one."""
     first = list(_first_rows(tools.queue, job))
-    if any(row.state in {State.REFUSED, State.PARKED} and row.code == problem.code for row in first):
+    if any(row.state in {State.REFUSED, State.SKIPPED, State.PARKED} and row.code == code for row in first):
         raise _discarded(tools, job)
     if any(row.state in WAITING for row in first):
         raise NotYetError
@@ -169,7 +191,7 @@ async def read(tools: Tools, job: Job) -> Job:
     Raises:
         FilmError, BundleError, EnvironmentProblemError, PoolStoppedError: See `FilmPool.read`.
         DiskFullError, NotWritableError: The results could not be kept.
-        SameFilmError, NotYetError: See `_compare_pixels`.
+        SameFilmError, NotYetError: See `_compare_pixels` and `_wait_for_quiet`.
     """
     job, content = await asyncio.to_thread(_film_and_time, tools, job)
     if content is None:
@@ -180,16 +202,25 @@ async def read(tools: Tools, job: Job) -> Job:
         reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
     except FilmError as problem:
         if job.variant:
-            await asyncio.to_thread(_settle_refusal, tools, job, problem)
+            await asyncio.to_thread(_settle_refusal, tools, job, problem.code)
         raise
     return await asyncio.to_thread(_keep_results, tools, job, content, reading, made_at)
 
 
 def _film_and_time(tools: Tools, job: Job) -> tuple[Job, bytes | None]:
-    """Return a film's bytes, and keep the time of its results; without its file it is fetched anew, or parked."""
+    """Return a film's bytes, and keep the time of its results.
+
+    Without its file it is fetched anew, or parked; if the rules leave it out, it is skipped. There are no bytes then.
+    """
+    _wait_for_quiet(tools, job)
     content = tools.spool.read(job.spool) if job.host == tools.config.name else None
     if content is None:
         return _fetch_anew(tools, job), None
+    reason = reason_not_to_read(content, tools.config.exams.rules)
+    if reason:
+        if job.variant:
+            _settle_refusal(tools, job, reason)
+        return tools.queue.advance(job, State.SKIPPED, code=reason), None
     return (tools.queue.stamp(job) if job.mode == "live" else replace(job, made_at=None)), content
 
 

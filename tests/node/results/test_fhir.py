@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hospital_films import FILM, MADE_AT, STUDY, finding, hospital_film, writer
 
-from pneumoscan.node.config import Config, NodeSettings
 from pneumoscan.node.results import fhir_bundle, make_results, write_fhir
+from pneumoscan.node.settings import Config, NodeSettings
 from pneumoscan.node.steps import _write_fhir
 
 with warnings.catch_warnings():

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pneumoscan.errors import EnvironmentProblemError
-from pneumoscan.node.config import Config, WatchSettings
 from pneumoscan.node.queue import Arrival, Queue, State, open_queue
+from pneumoscan.node.settings import Config, WatchSettings
 from pneumoscan.node.watch.drift import watch
 from pneumoscan.node.watch.metrics import metrics_page, served_metrics
 

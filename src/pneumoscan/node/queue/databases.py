@@ -25,7 +25,8 @@ from pneumoscan.errors import (
     importing,
 )
 from pneumoscan.files import write_problems
-from pneumoscan.node.queue.table import ADDED, RENAMED, Execute, Queue, Rows, schema
+from pneumoscan.node.queue.jobs import ADDED, RENAMED, schema
+from pneumoscan.node.queue.table import Execute, Queue, Rows
 
 _BUSY_SECONDS = 30.0
 _MOST_TOGETHER = 64

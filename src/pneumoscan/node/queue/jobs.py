@@ -1,5 +1,6 @@
 """What a row of the queue says, and the states that an object goes through."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -13,13 +14,14 @@ class State(StrEnum):
     STORED = "stored"
     DONE = "done"
     REFUSED = "refused"
+    SKIPPED = "skipped"
     CONFLICT = "conflict"
     PARKED = "parked"
 
 
 WAITING = (State.FOUND, State.FETCHED, State.MADE, State.STORED)
 """Something is still to be done."""
-ENDS = (State.DONE, State.REFUSED, State.CONFLICT, State.PARKED)
+ENDS = (State.DONE, State.REFUSED, State.SKIPPED, State.CONFLICT, State.PARKED)
 """Nothing is done any more unless somebody says so."""
 
 
@@ -59,7 +61,7 @@ class Job:
     reading: str  # empty for the first reading; for another by a new model, what identifies that model
     variant: str  # for an object that came with the UID of another, its `stored_sha256`
     state: State
-    code: str  # why it was refused or parked, or what went wrong last: a code of `pneumoscan.errors`
+    code: str  # why it was refused, skipped or parked, or what went wrong last: a code of `pneumoscan.errors`
     host: str  # the node that holds its file
     spool: str  # name of its file in that node's spool
     attempts: int  # how often the present state was worked on in vain; counted when the row is claimed
@@ -90,3 +92,39 @@ class Job:
 
 
 COLUMNS = tuple(field.name for field in fields(Job))
+_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "resembles",
+                "model", "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
+# Columns that queues of earlier versions lack.
+ADDED = ("stored_sha256",)
+# Columns that had another name in queues of earlier versions, by that name.
+RENAMED = {"site": "resembles"}
+ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",
+            "study_date", "accession_number", "device")  # fmt: skip
+_NUMBERS = ("lease_until", "fetched_at", "made_at", "stored_at", "done_at", "probability", "threshold")
+
+
+def listed(states: Sequence[State]) -> str:
+    """Return states as SQL lists them."""
+    return ", ".join(f"'{state}'" for state in states)
+
+
+def schema(identity: str, real: str) -> tuple[str, ...]:
+    """Return the statements that make the tables.
+
+    Args:
+        identity: The type of a column that counts the rows up.
+        real: The type of a floating-point number of 64 bits.
+    """
+    texts = "".join(f"{name} TEXT NOT NULL,\n" for name in ARRIVAL)
+    empty = "".join(f"{name} TEXT NOT NULL DEFAULT '',\n" for name in _EMPTY_TEXTS)
+    numbers = "".join(f"{name} {real},\n" for name in _NUMBERS)
+    return (
+        f"CREATE TABLE IF NOT EXISTS job (id {identity},\n{texts}{empty}{numbers}"
+        f"state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, claims INTEGER NOT NULL DEFAULT 0,\n"
+        f"not_before {real} NOT NULL DEFAULT 0, found_at {real} NOT NULL,\n"
+        "UNIQUE (sop_instance_uid, reading, variant))",
+        f"CREATE INDEX IF NOT EXISTS job_waiting ON job (attempts, id) WHERE state IN ({listed(WAITING)})",
+        "CREATE INDEX IF NOT EXISTS job_state ON job (state, code)",
+        "CREATE INDEX IF NOT EXISTS job_study ON job (study_instance_uid)",
+        "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    )

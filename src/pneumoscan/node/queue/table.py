@@ -8,51 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from pneumoscan.node.queue.jobs import COLUMNS, ENDS, WAITING, Arrival, Job, State
+from pneumoscan.node.queue.jobs import ARRIVAL, COLUMNS, ENDS, WAITING, Arrival, Job, State, listed
 
 _LONGEST = 3600
 _PAGE = 500
 _TIMES = {State.FETCHED: "fetched_at", State.STORED: "stored_at", **dict.fromkeys(ENDS, "done_at")}
-_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "resembles",
-                "model", "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
-# Columns that queues of earlier versions lack.
-ADDED = ("stored_sha256",)
-# Columns that had another name in queues of earlier versions, by that name.
-RENAMED = {"site": "resembles"}
-_ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",
-            "study_date", "accession_number", "device")  # fmt: skip
-_NUMBERS = ("lease_until", "fetched_at", "made_at", "stored_at", "done_at", "probability", "threshold")
 
 Rows = list[tuple[Any, ...]]
 
 
 class LeaseLostError(Exception):
     """Somebody else has claimed the row meanwhile; whatever was about to be written is theirs to write."""
-
-
-def _listed(states: Sequence[State]) -> str:
-    return ", ".join(f"'{state}'" for state in states)
-
-
-def schema(identity: str, real: str) -> tuple[str, ...]:
-    """Return the statements that make the tables.
-
-    Args:
-        identity: The type of a column that counts the rows up.
-        real: The type of a floating-point number of 64 bits.
-    """
-    texts = "".join(f"{name} TEXT NOT NULL,\n" for name in _ARRIVAL)
-    empty = "".join(f"{name} TEXT NOT NULL DEFAULT '',\n" for name in _EMPTY_TEXTS)
-    numbers = "".join(f"{name} {real},\n" for name in _NUMBERS)
-    return (
-        f"CREATE TABLE IF NOT EXISTS job (id {identity},\n{texts}{empty}{numbers}"
-        f"state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, claims INTEGER NOT NULL DEFAULT 0,\n"
-        f"not_before {real} NOT NULL DEFAULT 0, found_at {real} NOT NULL,\n"
-        "UNIQUE (sop_instance_uid, reading, variant))",
-        f"CREATE INDEX IF NOT EXISTS job_waiting ON job (attempts, id) WHERE state IN ({_listed(WAITING)})",
-        "CREATE INDEX IF NOT EXISTS job_state ON job (state, code)",
-        "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    )
 
 
 class Execute(Protocol):
@@ -136,7 +102,8 @@ class Queue:
         Returns:
             The state of the new row: `fetched`, `refused`, or `conflict` where an object with that UID but other pixels is known.
             An object with that UID and other bytes is `fetched` as well until the pixels of both are known.
-            None if the same object is known already; nothing is changed then.
+            None if the same object is known already; nothing is changed then, but a skipped one becomes `fetched`, for the rules
+            may be others now.
         """
         stored = stored_sha256 or pixels_sha256
         held = {
@@ -150,6 +117,12 @@ class Queue:
         with self._database.transaction() as execute:
             if self._insert(execute, arrival, state, **held):
                 return state
+            if not code and execute(
+                "UPDATE job SET state = 'fetched', code = '', host = ?, spool = ?, attempts = 0, done_at = NULL "
+                "WHERE sop_instance_uid = ? AND state = 'skipped' AND stored_sha256 = ? RETURNING id",
+                (host, spool, arrival.sop_instance_uid, stored),
+            ):
+                return State.FETCHED
             # A row without a hash of what is stored was found and not fetched yet, or is of an earlier version.
             known = execute(
                 "SELECT 1 FROM job WHERE sop_instance_uid = ? "
@@ -189,7 +162,7 @@ class Queue:
         with self._database.transaction() as execute:
             rows = execute(
                 f"UPDATE job SET attempts = attempts + 1, claims = claims + 1, lease_until = {clock} + ?, claimed_by = ? "
-                f"WHERE id IN (SELECT id FROM job WHERE state IN ({_listed(WAITING)}) "
+                f"WHERE id IN (SELECT id FROM job WHERE state IN ({listed(WAITING)}) "
                 f"AND (lease_until IS NULL OR lease_until < {clock} OR lease_until > {clock} + {_LONGEST}) "
                 f"AND (not_before <= {clock} OR not_before > {clock} + {_LONGEST}) "
                 f"AND (source <> 'c-store' OR host IN ('', ?)) {which}"
@@ -257,6 +230,27 @@ class Queue:
             freed = "UPDATE job SET lease_until = NULL WHERE claimed_by = ? AND lease_until IS NOT NULL"
             return len(execute(f"{freed} RETURNING id", (host,)))
 
+    def last_arrival(self, study_instance_uid: str) -> float:
+        """Return when the latest object of a study was found, in seconds since 1970; 0 if none was."""
+        with self._database.transaction() as execute:
+            rows = execute(
+                "SELECT MAX(found_at) FROM job WHERE study_instance_uid = ?", (study_instance_uid,)
+            )
+        return float(rows[0][0] or 0)
+
+    def judge_again(self) -> int:
+        """Let skipped rows begin again, for the rules may be others now; return how many.
+
+        The files of those that came by C-STORE are gone: they are judged again when they are sent again.
+        """
+        with self._database.transaction() as execute:
+            return len(
+                execute(
+                    "UPDATE job SET state = 'found', attempts = 0, not_before = 0, done_at = NULL, code = '', host = '', spool = '' "
+                    "WHERE state = 'skipped' AND source <> 'c-store' RETURNING id"
+                )
+            )
+
     def retry(self, ids: Sequence[int] | None) -> int:
         """Let parked rows begin again, those with these ids or all; return how many."""
         chosen, values = ("", ()) if ids is None else _among(ids)
@@ -281,7 +275,7 @@ class Queue:
             return len(
                 execute(
                     f"UPDATE job SET state = 'parked', code = ?, done_at = {self._clock}, lease_until = NULL "
-                    f"WHERE state IN ({_listed(WAITING)}) AND (lease_until IS NULL OR lease_until < {self._clock})"
+                    f"WHERE state IN ({listed(WAITING)}) AND (lease_until IS NULL OR lease_until < {self._clock})"
                     f"{chosen} RETURNING id",
                     (code, *values),
                 )
@@ -320,7 +314,7 @@ class Queue:
             raise ValueError(f"no such columns: {', '.join(sorted(given.keys() - set(COLUMNS)))}")
         chosen = "".join(f" AND {name} = ?" for name in given)
         if states:
-            chosen += f" AND state IN ({_listed(states)})"
+            chosen += f" AND state IN ({listed(states)})"
         last, left = 0, limit
         while left is None or left > 0:
             page = _PAGE if left is None else min(_PAGE, left)
@@ -355,7 +349,7 @@ class Queue:
         self._database.close()
 
     def _insert(self, execute: Execute, arrival: Arrival, state: State, **held: str) -> Rows:
-        values = {name: getattr(arrival, name, "") for name in _ARRIVAL} | held | {"state": str(state)}
+        values = {name: getattr(arrival, name, "") for name in ARRIVAL} | held | {"state": str(state)}
         names = [*values, "found_at"] + ([_TIMES[state]] if state in _TIMES else [])
         times = [self._clock] * (len(names) - len(values))
         return execute(

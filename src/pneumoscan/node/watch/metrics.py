@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 
 from pneumoscan.classifier import NOT_A_CHEST_FILM
 from pneumoscan.errors import EnvironmentProblemError
-from pneumoscan.node.config import Config
 from pneumoscan.node.queue import WAITING, Job, Queue
+from pneumoscan.node.settings import Config
 from pneumoscan.node.watch.weeks import watched
 
 if TYPE_CHECKING:

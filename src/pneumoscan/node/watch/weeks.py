@@ -109,8 +109,8 @@ def name_of_week(day: date) -> str:
 
 
 def watched(jobs: Iterable[Job]) -> Iterable[Job]:
-    """Return first readings of objects alone: not those by a later model, and not what came twice with other pixels."""
-    return (job for job in jobs if not job.reading and not job.variant)
+    """Return first readings of objects alone: not those by a later model, what came twice with other pixels, or what rules leave out."""
+    return (job for job in jobs if not (job.reading or job.variant or job.state is State.SKIPPED))
 
 
 def grouped(jobs: Iterable[Job]) -> dict[tuple[str, str], Group]:
