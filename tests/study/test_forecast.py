@@ -46,6 +46,11 @@ def test_the_cost_model_is_near_what_was_measured(assignments: tuple[str, ...], 
     assert relative_cost(trial(*assignments)) == pytest.approx(measured, rel=0.2)
 
 
+def test_a_network_that_reads_lungs_costs_what_its_second_channel_adds() -> None:
+    lungs = trial("data.input=lungs", "data.normalisation=per_film", "model.inputs=2")
+    assert 1 < relative_cost(lungs) / relative_cost(trial("data.normalisation=per_film")) < 1.2
+
+
 def test_an_epoch_of_the_baseline_takes_what_it_took() -> None:
     pace = pace_of([], [], PUBLIC_SET)
     longer, shorter = trial("loop.epochs=13"), trial("loop.epochs=12")

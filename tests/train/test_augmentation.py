@@ -29,6 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "brightness": 0.1,
     "noise": 0.05,
     "blur": 1.2,
+    "detail": 0.7,
     "erase": 0.5,
     "erase_area": 0.1,
 }
@@ -119,6 +120,7 @@ def test_seeds_and_ids_of_any_sign_and_size_are_taken_without_a_warning():
     ("name", "strength", "low", "high"),
     [
         ("gamma", 0.25, np.exp(-0.25), np.exp(0.25)),
+        ("detail", 0.7, np.exp(-0.7), np.exp(0.7)),
         ("contrast", 0.3, 0.7, 1.3),
         ("brightness", 0.1, -0.1, 0.1),
         ("noise", 0.05, 0, 0.05),
@@ -127,7 +129,7 @@ def test_seeds_and_ids_of_any_sign_and_size_are_taken_without_a_warning():
 )
 def test_grey_draws_fill_their_range_evenly(name, strength, low, high):
     drawn = getattr(draw(20_000, **{name: strength}), name).astype(float)
-    if name == "gamma":
+    if name in ("gamma", "detail"):
         drawn, low, high = np.log(drawn), np.log(low), np.log(high)
     assert low - 1e-6 <= drawn.min() < low + 0.01 * (high - low)
     assert high - 0.01 * (high - low) < drawn.max() <= high + 1e-6
@@ -202,6 +204,7 @@ def test_probabilities_zero_and_one_are_never_and_always(probability):
         ("brightness", -0.1),
         ("noise", float("inf")),
         ("blur", 6),
+        ("detail", 2.1),
         ("erase", -0.5),
         ("erase_area", 0),
         ("rotate", 10),
@@ -264,7 +267,7 @@ def test_the_result_stays_finite_and_in_range_at_full_strength(fill):
     images = torch.rand(16, 1, 48, 48) if fill == "random" else torch.full((16, 1, 48, 48), float(fill))
     strongest = AugmentationConfig(
         rotation=180, shift=0.5, zoom=0.5, crop=0.05, crop_aspect=2, flip=0.5, gamma=1, contrast=0.9,
-        brightness=0.5, noise=0.25, blur=5, erase=0.7, erase_area=0.5,
+        brightness=0.5, noise=0.25, blur=5, detail=2, erase=0.7, erase_area=0.5,
     )  # fmt: skip
     for epoch in range(20):
         drawn = sample(strongest, seed=0, epoch=epoch, film_ids=np.arange(16), size=48)
@@ -376,6 +379,20 @@ def test_blur_keeps_an_even_film_even_to_its_edge_and_films_apart():
     drawn = parameters(2, blur=0.0)
     drawn.blur[:] = [0.4, 5.0]
     torch.testing.assert_close(apply(grey, drawn), grey, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_detail_multiplies_what_differs_from_the_local_mean(reach):
+    dot = torch.full((2, 1, 41, 41), 0.4)
+    dot[1, 0, 20, 20] = 0.5
+    drawn = parameters(2, detail=2.0, detail_reach=reach)
+    after = apply(dot, drawn)
+    torch.testing.assert_close(after[0], dot[0], rtol=0, atol=1e-6)
+    # A box of side k, smoothed twice, keeps 1/k² of a dot at its centre, and reaches 2 · reach pixels.
+    assert after[1, 0, 20, 20].item() == pytest.approx(0.4 + 0.1 * (2 - 1 / (2 * reach + 1) ** 2), abs=1e-5)
+    assert after[1, 0, 20, 20 + 2 * reach].item() < 0.4
+    assert after[1, 0, 20, 21 + 2 * reach].item() == pytest.approx(0.4, abs=1e-6)
+    assert after.sum().item() == pytest.approx(dot.sum().item(), rel=1e-5)
 
 
 def test_erasing_paints_its_box_with_the_films_mean_and_nothing_else(films):

@@ -122,7 +122,7 @@ def _work(config: ModelConfig, size: int) -> tuple[int, int]:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
     with torch.inference_mode():
-        network(torch.zeros(1, 1, size, size))
+        network(torch.zeros(1, getattr(config, "inputs", 1), size, size))
     return counts[0], counts[1]
 
 

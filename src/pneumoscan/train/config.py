@@ -121,6 +121,8 @@ class AugmentationConfig(_Section):
             Augmentation, AAAI 2020).
         erase_area: Largest share of the area that the box covers, 0.01 to 0.5; the share is uniform in
             [erase_area / 4, erase_area], the ratio of its sides log-uniform in [1/3, 3].
+        detail: 0 to 2; what is finer than a local mean over 5 to 13 pixels is multiplied by exp(u), u uniform in ±detail, like
+            the sharper or softer processing of another machine.
         haze: Probability, 0 to 1, of each of three soft bright spots, which hide up to 60% of the contrast, like an opacity.
         mask_border: 0 to 1; the border of a mask of the lungs is smoothed by a share uniform in [0, mask_border] and moved
             inwards or outwards, so that its form tells nothing.
@@ -144,6 +146,7 @@ class AugmentationConfig(_Section):
     blur: float = Field(0.0, ge=0, le=5)
     erase: float = Field(0.0, ge=0, le=1)
     erase_area: float = Field(0.1, ge=0.01, le=0.5)
+    detail: float = Field(0.0, ge=0, le=2)
     haze: float = Field(0.0, ge=0, le=1)
     mask_border: float = Field(0.0, ge=0, le=1)
     mask_holes: float = Field(0.0, ge=0, le=1)

@@ -29,7 +29,7 @@ Step = Callable[[Tensor, AugmentationParameters], Tensor]
 def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     """Augment a batch of films.
 
-    The order is geometry, border, markers, haze, blur, tone, gamma, contrast, brightness, noise, erasing. Areas outside the
+    The order is geometry, border, markers, haze, detail, blur, tone, gamma, contrast, brightness, noise, erasing. Areas outside the
     film become black, like the collimated border of a film. Repeating the edge would give streaks that no film has. Planes
     after the first (masks) take part in the geometry alone.
 
@@ -52,6 +52,7 @@ def apply(images: Tensor, parameters: AugmentationParameters) -> Tensor:
         (parameters.border.any(axis=1), _cover_edges),
         (parameters.marker.any(axis=(1, 2)), _put_markers),
         (parameters.haze.any(axis=(1, 2)), _haze),
+        (parameters.detail != 1, _sharpen),
         (parameters.blur > 0, _blur),
         ((parameters.tone != _STRAIGHT).any(axis=1), _curve),
         (parameters.gamma != 1, _bend),
@@ -210,6 +211,19 @@ def _blur(images: Tensor, parameters: AugmentationParameters) -> Tensor:
     across = functional.pad(images, (reach, reach, reach, reach), mode="replicate").transpose(0, 1)
     across = functional.conv2d(across, kernels[:, None, None, :], groups=n)
     return functional.conv2d(across, kernels[:, None, :, None], groups=n).transpose(0, 1)
+
+
+def _sharpen(images: Tensor, parameters: AugmentationParameters) -> Tensor:
+    """Multiply what is finer than a local mean: a box smoothed twice, of the reach of each film."""
+    smooth = torch.empty_like(images)
+    for reach in sorted(set(parameters.detail_reach.tolist())):
+        rows = torch.from_numpy(np.flatnonzero(parameters.detail_reach == reach)).to(images.device)
+        side = 2 * reach + 1
+        some = images.index_select(0, rows)
+        for _ in range(2):
+            some = functional.avg_pool2d(some, side, 1, reach, count_include_pad=False)
+        smooth.index_copy_(0, rows, some)
+    return torch.lerp(smooth, images, _columns(parameters.detail, images))
 
 
 def _kernels(sigmas: npt.NDArray[np.float32]) -> Tensor:

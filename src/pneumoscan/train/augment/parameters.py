@@ -37,6 +37,8 @@ class AugmentationParameters:
         noise: float32 (n,), standard deviation; 0 is off.
         noise_seed: int64 (n,), not negative; the seed of the noise of each film.
         blur: float32 (n,), standard deviation in pixels; 0 is off.
+        detail: float32 (n,), factor of the fine detail; 1 is off.
+        detail_reach: int64 (n,), pixels from the centre to the edge of the box of the local mean that is not detail.
         erase: int64 (n, 4), a box as top, left, height, width in pixels; height 0 is off.
         haze: float32 (n, 3, 6), soft bright spots: centre x and y, half axes, angle in radians, share of the contrast that is
             hidden in the centre; coordinates as in `affine`; 0 is off.
@@ -56,6 +58,8 @@ class AugmentationParameters:
     noise: Float32
     noise_seed: npt.NDArray[np.int64]
     blur: Float32
+    detail: Float32
+    detail_reach: npt.NDArray[np.int64]
     erase: npt.NDArray[np.int64]
     haze: Float32
     holes: Float32
@@ -120,6 +124,8 @@ class _Number(IntEnum):
     SMOOTHING = auto()
     LEVEL = auto()
     NO_SURROUNDINGS = auto()
+    DETAIL = auto()
+    DETAIL_REACH = auto()
 
 
 def sample(
@@ -149,6 +155,8 @@ def sample(
         noise=(stream.uniform(_Number.NOISE) * config.noise).astype(np.float32),
         noise_seed=(stream.bits(_Number.NOISE_SEED) >> np.uint64(1)).astype(np.int64),
         blur=(stream.uniform(_Number.BLUR) * config.blur).astype(np.float32),
+        detail=np.exp(stream.around(_Number.DETAIL, config.detail)).astype(np.float32),
+        detail_reach=1 + np.floor(3 * stream.uniform(_Number.DETAIL_REACH)).astype(np.int64),
         erase=_erase_boxes(config, stream, size),
         haze=_ellipses(
             stream,
