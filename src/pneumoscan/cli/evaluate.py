@@ -10,6 +10,7 @@ from pneumoscan.cli.options import data_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
+    from pneumoscan.evaluate.groups import GroupTable
     from pneumoscan.evaluate.metrics import Metrics
     from pneumoscan.evaluate.sites import Answers, SiteTable
     from pneumoscan.evaluate.stress import StressTable
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     "--operating-point", help="A threshold of the model by name: best_f1, balanced, sensitivity_98."
 )
 @click.option("--stress", is_flag=True, help="Also evaluate the films cropped, padded, darkened and so on.")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN[:NUMBERS]",
+    help="Also evaluate the groups of a column of the table: view, sex, age:18,65. May be repeated.",
+)
 @click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
 def evaluate(
     model: Path | None,
@@ -41,6 +48,7 @@ def evaluate(
     threshold: float | None,
     operating_point: str | None,
     stress: bool,
+    by: tuple[str, ...],
     workers: int | None,
 ) -> None:
     """Evaluate a model: metrics with intervals, 17 thresholds, graphs, and a report.
@@ -60,6 +68,7 @@ def evaluate(
     words += ["--threshold", str(threshold)] if threshold is not None else []
     words += ["--operating-point", operating_point] if operating_point is not None else []
     words += ["--stress"] if stress else []
+    words += [word for each in by for word in ("--by", each)]
     with progress("Reading films in 11 views" if stress else "Reading films") as report:
         metrics = evaluate_split(
             model,
@@ -69,6 +78,7 @@ def evaluate(
             threshold=threshold,
             operating_point=operating_point,
             stress=stress,
+            by=by,
             workers=workers,
             progress=report,
             command=shlex.join(words),
@@ -106,6 +116,7 @@ def _summary(metrics: "Metrics", out: Path) -> str:
         ),
         *_answer_facts(metrics.answers),
         *_site_facts(metrics.sites),
+        *(fact for each in metrics.groups for fact in _group_facts(each)),
         *_stress_facts(metrics.stress),
         ("report", str(out / "report.html")),
     )
@@ -145,6 +156,21 @@ def _site_facts(table: "SiteTable | None") -> tuple[tuple[str, str], ...]:
         for each in table.differences
     ]
     return (*rows, *differences)
+
+
+def _group_facts(groups: "GroupTable") -> list[tuple[str, str]]:
+    """Return a line for each group of a column, and one that names the smallest."""
+    rows = [
+        (
+            f"{groups.column} {row.site}",
+            f"{row.n} films, area under ROC {_share(row.roc_auc, row.roc_auc_ci95)}, sensitivity "
+            f"{_share(row.sensitivity, row.sensitivity_ci95)}, specificity {_share(row.specificity, row.specificity_ci95)}",
+        )
+        for row in groups.table.rows
+    ]
+    least = groups.smallest
+    told = f"{groups.column} {least.site}: {least.n} films of {least.n_patients} patients, {least.n_positive} PNEUMONIA"
+    return [*rows, ("smallest group", told)]
 
 
 def _stress_facts(table: "StressTable | None") -> tuple[tuple[str, str], ...]:

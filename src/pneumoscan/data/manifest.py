@@ -18,6 +18,8 @@ Split = Literal["train", "val", "test"]
 View = Literal["PA", "AP"]
 Sex = Literal["F", "M"]
 Reading = Literal["NORMAL", "ABNORMAL", "OPACITY"]
+COLUMNS = ("site", "view", "age", "sex", "reading", "cause")
+"""What is known of a film and its patient and has a meaning of its own; further columns of a table are text."""
 Box = tuple[float, float, float, float]
 """Left, top, width and height in pixels of the film."""
 Layout = Literal["folder", "csv", "npz", "sites", "nih-chestxray14", "rsna-pneumonia", "chexpert"]
@@ -43,6 +45,7 @@ class FilmRecord:
             there is none.
         aerated: The same of the aerated lung alone, without heart and dense consolidation; empty if there is none.
         boxes: Boxes that a radiologist drew around opacities.
+        others: Name and text of every other column of the table that has a value for the film.
     """
 
     path: str
@@ -58,6 +61,14 @@ class FilmRecord:
     mask: str = ""
     aerated: str = ""
     boxes: tuple[Box, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+
+    def column(self, name: str) -> str:
+        """Return the text of a column in lower case: one of `COLUMNS` or of `others`; empty if the film has none."""
+        if name in COLUMNS:
+            value = getattr(self, name)
+            return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        return dict(self.others).get(name, "")
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,8 @@ class EvaluatedSplit:
         labels: n labels of the model at `threshold`, including `UNSURE` and `NOT_A_CHEST_FILM`; or none.
         warnings: n lists of warnings; or none.
         resembles: n names of the known sites that the films resemble; or none.
+        columns: n texts by name of a column of the table of films, empty where unknown.
+        by: Columns by which the films are grouped, as in `groups.named_groups`.
         refused: Films that could not be read: path, error code, message.
         operating_points: Operating points of the model by name: `threshold`, `source` and more.
         cautions: Sentences to read before the figures.
@@ -198,6 +200,8 @@ class EvaluatedSplit:
     labels: tuple[str, ...] = ()
     warnings: tuple[tuple[str, ...], ...] = ()
     resembles: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by: tuple[str, ...] = ()
     refused: tuple[tuple[str, str, str], ...] = ()
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
@@ -220,6 +224,12 @@ class EvaluatedSplit:
                 raise UsageError(
                     f"{len(getattr(self, name))} {name} and {len(self.y_true)} films have different lengths.",
                     "Give one for every film, or none.",
+                )
+        for name, values in self.columns.items():
+            if len(values) != len(self.y_true):
+                raise UsageError(
+                    f"the column {name!r} has {len(values)} values for {len(self.y_true)} films.",
+                    "Give one for every film.",
                 )
 
     @property

@@ -132,6 +132,37 @@ def area_draws(
     return area, np.concatenate(parts) if parts else np.empty(0)
 
 
+def group_area_draws(
+    y_true: Labels,
+    y_prob: Floats,
+    patients: Labels,
+    groups: Sequence[npt.NDArray[np.int64]],
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Floats:
+    """Return the area under ROC of several groups of films in the same resamples of all patients.
+
+    The areas of one resample belong together, so their differences are those of groups that may share patients.
+
+    Args:
+        y_true: int64 (n,) of 0 and 1.
+        y_prob: float64 (n,) in [0, 1].
+        patients: int64 (n,), numbers from 0.
+        groups: The rows of each group.
+        n_resamples: Number of resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        float64 (groups, n_resamples); NaN where a resample of a group lacks a class.
+    """
+    parts = [
+        np.stack([weighted_roc_auc(y_true[own], y_prob[own], weights[:, own]) for own in groups])
+        for weights in _patient_weights(patients, n_resamples, seed)
+    ]
+    return np.concatenate(parts, axis=1) if parts else np.empty((len(groups), 0))
+
+
 def rate_intervals(
     y_true: npt.ArrayLike,
     y_prob: npt.ArrayLike,
@@ -187,7 +218,7 @@ def curve_intervals(
     rows = np.concatenate([called & ill, ~called & ~ill, [ill, ~ill]])
     by_patient: Floats = np.stack([np.bincount(patients, weights=row) for row in rows], axis=1)
     drawn = np.concatenate(
-        [counts @ by_patient for counts in _patient_draws(by_patient.shape[0], n_resamples, seed)]
+        [counts @ by_patient for counts in patient_draws(by_patient.shape[0], n_resamples, seed)]
     )
     count = len(called)
 
@@ -232,11 +263,11 @@ def patient_weights(patients: Labels, *, n_resamples: int = 1000, seed: int = 0)
 def _patient_weights(patients: Labels, n_resamples: int, seed: int) -> Iterator[Floats]:
     """Yield the number of times that each film is in each resample: float64 (b, n), in chunks."""
     chunk = max(1, _CHUNK // patients.size)
-    for counts in _patient_draws(int(patients.max()) + 1, n_resamples, seed, chunk):
+    for counts in patient_draws(int(patients.max()) + 1, n_resamples, seed, chunk):
         yield counts[:, patients].astype(np.float64)
 
 
-def _patient_draws(
+def patient_draws(
     n_patients: int, n_resamples: int, seed: int, chunk: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the number of times that each patient is in each resample: int64 (b, p), in chunks."""

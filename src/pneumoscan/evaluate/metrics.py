@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pneumoscan.errors import require
 from pneumoscan.evaluate.arrays import Outcome, check_outcome, check_patients
 from pneumoscan.evaluate.calibration import BINS, reliability
+from pneumoscan.evaluate.groups import GroupTable
 from pneumoscan.evaluate.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
 from pneumoscan.evaluate.sites import Answers, SiteTable
 from pneumoscan.evaluate.stress import StressTable
@@ -88,6 +89,7 @@ class Metrics:
         stress: The stress test; None without one.
         answers: The answers of the model; None if unknown.
         sites: The figures of each site; None if the films come from one site.
+        groups: The figures of groups of films, for each column that was asked for.
     """
 
     schema_version: int
@@ -125,11 +127,12 @@ class Metrics:
     stress: StressTable | None = None
     answers: Answers | None = None
     sites: SiteTable | None = None
+    groups: tuple[GroupTable, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON types without NaN: `best_f1` without accuracy; `answers`, `sites`, `stress` if present."""
+        """Return the fields as JSON types without NaN: `best_f1` without accuracy; `answers`, `sites`, `groups`, `stress` if present."""
         values = asdict(self)
-        for part in ("stress", "answers", "sites"):
+        for part in ("stress", "answers", "sites", "groups"):
             del values[part]
         values["best_f1"] = {
             key: values["best_f1"][key] for key in ("threshold", "f1", "precision", "recall")
@@ -142,6 +145,7 @@ class Metrics:
         }
         values |= {} if self.answers is None else {"answers": self.answers.to_json()}
         values |= {} if self.sites is None else self.sites.to_json()
+        values |= {"groups": {each.by: each.to_json() for each in self.groups}} if self.groups else {}
         return values if self.stress is None else values | {"stress": self.stress.to_json()}
 
 

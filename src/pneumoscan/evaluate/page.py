@@ -97,7 +97,7 @@ def build_page(
             "split": evaluated.split,
             **evaluated.data_facts,
             "bootstrap": f"{boot.n_resamples} resamples of {boot.n_patients} patients, {boot.n_used} used, seed {boot.seed}",
-            "software": _software(),
+            "software": software(),
             "command": evaluated.command,
         },
         **({} if metrics.stress is None else _stress(evaluated, metrics.stress)),
@@ -209,7 +209,8 @@ def _intervals(metrics: Metrics) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _software() -> str:
+def software() -> str:
+    """Return Python and the packages that the figures depend on, with their versions."""
     found = [f"Python {platform.python_version()}"]
     for package in ("pneumoscan", "numpy", "scikit-learn", "matplotlib", "onnxruntime", "pillow"):
         try:

@@ -16,10 +16,11 @@ from pneumoscan.evaluate.displays import (
 )
 from pneumoscan.evaluate.drawing import save_figure
 from pneumoscan.evaluate.films import EvaluatedSplit
+from pneumoscan.evaluate.groups import GroupTable, group_display, group_tables
 from pneumoscan.evaluate.metrics import Metrics, evaluate_predictions
 from pneumoscan.evaluate.page import build_page
 from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
-from pneumoscan.evaluate.sites import RATES, Answers, SiteDisplay, SiteTable
+from pneumoscan.evaluate.sites import RATES, Answers, SiteDisplay, SiteFigures, SiteTable
 from pneumoscan.evaluate.stress import FIGURES, StressDisplay, StressTable
 from pneumoscan.evaluate.thresholds import ThresholdRow, threshold_table
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
@@ -57,7 +58,11 @@ def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
         n_bootstrap=evaluated.n_bootstrap,
     )
     metrics = replace(
-        metrics, stress=_stress(evaluated), answers=_answers(evaluated), sites=_sites(evaluated)
+        metrics,
+        stress=_stress(evaluated),
+        answers=_answers(evaluated),
+        sites=_sites(evaluated),
+        groups=group_tables(evaluated),
     )
     rows = threshold_table(evaluated.y_true, evaluated.y_prob)
     cautions = (*evaluated.cautions, *_own_cautions(metrics, len(evaluated.refused)))
@@ -66,6 +71,7 @@ def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
     _write_tables(out, evaluated, rows)
     _write_stress(out, metrics.stress)
     _write_sites(out, metrics.sites)
+    _write_groups(out, metrics.groups)
     graphs = _write_graphs(out, evaluated, metrics)
     write_atomic(out / "report.html", build_page(evaluated, metrics, rows, graphs, cautions))
     completed = replace(metrics, n_refused=len(evaluated.refused), cautions=cautions)
@@ -130,7 +136,8 @@ def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
             else f"{n_refused} films could not be read and are"
         )
         found.append(f"{films} in none of the figures; refused.csv gives the reasons.")
-    return (*found, *metrics.warnings, *(metrics.sites.warnings() if metrics.sites else ()))
+    of_groups = [text for each in metrics.groups for text in each.table.warnings(f"the group {each.column}")]
+    return (*found, *metrics.warnings, *(metrics.sites.warnings() if metrics.sites else ()), *of_groups)
 
 
 def _write_tables(out: Path, evaluated: EvaluatedSplit, rows: Sequence[ThresholdRow]) -> None:
@@ -141,7 +148,19 @@ def _write_tables(out: Path, evaluated: EvaluatedSplit, rows: Sequence[Threshold
             ((f"{row.threshold:.2f}", row.precision, row.recall, row.f1, row.accuracy) for row in rows),
         ),
     )
-    write_atomic(out / "predictions.csv", _csv(PREDICTIONS, _prediction_rows(evaluated)))
+    passed_on = [name for name in evaluated.columns if name != "site"]
+    names = [name if name not in PREDICTIONS else f"table_{name}" for name in passed_on]
+    rows_with_columns = zip(
+        _prediction_rows(evaluated),
+        zip(*(evaluated.columns[name] for name in passed_on), strict=True)
+        if passed_on
+        else ((),) * len(evaluated.y_true),
+        strict=True,
+    )
+    write_atomic(
+        out / "predictions.csv",
+        _csv((*PREDICTIONS, *names), ((*row, *cells) for row, cells in rows_with_columns)),
+    )
     if evaluated.refused:
         write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), evaluated.refused))
     else:
@@ -167,14 +186,35 @@ def _write_sites(out: Path, table: SiteTable | None) -> None:
         for suffix in ("csv", "svg", "png"):
             _remove(out / f"sites.{suffix}")
         return
-    columns = ("site", "n", "n_positive", "n_patients", "roc_auc", *RATES)
-    rows = []
-    for row in table.rows:
-        low, high = row.roc_auc_ci95 or (None, None)
-        answers = row.answers.to_json() if row.answers else {}
-        shares = [answers.get(name, {}).get("share") for name in ANSWERS]
-        rows.append([*(getattr(row, name) for name in columns), low, high, *shares])
-    write_atomic(out / "sites.csv", _csv((*columns, "roc_auc_low", "roc_auc_high", *ANSWERS), rows))
+    write_atomic(out / "sites.csv", _csv(("site", *_FIGURES), map(_figures_of, table.rows)))
+
+
+_FIGURES = (
+    "n", "n_positive", "n_patients", "roc_auc", *RATES,
+    *(f"{name}_{end}" for name in ("roc_auc", *RATES) for end in ("low", "high")), *ANSWERS,
+)  # fmt: skip
+
+
+def _figures_of(row: SiteFigures) -> list[object]:
+    """Return the cells of a site or group: its name, and the columns of `_FIGURES`."""
+    intervals = (getattr(row, f"{name}_ci95") or (None, None) for name in ("roc_auc", *RATES))
+    answers = row.answers.to_json() if row.answers else {}
+    return [
+        row.site,
+        *(getattr(row, name) for name in ("n", "n_positive", "n_patients", "roc_auc", *RATES)),
+        *(bound for interval in intervals for bound in interval),
+        *(answers.get(name, {}).get("share") for name in ANSWERS),
+    ]
+
+
+def _write_groups(out: Path, tables: Sequence[GroupTable]) -> None:
+    """Write `groups.csv`; without groups remove the files of an older evaluation."""
+    if not tables:
+        for suffix in ("csv", "svg", "png"):
+            _remove(out / f"groups.{suffix}")
+        return
+    rows = [[each.by, *_figures_of(row), row is each.smallest] for each in tables for row in each.table.rows]
+    write_atomic(out / "groups.csv", _csv(("by", "group", *_FIGURES, "smallest"), rows))
 
 
 def _write_stress(out: Path, table: StressTable | None) -> None:
@@ -216,6 +256,10 @@ def _write_graphs(out: Path, evaluated: EvaluatedSplit, metrics: Metrics) -> dic
     ).plot()
     if metrics.sites is not None:
         figures["sites"] = SiteDisplay.from_table(metrics.sites, metrics.roc_auc, metrics.roc_auc_ci95).plot()
+    if metrics.groups:
+        figures["groups"] = group_display(
+            metrics.groups, metrics.n, metrics.roc_auc, metrics.roc_auc_ci95
+        ).plot()
     if metrics.stress is not None:
         figures["stress"] = StressDisplay.from_table(metrics.stress).plot()
     return {name: save_figure(figure, out / name) for name, figure in figures.items()}

@@ -17,6 +17,7 @@ from pneumoscan.data.manifest import FilmRecord, Manifest, Split
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, DataDamagedError, NothingUsableError, UsageError
 from pneumoscan.evaluate.films import EvaluatedSplit, Progress, ReadSplit, read_split
+from pneumoscan.evaluate.groups import columns_of, named_groups
 from pneumoscan.evaluate.metrics import Metrics
 from pneumoscan.evaluate.report import write_evaluation
 from pneumoscan.evaluate.thresholds import check_threshold
@@ -34,6 +35,7 @@ def evaluate(
     threshold: float | None = None,
     operating_point: str | None = None,
     stress: bool = False,
+    by: Sequence[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -48,6 +50,7 @@ def evaluate(
         threshold: Threshold in [0, 1]; by default that of the operating point.
         operating_point: An operating point of the model; by default its default one.
         stress: Also evaluate the films with the perturbations of `imaging.perturbation`.
+        by: Columns of the table of films whose groups are evaluated too, such as `view` and `age:18,65`.
         workers: Threads that read films; by default one more than cores, at most 8.
         progress: Called with films done and films in all.
         command: The command line, for the report.
@@ -56,7 +59,7 @@ def evaluate(
         The metrics of the films that could be read.
 
     Raises:
-        UsageError: The split or model does not exist, both a threshold and an operating point are given, the run was not
+        UsageError: The split, model or a column of `by` does not exist, both a threshold and an operating point are given, the run was not
             exported yet, or `held-out` is given for a model outside a run folder.
         DataDamagedError: The run held out other films than these, or `looks.json` of an earlier evaluation is damaged.
         ConfigError: The model has no operating point with this name.
@@ -72,11 +75,16 @@ def evaluate(
     bundle = load_bundle(model)
     cut, source = _cut_off(bundle, threshold, operating_point)
     manifest = _of_split(load_sites(data), split, data, bundle)
+    columns = columns_of(manifest.films)
+    for each in by:
+        named_groups(each, columns)
     views = PERTURBATIONS if stress else ()
     read = read_split(
         bundle, manifest, threshold=cut, perturbations=views, workers=workers, progress=progress
     )
-    evaluated = _evaluated(bundle, manifest, read, data, split=split, cut=cut, source=source, command=command)
+    evaluated = _evaluated(
+        bundle, manifest, read, data, split=split, cut=cut, source=source, by=by, command=command
+    )
     if split != "test" or manifest.synthetic:
         return write_evaluation(out, evaluated)
     looks = looks_with(out, bundle, read)
@@ -94,6 +102,7 @@ def _evaluated(
     split: str,
     cut: float,
     source: str,
+    by: Sequence[str],
     command: str,
 ) -> EvaluatedSplit:
     """Return the films, the predictions and the facts that the report needs."""
@@ -111,6 +120,8 @@ def _evaluated(
         labels=tuple(row.label for row in read.rows),
         warnings=tuple(row.warnings for row in read.rows),
         resembles=tuple(row.resembles for row in read.rows),
+        columns=columns_of(read.films),
+        by=tuple(by),
         refused=read.refused,
         operating_points=bundle.spec.thresholds,
         cautions=cautions(bundle, read, split, synthetic=manifest.synthetic),
@@ -186,7 +197,7 @@ def cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) ->
         )
     elif bundle.spec.training.get("synthetic"):
         found.append("The model was trained on synthetic films. It says nothing about real ones.")
-    found += _seen_before(bundle, read, split)
+    found += seen_before(bundle, read, split)
     copies = len(read.sha256) - len(set(read.sha256))
     if copies:
         films = "1 film is an exact copy" if copies == 1 else f"{copies:,} films are exact copies"
@@ -194,7 +205,8 @@ def cautions(bundle: Bundle, read: ReadSplit, split: str, *, synthetic: bool) ->
     return tuple(found)
 
 
-def _seen_before(bundle: Bundle, read: ReadSplit, split: str) -> list[str]:
+def seen_before(bundle: Bundle, read: ReadSplit, split: str) -> list[str]:
+    """Return cautions about films that the model has seen, or may have."""
     used = bundle.training_films()
     seen = sum(digest in used for digest in read.sha256)
     found = []

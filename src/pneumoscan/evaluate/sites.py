@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.evaluate.arrays import Floats, check_outcome, check_patients
 from pneumoscan.evaluate.drawing import BLUE, GREY, INK, PALE, figure_of, new_axes, say_undefined, styled
-from pneumoscan.evaluate.intervals import Interval, area_draws, wilson
+from pneumoscan.evaluate.intervals import Interval, area_draws, group_area_draws, wilson
 from pneumoscan.evaluate.thresholds import confusion
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class SiteTable:
     """The figures of all sites, and the differences between each pair.
 
     Attributes:
-        rows: The sites in alphabetical order.
+        rows: The sites in alphabetical order, or groups in theirs.
         differences: The pairs of sites with both classes.
     """
 
@@ -190,13 +190,14 @@ class SiteTable:
         patient_ids: Sequence[str],
         labels: Sequence[str] = (),
         warned: Sequence[bool] = (),
+        order: Sequence[str] = (),
         n_bootstrap: int = 1000,
         seed: int = 0,
     ) -> "SiteTable":
-        """Evaluate each site separately.
+        """Evaluate each site, or each group of other films, separately.
 
         The interval of a difference is the 2.5% and 97.5% quantiles of the differences of independent bootstraps by
-        patient; sites share no patient.
+        patient. Where a patient has films in several groups, all groups have the same resamples of all patients.
 
         Args:
             y_true: (n,) of 0 and 1.
@@ -206,25 +207,43 @@ class SiteTable:
             patient_ids: n patients of the films.
             labels: n labels of the model, or none.
             warned: n, whether a film has a warning, or none.
+            order: Names in the order of the rows; by default, and for other names, the alphabetical one.
             n_bootstrap: Number of resamples.
             seed: Seed of the bootstrap.
         """
         outcome = check_outcome(y_true, y_prob)
         names = np.array([site or NO_SITE for site in sites])
+        placed = {name: place for place, name in enumerate(order)}
+        ordered = sorted(set(names.tolist()), key=lambda name: (placed.get(name, len(placed)), name))
+        groups = [np.flatnonzero(names == name) for name in ordered]
+        every = check_patients(patient_ids, outcome.n)
+        shared = sum(len(np.unique(every[own])) for own in groups) > len(np.unique(every))
+        joint = (
+            group_area_draws(
+                outcome.y_true, outcome.y_prob, every, groups, n_resamples=n_bootstrap, seed=seed
+            )
+            if shared
+            else None
+        )
         rows, draws = [], {}
-        for place, name in enumerate(sorted(set(names.tolist()))):
-            own = np.flatnonzero(names == name).tolist()
-            patients = check_patients([patient_ids[row] for row in own], len(own))
+        for place, (name, own) in enumerate(zip(ordered, groups, strict=True)):
+            patients = np.unique(every[own], return_inverse=True)[1].astype(np.int64)
             truth, prob = outcome.y_true[own], outcome.y_prob[own]
             row = _figures(name, truth, prob, threshold, int(patients.max()) + 1)
             if row.sensitivity is not None and row.specificity is not None:
-                area, spread = area_draws(truth, prob, patients, n_resamples=n_bootstrap, seed=seed + place)
+                area, spread = area_draws(
+                    truth, prob, patients, n_resamples=0 if shared else n_bootstrap, seed=seed + place
+                )
+                spread = spread if joint is None else joint[place]
                 row = replace(row, roc_auc=area, roc_auc_ci95=_interval(spread))
                 draws[name] = spread
             if labels:
-                has_warning = [bool(warned[film]) for film in own] if len(warned) else [False] * len(own)
+                has_warning = (
+                    [bool(warned[film]) for film in own.tolist()] if len(warned) else [False] * len(own)
+                )
                 row = replace(
-                    row, answers=Answers.from_labels(truth, [labels[film] for film in own], has_warning)
+                    row,
+                    answers=Answers.from_labels(truth, [labels[film] for film in own.tolist()], has_warning),
                 )
             rows.append(row)
         return cls(tuple(rows), tuple(_differences(rows, draws)))
@@ -236,10 +255,10 @@ class SiteTable:
             "site_differences": [asdict(difference) for difference in self.differences],
         }
 
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self, what: str = "the site") -> tuple[str, ...]:
         """Return a sentence for each site without an area under ROC."""
         return tuple(
-            f"All films of the site {row.site} are labelled {'PNEUMONIA' if row.n_positive else 'NORMAL'}: it has no area under "
+            f"All films of {what} {row.site} are labelled {'PNEUMONIA' if row.n_positive else 'NORMAL'}: it has no area under "
             "ROC."
             for row in self.rows
             if row.roc_auc is None
@@ -287,9 +306,11 @@ class SiteDisplay:
 
     Attributes:
         rows: Name, number of films, area under ROC and its 95% interval, from the top.
+        title: Title of the graph.
     """
 
     rows: tuple[tuple[str, int, float | None, Interval | None], ...]
+    title: str = "Area under ROC by site"
 
     @classmethod
     def from_table(
@@ -303,11 +324,11 @@ class SiteDisplay:
         """Draw the sites below each other; the dashed line is chance."""
         with styled():
             ax = ax if ax is not None else new_axes(7.2, 1.4 + 0.42 * len(self.rows))
-            ax.set_title("Area under ROC by site")
+            ax.set_title(self.title)
             places = list(range(len(self.rows)))
             known = [(row[2], row[3]) for row in self.rows if row[2] is not None]
             if not known:
-                say_undefined(ax, "All films of each site have one label:\nthere is no area.")
+                say_undefined(ax, "All films of each row have one label:\nthere is no area.")
                 return figure_of(ax)
             low = min([0.5, *(area for area, _ in known), *(bounds[0] for _, bounds in known if bounds)])
             ax.set_xlim(low - 0.02, 1.01)

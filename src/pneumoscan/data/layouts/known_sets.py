@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.data.layouts.table import Row, check_columns, names_columns, open_rows, view_of, years_of
+from pneumoscan.data.layouts.table import Row, about_of, check_columns, names_columns, open_rows
 from pneumoscan.data.manifest import Box, FilmRecord, Manifest, Reading, Split
 from pneumoscan.errors import LayoutError, UsageError
 
@@ -57,6 +57,7 @@ def _in_words(findings: tuple[str, ...]) -> str:
 _NIH_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _NIH_TEST_LIST = "test_list.txt"
 _NIH_COLUMNS = ("image index", "finding labels", "patient id")
+_NIH_ABOUT = ("view position", "patient age", "patient gender")
 
 
 def is_nih(folder: Path) -> bool:
@@ -113,8 +114,7 @@ def _nih_film(row: Row, place: str, label: int, *, is_test: bool) -> FilmRecord:
         label=label,
         split="test" if is_test else "train",
         patient_id=row.cells["patient id"] or row.cells["image index"].split("_")[0],
-        view=view_of(row.cells.get("view position", "")),
-        age=years_of(row.cells.get("patient age", "")),
+        **about_of(row, _NIH_ABOUT, known=_NIH_COLUMNS[::2]),
     )
 
 
@@ -346,8 +346,7 @@ def _chexpert_film(row: Row, path: str, label: int, split: Split) -> FilmRecord:
         label=label,
         split=split,
         patient_id=patient[0] if patient else path,
-        view=view_of(row.cells.get("ap/pa", "")),
-        age=years_of(row.cells.get("age", "")),
+        **about_of(row, ("ap/pa", "age", "sex"), known=_CHEXPERT_ABOUT),
     )
 
 

@@ -273,14 +273,30 @@ def _film(
         patient_id=row.cells.get("patient_id") or facts.patient_id,
         cause=facts.cause if label != 0 else None,
         site=" ".join(row.cells.get("site", "").split()),
-        view=view_of(row.cells.get("view", "")),
-        age=years_of(row.cells.get("age", "")),
-        sex=_SEXES.get(row.cells.get("sex", "").upper()),
         reading=_READINGS.get(row.cells.get(READING, "").upper()),
         mask=_picture(row, "mask", folder),
         aerated=_picture(row, "aerated", folder),
         boxes=boxes.get(path, ()),
+        **about_of(row, ("view", "age", "sex"), known=COLUMNS),
     )
+
+
+def about_of(row: Row, names: tuple[str, str, str], *, known: Sequence[str]) -> dict[str, Any]:
+    """Return `view`, `age`, `sex` and `others` of a film.
+
+    Args:
+        row: Its line.
+        names: The columns of view, age and sex (lower case).
+        known: Further columns that have a meaning of their own and are not among the others.
+    """
+    view, age, sex = (row.cells.get(name, "") for name in names)
+    others = [(name, cell) for name, cell in row.cells.items() if name and cell]
+    return {
+        "view": view_of(view),
+        "age": years_of(age),
+        "sex": _SEXES.get(sex.upper()),
+        "others": tuple((name, cell) for name, cell in others if name not in (*names, *known)),
+    }
 
 
 def _slashed(row: Row, given: str, folder: Path) -> str:
@@ -339,7 +355,11 @@ def _split(row: Row, default: Split) -> Split:
 
 def _notes(path: Path, header: list[str], unread: Counter[str], label: str) -> tuple[str, ...]:
     others = sorted({name or "(without a name)" for name in header} - {*COLUMNS, label})
-    notes = [f"columns of {path.name} ignored: {', '.join(others)[:200]}."] if others else []
+    notes = (
+        [f"columns of {path.name} that only `evaluate --by` uses: {', '.join(others)[:200]}."]
+        if others
+        else []
+    )
     notes += [
         f"{count} cell{'' if count == 1 else 's'} of column {name} not understood, left empty."
         for name, count in sorted(unread.items())
