@@ -12,12 +12,16 @@ import tiny_lungs
 import torch
 from PIL import Image
 
+from pneumoscan.adapt.films import read_films
 from pneumoscan.bundle.load import load_bundle
+from pneumoscan.card.heatmaps import deletion, mean_error
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import load_sites
 from pneumoscan.errors import ConfigError, Terminated, UsageError
+from pneumoscan.evaluate import read_split
 from pneumoscan.imaging import read
 from pneumoscan.imaging.lungs import lung_crop, standardise_lungs
+from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.networks.registry import build, count_parameters, layer_table
 from pneumoscan.train.augment import apply, reshape_masks, sample
 from pneumoscan.train.backend import resolve
@@ -159,6 +163,40 @@ def test_films_without_surroundings_give_no_box_channel(chest_table, lungs_model
     ill = films.labels == 1
     assert targets[ill, 1:].max() > 0.5
     assert not targets[~ill, 1:].any()
+
+
+def test_films_of_lungs_alone_are_cut_alike_wherever_a_table_is_judged(chest_table, lungs_model, reader_run):
+    _, _, films = run_with_films(reader_run, chest_table, None, reader_run.parent / "cache")
+    bundle, manifest = load_bundle(lungs_model), load_sites(chest_table)
+    inputs = films.plain(np.arange(40)).numpy()
+    for seen, record in zip(inputs, manifest.films, strict=True):
+        film = manifest.read(record)
+        assert (film.lungs is not None) == (int(record.path[1:-4]) < 16)
+        np.testing.assert_array_equal(seen[None], bundle.input_of(film)[0])
+    flip = next(view for view in PERTURBATIONS if view.name == "flipped")
+    split = read_split(bundle, manifest, perturbations=[flip], workers=1)
+    outputs = [bundle.run(seen[None]) for seen in inputs]
+    np.testing.assert_array_equal(split.y_prob, [float(each.probability[0]) for each in outputs])
+    hospital = read_films(bundle, manifest, workers=1)
+    np.testing.assert_array_equal(hospital.logits, [float(each.logit[0]) for each in outputs])
+    for place in np.flatnonzero(~films.surroundings):
+        # Mirrored together with its mask, the film is cut as before.
+        assert split.views["flipped"][place] == pytest.approx(split.y_prob[place], abs=0.01)
+
+
+def test_maps_of_lungs_are_checked_with_both_channels(chest_table, lungs_model):
+    bundle, manifest = load_bundle(lungs_model), load_sites(chest_table)
+    inputs = [bundle.input_of(manifest.read(record))[0][0] for record in manifest.films]
+    batch = np.stack(inputs)
+    assert mean_error(bundle, batch) < 1e-5
+    # Its logit is twice the mean of both channels, so covering a sixteenth with less lowers it by what was there.
+    lowest = batch[30].min((1, 2), keepdims=True)
+    hottest, elsewhere = deletion(bundle, batch[30], np.random.default_rng(0), lowest)
+    assert hottest > elsewhere > 0
+    outputs = bundle.run(batch[30:31])
+    row, column = np.unravel_index(outputs.activation_map[0].argmax(), (4, 4))
+    square = batch[30][:, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+    assert hottest == pytest.approx(2.0 * (square - lowest).sum() / (2 * 32 * 32), abs=1e-4)
 
 
 def test_cells_that_nobody_looked_at_teach_nothing(reader_run, chest_table):

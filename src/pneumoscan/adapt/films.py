@@ -14,7 +14,6 @@ from pneumoscan.bundle.load import Bundle
 from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError
 from pneumoscan.evaluate.arrays import Floats, Labels, check_patients
-from pneumoscan.imaging import preprocess
 from pneumoscan.predict.loop import answers_of
 
 Progress = Callable[[int, int], None]
@@ -32,8 +31,9 @@ class HospitalFilms:
         y_true: int64 (n,), 1 is PNEUMONIA.
         patients: int64 (n,), from 0.
         sha256: n hashes of the bytes of the films.
-        inputs: float32 (m, 1, size, size), the inputs of the network for the first films, at most `COMPARED`.
+        inputs: float32 (m, channels, size, size), the inputs of the network for the first films, at most `COMPARED`.
         distances: float64 (n,), distances from the training films; None if the model has none.
+        poor_lungs: bool (n,), whether the model labels the film UNSURE or NOT_A_CHEST_FILM for its lungs.
         unknown_patients: Films without a known patient; each counts as one patient.
         rows: int64 (n,), rows of the films in the manifest.
         refused: Films that could not be read: path, error code, message.
@@ -46,6 +46,7 @@ class HospitalFilms:
     sha256: tuple[str, ...]
     inputs: npt.NDArray[np.float32]
     distances: Floats | None
+    poor_lungs: npt.NDArray[np.bool_]
     unknown_patients: int
     rows: Labels
     refused: tuple[tuple[str, str, str], ...]
@@ -76,6 +77,7 @@ class _ReadFilm:
     sha256: str = ""
     logit: float = float("nan")
     distance: float | None = None
+    poor_lungs: bool = False
     batch: npt.NDArray[np.float32] | None = None
     error: FilmError | None = None
 
@@ -116,6 +118,7 @@ def read_films(
         sha256=tuple(a.sha256 for a in kept),
         inputs=np.concatenate([a.batch for a in kept[:COMPARED] if a.batch is not None]),
         distances=_distances(kept),
+        poor_lungs=np.array([a.poor_lungs for a in kept], np.bool_),
         unknown_patients=unknown,
         rows=np.array([a.row for a in kept], np.int64),
         refused=refused,
@@ -127,14 +130,17 @@ def _read_one(bundle: Bundle, manifest: Manifest, numbered: tuple[int, FilmRecor
     index, record = numbered
     try:
         data = manifest.bytes_of(record)
-        batch = preprocess(manifest.read(record), bundle.spec.preprocessing)[None, None]
+        film = manifest.read(record)
     except FilmError as problem:
         return _ReadFilm(record, index, error=problem)
+    batch, lungs = bundle.input_of(film)
     outputs = bundle.run(batch)
     distance = None if outputs.distance is None else float(outputs.distance[0])
     # More than are compared, because films may be left out later; not all, because there may be thousands.
     kept = batch if index < 2 * COMPARED else None
-    return _ReadFilm(record, index, hashlib.sha256(data).hexdigest(), float(outputs.logit[0]), distance, kept)
+    poor = bool(bundle.spec.lungs and lungs and bundle.spec.lungs.judge(lungs)[1])
+    digest = hashlib.sha256(data).hexdigest()
+    return _ReadFilm(record, index, digest, float(outputs.logit[0]), distance, poor, kept)
 
 
 def _distances(answers: Sequence[_ReadFilm]) -> Floats | None:

@@ -136,7 +136,7 @@ def _predictions(
 ) -> tuple[Predictions, Predictions]:
     """Return the predictions of the model as it is and refitted, with the films that `predict` would not answer.
 
-    They are those unlike the training films, and those in the band around the threshold. The band of the refitted model is as
+    They are those unlike the training films, those with unusual lungs, and those in the band around the threshold. The band of the refitted model is as
     wide in logits as before.
     """
     distances = [None] * films.n if films.distances is None else films.distances.tolist()
@@ -144,8 +144,8 @@ def _predictions(
         abstention_of(bundle.spec, probability, distance, threshold)
         for probability, distance in zip(before.tolist(), distances, strict=True)
     ]
-    as_it_is = np.array([not each.label for each in abstained])
-    far = np.array([bool(each.label) and each.warnings != (NEAR,) for each in abstained])
+    as_it_is = np.array([not each.label for each in abstained]) & ~films.poor_lungs
+    far = films.poor_lungs | [bool(each.label) and each.warnings != (NEAR,) for each in abstained]
     own = counted_answers(films.y_true, (before >= threshold)[None], as_it_is[None], before[None])
     cuts, band = crossed.cuts[point], bundle.spec.thresholds[point].get("unsure_band")
     half_width = float(band["half_width"]) * bundle.spec.temperature if band else -1.0

@@ -46,7 +46,7 @@ from pneumoscan.bundle.spec import (
 )
 from pneumoscan.errors import BundleError, SelfCheckError
 from pneumoscan.imaging import Film, preprocess
-from pneumoscan.imaging.lungs import SIDE, Lungs, find_lungs, lung_crop
+from pneumoscan.imaging.lungs import SIDE, Lungs, cut_film, find_lungs, lung_crop
 from pneumoscan.imaging.preprocessing import normalise
 
 __all__ = [
@@ -117,10 +117,18 @@ class Bundle:
     def input_of(self, film: Film) -> tuple[npt.NDArray[np.float32], Lungs | None]:
         """Return what the network sees of one film: float32 (1, channels, size, size), and the lungs if the bundle finds them.
 
+        A film that shows nothing but its lungs (`Film.lungs`) is cut by its mask, if the model reads lungs. Its first channel is 0,
+        as in training, and no lungs are returned.
+
         Raises:
             BundleError: The lungs network fails.
         """
-        lungs, settings = self.lungs_of(film), self.spec.preprocessing
+        settings = self.spec.preprocessing
+        if settings.input == "lungs" and film.lungs is not None:
+            batch = normalise(cut_film(film, settings.size)[0], settings)[None]
+            batch[:, 0] = 0
+            return batch, None
+        lungs = self.lungs_of(film)
         if settings.input == "lungs" and lungs is not None:
             return normalise(lung_crop(film, lungs, settings.size), settings)[None], lungs
         return preprocess(film, settings)[None, None], lungs

@@ -23,22 +23,24 @@ RANDOM_SQUARES = 8
 
 
 def mean_error(bundle: Bundle, films: npt.NDArray[np.float32]) -> float:
-    """Return the largest difference of the map's mean to the logit over films (N, 1, S, S)."""
+    """Return the largest difference of the map's mean to the logit over films (N, channels, S, S)."""
     outputs = bundle.run(films)
     assert outputs.activation_map is not None
     return float(np.abs(outputs.activation_map.mean((1, 2), dtype=np.float64) - outputs.logit).max())
 
 
 def deletion(
-    bundle: Bundle, film: npt.NDArray[np.float32], rng: np.random.Generator, paint: float
+    bundle: Bundle, film: npt.NDArray[np.float32], rng: np.random.Generator, paint: npt.NDArray[np.float32]
 ) -> tuple[float, float]:
-    """Return by how much the logit of one film (S, S) falls: its hottest square covered, and random squares (mean).
+    """Return by how much the logit of one film (channels, S, S) falls: its hottest square covered, and random squares (mean).
+
+    `paint` is the value of the covered squares in each channel, (channels, 1, 1).
 
     The random squares overlap the hottest by less than half.
     """
-    size = len(film)
+    size = film.shape[-1]
     side = round(SQUARE * size)
-    outputs = bundle.run(film[None, None])
+    outputs = bundle.run(film[None])
     assert outputs.activation_map is not None
     hottest = _hottest(outputs.activation_map[0], size, side)
     corners = [hottest]
@@ -48,8 +50,8 @@ def deletion(
             corners.append(corner)
     batch = np.repeat(film[None], len(corners), axis=0)
     for covered, (top, left) in zip(batch, corners, strict=True):
-        covered[top : top + side, left : left + side] = paint
-    falls = outputs.logit[0] - bundle.run(batch[:, None]).logit
+        covered[:, top : top + side, left : left + side] = paint
+    falls = outputs.logit[0] - bundle.run(batch).logit
     return float(falls[0]), float(falls[1:].mean())
 
 
@@ -90,15 +92,20 @@ def map_correlations(bundle: Bundle, films: npt.NDArray[np.float32], seed: int =
 def measure(
     bundle: Bundle, films: Sequence[npt.NDArray[np.float32]], y_true: npt.NDArray[np.int64]
 ) -> dict[str, Any]:
-    """Return the three checks over films (S, S) and labels (N,)."""
+    """Return the three checks over the inputs of films (channels, S, S) and labels (N,)."""
     rng = np.random.default_rng(0)
-    batch = np.stack(films)[:, None]
+    batch = np.stack(films)
     probability = np.concatenate(
         [bundle.run(batch[k : k + 32]).probability for k in range(0, len(batch), 32)]
     )
     called = np.flatnonzero((y_true == 1) & (probability >= bundle.spec.threshold()))
     falls = {
-        name: np.array([deletion(bundle, films[k], rng, float(paint(films[k]))) for k in called.tolist()])
+        name: np.array(
+            [
+                deletion(bundle, films[k], rng, paint(films[k], axis=(1, 2), keepdims=True))
+                for k in called.tolist()
+            ]
+        )
         for name, paint in (("black", np.min), ("mean_grey", np.mean))
     }
     correlations = map_correlations(bundle, batch[:64])

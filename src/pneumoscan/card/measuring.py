@@ -25,7 +25,7 @@ from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import FilmError, UsageError
 from pneumoscan.evaluate import HELD_OUT, evaluate
 from pneumoscan.files import make_folder, write_json
-from pneumoscan.imaging import Film, preprocess, read
+from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.phantom.rendering import draw_film
 
@@ -76,7 +76,7 @@ def measure_run(
         write_json(folder / "guard.json", {**facts, **found})
     if MAP_OUTPUT in bundle.spec.outputs:
         note("checking the heatmaps")
-        inputs = [preprocess(film, bundle.spec.preprocessing) for film in films]
+        inputs = [bundle.input_of(film)[0][0] for film in films]
         write_json(folder / "heatmaps.json", {**facts, **heatmaps.measure(bundle, inputs, labels)})
     note("timing a film")
     write_json(folder / "latency.json", {**facts, **measure_latency(bundle)})
@@ -179,13 +179,13 @@ def film_of(pixels: npt.NDArray[np.uint8]) -> Film:
 
 def in_pixels(change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]) -> Callable[[Film], Film]:
     """Return a change of pixels as a change of films."""
-    return lambda film: replace(film, pixels=np.ascontiguousarray(change(film.pixels)))
+    return lambda film: film.changed(lambda pixels: np.ascontiguousarray(change(pixels)))
 
 
 def milliseconds(bundle: Bundle, rounds: int = 300) -> dict[str, float]:
     """Return the median time of one film with and without the detector, in turn, on one thread."""
-    size = bundle.spec.preprocessing.size
-    film = np.random.default_rng(0).random((1, 1, size, size), dtype=np.float32)
+    size, channels = bundle.spec.preprocessing.size, bundle.spec.preprocessing.channels
+    film = np.random.default_rng(0).random((1, channels, size, size), dtype=np.float32)
     asked = {"without_guard": ["logit"], "with_guard": ["logit", "distance"]}
     taken: dict[str, list[float]] = {name: [] for name in asked}
     for _ in range(rounds):
@@ -197,6 +197,7 @@ def milliseconds(bundle: Bundle, rounds: int = 300) -> dict[str, float]:
 
 
 ROUNDS, FILMS = 9, 100
+_PREPARING = {"film": "shrinking and normalising", "lungs": "finding the lungs, cutting and normalising"}
 
 
 def measure_latency(bundle: Bundle, *, rounds: int = ROUNDS, films: int = FILMS) -> dict[str, Any]:
@@ -210,10 +211,10 @@ def measure_latency(bundle: Bundle, *, rounds: int = ROUNDS, films: int = FILMS)
     pixels, picture = draw_film(0, 0, label=1, size=(1000, 1300)), BytesIO()
     Image.fromarray(pixels).save(picture, "JPEG", quality=92)
     data, film = picture.getvalue(), read(pixels)
-    batch = preprocess(film, bundle.spec.preprocessing)[None, None]
+    batch = bundle.input_of(film)[0]
     steps: dict[str, Callable[[], object]] = {
         "network with all its outputs, ms": lambda: bundle.run(batch),
-        "shrinking and normalising 1300×1000, ms": lambda: preprocess(film, bundle.spec.preprocessing),
+        f"{_PREPARING[bundle.spec.preprocessing.input]} 1300×1000, ms": lambda: bundle.input_of(film),
         "reading and decoding a JPEG of 1300×1000, ms": lambda: read(data),
     }
     raw = {name: [_median(step, films) for _ in range(rounds)] for name, step in steps.items()}

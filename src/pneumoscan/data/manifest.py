@@ -7,9 +7,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from pneumoscan.errors import FilmDamagedError
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.film import MIN_SIDE, read_bytes
+from pneumoscan.imaging.lungs import shows_only_lungs
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SYNTHETIC_NOTICE = "SYNTHETIC.txt"
@@ -169,11 +172,42 @@ class Manifest:
         return read_bytes(source)
 
     def read(self, record: FilmRecord) -> Film:
-        """Read the film of a row. Films of an `npz` may be smaller than `MIN_SIDE`.
+        """Read the film of a row, with the mask of its lungs if it shows nothing else. Films of an `npz` may be smaller than `MIN_SIDE`.
 
         Raises:
-            FilmError: The film cannot be used.
+            FilmError: The film, or its mask, cannot be used.
         """
         source = self.source(record)
         min_side = 1 if isinstance(source, np.ndarray) else MIN_SIDE
-        return read(source, min_side=min_side, name=record.path)
+        return self.with_lungs(read(source, min_side=min_side, name=record.path), record)
+
+    def with_lungs(self, film: Film, record: FilmRecord) -> Film:
+        """Return a film that was read, with the mask of its row if it shows nothing but the lungs.
+
+        A model that reads lungs cuts such a film by the mask, in training and wherever films of a table are judged. Whole films are
+        read as in use.
+
+        Raises:
+            FilmError: The mask cannot be read.
+        """
+        if not record.mask:
+            return film
+        mask = self.mask_of(record, record.mask, (film.width, film.height))
+        return replace(film, lungs=mask) if shows_only_lungs(film.pixels, mask) else film
+
+    def mask_of(self, record: FilmRecord, name: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Return a mask of a row, resized to width and height: uint8 (height, width), 255 inside; 0 everywhere without a name.
+
+        Raises:
+            FilmError: The mask cannot be read.
+        """
+        if not name:
+            return np.zeros(size[::-1], np.uint8)
+        try:
+            with Image.open(self.beside(record, name), formats=("PNG", "JPEG")) as picture:
+                return np.asarray(picture.convert("L").resize(size, Image.Resampling.BILINEAR))
+        except (OSError, ValueError, SyntaxError) as problem:
+            raise FilmDamagedError(
+                f"the mask {name} cannot be read: {type(problem).__name__}.",
+                "Write it as a PNG again, or leave it out.",
+            ) from None

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -60,12 +60,14 @@ class Film:
         format: `JPEG`, `PNG`, `DICOM`, `image` or `array`.
         mode: The Pillow mode before the conversion to grey (`L`, `RGB`, `I;16`, ...), the photometric interpretation and
             bits of a DICOM file (`MONOCHROME2/12`), or the dtype of the array.
+        lungs: The mask of the lungs, uint8 (height, width), 255 inside, for a film of a table that shows nothing else; else None.
     """
 
     pixels: npt.NDArray[np.uint8]
     source: str
     format: str
     mode: str
+    lungs: npt.NDArray[np.uint8] | None = None
 
     @property
     def image(self) -> npt.NDArray[np.float32]:
@@ -81,6 +83,11 @@ class Film:
     def width(self) -> int:
         """Columns in pixels of the upright film."""
         return int(self.pixels.shape[1])
+
+    def changed(self, change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]) -> "Film":
+        """Return the film with changed pixels and, if it has one, a mask of its lungs that was changed alike."""
+        lungs = None if self.lungs is None else change(self.lungs)
+        return replace(self, pixels=change(self.pixels), lungs=lungs)
 
 
 def read(source: FilmSource, *, min_side: int = MIN_SIDE, name: str = "") -> Film:

@@ -30,6 +30,8 @@ _LEAST_PART = 64
 _LEAST_INSIDE = 0.01
 _LEAST_STD = 4 / 255
 _MOST_STANDARD = 6.0
+# A film that shows nothing but the lungs has one grey value outside, up to the noise of JPEG.
+_NOISE, _ALIKE = 6, 0.95
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the film's width and height, in [0, 1]."""
@@ -150,6 +152,39 @@ def lung_crop(film: Film, lungs: Lungs, size: int) -> npt.NDArray[np.uint8]:
         uint8 (2, size, size): grey levels of the film; probability of aerated lung × 255.
     """
     return np.stack([box_crop(pixels, lungs.box, size) for pixels in (film.pixels, lungs.aerated)])
+
+
+def shows_only_lungs(pixels: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]) -> bool:
+    """Return whether a film has one grey value outside of the mask of its lungs; both uint8 (height, width)."""
+    outside = pixels[lungs <= 127].astype(np.int64)
+    if not 0 < len(outside) < pixels.size:
+        return False
+    return float((np.abs(outside - int(np.median(outside))) <= _NOISE).mean()) >= _ALIKE
+
+
+def cut_film(film: Film, size: int) -> tuple[npt.NDArray[np.uint8], int, Box]:
+    """Cut a film that shows nothing but its lungs, by their mask `film.lungs`.
+
+    Returns:
+        uint8 (2, size, size) as of `lung_crop`, black where nothing is shown; the width in pixels of the frame that was added so
+        that the box with its margin fits; the box, as shares of the framed film.
+    """
+    assert film.lungs is not None
+    inside = film.lungs > 127
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
+    frame = int(max(across, down)) + 1
+    pixels = np.pad(film.pixels, frame, constant_values=int(np.median(film.pixels[~inside])))
+    framed = np.pad(np.where(inside, np.uint8(255), np.uint8(0)), frame)
+    height, width = pixels.shape
+    box = (
+        float((left - across + frame) / width), float((top - down + frame) / height),
+        float((right + across + frame) / width), float((bottom + down + frame) / height),
+    )  # fmt: skip
+    crop = np.stack([box_crop(pixels, box, size), box_crop(framed, box, size)])
+    crop[0] *= crop[1] > 0
+    return crop, frame, box
 
 
 def box_crop(pixels: npt.NDArray[np.uint8], box: Box, size: int) -> npt.NDArray[np.uint8]:

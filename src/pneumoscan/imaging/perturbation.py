@@ -5,7 +5,7 @@ for every model. None adds or removes disease. All are deterministic.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -33,7 +33,7 @@ class Perturbation:
 
     def apply(self, film: Film) -> Film:
         """Return the film with changed pixels and the same source."""
-        return replace(film, pixels=self.change(film.pixels))
+        return film.changed(self.change)
 
 
 def crop(pixels: Pixels, *, keep: float) -> Pixels:

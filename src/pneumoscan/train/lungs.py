@@ -24,15 +24,14 @@ from pneumoscan.bundle.load import lung_answers, self_check_inputs
 from pneumoscan.bundle.spec import FACTS, HIGH_IS_BAD, LUNG_PREPROCESSING, LungSpec
 from pneumoscan.data.cache import Preparation
 from pneumoscan.data.manifest import FilmRecord, Manifest
-from pneumoscan.errors import ConfigError, FilmDamagedError, UsageError
+from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.files import write_atomic, write_json
 from pneumoscan.imaging import Film, preprocess
 from pneumoscan.imaging.lungs import (
-    MARGIN,
     SIDE,
-    Box,
     Lungs,
     box_crop,
+    cut_film,
     find_lungs,
     fit_shapes,
     lung_crop,
@@ -46,9 +45,6 @@ from pneumoscan.train.films import TrainingFilms, micro_batches
 LUNGS_JSON = "lungs.json"
 VERSION = 1
 """Version of what the cache keeps; another version gives another key."""
-# A film that shows nothing but the lungs has one grey value outside, up to the noise of JPEG.
-_NOISE = 6
-_ALIKE = 0.95
 # Two of a thousand held-out films may be called unsure for a fact about their lungs; no chest film may be none.
 _UNSURE = 0.002
 _BEYOND = 0.5
@@ -100,7 +96,7 @@ def preparation_of(config: TrainingConfig, manifest: Manifest) -> Preparation | 
     if config.model.name == "outliner":
 
         def masks(film: Film, record: FilmRecord) -> npt.NDArray[np.uint8]:
-            both = (_mask(manifest, record, name, (size, size)) for name in (record.mask, record.aerated))
+            both = (manifest.mask_of(record, name, (size, size)) for name in (record.mask, record.aerated))
             return np.stack([squash(film, size), *both])
 
         return Preparation(f"masks {VERSION}", 3, _facts(manifest), masks)
@@ -109,21 +105,16 @@ def preparation_of(config: TrainingConfig, manifest: Manifest) -> Preparation | 
     network = LungsNetwork.at(config.data.lungs)
 
     def lungs(film: Film, record: FilmRecord) -> npt.NDArray[np.uint8]:
-        if record.mask and (
-            own := _only_lungs(film, _mask(manifest, record, record.mask, film.pixels.shape[::-1]))
-        ):
-            pixels, inside, box = own
-            crop = np.stack([box_crop(pixels, box, size), box_crop(inside, box, size)])
-            # Black where nothing is shown: so `training_films` knows these films.
-            crop[0] *= crop[1] > 0
-        else:
+        film, frame = manifest.with_lungs(film, record), 0
+        if film.lungs is None:
             found = network.find(film)
             crop, box = lung_crop(film, found, size), found.box
-            pixels = film.pixels
-        drawn = Image.new("L", pixels.shape[::-1])
-        pen, shift = ImageDraw.Draw(drawn), (pixels.shape[0] - film.height) // 2
+        else:
+            crop, frame, box = cut_film(film, size)
+        drawn = Image.new("L", (film.width + 2 * frame, film.height + 2 * frame))
+        pen = ImageDraw.Draw(drawn)
         for left, top, width, height in record.boxes:
-            pen.rectangle((left + shift, top + shift, left + shift + width, top + shift + height), fill=255)
+            pen.rectangle((left + frame, top + frame, left + frame + width, top + frame + height), fill=255)
         return np.concatenate([crop, box_crop(np.asarray(drawn), box, size)[None]])
 
     key = f"lungs {VERSION} {hashlib.sha256(network.graph).hexdigest()} {network.spec.margin}"
@@ -141,50 +132,6 @@ def _facts(manifest: Manifest) -> Callable[[FilmRecord], str]:
         return " ".join(parts)
 
     return facts
-
-
-def _mask(manifest: Manifest, record: FilmRecord, name: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return a mask of the table, resized: uint8 (height, width), 255 inside; 0 everywhere without a name.
-
-    Raises:
-        FilmError: The mask cannot be read.
-    """
-    if not name:
-        return np.zeros(size[::-1], np.uint8)
-    path = manifest.beside(record, name)
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
-            return np.asarray(picture.convert("L").resize(size, Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError) as problem:
-        raise FilmDamagedError(
-            f"the mask {name} cannot be read: {type(problem).__name__}.",
-            "Write it as a PNG again, or leave it out.",
-        ) from None
-
-
-def _only_lungs(
-    film: Film, mask: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Box] | None:
-    """Return a film that shows nothing but its lungs, its mask, both with a frame, and the box; None if it shows more."""
-    inside = mask > 127
-    outside = film.pixels[~inside].astype(np.int64)
-    if not inside.any() or not len(outside):
-        return None
-    fill = int(np.median(outside))
-    if float((np.abs(outside - fill) <= _NOISE).mean()) < _ALIKE:
-        return None
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
-    frame = int(max(across, down)) + 1
-    pixels = np.pad(film.pixels, frame, constant_values=fill)
-    framed = np.pad(np.where(inside, 255, 0).astype(np.uint8), frame)
-    height, width = pixels.shape
-    box = (
-        float((left - across + frame) / width), float((top - down + frame) / height),
-        float((right + across + frame) / width), float((bottom + down + frame) / height),
-    )  # fmt: skip
-    return pixels, framed, box
 
 
 def write_outliner(
