@@ -15,7 +15,9 @@ from pneumoscan.bundle.spec import log_odds, probability_of
 from pneumoscan.cli import app
 from pneumoscan.errors import BundleError, DataDamagedError, UsageError
 from pneumoscan.evaluate import evaluate
+from pneumoscan.evaluate.calibration import fit_temperature
 from pneumoscan.evaluate.held_out import MOST_CURVE_POINTS, HeldOut, operating_points, records_of, with_stress
+from pneumoscan.evaluate.thresholds import choose_thresholds
 from pneumoscan.train.export import record_run
 from pneumoscan.train.run import train
 
@@ -295,3 +297,74 @@ def test_a_model_that_expects_too_few_is_said_to():
         f"{expected:.0f} films with pneumonia among these 60" in text and "the same weight" in text
         for text in said
     )
+
+
+def two_sites() -> HeldOut:
+    """300 films of one hospital and 60 of another, where the network is less sure; a fifth of the second were read as neither."""
+    rng = np.random.default_rng(3)
+    labels = np.r_[np.arange(300) % 3 > 0, np.arange(60) % 4 == 0].astype(np.int64)
+    shift, spread = np.repeat((1.0, -1.0), (300, 60)), np.repeat((2.0, 0.8), (300, 60))
+    logits = rng.normal((labels * 2 - 1) * spread + shift, 1.0, (2, 360))
+    readings = np.full(360, "", "<U8")
+    readings[300:] = np.where(
+        labels[300:] == 1, "OPACITY", np.where(np.arange(60) % 5 == 1, "ABNORMAL", "NORMAL")
+    )
+    return HeldOut(
+        labels, logits, "drawn views", np.arange(360),
+        sites=np.repeat(("a", "b"), (300, 60)),
+        projections=np.r_[np.full(300, ""), np.where(np.arange(60) % 7 < 4, "PA", "AP")],
+        readings=readings,
+    )  # fmt: skip
+
+
+def test_every_site_counts_alike_and_both_classes_within_it():
+    held = two_sites()
+    sums = {
+        (site, label): held.weights[np.tile((held.sites == site) & (held.labels == label), 2)].sum()
+        for site in "ab" for label in (0, 1)
+    }  # fmt: skip
+    assert list(sums.values()) == pytest.approx([180.0] * 4)
+    assert replace(held, sites=np.full(360, "a")).weights is None
+    # The same as films of the smaller groups that are there more often: every group becomes 3,600.
+    often = np.repeat(
+        np.arange(720),
+        np.tile(
+            np.where(
+                held.sites == "a", np.where(held.labels == 1, 9, 18), np.where(held.labels == 1, 120, 40)
+            ),
+            2,
+        ),
+    )
+    logits, y_true = held.logits.ravel(), held.y_true
+    assert fit_temperature(logits, y_true, held.weights) == pytest.approx(
+        fit_temperature(logits[often], y_true[often])
+    )
+    points = operating_points(held, TEMPERATURE)
+    copied = choose_thresholds(y_true[often], probability_of(logits[often], TEMPERATURE))
+    assert points["best_f1"]["threshold"] == copied["best_f1"].threshold
+    assert points["sensitivity_98"]["threshold"] == copied["sensitivity_98"].threshold
+    # The penalty of the regression counts films.
+    assert points["balanced"]["threshold"] == pytest.approx(copied["balanced"].threshold, abs=0.02)
+    alone = operating_points(replace(held, sites=None), TEMPERATURE)
+    assert alone["balanced"]["threshold"] != pytest.approx(points["balanced"]["threshold"], abs=0.02)
+
+
+def test_records_tell_the_figures_of_each_site_and_view():
+    held = two_sites()
+    spec = described(held)
+    records = records_of(spec, held)
+    check_records(records, spec)
+    rows = {(row["site"], row["against"], row["view"]): row for row in records["sites"]}
+    assert list(rows) == [
+        ("a", "all", ""), *(("b", against, view) for against in ("all", "normal") for view in ("", "PA", "AP")),
+    ]  # fmt: skip
+    called = probability_of(held.logits[0], TEMPERATURE) >= spec.threshold()
+    chosen = (held.sites == "b") & (held.readings != "ABNORMAL") & (held.projections == "PA")
+    told = rows["b", "normal", "PA"]
+    assert (told["n"], told["n_positive"]) == (chosen.sum(), held.labels[chosen].sum())
+    assert told["sensitivity"] == pytest.approx(called[chosen & (held.labels == 1)].mean(), abs=1e-6)
+    assert told["specificity"] == pytest.approx((~called[chosen & (held.labels == 0)]).mean(), abs=1e-6)
+    assert "sites" not in records_of(described(drawn()), drawn())
+    records["sites"][0]["view"] = "lateral"
+    with pytest.raises(BundleError, match="view"):
+        check_records(records, spec)

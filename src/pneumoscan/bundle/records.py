@@ -91,6 +91,17 @@ _STRESS = {
     "mean": dict.fromkeys(_STRESSED, _Maybe(is_rate)),
     "worst": dict.fromkeys(_STRESSED, _Maybe({"perturbation": _is_text, "value": is_rate})),
 }
+SITE_FIGURES = (
+    "n", "n_positive", "roc_auc", "roc_auc_ci95", "sensitivity", "sensitivity_ci95", "specificity", "specificity_ci95",
+)  # fmt: skip
+"""The figures of each site at the threshold of the model."""
+_SITE_ROW = {
+    "site": _is_text,
+    "against": lambda value: value in {"all", "normal"},
+    "view": lambda value: value in {"", "PA", "AP"},
+    **{name: _HELD_OUT[name] for name in SITE_FIGURES},
+}
+_LATER = {"sites": [_SITE_ROW]}
 _RECORDS = {
     "operating_curve": {
         "source": _is_text,
@@ -128,7 +139,11 @@ def check_records(values: object, spec: BundleSpec) -> None:
         BundleError: A key is missing or unknown, a number is not finite or outside its range, thresholds do not increase, or
             the figures contradict the operating points.
     """
-    _check_shape(values, _RECORDS, "records.json")
+    # Records of earlier releases have no figures of sites.
+    present = {
+        name: shape for name, shape in _LATER.items() if isinstance(values, Mapping) and name in values
+    }
+    _check_shape(values, _RECORDS | present, "records.json")
     assert isinstance(values, Mapping)
     _check_curve(values["operating_curve"])
     _check_figures(values["held_out"], values["precision_recall"], values["reliability"])

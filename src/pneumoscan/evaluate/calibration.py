@@ -96,7 +96,9 @@ def _bin_means(values: Floats, place: npt.NDArray[np.intp], count: npt.NDArray[n
     return means
 
 
-def fit_temperature(logits: npt.ArrayLike, y_true: npt.ArrayLike) -> float:
+def fit_temperature(
+    logits: npt.ArrayLike, y_true: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> float:
     """Find the temperature T for which sigmoid(logit / T) has the lowest log loss.
 
     C. Guo, G. Pleiss, Y. Sun, K. Weinberger, ICML 2017, section 4. The loss is convex in 1/T, so the zero of its slope is
@@ -105,6 +107,7 @@ def fit_temperature(logits: npt.ArrayLike, y_true: npt.ArrayLike) -> float:
     Args:
         logits: (n,) before the sigmoid, finite; from films that the network was not trained on.
         y_true: (n,) of 0 and 1.
+        weights: (n,), the weight of each film in the loss, above 0; None weighs all alike.
 
     Returns:
         T in [0.05, 20]; 0.05 if the classes are separated without an error, 20 if the logits are uninformative, 1.0 if all
@@ -116,25 +119,27 @@ def fit_temperature(logits: npt.ArrayLike, y_true: npt.ArrayLike) -> float:
     """
     values, truth = check_finite(logits, "logits"), check_labels(y_true)
     check_same_length(values, truth, "logits", "y_true")
+    weighed = np.ones(values.size) if weights is None else check_finite(weights, "weights")
+    check_same_length(values, weighed, "logits", "weights")
     if not values.any():
         return 1.0
     low, high = np.log(1 / TEMPERATURE_RANGE[1]), np.log(1 / TEMPERATURE_RANGE[0])
-    if _loss_slope(values, truth, np.exp(high)) <= 0:
+    if _loss_slope(values, truth, weighed, np.exp(high)) <= 0:
         return TEMPERATURE_RANGE[0]
-    if _loss_slope(values, truth, np.exp(low)) >= 0:
+    if _loss_slope(values, truth, weighed, np.exp(low)) >= 0:
         return TEMPERATURE_RANGE[1]
     for _ in range(60):
         middle = (low + high) / 2
-        if _loss_slope(values, truth, np.exp(middle)) > 0:
+        if _loss_slope(values, truth, weighed, np.exp(middle)) > 0:
             high = middle
         else:
             low = middle
     return float(np.exp(-(low + high) / 2))
 
 
-def _loss_slope(logits: Floats, y_true: Labels, scale: float) -> float:
-    """Derivative of the mean log loss of sigmoid(scale · logit) with respect to scale."""
-    return float(np.mean(logits * (probability_of(scale * logits, 1.0) - y_true)))
+def _loss_slope(logits: Floats, y_true: Labels, weights: Floats, scale: float) -> float:
+    """Derivative of the weighted mean log loss of sigmoid(scale · logit) with respect to scale."""
+    return float(np.mean(weights * logits * (probability_of(scale * logits, 1.0) - y_true)))
 
 
 def log_losses(y_true: Labels, y_prob: Floats) -> Floats:

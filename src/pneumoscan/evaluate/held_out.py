@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.bundle.records import SAME_THRESHOLD, check_stress
+from pneumoscan.bundle.records import SAME_THRESHOLD, SITE_FIGURES, check_stress
 from pneumoscan.bundle.spec import BundleSpec, log_odds, probability_of, unsure_band
 from pneumoscan.classifier import CERTAIN
 from pneumoscan.errors import BundleError, UsageError
@@ -66,12 +66,32 @@ class HeldOut:
         logits: float64 (views, films), before the temperature; the first view is the unchanged films.
         description: Description of the views.
         patients: (films,), the patients; None if unknown.
+        sites: (films,), the sites; None if unknown.
+        projections: (films,), `PA`, `AP` or empty; None if unknown.
+        readings: (films,), the readings of `data.manifest`, or empty; None if unknown.
     """
 
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float64]
     description: str
     patients: npt.NDArray[Any] | None
+    sites: npt.NDArray[np.str_] | None = None
+    projections: npt.NDArray[np.str_] | None = None
+    readings: npt.NDArray[np.str_] | None = None
+
+    @property
+    def weights(self) -> Floats | None:
+        """float64 (views · films,), mean 1: every site counts alike, and both classes within it; None with fewer than two sites.
+
+        A film that was read as neither normal nor an opacity is a negative of its site like any other.
+        """
+        if self.sites is None or len(set(self.sites.tolist())) < 2:
+            return None
+        _, group, counts = np.unique(
+            np.char.add(self.sites, self.labels.astype(str)), return_inverse=True, return_counts=True
+        )
+        one = len(self.labels) / len(counts) / counts[group]
+        return np.tile(one, len(self.logits))
 
     @property
     def y_true(self) -> npt.NDArray[np.int64]:
@@ -88,7 +108,11 @@ def operating_points(held: HeldOut, temperature: float) -> dict[str, dict[str, A
     """Choose the operating points and their unsure bands on all versions of the held-out films."""
     logits, y_true = held.logits.ravel(), held.y_true
     points = choose_thresholds(
-        y_true, probability_of(logits, temperature), on=held.description, patient_ids=held.patient_ids
+        y_true,
+        probability_of(logits, temperature),
+        on=held.description,
+        patient_ids=held.patient_ids,
+        weights=held.weights,
     )
     return {
         name: point.to_json()
@@ -244,7 +268,7 @@ def records_of(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
         threshold_source=spec.default_operating_point,
         split="held-out",
     )
-    values = {
+    values: dict[str, Any] = {
         "operating_curve": _operating_curve(spec, held),
         "held_out": _held_out(metrics, held),
         "precision_recall": _precision_recall(held.labels, plain),
@@ -252,7 +276,40 @@ def records_of(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
         "stress": None,
         "cautions": _cautions(spec, held, metrics, float(plain.sum())),
     }
+    if by_site := _by_site(held, plain, spec.threshold()):
+        values["sites"] = by_site
     return {key: _short(value) for key, value in values.items()}
+
+
+def _by_site(held: HeldOut, y_prob: Floats, threshold: float) -> list[dict[str, Any]]:
+    """Return the figures of the unchanged films of each site, within PA and AP, and of opacities against normal films alone."""
+    empty = np.full(len(held.labels), "")
+    sites, readings, projections = (
+        empty if facts is None else facts for facts in (held.sites, held.readings, held.projections)
+    )
+    if len(set(zip(sites.tolist(), projections.tolist(), strict=True))) < 2:
+        return []
+    found = []
+    for site in sorted(set(sites.tolist())):
+        for against in ("all", "normal"):
+            chosen = (sites == site) & ((readings != "ABNORMAL") | (against == "all"))
+            if against == "normal" and chosen.sum() == (sites == site).sum():
+                continue
+            for view in ("", "PA", "AP"):
+                rows = chosen & ((projections == view) | (view == ""))
+                if len(set(held.labels[rows].tolist())) < 2:
+                    continue
+                metrics = evaluate_predictions(
+                    held.labels[rows],
+                    y_prob[rows],
+                    patient_ids=None if held.patients is None else held.patients[rows],
+                    threshold=threshold,
+                    threshold_source="model",
+                    split="held-out",
+                ).to_json()
+                figures = {name: metrics[name] for name in SITE_FIGURES}
+                found.append({"site": site, "against": against, "view": view, **figures})
+    return found
 
 
 def with_stress(records: Mapping[str, Any], spec: BundleSpec, path: Path) -> dict[str, Any]:

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError, require
-from pneumoscan.evaluate.arrays import Floats, Labels, Outcome, check_outcome, check_patients
+from pneumoscan.evaluate.arrays import (
+    Floats,
+    Labels,
+    Outcome,
+    check_finite,
+    check_outcome,
+    check_patients,
+    check_same_length,
+)
 from pneumoscan.evaluate.intervals import Interval, curve_intervals, rate_intervals
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(10, 91, 5))
@@ -136,15 +144,15 @@ def threshold_table(y_true: npt.ArrayLike, y_prob: npt.ArrayLike) -> tuple[Thres
     return tuple(threshold_row(outcome, threshold) for threshold in THRESHOLDS)
 
 
-def threshold_row(outcome: Outcome, threshold: float) -> ThresholdRow:
-    """Return the row of one threshold for checked films, computed by scikit-learn."""
+def threshold_row(outcome: Outcome, threshold: float, weights: Floats | None = None) -> ThresholdRow:
+    """Return the row of one threshold for checked films (n,), weighted or not, computed by scikit-learn."""
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
     called = (outcome.y_prob >= threshold).astype(np.int64)
     precision, recall, f1, _ = precision_recall_fscore_support(
-        outcome.y_true, called, average="binary", pos_label=1, zero_division=0
+        outcome.y_true, called, average="binary", pos_label=1, zero_division=0, sample_weight=weights
     )
-    accuracy = accuracy_score(outcome.y_true, called)
+    accuracy = accuracy_score(outcome.y_true, called, sample_weight=weights)
     return ThresholdRow(threshold, float(precision), float(recall), float(f1), float(accuracy))
 
 
@@ -172,6 +180,7 @@ def choose_thresholds(
     *,
     on: str = "held-out training films",
     patient_ids: Sequence[str] | npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
 ) -> dict[str, OperatingPoint]:
     """Choose three operating points on films that the network was not trained on and that are not the test films.
 
@@ -186,6 +195,8 @@ def choose_thresholds(
         on: Description of the films, for the sources.
         patient_ids: (n,) for intervals of sensitivity and specificity, see `rate_intervals`; without them there are
             none. All views of a film have its patient.
+        weights: (n,), the weight of each film in every rule, above 0, such as of films of several hospitals; None weighs all
+            alike. The figures of the points count films.
 
     Raises:
         UsageError: There is only one class; see also `check_outcome`, `check_patients`.
@@ -195,12 +206,14 @@ def choose_thresholds(
     if not outcome.has_both_classes:
         raise UsageError("thresholds need films of both classes to be chosen on.", "Hold out more patients.")
     where = f"{outcome.n} {on}, {outcome.n_positive} of them PNEUMONIA"
-    best = _middle_best_f1(threshold_table(outcome.y_true, outcome.y_prob))
+    weighed = np.ones(outcome.n) if weights is None else check_finite(weights, "weights")
+    check_same_length(outcome.y_true, weighed, "y_true", "weights")
+    best = _middle_best_f1([threshold_row(outcome, threshold, weighed) for threshold in THRESHOLDS])
     chosen = {
         "best_f1": (best, "highest F1 of the 17 thresholds 0.10 to 0.90"),
-        "balanced": (_balanced(outcome), "both classes, weighted alike, equally likely"),
+        "balanced": (_balanced(outcome, weighed), "both classes, weighted alike, equally likely"),
         "sensitivity_98": (
-            _sensitive(outcome),
+            _sensitive(outcome, weighed),
             "highest threshold that misses at most 1 PNEUMONIA film in 50",
         ),
     }
@@ -241,33 +254,43 @@ def _middle_best_f1(rows: Sequence[ThresholdRow]) -> float:
     return equals[len(equals) // 2]
 
 
-def _sensitive(outcome: Outcome) -> float:
+def _sensitive(outcome: Outcome, weights: Floats) -> float:
     """Return the lowest probability of a PNEUMONIA film that must be found."""
-    positives = np.sort(outcome.y_prob[outcome.y_true == 1])
-    return float(positives[positives.size // MISSED_ONE_IN])
+    ill = outcome.y_true == 1
+    order = np.argsort(outcome.y_prob[ill], kind="stable")
+    # The share of the films up to each one; rounding must not miss one film more.
+    missed = np.cumsum(weights[ill][order])
+    first = np.searchsorted(missed, missed[-1] / MISSED_ONE_IN * (1 + 1e-12), side="right")
+    return float(outcome.y_prob[ill][order][first])
 
 
-def _balanced(outcome: Outcome) -> float:
+def _balanced(outcome: Outcome, weights: Floats) -> float:
     inside = np.clip(outcome.y_prob, _LEAST, 1 - _LEAST)
     odds = np.log(inside) - np.log1p(-inside)
     if not odds.std():
         return float(outcome.y_prob[0])
-    return float(1 / (1 + np.exp(-balanced_cut(odds, outcome.y_true))))
+    return float(1 / (1 + np.exp(-balanced_cut(odds, outcome.y_true, weights))))
 
 
-def balanced_cut(scores: Floats, y_true: Labels) -> float:
+def balanced_cut(scores: Floats, y_true: Labels, weights: Floats | None = None) -> float:
     """Return the score at which a logistic regression, both classes weighted alike, is undecided: the rule of `balanced`.
 
     Args:
         scores: float64 (n,), logits or log-odds.
         y_true: int64 (n,), both classes present.
+        weights: float64 (n,), the weight of each film within its class; None weighs all alike.
     """
     from sklearn.linear_model import LogisticRegression
 
     centre, spread = float(scores.mean()), float(scores.std())
     if not spread:
         return centre
-    line = LogisticRegression(C=_C, class_weight="balanced").fit((scores[:, None] - centre) / spread, y_true)
+    inputs = (scores[:, None] - centre) / spread
+    if weights is None or (weights == weights[0]).all():
+        line = LogisticRegression(C=_C, class_weight="balanced").fit(inputs, y_true)
+    else:
+        sums = np.bincount(y_true, weights=weights)
+        line = LogisticRegression(C=_C).fit(inputs, y_true, (len(weights) / 2 / sums)[y_true] * weights)
     slope = max(float(line.coef_[0, 0]), _LEAST)  # with a negative slope there is no threshold
     undecided = float(np.clip(-line.intercept_[0] / slope, -_FARTHEST, _FARTHEST))
     return centre + spread * undecided
