@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import tiny_lungs
 import torch
@@ -22,6 +23,8 @@ from pneumoscan.evaluate import read_split
 from pneumoscan.imaging import read
 from pneumoscan.imaging.lungs import lung_crop, standardise_lungs
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.networks.exported import onnx_of, round_weights
+from pneumoscan.networks.layers import BatchNorm
 from pneumoscan.networks.registry import build, count_parameters, layer_table
 from pneumoscan.train.augment import apply, reshape_masks, sample
 from pneumoscan.train.backend import resolve
@@ -262,6 +265,32 @@ def test_the_layer_tables_count_every_weight(preset, size):
     assert count_parameters(build(model, size)) <= 1_500_000
 
 
+@pytest.mark.parametrize("preset", ["lung-reader", "lungs"])
+def test_large_weights_are_stored_in_two_bytes(preset):
+    config = load_config(preset)
+    network = build(config.model, config.data.size).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, BatchNorm):
+                module.mean.normal_(generator=generator)
+                module.variance.uniform_(0.5, 2.0, generator=generator)
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+    size = config.data.size if preset == "lung-reader" else 128
+    example = torch.randn(2, getattr(config.model, "inputs", 1), size, size, generator=generator)
+    with torch.no_grad():
+        before = network(example)
+        round_weights(network)
+        after = network(example)
+    torch.testing.assert_close(after, before, atol=0.02 * float(before.abs().max() + 1), rtol=0)
+    graph = onnx_of(network, example, ("answer",))
+    assert len(graph) < 2.3 * count_parameters(network)
+    given = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(
+        None, {"film": example.numpy()}
+    )[0]
+    np.testing.assert_allclose(given, after.numpy(), atol=1e-3 * float(after.abs().max() + 1))
+
+
 class StopsAt(Unobserved):
     def __init__(self, step: int) -> None:
         self.left = step
@@ -289,6 +318,8 @@ def test_the_bundle_of_a_reader_says_what_torch_says(tmp_path, chest_table, lung
     assert bundle.spec.lungs is not None
     run, config, _ = run_with_films(reader_run, chest_table, None, reader_run.parent / "cache")
     network = trained_network(run, config)
+    whole = build(config.model, 32).eval()
+    whole.load_state_dict(run.read_weights())
     for number in (20, 31):
         film = read(chest_table.parent / f"f{number}.png")
         batch, lungs = bundle.input_of(film)
@@ -298,6 +329,10 @@ def test_the_bundle_of_a_reader_says_what_torch_says(tmp_path, chest_table, lung
         outputs = bundle.run(batch)
         assert float(outputs.logit[0]) == pytest.approx(logit, abs=1e-4)
         assert float(outputs.activation_map[0].mean()) == pytest.approx(logit, abs=1e-4)
+        # Weights of 10 binary digits.
+        assert float(outputs.logit[0]) == pytest.approx(
+            float(whole(torch.from_numpy(batch))[0].detach()), abs=0.02
+        )
 
 
 def test_the_outliner_learns_lungs_and_a_run_leaves_its_network(tmp_path, chest_table):

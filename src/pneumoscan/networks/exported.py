@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pneumoscan.bundle.checks import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS
+from pneumoscan.networks.layers import BatchNorm
 from pneumoscan.networks.ood_detector import OODDetector
 
 # Smaller arrays are not worth an extra node.
@@ -70,8 +71,15 @@ def _without_traces(model: Any) -> Any:
     return model
 
 
-def _halved(model: Any) -> Any:
-    """Store large float32 weights that are exact in float16 in two bytes, and cast them when the graph is loaded."""
+def halved(graph: bytes) -> bytes:
+    """Return a graph whose large float32 weights are rounded to float16, and cast back when it is loaded."""
+    import onnx
+
+    return bytes(_halved(onnx.load_from_string(graph), rounding=True).SerializeToString())
+
+
+def _halved(model: Any, *, rounding: bool = False) -> Any:
+    """Store large float32 weights in two bytes, and cast them when the graph is loaded; unless `rounding`, exact ones alone."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -83,7 +91,7 @@ def _halved(model: Any) -> Any:
         with np.errstate(over="ignore"):
             half = values.astype(np.float16)
         # An exporter that folds a normalisation by 1 into a weight may change its last bit.
-        if not np.allclose(half.astype(np.float32), values, rtol=1e-6, atol=1e-9):
+        if not (rounding or np.allclose(half.astype(np.float32), values, rtol=1e-6, atol=1e-9)):
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
@@ -122,3 +130,31 @@ class _Reader(nn.Module):
         if self.guard is not None:
             found.append(self.guard(film))
         return torch.sigmoid(logit / self.temperature), logit, *found
+
+
+@torch.no_grad()
+def round_weights(network: nn.Module) -> None:
+    """Round the weights of large convolutions to float16, so that a graph stores them exactly in half the bytes.
+
+    Normalisations are folded into the convolutions before them first, as the exporter folds them: `x_norm` into `x`, and in a
+    sequence into the one before. Torch and the graph then give the same answers; training is no longer possible.
+    """
+    for module in list(network.modules()):
+        children = dict(module.named_children())
+        before = (
+            dict(zip(list(children)[1:], children.values(), strict=False))
+            if isinstance(module, nn.Sequential)
+            else {}
+        )
+        for name, norm in children.items():
+            convolution = before.get(name, children.get(name.removesuffix("_norm")))
+            if isinstance(norm, BatchNorm) and isinstance(convolution, nn.Conv2d):
+                factor = norm.weight / (norm.variance + norm.epsilon).sqrt()
+                convolution.weight.mul_(factor[:, None, None, None])
+                norm.bias.sub_(norm.mean * factor)
+                norm.weight.fill_(1)
+                norm.mean.zero_()
+                norm.variance.fill_(1 - norm.epsilon)
+    for weight in network.parameters():
+        if weight.ndim == 4 and weight.numel() >= _WORTH_HALVING:
+            weight.copy_(weight.half().float())

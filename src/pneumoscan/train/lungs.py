@@ -8,7 +8,7 @@ radiologist drew. Both are what prediction computes, so that a film looks the sa
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from pneumoscan.imaging.lungs import (
     shape_distance,
 )
 from pneumoscan.imaging.preprocessing import squash
-from pneumoscan.networks.exported import onnx_of
+from pneumoscan.networks.exported import halved, onnx_of
 from pneumoscan.train.config import TrainingConfig
 from pneumoscan.train.films import TrainingFilms, micro_batches
 
@@ -63,7 +63,7 @@ class LungsNetwork:
 
     @classmethod
     def at(cls, place: str) -> "LungsNetwork":
-        """Open the lungs network of a run or model; empty: of the model `lungs` in the package.
+        """Open the lungs network of a run or model; empty: of the default model.
 
         Raises:
             ConfigError: There is no lungs network.
@@ -79,6 +79,13 @@ class LungsNetwork:
             f"data.lungs: {folder} has no lungs network.",
             "Name a finished run of `pneumoscan train --preset lungs`, or a model with lungs.onnx.",
         )
+
+    def in_half(self) -> "LungsNetwork":
+        """Return the network with weights of two bytes, as bundles store it, and with its own known answers."""
+        small = LungsNetwork(halved(self.graph), self.spec)
+        known = small._session.run([LUNGS_OUTPUT], {"film": self_check_inputs(LUNG_PREPROCESSING)})[0]
+        small.spec = replace(self.spec, answers=lung_answers(known))
+        return small
 
     def find(self, film: Film) -> Lungs:
         """Return the lungs of a film, as prediction finds them."""
