@@ -12,6 +12,8 @@ the map lies in a box, beside the share of the lungs that boxes cover, which a r
 """
 
 import argparse
+import csv
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -218,8 +220,9 @@ def main() -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = "\n".join(",".join(map(str, row)) for row in [header, *rows]) + "\n"
-    write_atomic(path, text)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_atomic(path, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -379,9 +379,9 @@ def resembled(spec: BundleSpec, scores: Sequence[float] | None) -> str:
 
 
 def shown_to_work(spec: BundleSpec) -> str:
-    """Return one line about the patients for whom the model is shown to work."""
+    """Return one line about the patients for whom the model is shown to work, or about what to expect at a new hospital."""
     if not spec.sites:
-        return "The sites for which this model is shown to work are unknown."
+        return _elsewhere(spec) or "The sites for which this model is shown to work are unknown."
     parts = [
         f"{facts['whom']} (AUC {facts['roc_auc']:.3f}, {facts['films']:,} films, {facts['source']})"
         for facts in spec.sites.values()
@@ -396,3 +396,22 @@ def shown_to_work(spec: BundleSpec) -> str:
         if facts.get("shortcut")
     ]
     return " ".join([shown, *others, "Films that resemble none of its sites are labelled UNSURE."])
+
+
+def _elsewhere(spec: BundleSpec) -> str:
+    """Return what leaving a hospital out of the training measured; empty if it was not measured."""
+    if not spec.left_out:
+        return ""
+    sites = list(spec.training.get("sites") or ())
+    number = {2: "two", 3: "three", 4: "four", 5: "five"}.get(len(sites), str(len(sites)))
+    trained = f"Trained at {number} hospitals ({', '.join(sites)})" if len(sites) > 1 else "Trained"
+    parts = [
+        f"an area under ROC of {row['roc_auc']:.2f} ({row['roc_auc_ci95'][0]:.2f} to {row['roc_auc_ci95'][1]:.2f}), sensitivity "
+        f"{row['sensitivity']:.2f} and specificity {row['specificity']:.2f} ({row['films']}; {row['n_positive']:,} and "
+        f"{row['n_negative']:,} films; trained on {' and '.join(row['trained_on'])} alone)"
+        for row in spec.left_out
+    ]
+    return (
+        f"{trained}. At a hospital that it has not seen, expect {'; or '.join(parts)}. "
+        "Check the threshold there with labelled films (pneumoscan adapt)."
+    )

@@ -1,12 +1,18 @@
 """What is answered, and the figures of each site, against counting by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import tiny_bundle
 from sklearn.metrics import roc_auc_score
 
+from pneumoscan.bundle.spec import BundleSpec
+from pneumoscan.classifier import shown_to_work
+from pneumoscan.errors import BundleError, UsageError
 from pneumoscan.evaluate.displays import RiskCoverageDisplay
 from pneumoscan.evaluate.intervals import wilson
-from pneumoscan.evaluate.sites import Answers, SiteDisplay, SiteTable, risk_coverage
+from pneumoscan.evaluate.sites import Answers, SiteDisplay, SiteTable, read_left_out, risk_coverage
 
 
 @pytest.fixture
@@ -97,3 +103,40 @@ def test_the_graphs_show_every_site_and_the_model(films):
     assert display.point == pytest.approx((2 / 3, 1 - answers.accuracy_answered.share))
     texts = [text.get_text() for text in display.plot().axes[0].get_legend().get_texts()]
     assert any("answers 67%" in text for text in texts)
+
+
+HOSPITALS = """films,seen,n_ill,n_healthy,roc_auc,ci95_low,ci95_high,threshold,sensitivity,specificity
+far: opacity against normal,left out,1410,1886,0.9329,0.9230,0.9416,0.3667,0.9872,0.3017
+"far: opacity against normal, PA",left out,295,1538,0.8734,0.8453,0.8966,0.3667,0.9458,0.3563
+"far: opacity against normal, AP",left out,1115,348,0.9015,0.8811,0.9198,0.3667,0.9982,0.0603
+near,held out,581,201,0.9836,0.9753,0.9908,0.3667,0.9208,0.9701
+others,,76,41,0.9117,0.8596,0.9620,0.3667,1.0000,0.2439
+"""
+
+
+def test_what_leaving_a_hospital_out_measured_is_read_stored_and_told(tmp_path):
+    table = tmp_path / "hospitals.csv"
+    table.write_text(HOSPITALS)
+    (row,) = read_left_out(table)
+    assert row == {
+        "trained_on": ["near"], "films": "far: opacity against normal", "n_positive": 1410, "n_negative": 1886,
+        "roc_auc": 0.9329, "roc_auc_ci95": [0.923, 0.9416], "sensitivity": 0.9872, "specificity": 0.3017,
+    }  # fmt: skip
+    spec = replace(tiny_bundle.make_spec(), left_out=[row], training={"sites": {"near": 10, "far": 20}})
+    assert BundleSpec.from_json(spec.to_json()).left_out == [row]
+    told = shown_to_work(spec)
+    for part in ("two hospitals (near, far)", "0.93 (0.92 to 0.94)", "0.99", "0.30", "near alone", "adapt"):
+        assert part in told
+    for wrong in ({**row, "roc_auc": 2}, {**row, "n_positive": 0}, {**row, "trained_on": "near"}, "no row"):
+        with pytest.raises(BundleError, match="left_out"):
+            replace(spec, left_out=[wrong])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "films,seen\nnear,held out\n", HOSPITALS.replace("left out", "held out"), "\0"]
+)
+def test_a_table_that_leaves_no_hospital_out_is_refused(tmp_path, text):
+    table = tmp_path / "hospitals.csv"
+    table.write_text(text)
+    with pytest.raises(UsageError, match=r"hospitals\.csv"):
+        read_left_out(table)

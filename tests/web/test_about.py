@@ -24,6 +24,7 @@ KEYS = {
         "operating_points",
         "guard",
         "shown_to_work",
+        "left_out",
         "sites",
         "has_heatmap",
         "has_lungs",

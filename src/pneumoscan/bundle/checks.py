@@ -100,6 +100,32 @@ def check_sites(sites: object, outputs: tuple[str, ...]) -> None:
             )
 
 
+def check_left_out(left_out: object) -> None:
+    """Raise BundleError unless `left_out` is None, or a list of what was measured at hospitals that a training left out."""
+    if left_out is None:
+        return
+    rows = row_of(left_out)
+    for row in rows:
+        counts = (
+            [row.get(key) for key in ("n_positive", "n_negative")] if isinstance(row, Mapping) else [None]
+        )
+        told = all(
+            isinstance(count, int) and not isinstance(count, bool) and count > 0 for count in counts
+        ) and (
+            isinstance(row.get("films"), str)
+            and isinstance(row.get("trained_on"), list | tuple)
+            and all(isinstance(site, str) for site in row["trained_on"])
+            and all(is_rate(row.get(key)) for key in ("roc_auc", "sensitivity", "specificity"))
+            and is_interval(row.get("roc_auc_ci95"))
+        )
+        if not told:
+            raise BundleError(
+                f"model.json: left_out: {row!r:.200} needs trained_on, films, n_positive, n_negative, roc_auc, roc_auc_ci95, "
+                "sensitivity and specificity.",
+                _AGAIN,
+            )
+
+
 def _is_told(facts: Any) -> bool:
     return (
         isinstance(facts, Mapping)

@@ -1,7 +1,7 @@
 """The content of a bundle's `model.json`, and its checks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from pneumoscan.bundle.checks import (
     REQUIRED_OUTPUTS,
     check_guard,
     check_keys,
+    check_left_out,
     check_sites,
     check_thresholds,
     is_number,
@@ -30,7 +31,7 @@ KNOWN_VERSIONS = (1, 2)
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
-_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites", "lungs"})
+_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites", "lungs", "left_out"})
 """Optional keys of `model.json`."""
 # The log-odds of a float64 other than 0 and 1 are within ±37; those of 0 and 1 are set to ±40.
 _FARTHEST = 40.0
@@ -195,6 +196,8 @@ class BundleSpec:
             sites: For each site, in the order of `site_scores`: its patients, the evaluation on patients that the model was not
             fitted to, and how it was measured. None if the model has no sites.
             lungs: The network that finds the lungs, `lungs.onnx`; None if the bundle has none.
+            left_out: What the same training without a hospital measured at that hospital: `trained_on`, `films`, counts and figures
+            (`checks.check_left_out`); None if unknown.
             schema_version: Version of this description.
     """
 
@@ -218,6 +221,7 @@ class BundleSpec:
     adaptation: Mapping[str, Any] | None = None
     sites: Mapping[str, Mapping[str, Any]] | None = None
     lungs: LungSpec | None = None
+    left_out: Sequence[Mapping[str, Any]] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -227,6 +231,7 @@ class BundleSpec:
         _check_self_check(self.self_check)
         check_guard(self.guard, tuple(self.outputs))
         check_sites(self.sites, tuple(self.outputs))
+        check_left_out(self.left_out)
         if self.preprocessing.input == "lungs" and self.lungs is None:
             raise BundleError("model.json: the model reads the lungs, but has no lungs network.", _AGAIN)
 

@@ -55,6 +55,7 @@ def card(records: Records) -> str:
         model=model_name(records.bundle),
         onnx_bytes=(records.bundle.path / "model.onnx").stat().st_size,
         site_columns=_site_columns(records),
+        hospital_rows=_hospital_rows(records.bundle.records() or {}),
         blind=_blind(records),
         operating_points=_operating_points(records),
         seed_rows=_seed_rows(records) if len(records.seeds) > 1 else [],
@@ -158,6 +159,32 @@ def _site_columns(records: Records) -> list[Row]:
     ]
     told = [place for place in range(len(head)) if any(row[place] != "–" for row in rows)]
     return [[row[place] for place in told] for row in (head, *rows)] if rows else []
+
+
+def _hospital_rows(found: Mapping[str, Any]) -> list[Row]:
+    """Return head and rows of the figures of each hospital in `records.json`; empty without them."""
+    words = {"all": "all films", "normal": "without films that are abnormal in another way"}
+    rows: list[Row] = [
+        (
+            f"{row['site'] or 'one site'}, {row['view'] or words[row['against']]}"
+            + (f", {words[row['against']]}" if row["view"] and row["against"] == "normal" else ""),
+            f"{row['n_positive']:,}",
+            f"{row['n'] - row['n_positive']:,}",
+            interval(row["roc_auc"], row["roc_auc_ci95"]),
+            interval(row["sensitivity"], row["sensitivity_ci95"]),
+            interval(row["specificity"], row["specificity_ci95"]),
+        )
+        for row in found.get("sites", ())
+    ]
+    head = (
+        "films of",
+        "with pneumonia",
+        "without",
+        "area under ROC (95%)",
+        "sensitivity (95%)",
+        "specificity (95%)",
+    )
+    return [head, *rows] if rows else []
 
 
 def _blind(records: Records) -> dict[str, Any] | None:

@@ -198,12 +198,24 @@ def _event_writer(folder: Path) -> Any:
     help="metrics.json of `evaluate RUN --split held-out --stress`; its stress table is added to the records.",
 )
 @click.option(
+    "--left-out",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="hospitals.csv of the same training without a hospital (studies/hospitals.py): what to expect elsewhere. May be repeated.",
+)
+@click.option(
     "--records-only",
     is_flag=True,
     help="Only write the records of the existing bundle again.",
 )
 def export(
-    run: Path, data: tuple[str, ...], out: Path | None, name: str, stress: Path | None, records_only: bool
+    run: Path,
+    data: tuple[str, ...],
+    out: Path | None,
+    name: str,
+    stress: Path | None,
+    left_out: tuple[Path, ...],
+    records_only: bool,
 ) -> None:
     """Write the bundle of a run. Torch and ONNX Runtime first classify the held-out films and must agree.
 
@@ -217,7 +229,7 @@ def export(
             bundle = record_run(run, data, out, stress=stress, decoding=decoding)
             print(f"records: {bundle.path / 'records.json'}")
             return
-        exported = export_run(run, data, out, name=name, stress=stress, decoding=decoding)
+        exported = export_run(run, data, out, name=name, stress=stress, left_out=left_out, decoding=decoding)
     print(f"bundle: {exported.bundle}")
     print(
         f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"

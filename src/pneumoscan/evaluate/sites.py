@@ -1,14 +1,17 @@
 """Shares of films that a model answers, the figures of each site, and the differences between sites."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.errors import UsageError
 from pneumoscan.evaluate.arrays import Floats, check_outcome, check_patients
 from pneumoscan.evaluate.drawing import BLUE, GREY, INK, PALE, figure_of, new_axes, say_undefined, styled
 from pneumoscan.evaluate.intervals import Interval, area_draws, group_area_draws, wilson
@@ -20,6 +23,58 @@ if TYPE_CHECKING:
 
 
 _FARTHEST = 40.0
+VIEWS = ("PA", "AP")
+_HOSPITALS = (
+    "films",
+    "seen",
+    "n_ill",
+    "n_healthy",
+    "roc_auc",
+    "ci95_low",
+    "ci95_high",
+    "sensitivity",
+    "specificity",
+)
+
+
+def read_left_out(path: Path) -> list[dict[str, Any]]:
+    """Return the entry `left_out` of a bundle from a table of `studies/hospitals.py`.
+
+    Its rows `held out` name the hospitals of the training, its rows `left out` have the figures of those left out. Rows of a single
+    view are not taken.
+
+    Raises:
+        UsageError: The file is no such table, or has no hospital that was left out.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        trained = sorted({row["films"].partition(":")[0] for row in rows if row["seen"] == "held out"})
+        found = [
+            {
+                "trained_on": trained,
+                "films": row["films"],
+                "n_positive": int(row["n_ill"]),
+                "n_negative": int(row["n_healthy"]),
+                "roc_auc": float(row["roc_auc"]),
+                "roc_auc_ci95": [float(row["ci95_low"]), float(row["ci95_high"])],
+                "sensitivity": float(row["sensitivity"]),
+                "specificity": float(row["specificity"]),
+            }
+            for row in rows
+            if row["seen"] == "left out" and row["films"].rpartition(", ")[2] not in VIEWS
+        ]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
+        raise UsageError(
+            f"{path} is not a table of hospitals: {type(problem).__name__} {problem}.",
+            f"Give a CSV table with the columns {', '.join(_HOSPITALS)}, as studies/hospitals.py writes it.",
+        ) from None
+    if not found or not trained:
+        raise UsageError(
+            f"{path} has no hospital that was left out, or none that was trained on.",
+            "Judge a run whose sampling.films leaves a site out: its rows are `left out`, the others `held out`.",
+        )
+    return found
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _origin(spec: BundleSpec) -> list[str]:
 def _sites(spec: BundleSpec) -> list[str]:
     """Return the section about the sites for which the model is shown to work, and about its networks."""
     if not spec.sites:
-        return []
+        return ["## What to expect elsewhere", "", shown_to_work(spec), ""] if spec.left_out else []
     members = [
         f"`{one['preset']}` (seed {one['seed']}, {one['epochs']} epochs)"
         for one in spec.training.get("members", ())

@@ -3,6 +3,7 @@
 `write_model` is the recipe, in order: held-out films, temperature, detector, graph, agreement, thresholds, description, files.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,8 +33,9 @@ from pneumoscan.evaluate.held_out import (
     records_of,
     with_stress,
 )
+from pneumoscan.evaluate.sites import read_left_out
 from pneumoscan.imaging.preprocessing import normalise
-from pneumoscan.networks.exported import onnx_graph
+from pneumoscan.networks.exported import onnx_graph, round_weights
 from pneumoscan.networks.ood_detector import OODDetector
 from pneumoscan.networks.registry import build, count_parameters
 from pneumoscan.predict.readme import model_card
@@ -74,6 +76,7 @@ def export(
     *,
     name: str = "",
     stress: Path | None = None,
+    left_out: Sequence[Path] = (),
 ) -> Exported:
     """Write the bundle of a finished run.
 
@@ -84,9 +87,11 @@ def export(
         out: Folder of the bundle; by default `RUN/bundle`.
         name: Name of the model; by default preset and seed.
         stress: `metrics.json` of an evaluation of the held-out films of this run; its stress table is added to the records.
+        left_out: Tables of `studies/hospitals.py` of the same training without a hospital; see `evaluate.sites.read_left_out`.
 
     Raises:
-        UsageError, DataDamagedError: The run is not finished, its weights are damaged, or `stress` is of another model.
+        UsageError, DataDamagedError: The run is not finished, its weights are damaged, `stress` is of another model, or `left_out`
+            names no hospital that was left out.
         BundleError: See `write_model`.
     """
     network = trained_network(run, config)
@@ -96,7 +101,10 @@ def export(
             "Train a classifier with --set data.input=lungs and --set data.lungs=RUN.",
         )
     facts = run.read_manifest()
-    return write_model(network, config, films, facts, out or run.bundle, name=name, stress=stress)
+    measured = [row for path in left_out for row in read_left_out(path)]
+    return write_model(
+        network, config, films, facts, out or run.bundle, name=name, stress=stress, left_out=measured
+    )
 
 
 def write_model(
@@ -108,11 +116,13 @@ def write_model(
     *,
     name: str = "",
     stress: Path | None = None,
+    left_out: Sequence[dict[str, Any]] = (),
 ) -> Exported:
     """Write the bundle of a trained network.
 
     Both runtimes classify all held-out films and must agree. Temperature and thresholds are chosen on these films, each
-    unchanged and, if the run augments, in four augmented versions. The reason is that held-out films look like the training
+    unchanged and, if the run augments, in four augmented versions; with films of several sites, every site counts alike, and both
+    classes within it. The reason is that held-out films look like the training
     films and new films do not: a threshold that fits the former exactly can be far off for the latter. The out-of-distribution
     detector is fitted to the training films, and its thresholds are chosen on the held-out films.
 
@@ -124,6 +134,7 @@ def write_model(
         out: Folder of the bundle.
         name: Name of the model; by default preset and seed.
         stress: See `export`.
+        left_out: Value of `BundleSpec.left_out`.
 
     Raises:
         UsageError: `stress` is of another model.
@@ -131,12 +142,12 @@ def write_model(
     """
     # What the network says about the held-out films, and how sure it may be.
     held = read_held_out(network, films, config)
-    temperature = fit_temperature(held.logits.ravel(), held.y_true)
+    temperature = fit_temperature(held.logits.ravel(), held.y_true, held.weights)
     expected = probability_of(held.logits[0], temperature)
 
     # How far films are from the training films, and from where on that is too far. A model that reads lungs judges the
     # outline of the lungs instead.
-    lungs = LungsNetwork.at(config.data.lungs) if films.preprocessing.input == "lungs" else None
+    lungs = LungsNetwork.at(config.data.lungs).in_half() if films.preprocessing.input == "lungs" else None
     detector = fit_ood_detector(films, seed=config.loop.seed) if lungs is None else None
     limits, distance = None, np.zeros(len(films.val))
     if detector is not None:
@@ -174,7 +185,9 @@ def write_model(
         temperature=temperature,
         thresholds=operating_points(held, temperature),
         default_operating_point=DEFAULT_OPERATING_POINT,
-        training=_training_facts(config, facts) | _map_facts(network, films, temperature),
+        training=_training_facts(config, facts)
+        | _site_facts(films)
+        | _map_facts(network, films, temperature),
         commit=facts.get("commit") or "",
         licence=LICENCE,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -185,6 +198,7 @@ def write_model(
         guard=limits,
         calibration=calibration_facts(held.logits[0], held.labels, temperature),
         lungs=None if lungs is None else lungs.spec,
+        left_out=left_out or None,
     )
     records = records_of(spec, held)
     write_bundle(
@@ -249,11 +263,14 @@ def export_run(
     *,
     name: str = "",
     stress: Path | None = None,
+    left_out: Sequence[Path] = (),
     decoding: Progress | None = None,
     cache: Path | None = None,
 ) -> Exported:
     """Export the finished run in `path` whose films are in `data`; raises as `export` and `run.train` say."""
-    return export(*run_with_films(path, data, decoding, cache), out, name=name, stress=stress)
+    return export(
+        *run_with_films(path, data, decoding, cache), out, name=name, stress=stress, left_out=left_out
+    )
 
 
 def record_run(
@@ -300,10 +317,15 @@ def write_lungs(
 
 
 def trained_network(run: RunFolder, config: TrainingConfig) -> nn.Module:
-    """Return the network of a finished run, in evaluation mode; raises as `RunFolder.read_weights` says."""
-    network = build(config.model, config.data.size)
+    """Return the network of a finished run as it is exported, in evaluation mode; raises as `RunFolder.read_weights` says.
+
+    The networks of the lungs have weights that are exact in float16, so that both together stay small.
+    """
+    network = build(config.model, config.data.size).eval()
     network.load_state_dict(run.read_weights())
-    return network.eval()
+    if config.model.name in {"outliner", "reader"}:
+        round_weights(network)
+    return network
 
 
 def read_held_out(network: nn.Module, films: TrainingFilms, config: TrainingConfig) -> HeldOut:
@@ -322,11 +344,12 @@ def read_held_out(network: nn.Module, films: TrainingFilms, config: TrainingConf
         description = (
             f"views of {len(films.val)} held-out training films (each as it is and augmented {count} times)"
         )
+    known = (films.patient_ids, films.sites, films.projections, films.readings)
     return HeldOut(
         films.labels[films.val].astype(np.int64),
         np.stack([torch.cat(pieces).numpy() for pieces in logits]).astype(np.float64),
         description,
-        None if films.patient_ids is None else films.patient_ids[films.val],
+        *(None if facts is None else facts[films.val] for facts in known),
     )
 
 
@@ -357,6 +380,14 @@ def _map_facts(network: nn.Module, films: TrainingFilms, temperature: float) -> 
         maps = [activation_map(films.plain(piece)) for piece in micro_batches(positive, 16)]
     highest = float(np.quantile(torch.cat(maps).numpy() / temperature, MAP_QUANTILE))
     return {"map_full_scale": float(f"{highest:.2g}")} if highest > 0 else {}
+
+
+def _site_facts(films: TrainingFilms) -> dict[str, dict[str, int]]:
+    """Return the number of films of each site, those held out included; nothing if there are not several sites."""
+    if films.sites is None:
+        return {}
+    names, counts = np.unique(films.sites[np.r_[films.train, films.val]], return_counts=True)
+    return {"sites": dict(zip(names.tolist(), counts.tolist(), strict=True))} if len(names) > 1 else {}
 
 
 def _training_facts(config: TrainingConfig, facts: dict[str, Any]) -> dict[str, Any]:

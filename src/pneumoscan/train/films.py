@@ -36,6 +36,8 @@ class TrainingFilms:
         sha256: Content hashes of the films, sorted; empty if not needed.
         known: bool (n, k): whether the planes after the input planes are known for a film; None without planes.
         surroundings: bool (n,): whether a film shows more than its aerated lung; None for whole films.
+        projections: text (n,): `PA`, `AP` or empty; None if unknown.
+        readings: text (n,): the readings of `data.manifest`, or empty; None if unknown.
     """
 
     images: npt.NDArray[np.uint8]
@@ -48,6 +50,8 @@ class TrainingFilms:
     sites: npt.NDArray[np.str_] | None = None
     known: npt.NDArray[np.bool_] | None = None
     surroundings: npt.NDArray[np.bool_] | None = None
+    projections: npt.NDArray[np.str_] | None = None
+    readings: npt.NDArray[np.str_] | None = None
 
     def class_weights(self) -> npt.NDArray[np.float32]:
         """Return n / (2 · n_class) of the training films, for classes 0 and 1."""
@@ -114,8 +118,8 @@ def training_films(
 
     settings = config.data.preprocessing()
     known = surroundings = None
+    records = [manifest.films[place] for place in table.index]
     if table.images.ndim == 4:
-        records = [manifest.films[place] for place in table.index]
         if settings.input == "lungs":
             known = np.array([[record.reading is not None or bool(record.boxes)] for record in records])
             # The preparation blackens what lies outside of the lungs of a film that shows nothing else.
@@ -132,6 +136,8 @@ def training_films(
         sites=manifest.sites[table.index],
         known=known,
         surroundings=surroundings,
+        projections=np.array([record.view or "" for record in records], np.str_),
+        readings=np.array([record.reading or "" for record in records], np.str_),
     )
 
 

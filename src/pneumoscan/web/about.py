@@ -58,6 +58,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
         and {"unusual": spec.guard["unusual"], "not_a_chest_film": certain_distance(spec.guard)},
         "sites": {name: facts["whom"] for name, facts in (spec.sites or {}).items()},
         "shown_to_work": shown_to_work(spec),
+        "left_out": spec.left_out,
         "has_lungs": spec.lungs is not None,
         **_heatmap(bundle),
         "preprocessing": spec.preprocessing.to_json(),
