@@ -14,7 +14,7 @@ from pneumoscan import __version__
 from pneumoscan.errors import PneumoscanError, Terminated, as_missing
 
 COMMANDS = (
-    "adapt", "archive", "card", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
+    "adapt", "archive", "card", "compare", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
 _MODULES = dict.fromkeys(("export", "model"), "train")
 

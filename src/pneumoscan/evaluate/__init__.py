@@ -4,8 +4,9 @@ Read in this order:
 
 run.py          the evaluation of one split, from model and films to the folder of results
 films.py        every film with its probability, label and warnings
-metrics.py      all figures; thresholds.py, calibration.py, sites.py and stress.py hold those of one kind
-intervals.py    Wilson's interval, and the only bootstrap by patient; delong.py compares two models
+metrics.py      all figures; thresholds.py, calibration.py, sites.py, groups.py and stress.py hold those of one kind
+intervals.py    Wilson's interval, and the only bootstrap by patient
+comparison.py   two models on the same films: scores.py reads files of scores, paired.py and delong.py have tests and verdict
 arrays.py       what labels, probabilities and patients must be
 report.py       the folder of results; templates/ has its page
 displays.py     graphs: they hold what they draw; drawing.py has their style

@@ -15,7 +15,13 @@ _NOT_IDENTITY = {"preset": True, "loop": {"seed", "checkpoint_seconds"}}
 _LATER: dict[str, dict[str, Any]] = {
     "data": {"input": "film", "lungs": ""},
     "model": {"inputs": 1},
-    "augmentation": {"detail": 0.0, "haze": 0.0, "mask_border": 0.0, "mask_holes": 0.0, "no_surroundings": 0.0},
+    "augmentation": {
+        "detail": 0.0,
+        "haze": 0.0,
+        "mask_border": 0.0,
+        "mask_holes": 0.0,
+        "no_surroundings": 0.0,
+    },
     "loss": {"boxes": 0.0},
 }
 

@@ -1,0 +1,226 @@
+"""The scores that a model gave to films, from a CSV file: of `evaluate`, of `predict`, of MedMNIST, or any with a path and a score."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import exp, isfinite
+from pathlib import Path
+
+from pneumoscan.data.layouts.folder import facts_of
+from pneumoscan.data.layouts.table import Row, open_rows
+from pneumoscan.errors import LayoutError, UsageError
+from pneumoscan.files import as_text
+
+PATHS = ("path", "image", "film", "file", "filename", "file_name", "image_path", "image index")
+SCORES = ("probability", "score", "y_prob", "y_score", "prob", "prediction", "pneumonia", "p_pneumonia")
+TRUTHS = ("y_true", "truth", "target")
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model said about films.
+
+    Attributes:
+        name: Name of the model.
+        source: Where the scores are from.
+        probability: Probability of PNEUMONIA in [0, 1] by path of the film.
+        missing: Films that are listed without a score.
+        y_true: 0 or 1 by path, as far as the source says.
+        patient_ids: Patient by path; from the name of the film where the source does not say.
+        threshold: A film is labelled PNEUMONIA from this probability on.
+        threshold_source: Origin of the threshold.
+        by_number: Whether films are numbered as in an `.npz` file (`#test/12`), as in the predictions of MedMNIST.
+        notes: Sentences about what was done to the scores.
+    """
+
+    name: str
+    source: str
+    probability: Mapping[str, float]
+    missing: frozenset[str] = frozenset()
+    y_true: Mapping[str, int] = field(default_factory=dict)
+    patient_ids: Mapping[str, str] = field(default_factory=dict)
+    threshold: float = HALF
+    threshold_source: str = "0.5, since none is known"
+    by_number: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read_scores(path: Path, *, column: str = "", logits: bool = False) -> Scores:
+    """Read a CSV file of scores.
+
+    A first line of numbers makes a file of MedMNIST: the number of the film, then the scores of the classes, the last of which is that
+    of PNEUMONIA (J. Yang et al., Scientific Data 10 (2023) 41). Any other file names its columns in the first line.
+
+    Args:
+        path: The file.
+        column: The column of the scores; by default the first of `SCORES` that is there.
+        logits: Convert the scores by the sigmoid where one of them is outside of [0, 1].
+
+    Raises:
+        LayoutError: The file cannot be read, lacks a column, or a line has no path, an invalid score, or a film for the second time.
+        UsageError: A score is outside of [0, 1], and `logits` is not given.
+    """
+    first = _first_cells(path)
+    by_number = bool(first) and all(_number(cell) is not None for cell in first)
+    if by_number:
+        found, missing, truth, patients, cuts = _numbered(path)
+    else:
+        found, missing, truth, patients, cuts = _named(path, column)
+    if not found:
+        raise LayoutError(f"{path} has no film with a score.", "Give a file with a score for each film.")
+    notes = []
+    outside = {name: value for name, value in found.items() if not 0 <= value <= 1}
+    if outside and not logits:
+        name, value = next(iter(outside.items()))
+        films = "1 score" if len(outside) == 1 else f"{len(outside)} scores"
+        raise UsageError(
+            f"{path}: the score of {name} is {value:g}, outside of 0 to 1 ({films} of {len(found)}).",
+            "Give probabilities; for logits add --logits, which converts them by the sigmoid.",
+        )
+    if outside:
+        found = {name: 1 / (1 + exp(-value)) if value > -700 else 0.0 for name, value in found.items()}
+        notes.append(f"The scores of {path.name} were logits and are converted by the sigmoid.")
+    if missing:
+        films = "1 film has" if len(missing) == 1 else f"{len(missing)} films have"
+        notes.append(f"{films} no score in {path.name}.")
+    threshold, told = _threshold(path, cuts)
+    return Scores(
+        name=path.stem if path.stem != "predictions" else path.absolute().parent.name,
+        source=str(path),
+        probability=found,
+        missing=frozenset(missing - found.keys()),
+        y_true=truth,
+        patient_ids=patients,
+        threshold=threshold,
+        threshold_source=told,
+        by_number=by_number,
+        notes=tuple(notes),
+    )
+
+
+def _first_cells(path: Path) -> list[str]:
+    """Return the cells of the first line; raises LayoutError where the file cannot be read."""
+    try:
+        text = as_text(path.read_bytes())
+        return next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+    except UnicodeDecodeError as problem:
+        raise LayoutError(
+            f"{path} is not UTF-8 text (byte {problem.start}).", "Give a table in CSV."
+        ) from None
+    except OSError as problem:
+        raise LayoutError(f"{path} cannot be read: {problem.strerror}.", "Check the path.") from None
+    except csv.Error as problem:
+        raise LayoutError(f"{path} line 1: {problem}.", "Give a table in CSV.") from None
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+_Read = tuple[dict[str, float], set[str], dict[str, int], dict[str, str], set[str]]
+
+
+def _numbered(path: Path) -> _Read:
+    """Read a file without a header; films are named `#SPLIT/NUMBER`, with the split of the file's name."""
+    split = re.search(r"_(train|val|test)(?:_|$)", path.stem)
+    found: dict[str, float] = {}
+    reader = csv.reader(io.StringIO(as_text(path.read_bytes()), newline=""))
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        index, *scores = (_number(cell) for cell in cells)
+        if (
+            index is None
+            or index != int(index)
+            or index < 0
+            or len(scores) not in {1, 2}
+            or scores[-1] is None
+        ):
+            raise LayoutError(
+                f"{path} line {reader.line_num}: {','.join(cells)[:80]!r} is not a number of a film with one score or two.",
+                "Predictions of MedMNIST have the index of the film and a score for each class.",
+            )
+        name = f"#{split[1] if split else 'test'}/{int(index)}"
+        if name in found:
+            raise LayoutError(
+                f"{path} line {reader.line_num}: film {int(index)} is listed twice.", "List every film once."
+            )
+        found[name] = scores[-1]
+    return found, set(), {}, {}, set()
+
+
+def _named(path: Path, column: str) -> _Read:
+    """Read a file with a header; a film without a score is missing."""
+    header, rows = open_rows(path)
+    places = {
+        what: next((name for name in names if name in header), "")
+        for what, names in (
+            ("path", PATHS),
+            ("score", (column.lower(),) if column else SCORES),
+            ("truth", TRUTHS),
+        )
+    }
+    for what, names in (("path", PATHS), ("score", SCORES)):
+        if not places[what]:
+            wanted = repr(column) if what == "score" and column else f"of a {what} ({', '.join(names)})"
+            raise LayoutError(
+                f"{path} line 1 has no column {wanted}; it has {', '.join(header)[:200] or 'nothing'}.",
+                "Rename the column, or name the scores with --score NAME.",
+            )
+    found: dict[str, float] = {}
+    missing, truth, patients, cuts = set[str](), dict[str, int](), dict[str, str](), set[str]()
+    for row in rows:
+        film = row.cells[places["path"]].replace("\\", "/").removeprefix("./")
+        if not film or film in found or film in missing:
+            problem = f"{film!r} is listed twice" if film else "no path"
+            raise LayoutError(f"{row.place}, column {places['path']}: {problem}.", "List every film once.")
+        score = _score(row, places["score"])
+        if score is None:
+            missing.add(film)
+        else:
+            found[film] = score
+        if places["truth"] and (given := row.cells[places["truth"]]):
+            truth[film] = _truth(row, places["truth"], given)
+        patients[film] = row.cells.get("patient_id") or facts_of(film).patient_id
+        cuts |= {row.cells["threshold"]} if row.cells.get("threshold") else set()
+    return found, missing, truth, patients, cuts
+
+
+def _score(row: Row, column: str) -> float | None:
+    given = row.cells.get(column, "")
+    if given.lower() in {"", "na", "nan", "none", "null"}:
+        return None
+    score = _number(given if "." in given else given.replace(",", "."))
+    if score is None:
+        raise LayoutError(f"{row.place}, column {column}: {given!r} is not a number.", "Correct the score.")
+    return score
+
+
+def _truth(row: Row, column: str, given: str) -> int:
+    labels = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "normal": 0, "pneumonia": 1}
+    if given.lower() not in labels:
+        raise LayoutError(f"{row.place}, column {column}: {given!r}.", "It is 0 or 1.")
+    return labels[given.lower()]
+
+
+def _threshold(path: Path, cuts: set[str]) -> tuple[float, str]:
+    """Return the threshold that the file has in a column, or that the evaluation beside it used; else 0.5."""
+    told = {number for number in map(_number, cuts) if number is not None and 0 <= number <= 1}
+    if len(told) == 1:
+        return told.pop(), f"the column threshold of {path.name}"
+    beside = path.parent / "metrics.json"
+    if path.name == "predictions.csv" and beside.is_file():
+        try:
+            values = json.loads(beside.read_text(encoding="utf-8"))
+            return float(values["threshold"]), f"that of the evaluation: {values['threshold_source']}"
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+    return HALF, "0.5, since the file tells none"
