@@ -298,6 +298,36 @@ class PacsLoginError(PacsAwayError):
         self.seconds = seconds
 
 
+class PushError(PneumoscanError):
+    """Results were not pushed to a FHIR server or an HL7 receiver."""
+
+    code = "push"
+    exit_code = 6
+
+
+class PushAnswerError(PushError):
+    """The receiver does not take a message, or its answer cannot be understood."""
+
+    code = "push.answer"
+
+
+class PushAwayError(PushError):
+    """The receiver does not respond, is overloaded, or refuses the login. The message can be sent later.
+
+    Args:
+        message: See `PneumoscanError`.
+        remedy: See `PneumoscanError`.
+        seconds: For how long nothing should be sent; 0 if the caller may choose.
+    """
+
+    code = "push.away"
+    exit_code = 75
+
+    def __init__(self, message: str, remedy: str = "", *, seconds: float = 0.0) -> None:
+        super().__init__(message, remedy)
+        self.seconds = seconds
+
+
 class EnvironmentProblemError(PneumoscanError):
     """The machine lacks something: space, a package, a permission."""
 

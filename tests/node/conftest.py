@@ -29,7 +29,7 @@ def postgres(postgres_cluster: str) -> Iterator[str]:
 
     yield postgres_cluster
     with psycopg.connect(postgres_cluster, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS job, mark")
+        connection.execute("DROP TABLE IF EXISTS job, mark, push")
 
 
 @pytest.fixture(scope="session")

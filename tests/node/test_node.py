@@ -182,6 +182,39 @@ def test_kills_and_a_lost_queue_change_nothing(orthanc, tmp_path, make_node):
 
 
 @pytest.mark.slow
+def test_kills_lose_no_message_and_double_none(orthanc, make_node):
+    from push_receivers import FhirReceiver, Hl7Receiver
+
+    count, rng = 10, random.Random(2)
+    ris = Hl7Receiver(lambda number, _: "lost" if number % 5 == 1 else "AA")
+    server = FhirReceiver(lambda number: (200, "lost", 503)[number % 3])
+    try:
+        filled(orthanc, count)
+        pushed = f'[fhir]\nurl = "{server.url}"\n[hl7]\naddress = "127.0.0.1:{ris.port}"\ntimeout_seconds = 5'
+        node = make_node(live(orthanc.dicomweb, pushed, node="max_attempts = 20"))
+        for done in (1, 4, 8):
+            node.start()
+            _until(lambda done=done: node.counts()[State.DONE] >= done)
+            time.sleep(rng.uniform(0, 0.5))
+            node.kill()
+            assert whole(node.folder) == "ok"
+        node.start()
+        assert node.wait(count)[State.DONE] == count
+        sent = {"fhir": {"sent": count}, "hl7": {"sent": count}}
+        _until(lambda: json.loads(node.command("status", "--json").stdout)["pushes"] == sent)
+        node.stop()
+    finally:
+        ris.close()
+        server.close()
+    check_results(orthanc, node, [sop(n) for n in range(count)])
+    assert len(ris.texts) == count
+    assert not ris.changed
+    reports = {f"urn:oid:{job.report_uid}" for job in node.jobs()}
+    assert {value for kind, value in server.created if kind == "DiagnosticReport"} == reports
+    assert node_films.CANARY not in node.log.read_text()
+
+
+@pytest.mark.slow
 def test_a_pacs_that_fails_in_every_way_costs_nothing_but_time(orthanc, tmp_path, make_node):
     filled(orthanc, 6)
     proxy = FaultyProxy(orthanc.dicomweb, share=0.3, seed=3)

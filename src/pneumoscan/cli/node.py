@@ -111,6 +111,8 @@ def status(*, config_path: Path, as_json: bool) -> None:
     print(f"{'all':9}{found.found:8}")
     if found.oldest_seconds is not None:
         print(f"{found.waiting} wait, the oldest for {found.oldest_seconds:.0f} s")
+    for kind, counts in found.pushes.items():
+        print(f"pushed by {kind}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     if found.looked_seconds is not None:
         print(f"last looked for films {found.looked_seconds:.0f} s ago")
     if found.problem:
@@ -145,14 +147,17 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
 @click.argument("ids", nargs=-1, type=int)
 @click.option("--all", "everything", is_flag=True, help="Retry all parked objects.")
 @click.option("--skipped", is_flag=True, help="Apply the present rules to all objects that rules left out.")
-def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool, skipped: bool) -> None:
-    """Put parked objects back into the queue, or those that rules left out. IDS are the numbers of parked objects."""
-    if bool(ids) + everything + skipped != 1:
+@click.option("--pushes", is_flag=True, help="Send all messages again that a receiver did not take.")
+def retry(*, config_path: Path, ids: tuple[int, ...], everything: bool, skipped: bool, pushes: bool) -> None:
+    """Put parked objects back into the queue, those that rules left out, or messages. IDS are the numbers of parked objects."""
+    if bool(ids) + everything + skipped + pushes != 1:
         raise UsageError(
-            "name the numbers of parked objects, or --all, or --skipped.",
+            "name the numbers of parked objects, or --all, --skipped or --pushes.",
             "pneumoscan node list --state parked",
         )
-    if skipped:
+    if pushes:
+        _change(config_path, "messages retried", lambda queue: queue.pushes.retry())
+    elif skipped:
         _change(config_path, "judged again", lambda queue: queue.judge_again())
     else:
         _change(config_path, "retried", lambda queue: queue.retry(None if everything else ids))
@@ -177,13 +182,19 @@ def drain(*, config_path: Path, timeout: float) -> None:
     from pneumoscan.node.run import DRAIN
 
     until = time.monotonic() + timeout
-    with opened_queue(config_path) as queue:
+    config = _load(config_path)
+    with _queue(config) as queue:
         queue.set_mark(DRAIN, "yes")
-        while (waiting := sum(queue.counts()[state] for state in WAITING)) and time.monotonic() < until:
+        while True:
+            counts, pushes = queue.counts(), queue.pushes.waiting(config.pushes)
+            waiting = sum(counts[state] for state in WAITING)
+            if not waiting + pushes or time.monotonic() >= until:
+                break
             time.sleep(0.5)
-    if waiting:
+    if waiting + pushes:
         raise UsageError(
-            f"{waiting} objects still wait.", "Look whether the node runs: pneumoscan node status"
+            f"{waiting} objects and {pushes} messages still wait.",
+            "Look whether the node runs: pneumoscan node status",
         )
     print("nothing waits any more")
 

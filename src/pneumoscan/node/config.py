@@ -86,6 +86,7 @@ def _check(config: Config) -> None:
     _check_pacs(config.pacs)
     _check_receive(config.receive, needed="receive" in config.roles)
     _check_watch(config.watch)
+    _check_pushes(config)
     check_exams(config)
 
 
@@ -98,17 +99,55 @@ def check_roles(roles: tuple[str, ...]) -> None:
 def _check_pacs(pacs: PacsSettings) -> None:
     if pacs.dicom and not re.fullmatch(r"[^@]+@.+:[0-9]+", pacs.dicom):
         raise ConfigError(f"pacs.dicom is {pacs.dicom!r}.", "Write it as AE@host:port.")
-    for name, url in (("pacs.url", pacs.url), ("pacs.orthanc", pacs.orthanc)):
+    _check_url("pacs.url", pacs.url, allow_unencrypted=pacs.allow_unencrypted)
+    if pacs.orthanc:
+        _check_url("pacs.orthanc", pacs.orthanc, allow_unencrypted=pacs.allow_unencrypted)
+
+
+def _check_url(name: str, url: str, *, allow_unencrypted: bool) -> None:
+    table = name.partition(".")[0]
+    try:
         parts = urlsplit(url)
-        if (name == "pacs.url" or url) and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ConfigError(f"{name} is {url!r}.", "Write it as https://host/path.")
-        if parts.username or parts.password:
-            raise ConfigError(f"{name} holds a login.", "Write pacs.user and pacs.password_file instead.")
-        if parts.scheme == "http" and not (is_loopback(parts.hostname or "") or pacs.allow_unencrypted):
-            raise ConfigError(
-                f"{name} goes to another machine without TLS.",
-                "Use https://, or set pacs.allow_unencrypted = true where the network itself is protected.",
-            )
+        legal = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        legal = False
+    if not legal:
+        raise ConfigError(f"{name} is {url!r}.", "Write it as https://host/path.")
+    if parts.username or parts.password:
+        raise ConfigError(f"{name} holds a login.", f"Write {table}.user and {table}.password_file instead.")
+    if parts.scheme == "http" and not (is_loopback(parts.hostname or "") or allow_unencrypted):
+        raise ConfigError(
+            f"{name} goes to another machine without TLS.",
+            f"Use https://, or set {table}.allow_unencrypted = true where the network itself is protected.",
+        )
+
+
+def _check_pushes(config: Config) -> None:
+    fhir, hl7 = config.fhir, config.hl7
+    if fhir.url:
+        _check_url("fhir.url", fhir.url, allow_unencrypted=fhir.allow_unencrypted)
+        if urlsplit(fhir.url).query or urlsplit(fhir.url).fragment:
+            raise ConfigError(f"fhir.url is {fhir.url!r}.", "Write it without ? and #.")
+    for name in ("sending_application", "sending_facility", "receiving_application", "receiving_facility"):
+        value = getattr(hl7, name)
+        if not (value.isascii() and value.isprintable() and len(value) <= 180):
+            raise ConfigError(f"hl7.{name} is {value!r}.", "Use at most 180 printable characters of ASCII.")
+    if not hl7.address:
+        return
+    host, port = host_and_port(hl7.address)
+    if not host or not 0 < port < 1 << 16:
+        raise ConfigError(f"hl7.address is {hl7.address!r}.", "Write it as host:port.")
+    if not (is_loopback(host) or hl7.tls or hl7.allow_unencrypted):
+        raise ConfigError(
+            "hl7.address goes to another machine without TLS.",
+            "Set hl7.tls = true, or hl7.allow_unencrypted = true where the network itself is protected.",
+        )
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, or of `[address]:port` with an IPv6 address; an empty host if it is neither."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", address)
+    return (found[1].strip("[]"), int(found[2])) if found else ("", 0)
 
 
 def _check_receive(receive: ReceiveSettings, *, needed: bool) -> None:
@@ -211,6 +250,13 @@ every_seconds = 30
 # stations = ["XR-ER-*"]
 # body_parts = ["CHEST", "THORAX"]
 # min_age = 18
+
+# [fhir]
+# url = "https://fhir.example/R4" # send each result as a FHIR transaction
+# token_file = "fhir-token"
+# [hl7]
+# address = "ris.example:2575"    # send each result as ORU^R01 by MLLP
+# tls = true
 
 # [watch]
 # metrics_port = 9464             # answer Prometheus on the loopback

@@ -13,6 +13,7 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -59,14 +60,19 @@ class Connection:
         # It logs URLs, and these hold UIDs.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL + 1)
         self._config, self._problems = config.pacs, (urllib3.exceptions.HTTPError, OSError)
-        self._headers = _login(config) | {
+        pacs = config.pacs
+        self._headers = login(
+            pacs.user,
+            secret(config.path(pacs.password_file), PASSWORD_VARIABLE),
+            secret(config.path(pacs.token_file), TOKEN_VARIABLE),
+        ) | {
             # Pixels hardly get smaller, and some servers need 100 ms to find that out.
             "Accept-Encoding": "identity"
         }
         self._login_pause = _LoginPause()
         self._pool = urllib3.PoolManager(
             maxsize=8 * config.node.workers + 4,
-            ssl_context=_certificates(config),
+            ssl_context=certificates("pacs", config.path(pacs.ca_file), config.path(pacs.client_certificate)),
             retries=False,
             timeout=config.pacs.timeout_seconds,
         )
@@ -190,24 +196,33 @@ def _check(status: int) -> None:
     raise PacsAnswerError(f"the PACS answers {status}.", ASK)
 
 
-def _login(config: Config) -> dict[str, str]:
-    token = secret(config.path(config.pacs.token_file), TOKEN_VARIABLE)
-    password = secret(config.path(config.pacs.password_file), PASSWORD_VARIABLE)
-    if config.pacs.user:
-        return {"Authorization": f"Basic {b64encode(f'{config.pacs.user}:{password}'.encode()).decode()}"}
+def login(user: str, password: str, token: str) -> dict[str, str]:
+    """Return the header of HTTP that names a user, or holds a bearer token; none without both."""
+    if user:
+        return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _certificates(config: Config) -> "ssl.SSLContext":
+def certificates(table: str, authorities: Path | None, own: Path | None) -> "ssl.SSLContext":
+    """Return whom to trust and what to show.
+
+    Args:
+        table: Of the settings that name both files.
+        authorities: PEM file with certificates; None for those of the system.
+        own: PEM file with a certificate and its key; None for none.
+
+    Raises:
+        ConfigError: One of them cannot be read.
+    """
     import ssl
 
     try:
-        context = ssl.create_default_context(cafile=config.path(config.pacs.ca_file))
-        if config.pacs.client_certificate:
-            context.load_cert_chain(config.folder / config.pacs.client_certificate)
+        context = ssl.create_default_context(cafile=authorities)
+        if own is not None:
+            context.load_cert_chain(own)
     except (OSError, ssl.SSLError):
         raise ConfigError(
-            "pacs.ca_file or pacs.client_certificate cannot be read.", "Give PEM files."
+            f"{table}.ca_file or {table}.client_certificate cannot be read.", "Give PEM files."
         ) from None
     return context
 

@@ -5,8 +5,9 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pneumoscan.errors import EnvironmentProblemError, LockedError, PneumoscanError, importing
@@ -84,26 +85,32 @@ class _Node:
     ) -> None:
         self._config, self._queue, self._spool, self._audit = config, queue, spool, audit
         self._pacs, self._roles = pacs, roles
-        self._threads_stop = threading.Event()
+        self._threads_stop, self._pushes_stop = threading.Event(), threading.Event()
         self._problem: PneumoscanError | None = None
 
     async def run(self) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         _stop_at_signals(loop, stop)
+        pushes = self._pushes() if "work" in self._roles else []
         receiver = self._start_receiver() if "receive" in self._roles else None
-        finder = self._start_finder(loop, stop) if "find" in self._roles else None
+        threads = []
+        if "find" in self._roles:
+            look = partial(find, self._pacs, self._queue, self._config, self._audit, self._threads_stop)
+            threads.append(self._started(look, "find", loop, stop))
+        threads += [self._started(push, "push", loop, stop) for push in pushes]
         watcher = asyncio.create_task(self._watch_for_drain(stop, receiver))
         try:
             await (self._work(stop) if "work" in self._roles else stop.wait())
         finally:
             stop.set()
             self._threads_stop.set()
+            self._pushes_stop.set()
             watcher.cancel()
             if receiver is not None:
                 await asyncio.to_thread(receiver.close)
-            if finder is not None:
-                await asyncio.to_thread(finder.join, _GRACE_SECONDS)
+            for thread in threads:
+                await asyncio.to_thread(thread.join, _GRACE_SECONDS)
         if self._problem is not None:
             raise self._problem
 
@@ -114,15 +121,36 @@ class _Node:
         log.info("receiving on %s, port %d", self._config.receive.host, receiver.port)
         return receiver
 
-    def _start_finder(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> threading.Thread:
-        def look() -> None:
+    def _pushes(self) -> list[Callable[[], None]]:
+        """Return for each kind of message what pushes it until the threads are to stop."""
+        from pneumoscan.node import push
+
+        return [
+            partial(
+                push.push_messages,
+                kind,
+                push.sender_of(kind, self._config),
+                self._queue,
+                self._config,
+                self._audit,
+                self._pushes_stop,
+            )
+            for kind in self._config.pushes
+        ]
+
+    def _started(
+        self, work: Callable[[], None], name: str, loop: asyncio.AbstractEventLoop, stop: asyncio.Event
+    ) -> threading.Thread:
+        """Start a thread; what ends it ends the node."""
+
+        def run() -> None:
             try:
-                find(self._pacs, self._queue, self._config, self._audit, self._threads_stop)
+                work()
             except PneumoscanError as problem:
                 self._problem = problem
                 loop.call_soon_threadsafe(stop.set)
 
-        thread = threading.Thread(target=look, name="find", daemon=True)
+        thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return thread
 
@@ -178,7 +206,8 @@ class _Node:
                 if receiver is not None:
                     receiver.paused = True
                 counts = await asyncio.to_thread(self._queue.counts)
-                if not any(counts[state] for state in WAITING):
+                pushes = await asyncio.to_thread(self._queue.pushes.waiting, self._config.pushes)
+                if not pushes and not any(counts[state] for state in WAITING):
                     log.info("drained")
                     stop.set()
 

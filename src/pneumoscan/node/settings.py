@@ -147,6 +147,46 @@ class ExamsSettings:
 
 
 @dataclass(frozen=True)
+class FhirSettings:
+    """The table `[fhir]`."""
+
+    url: str = setting(
+        "",
+        "Address of a FHIR R4 server, to which each result is [sent](hospital-results.md#pushed-results) as a transaction; empty for none.",
+    )
+    user: str = setting("", "User of HTTP basic authentication; empty for none.")
+    password_file: str = setting("", "File with the password in one line; or PNEUMOSCAN_FHIR_PASSWORD.")
+    token_file: str = setting("", "File with a bearer token in one line; or PNEUMOSCAN_FHIR_TOKEN.")
+    ca_file: str = setting("", "Certificates to trust; empty for those of the system.")
+    client_certificate: str = setting(
+        "", "PEM file with the certificate and key that this node shows; empty for none."
+    )
+    timeout_seconds: float = setting(20.0, "Maximum time until the next bytes of an answer.", 1, 600)
+    allow_unencrypted: bool = setting(False, "Whether a server on another machine may be used without TLS.")
+
+
+@dataclass(frozen=True)
+class Hl7Settings:
+    """The table `[hl7]`."""
+
+    address: str = setting(
+        "",
+        "`host:port` of an MLLP receiver, to which each result is [sent](hospital-results.md#pushed-results) as ORU^R01; empty for none.",
+    )
+    tls: bool = setting(False, "Whether to use TLS.")
+    ca_file: str = setting("", "Certificates to trust; empty for those of the system.")
+    client_certificate: str = setting(
+        "", "PEM file with the certificate and key that this node shows; empty for none."
+    )
+    sending_application: str = setting("PNEUMOSCAN", "MSH-3.")
+    sending_facility: str = setting("", "MSH-4.")
+    receiving_application: str = setting("", "MSH-5.")
+    receiving_facility: str = setting("", "MSH-6.")
+    timeout_seconds: float = setting(20.0, "Maximum time until the acknowledgement.", 1, 600)
+    allow_unencrypted: bool = setting(False, "Whether a receiver on another machine may be used without TLS.")
+
+
+@dataclass(frozen=True)
 class QueueSettings:
     """The table `[queue]`."""
 
@@ -186,6 +226,8 @@ class Config:
     find: FindSettings = FindSettings()
     receive: ReceiveSettings = ReceiveSettings()
     exams: ExamsSettings = ExamsSettings()
+    fhir: FhirSettings = FhirSettings()
+    hl7: Hl7Settings = Hl7Settings()
     queue: QueueSettings = QueueSettings()
     watch: WatchSettings = WatchSettings()
     roles: tuple[str, ...] = ("find", "work")
@@ -205,6 +247,11 @@ class Config:
     def spool(self) -> Path:
         """The folder of the files being worked on."""
         return self.data / "spool"
+
+    @property
+    def pushes(self) -> tuple[str, ...]:
+        """What results are pushed as: some of `fhir` and `hl7`."""
+        return (*(["fhir"] if self.fhir.url else []), *(["hl7"] if self.hl7.address else []))
 
     def path(self, name: str) -> Path | None:
         """Return a path that stands in the file; None where it is empty."""

@@ -35,6 +35,7 @@ class NodeStatus:
         mode: Of the settings: `shadow` or `live`.
         running_mode: That the node was last started in; empty if it never was.
         running: Roles that processes on this machine have now; empty if the node does not run here.
+        pushes: Messages by kind and `state`, or `state(code)`.
     """
 
     counts: dict[State, int]
@@ -45,6 +46,7 @@ class NodeStatus:
     mode: str
     running_mode: str
     running: tuple[str, ...]
+    pushes: dict[str, dict[str, int]]
 
     @property
     def found(self) -> int:
@@ -69,6 +71,7 @@ class NodeStatus:
             "mode": self.mode,
             "running_mode": self.running_mode,
             "running": list(self.running),
+            "pushes": self.pushes,
         }
 
 
@@ -95,6 +98,9 @@ def status_of(queue: Queue, config: Config) -> NodeStatus:
     """Return how the node of a queue stands."""
     now = queue.now()
     codes = {f"{state}({code})": count for (state, code), count in queue.codes().items() if code}
+    pushes: dict[str, dict[str, int]] = {}
+    for (kind, state, code), count in queue.pushes.counts().items():
+        pushes.setdefault(kind, {})[f"{state}({code})" if code else state] = count
     oldest = next(queue.jobs(WAITING, limit=1), None)
     last = queue.mark(LAST_SEARCH)
     return NodeStatus(
@@ -106,6 +112,7 @@ def status_of(queue: Queue, config: Config) -> NodeStatus:
         config.node.mode,
         queue.mark(started_mode(config)),
         running_roles(config),
+        pushes,
     )
 
 
@@ -137,6 +144,10 @@ def check(config: Config) -> Iterator[Tried]:
     if config.pacs.dicom:
         checks.append(("echo", _echo))
         checks.append(("classes", _classes))
+    if config.fhir.url:
+        checks.append(("fhir", _fhir))
+    if config.hl7.address:
+        checks.append(("hl7", _hl7))
     for what, one in checks:
         try:
             yield Tried(what, one(config))
@@ -231,6 +242,18 @@ def _classes(config: Config) -> str:
     if refused:
         raise PacsAnswerError(f"the PACS does not accept {' and '.join(refused)}.", "Ask its administrator.")
     return "the PACS accepts reports (Comprehensive 3D SR) and pictures (Secondary Capture)"
+
+
+def _fhir(config: Config) -> str:
+    from pneumoscan.node.push import FhirSender
+
+    return FhirSender(config).check()
+
+
+def _hl7(config: Config) -> str:
+    from pneumoscan.node.push import MllpSender
+
+    return MllpSender(config).check()
 
 
 class _Association:

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pneumoscan.errors import FilmError, FilmIdentityError, PacsAnswerError, PacsError
-from pneumoscan.node import reader
+from pneumoscan.node import push, reader
 from pneumoscan.node.exams import reason_not_to_read
-from pneumoscan.node.header import Header, is_own_result, read_header
+from pneumoscan.node.header import Header, is_own_result, read_header, read_source
 from pneumoscan.node.pacs import FilmResults, Pacs, confirm_results, send_results
-from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Queue, State
+from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Message, Queue, State
 from pneumoscan.node.results import Finding, Writer, write_fhir
 from pneumoscan.node.settings import Config
 from pneumoscan.node.spool import PICTURE, REPORT, Spool
@@ -86,7 +86,7 @@ def fetch(tools: Tools, job: Job) -> Job:
         return tools.queue.advance(job, State.REFUSED, code=problem.code)
     if header.sop_instance_uid != job.sop_instance_uid:
         raise PacsAnswerError("the PACS sent another object than was asked for.", "Ask its administrator.")
-    facts = {
+    facts: dict[str, Any] = {
         "study_instance_uid": header.study_instance_uid or place.study_instance_uid,
         "series_instance_uid": header.series_instance_uid or place.series_instance_uid,
         "study_date": header.study_date,
@@ -233,14 +233,14 @@ def _keep_results(tools: Tools, job: Job, film: bytes, reading: Reading, made_at
     finding = _finding(reading.row, tools.writer) | {"pixels_sha256": pixels}
     if made_at is None:
         return tools.queue.advance(job, State.DONE, **finding)
-    _write_fhir(tools, film, reading.row, made_at)
+    messages = _write_and_list_messages(tools, film, reading.row, made_at)
     files, columns = {}, {}
     for one, content in zip(reading.row["results"], reading.files, strict=True):
         files[job.spool + {"report": REPORT, "picture": PICTURE}[one["kind"]]] = content
         columns[f"{one['kind']}_uid"] = one["sop_instance_uid"]
         columns[f"{one['kind']}_sha256"] = hashlib.sha256(content).hexdigest()
     tools.spool.write(files)
-    return tools.queue.advance(job, State.MADE, **finding, **columns)
+    return tools.queue.advance(job, State.MADE, messages=messages, **finding, **columns)
 
 
 def _fetch_anew(tools: Tools, job: Job) -> Job:
@@ -255,18 +255,23 @@ def _finding(row: Mapping[str, Any], writer: Writer) -> dict[str, Any]:
     return taken | {"warnings": ";".join(row["warnings"]), "operating_point": writer.operating_point}
 
 
-def _write_fhir(tools: Tools, film: bytes, row: Mapping[str, Any], made_at: datetime) -> None:
-    """Write what was found as FHIR where the settings name a folder for it; done again, it is the same file."""
+def _write_and_list_messages(
+    tools: Tools, film: bytes, row: Mapping[str, Any], made_at: datetime
+) -> list[Message]:
+    """Write what was found as FHIR where the settings name a folder, and return what is to be pushed; done again, both are the same."""
     folder = tools.config.path(tools.config.node.fhir)
-    if folder is None:
-        return
+    if folder is None and not tools.config.pushes:
+        return []
     answer = {name: row[name] for name in ("label", "probability", "threshold", "resembles")}
     found = Finding(**answer, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
     character_set = tools.config.node.character_set
     pixels = row["pixels_sha256"]
-    write_fhir(
-        folder, film, found, tools.writer, made_at=made_at, undeclared=character_set, pixels_sha256=pixels
-    )
+    if folder is not None:
+        write_fhir(
+            folder, film, found, tools.writer, made_at=made_at, undeclared=character_set, pixels_sha256=pixels
+        )
+    source = read_source(film, undeclared=character_set, pixels_sha256=pixels)
+    return list(push.messages(tools.config, source, found, tools.writer, made_at=made_at))
 
 
 def send(tools: Tools, jobs: Sequence[Job]) -> list[Outcome]:

@@ -13,7 +13,7 @@ from hospital_films import FILM, MADE_AT, STUDY, finding, hospital_film, writer
 
 from pneumoscan.node.results import fhir_bundle, make_results, write_fhir
 from pneumoscan.node.settings import Config, NodeSettings
-from pneumoscan.node.steps import _write_fhir
+from pneumoscan.node.steps import _write_and_list_messages
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of pydantic, while the models are made
@@ -114,7 +114,7 @@ def test_a_node_writes_it_where_its_settings_name_a_folder(tmp_path: Path) -> No
     for fhir in ("", "fhir"):
         config = Config(node=NodeSettings(fhir=fhir), folder=tmp_path)
         tools = SimpleNamespace(config=config, writer=writer())
-        _write_fhir(tools, hospital_film(), row, MADE_AT)  # type: ignore[arg-type]
+        _write_and_list_messages(tools, hospital_film(), row, MADE_AT)  # type: ignore[arg-type]
     (path,) = tmp_path.rglob("*.json")
     assert path.parent == tmp_path / "fhir"
     assert b"272519000" in path.read_bytes()

@@ -2,6 +2,19 @@
 
 from pneumoscan.node.queue.databases import open_queue
 from pneumoscan.node.queue.jobs import ENDS, WAITING, Arrival, Job, State
+from pneumoscan.node.queue.pushes import Message, Push, Pushes
 from pneumoscan.node.queue.table import LeaseLostError, Queue
 
-__all__ = ["ENDS", "WAITING", "Arrival", "Job", "LeaseLostError", "Queue", "State", "open_queue"]
+__all__ = [
+    "ENDS",
+    "WAITING",
+    "Arrival",
+    "Job",
+    "LeaseLostError",
+    "Message",
+    "Push",
+    "Pushes",
+    "Queue",
+    "State",
+    "open_queue",
+]

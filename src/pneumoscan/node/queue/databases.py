@@ -25,14 +25,19 @@ from pneumoscan.errors import (
     importing,
 )
 from pneumoscan.files import write_problems
-from pneumoscan.node.queue.jobs import ADDED, RENAMED, schema
-from pneumoscan.node.queue.table import Execute, Queue, Rows
+from pneumoscan.node.queue.jobs import ADDED, RENAMED, Execute, Rows, schema
+from pneumoscan.node.queue.pushes import push_schema
+from pneumoscan.node.queue.table import Queue
 
 _BUSY_SECONDS = 30.0
 _MOST_TOGETHER = 64
 _LATE_SECONDS = 1.0
 # Key of the lock under which PostgreSQL makes the tables.
 _TABLES_LOCK = 0x706E65756D6F
+
+
+def _tables(identity: str, real: str) -> tuple[str, ...]:
+    return (*schema(identity, real), *push_schema(identity, real))
 
 
 class _Group:
@@ -77,7 +82,7 @@ class SqliteDatabase:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             # The number of a row that was discarded is not given again.
-            for statement in schema("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL"):
+            for statement in _tables("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL"):
                 self._connection.execute(statement)
             self._update_columns()
 
@@ -227,7 +232,7 @@ class PostgresDatabase:
             # Two nodes that start at once must not both make the tables.
             execute(f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})")
             identity = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
-            for statement in schema(identity, "DOUBLE PRECISION"):
+            for statement in _tables(identity, "DOUBLE PRECISION"):
                 execute(statement)
             columns = execute(
                 "SELECT column_name::text FROM information_schema.columns WHERE table_schema = current_schema() "

@@ -1,8 +1,10 @@
-"""What a row of the queue says, and the states that an object goes through."""
+"""What a row of the queue says, the states that an object goes through, and what a database must offer."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any, Protocol
 
 
 class State(StrEnum):
@@ -128,3 +130,34 @@ def schema(identity: str, real: str) -> tuple[str, ...]:
         "CREATE INDEX IF NOT EXISTS job_study ON job (study_instance_uid)",
         "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     )
+
+
+Rows = list[tuple[Any, ...]]
+
+
+class Execute(Protocol):
+    """Runs one statement with `?` for its values in a transaction, and returns its rows."""
+
+    def __call__(self, statement: str, values: Sequence[Any] = ()) -> Rows:
+        """Run it."""
+
+
+class Database(Protocol):
+    """Where the tables lie.
+
+    Attributes:
+        clock: SQL for the seconds since 1970 as a floating-point number.
+        skip_locked: What a SELECT that is to be updated ends with, so that claims do not wait for one another.
+    """
+
+    clock: str
+    skip_locked: str
+
+    def transaction(self) -> AbstractContextManager[Execute]:
+        """Begin a transaction; it is committed, to the disk, when the block ends without an exception."""
+
+    def integrity(self) -> str:
+        """Return `ok`, or what is wrong."""
+
+    def close(self) -> None:
+        """Close the connections."""

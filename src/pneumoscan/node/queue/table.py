@@ -5,59 +5,45 @@ as over.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
-from pneumoscan.node.queue.jobs import ARRIVAL, COLUMNS, ENDS, WAITING, Arrival, Job, State, listed
+from pneumoscan.node.queue.jobs import (
+    ARRIVAL,
+    COLUMNS,
+    ENDS,
+    WAITING,
+    Arrival,
+    Database,
+    Execute,
+    Job,
+    Rows,
+    State,
+    listed,
+)
+from pneumoscan.node.queue.pushes import Message, Pushes, add_messages
 
 _LONGEST = 3600
 _PAGE = 500
 _TIMES = {State.FETCHED: "fetched_at", State.STORED: "stored_at", **dict.fromkeys(ENDS, "done_at")}
-
-Rows = list[tuple[Any, ...]]
 
 
 class LeaseLostError(Exception):
     """Somebody else has claimed the row meanwhile; whatever was about to be written is theirs to write."""
 
 
-class Execute(Protocol):
-    """Runs one statement with `?` for its values in a transaction, and returns its rows."""
-
-    def __call__(self, statement: str, values: Sequence[Any] = ()) -> Rows:
-        """Run it."""
-
-
-class Database(Protocol):
-    """Where the tables lie.
-
-    Attributes:
-        clock: SQL for the seconds since 1970 as a floating-point number.
-        skip_locked: What a SELECT that is to be updated ends with, so that claims do not wait for one another.
-    """
-
-    clock: str
-    skip_locked: str
-
-    def transaction(self) -> AbstractContextManager[Execute]:
-        """Begin a transaction; it is committed, to the disk, when the block ends without an exception."""
-
-    def integrity(self) -> str:
-        """Return `ok`, or what is wrong."""
-
-    def close(self) -> None:
-        """Close the connections."""
-
-
 class Queue:
     """One table of jobs and one of marks. Every call is a transaction of its own, committed when it returns.
 
     What changes a claimed row raises LeaseLostError where somebody else has it. May be used from several threads at once.
+
+    Attributes:
+        pushes: The messages that wait to be pushed.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._clock = database.clock
+        self.pushes = Pushes(database)
 
     def now(self) -> float:
         """Return the database's clock, in seconds since 1970 (UTC)."""
@@ -179,9 +165,21 @@ class Queue:
         """Keep the present as the time that a claimed row's results carry, unless one is kept; return the row."""
         return self._update(job, f"made_at = COALESCE(made_at, {self._clock})", ())
 
-    def advance(self, job: Job, state: State, **columns: Any) -> Job:
-        """Bring a claimed row to its next state, or to its end; its attempts begin anew, and an end frees it."""
-        return self._update(job, *self._advance(state, columns))
+    def advance(self, job: Job, state: State, *, messages: Sequence[Message] = (), **columns: Any) -> Job:
+        """Bring a claimed row to its next state, or to its end; its attempts begin anew, and an end frees it.
+
+        Args:
+            job: The row.
+            state: The next one.
+            messages: To be pushed when the film is done; they are added in the same transaction.
+            **columns: Their new values.
+        """
+        with self._database.transaction() as execute:
+            changed = self._changed(execute, job, *self._advance(state, columns))
+            if changed is None:
+                raise LeaseLostError
+            add_messages(execute, job.id, messages)
+        return changed
 
     def advance_all(self, jobs: Sequence[Job], state: State) -> list[Job | LeaseLostError]:
         """Bring claimed rows to a state, in one transaction; return each, or that somebody else has it."""
@@ -228,6 +226,7 @@ class Queue:
         """Free all rows that this node had claimed, for its process has ended; return how many."""
         with self._database.transaction() as execute:
             freed = "UPDATE job SET lease_until = NULL WHERE claimed_by = ? AND lease_until IS NOT NULL"
+            execute(f"{freed.replace('job', 'push')} RETURNING id", (host,))
             return len(execute(f"{freed} RETURNING id", (host,)))
 
     def last_arrival(self, study_instance_uid: str) -> float:

@@ -1,11 +1,11 @@
 """What is stored beside a film: a structured report for machines and a picture for people, in the order of the modules.
 
 `finding` is what goes in and what comes out, with its UIDs; `objects` is what both DICOM objects share, `report` and `picture` make
-them, `making` does all of it; `fhir` says the same as JSON for systems that take no DICOM. What results carry of their film comes from
+them, `making` does all of it; `fhir` and `hl7` say the same for systems that take no DICOM. What results carry of their film comes from
 `node.header`.
 """
 
-from pneumoscan.node.results.fhir import fhir_bundle, write_fhir
+from pneumoscan.node.results.fhir import fhir_bundle, fhir_transaction, write_fhir
 from pneumoscan.node.results.finding import (
     Finding,
     ResultObject,
@@ -13,6 +13,7 @@ from pneumoscan.node.results.finding import (
     Writer,
     result_uids,
 )
+from pneumoscan.node.results.hl7 import message_id, oru_message
 from pneumoscan.node.results.making import make_results
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     "ResultUids",
     "Writer",
     "fhir_bundle",
+    "fhir_transaction",
     "make_results",
+    "message_id",
+    "oru_message",
     "result_uids",
     "write_fhir",
 ]

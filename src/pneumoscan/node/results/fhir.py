@@ -29,7 +29,7 @@ _SYSTEMS = {
     "CATEGORY": "http://terminology.hl7.org/CodeSystem/observation-category",
     "ABSENT": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
 }
-_PRESENCES = {
+PRESENCES = {
     "PNEUMONIA": ("52101004", "Present"),
     "NORMAL": ("272519000", "Absent"),
     UNSURE: ("373068000", "Undetermined"),
@@ -63,20 +63,45 @@ def fhir_bundle(
         FilmError: The film's header lacks its UIDs, or is not sane.
     """
     film = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
-    uids = result_uids(film.sop_instance_uid, film.pixels_sha256, writer)
-    observation = _observation(film, finding, uids, made_at)
-    resources = {
-        uids.report: _report(film, finding, uids, made_at, writer),
-        uids.tracking: observation,
-        uids.device: _device(writer),
-    }
     bundle = {
         "resourceType": "Bundle",
         "type": "collection",
         "timestamp": made_at.isoformat(timespec="seconds"),
-        "entry": [{"fullUrl": f"urn:oid:{uid}", "resource": one} for uid, one in resources.items()],
+        "entry": _entries(film, finding, writer, made_at),
     }
     return json.dumps(bundle, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def fhir_transaction(film: Source, finding: Finding, writer: Writer, *, made_at: datetime) -> str:
+    """Return a finding as a FHIR R4 Bundle of type transaction: the resources of `fhir_bundle`, JSON in one line.
+
+    Each resource is created only where the server has none with its identifier (`ifNoneExist`), so a transaction that comes twice
+    changes nothing.
+
+    Args:
+        film: Of `read_source`.
+        finding: What was found about it.
+        writer: What found it.
+        made_at: With a time zone.
+    """
+    entries = _entries(film, finding, writer, made_at)
+    for entry in entries:
+        resource = entry["resource"]
+        (identifier,) = resource["identifier"]
+        condition = f"identifier={identifier['system']}|{identifier['value']}"
+        entry["request"] = {"method": "POST", "url": resource["resourceType"], "ifNoneExist": condition}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    return json.dumps(bundle, ensure_ascii=False, allow_nan=False)
+
+
+def _entries(film: Source, finding: Finding, writer: Writer, made_at: datetime) -> list[Resource]:
+    uids = result_uids(film.sop_instance_uid, film.pixels_sha256, writer)
+    resources = {
+        uids.report: _report(film, finding, uids, made_at, writer),
+        uids.tracking: _observation(film, finding, uids, made_at),
+        uids.device: _device(writer, uids),
+    }
+    return [{"fullUrl": f"urn:oid:{uid}", "resource": one} for uid, one in resources.items()]
 
 
 def write_fhir(
@@ -121,7 +146,7 @@ def _report(film: Source, finding: Finding, uids: ResultUids, made_at: datetime,
         "imagingStudy": [_study(film)],
         "conclusion": f"{VERDICTS[finding.label]}. {NOTICE}.",
     }
-    accession = _decoded(film, Identity.ACCESSION_NUMBER)
+    accession = decoded(film, Identity.ACCESSION_NUMBER)
     if accession:
         kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
         report["basedOn"] = [{"identifier": {"type": kind, "value": accession}}]
@@ -131,8 +156,8 @@ def _report(film: Source, finding: Finding, uids: ResultUids, made_at: datetime,
 def _observation(film: Source, finding: Finding, uids: ResultUids, made_at: datetime) -> Resource:
     value: Resource = {"dataAbsentReason": _concept("ABSENT", "error", "Error")}
     parts: list[Resource] = []
-    if finding.label in _PRESENCES and finding.probability is not None:
-        value = {"valueCodeableConcept": _concept("SCT", *_PRESENCES[finding.label])}
+    if finding.label in PRESENCES and finding.probability is not None:
+        value = {"valueCodeableConcept": _concept("SCT", *PRESENCES[finding.label])}
         parts = [
             _part(_concept("DCM", "111012", "Certainty of Finding"), finding.probability),
             _part({"text": f"Threshold ({finding.operating_point or 'given by hand'})"}, finding.threshold),
@@ -155,7 +180,7 @@ def _observation(film: Source, finding: Finding, uids: ResultUids, made_at: date
     }
 
 
-def _device(writer: Writer) -> Resource:
+def _device(writer: Writer, uids: ResultUids) -> Resource:
     versions = {
         "pneumoscan": writer.pneumoscan_version,
         "model.json SHA-256": writer.model_json_sha256,
@@ -163,6 +188,7 @@ def _device(writer: Writer) -> Resource:
     }
     return {
         "resourceType": "Device",
+        "identifier": [_uid_identifier(uids.device)],
         "manufacturer": writer.manufacturer,
         "deviceName": [{"name": f"pneumoscan {writer.model_name}", "type": "model-name"}],
         "version": [{"type": {"text": name}, "value": value} for name, value in versions.items()],
@@ -197,22 +223,22 @@ def _study(film: Source) -> Resource:
 
 
 def _subject(film: Source) -> Resource:
-    identifier = _decoded(film, Identity.PATIENT_ID)
+    identifier = decoded(film, Identity.PATIENT_ID)
     return {"subject": {"type": "Patient", "identifier": {"value": identifier}}} if identifier else {}
 
 
 def _effective(film: Source) -> Resource:
     """Return the day of the study; its time is left out, for a header seldom tells a time zone."""
-    day = _decoded(film, Identity.STUDY_DATE)
+    day = decoded(film, Identity.STUDY_DATE)
     try:
         return {"effectiveDateTime": datetime.strptime(day, "%Y%m%d").date().isoformat()}
     except ValueError:
         return {}
 
 
-def _decoded(film: Source, tag: Identity) -> str:
+def decoded(film: Source, tag: Identity) -> str:
     """Return an identifier as text; empty where it is absent, or not plain in the character set of the film."""
-    value = film.identity[tag][1].strip(b" \0")
+    value = film.identity.get(tag, (b"", b""))[1].strip(b" \0")
     try:
         text = value.decode("ascii")
     except UnicodeDecodeError:
