@@ -20,8 +20,8 @@ from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS
 from pneumoscan.node.settings import Config
 
 _JSON = "application/dicom+json"
-_KEYWORDS = ("StudyDate", "AccessionNumber", "Manufacturer", "ManufacturerModelName", "SeriesDescription")
-_FIELDS = {
+KEYWORDS = ("StudyDate", "AccessionNumber", "Manufacturer", "ManufacturerModelName", "SeriesDescription")
+FIELDS = {
     "00080018": "sop_instance_uid",
     "00080020": "study_date",
     "00080050": "accession_number",
@@ -85,7 +85,7 @@ class Pacs:
         *,
         limit: int,
         offset: int = 0,
-        keywords: Sequence[str] = _KEYWORDS,
+        keywords: Sequence[str] = KEYWORDS,
     ) -> list[Header]:
         """Return one page of the objects that match (QIDO-RS, 10.6).
 
@@ -251,7 +251,7 @@ def _parsed(body: bytes) -> Any:
 def header_of(attributes: Any) -> Header:
     """Return the header of an object in the JSON model of DICOM (PS3.18, annex F); what cannot be understood is left out."""
     values = attributes if isinstance(attributes, dict) else {}
-    found = {name: _first(values.get(tag)) for tag, name in _FIELDS.items()}
+    found = {name: _first(values.get(tag)) for tag, name in FIELDS.items()}
     for name in ("sop_instance_uid", "study_instance_uid", "series_instance_uid"):
         found[name] = found[name] if is_uid(found[name]) else ""
     return Header(**found)

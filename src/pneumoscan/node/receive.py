@@ -141,7 +141,7 @@ def _tls(config: Config) -> ssl.SSLContext | None:
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Radiographs, secondary captures, and the class of our own reports: a PACS that forwards these to us must not be told of a failure.
 CLASSES = tuple(f"{_STORAGE}{last}" for last in ("1", "1.1", "7", "7.2", "7.3", "7.4", "88.34"))
-_VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION = "1.2.840.10008.1.1"
 _REJECTED, _BY_USER, _CALLING_AE = 0x01, 0x01, 0x03
 # Commands and the headers of PDUs come on top of an object.
 _OVERHEAD = 1 << 20
@@ -175,7 +175,7 @@ def listen(
     entity.require_called_aet = True
     entity.require_calling_aet = sorted({peer.ae for peer in settings.allow})
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.timeout_seconds
-    entity.add_supported_context(_VERIFICATION)
+    entity.add_supported_context(VERIFICATION)
     for uid in CLASSES:
         entity.add_supported_context(uid, sorted(NATIVE | {RLE} | JPEG | JPEG_LS | JPEG_2000))
     handlers: list[Any] = [(evt.EVT_REQUESTED, _reject_unlisted, [settings]), (evt.EVT_C_STORE, store)]

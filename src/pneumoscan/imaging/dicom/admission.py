@@ -17,8 +17,8 @@ from pneumoscan.imaging.dicom.file import DicomFile, sop_class
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # PS3.4, B.5: computed and digital radiographs, and secondary captures (byte, word or true colour).
-_RADIOGRAPHS = frozenset((f"{_STORAGE}1", f"{_STORAGE}1.1"))
-_CAPTURES = frozenset(f"{_STORAGE}{last}" for last in ("7", "7.2", "7.3", "7.4"))
+RADIOGRAPHS = frozenset((f"{_STORAGE}1", f"{_STORAGE}1.1"))
+CAPTURES = frozenset(f"{_STORAGE}{last}" for last in ("7", "7.2", "7.3", "7.4"))
 _FOR_PROCESSING = f"{_STORAGE}1.1.1"
 _RADIOGRAPHY = frozenset(("CR", "DX"))
 # A secondary capture may have no modality, or radiography (RG) or other (OT).
@@ -144,10 +144,10 @@ def _admit_kind(uid: str, modality: str, source: str) -> None:
         raise FilmKindError(
             f"{source} contains raw detector data for processing.", "Send the image for presentation."
         )
-    if uid in _CAPTURES:
+    if uid in CAPTURES:
         admitted = modality in _CAPTURED
     else:
-        admitted = (uid in _RADIOGRAPHS and modality in {*_RADIOGRAPHY, ""}) or (
+        admitted = (uid in RADIOGRAPHS and modality in {*_RADIOGRAPHY, ""}) or (
             not uid and modality in _RADIOGRAPHY
         )
     if not admitted:
