@@ -24,8 +24,8 @@ from synthetic_records import point, some_records
 
 from pneumoscan.adapt import adapt
 from pneumoscan.adapt.fit import choose_cuts, cross_validate, deal
+from pneumoscan.adapt.report import with_temperature
 from pneumoscan.adapt.verdict import Figure, Predictions, area, differences, figures_of, resample, verdict_on
-from pneumoscan.adapt.writing import with_temperature
 from pneumoscan.audit.shortcuts import Probe, Shortcuts
 from pneumoscan.bundle.heatmap import evidence_of
 from pneumoscan.bundle.load import load_bundle

@@ -1,4 +1,4 @@
-"""What one process does for all others: the listing, the sorting of a large folder, the verification. Seconds and memory.
+"""What one process does for all others: the listing and the verification. Seconds and memory.
 
 python -m benchmarks.archive.serial --work /tmp/archive
 """
@@ -29,16 +29,6 @@ from pneumoscan.archive.storage import open_folder
 begun = time.monotonic()
 found = write_shards(open_folder(sys.argv[2]), inputs_of(["-"], sys.argv[2], stdin=sys.stdin.buffer), 500)
 assert found.inputs == int(sys.argv[1])
-print(json.dumps({{{_PEAK}}}))
-"""
-_SORTING = f"""
-import json, resource, sys, time
-from pneumoscan.predict.sorted_names import sorted_names
-begun, count = time.monotonic(), 0
-names = (f"1.2.826.0.1.{{n * 2654435761 % 2**32:020d}}.dcm" for n in range(int(sys.argv[1])))
-for name in sorted_names(names, key=str):
-    count += 1
-assert count == int(sys.argv[1])
 print(json.dumps({{{_PEAK}}}))
 """
 _VERIFYING = f"""
@@ -78,17 +68,14 @@ def main() -> None:
 
 def _measure(options: argparse.Namespace) -> Record:
     folder = options.work / "serial"
-    counts = {"listing": options.inputs, "sorting": options.inputs, "verifying": options.verified}
+    counts = {"listing": options.inputs, "verifying": options.verified}
     found = {}
-    for (name, count), script in zip(counts.items(), (_LISTING, _SORTING, _VERIFYING), strict=True):
+    for (name, count), script in zip(counts.items(), (_LISTING, _VERIFYING), strict=True):
         shutil.rmtree(folder, ignore_errors=True)
         told = _run(script, count, folder, listed=name == "listing")
         found[name] = told | {"inputs": count, "microseconds_each": 1e6 * told["seconds"] / count}
     shutil.rmtree(folder, ignore_errors=True)
-    bars = [
-        Bar(f"peak of {name} {counts[name]:,} (MB)", found[name]["peak_mb"], 300, "<")
-        for name in ("listing", "sorting")
-    ]
+    bars = [Bar(f"peak of listing {options.inputs:,} (MB)", found["listing"]["peak_mb"], 300, "<")]
     return Record("archive_serial", bars, medians=found)
 
 

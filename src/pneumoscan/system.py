@@ -14,8 +14,16 @@ import platform
 import signal
 import subprocess
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 _MADV_HUGEPAGE = 14  # linux/mman.h
@@ -58,6 +66,32 @@ def usable_cores() -> int:
         return max(1, min(cores, math.ceil(int(quota) / int(period)))) if quota != "max" else cores
     except (OSError, ValueError):
         return cores
+
+
+def in_threads(
+    work: Callable[[Item], Answer], items: Iterable[Item], workers: int, *, ahead: int
+) -> Iterator[Answer]:
+    """Yield the results of `work` for all items, in their order. Every loop over films is this one.
+
+    Args:
+        work: Called in any thread. Its exceptions are raised here.
+        items: Taken one by one, at most `ahead` before the result that is yielded, so the memory is bounded.
+        workers: Number of threads.
+        ahead: Number of results that may wait.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # here, because a single film does not need it
+
+    waiting: deque[Future[Answer]] = deque()
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="film")
+    try:
+        for item in items:
+            waiting.append(executor.submit(work, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def cpu_info() -> str:

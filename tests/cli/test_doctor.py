@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from pneumoscan import doctor
 from pneumoscan.cli import app
-from pneumoscan.doctor import Check, machine, software
+from pneumoscan.doctor import machine
+from pneumoscan.doctor.machine import Check
 from pneumoscan.errors import EnvironmentProblemError
 
 FINE = [Check("python", "ok", "3.11"), Check("memory", "warn", "1.0 GiB", "Close other programs.")]
@@ -86,7 +87,7 @@ def test_a_real_run_in_a_process_of_its_own(tmp_path):
 
 
 def versions(monkeypatch, installed):
-    monkeypatch.setattr(software, "installed_version", installed.get)
+    monkeypatch.setattr(doctor, "installed_version", installed.get)
 
 
 def test_versions_are_compared_with_the_packages_own_requirements(monkeypatch):
@@ -94,9 +95,9 @@ def test_versions_are_compared_with_the_packages_own_requirements(monkeypatch):
              "torch>=2.9; extra == 'train'", "kagglehub>=0.3; extra == 'fetch'", "ruff>=0.8; extra == 'dev'",
              "pneumoscan[train]; extra == 'dev'", "rich>=13.7", "highdicom>=0.28; extra == 'node'",
              "highdicom>=0.28; extra == 'node-postgres'", "uvicorn<0.55,>=0.40; extra == 'web'", "psycopg[binary]>=3.2; extra == 'node-postgres'"]  # fmt: skip
-    monkeypatch.setattr(software.metadata, "requires", lambda _name: lines)
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _name: lines)
     versions(monkeypatch, {"numpy": "1.25.9", "pillow": "12", "torch": "2.10.0+cpu"})
-    found = {finding.name: finding for finding in software.packages()}
+    found = {finding.name: finding for finding in doctor.packages()}
     assert {name: finding.status for name, finding in found.items()} == {
         "numpy": "fail", "pillow": "ok", "rich": "fail", "onnx": "warn", "torch": "ok", "kagglehub": "ok",
         "highdicom": "ok", "psycopg": "ok", "uvicorn": "ok",
@@ -112,25 +113,25 @@ def test_versions_are_compared_with_the_packages_own_requirements(monkeypatch):
     [("1.9", "1.26"), ("2.9.0rc1", "2.10"), ("12.0", "12.0.1"), ("0.8.dev1", "0.8.1"), ("", "0.1")],
 )
 def test_releases_are_ordered_as_numbers(older, newer):
-    assert software._release(older) < software._release(newer)
-    assert software._release(older + "+cpu") == software._release(older)
+    assert doctor._release(older) < doctor._release(newer)
+    assert doctor._release(older + "+cpu") == doctor._release(older)
 
 
 def test_running_without_a_record_is_said(monkeypatch):
     def absent(_name):
-        raise software.metadata.PackageNotFoundError
+        raise doctor.metadata.PackageNotFoundError
 
-    monkeypatch.setattr(software.metadata, "requires", absent)
-    assert [finding.status for finding in software.packages()] == ["warn"]
+    monkeypatch.setattr(doctor.metadata, "requires", absent)
+    assert [finding.status for finding in doctor.packages()] == ["warn"]
 
 
 # Imports
 
 
 def probe(monkeypatch, name, code):
-    monkeypatch.setattr(software, "_PROBES", {name: code})
+    monkeypatch.setattr(doctor, "_PROBES", {name: code})
     versions(monkeypatch, {name: "1.0", "torch": "2.13.0+cpu", "torchvision": "0.28.0"})
-    (finding,) = software.imports()
+    (finding,) = doctor.imports()
     return finding
 
 
@@ -151,7 +152,7 @@ def test_an_import_that_crashes_the_process_is_survived(monkeypatch):
 
 
 def test_an_import_that_hangs_is_ended(monkeypatch):
-    monkeypatch.setattr(software, "PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.5)
     assert "no answer" in probe(monkeypatch, "torch", "import time; time.sleep(60)").value
 
 
@@ -180,12 +181,12 @@ def test_the_codecs_of_compressed_dicom_films_are_named(monkeypatch):
 
 def test_every_extra_that_a_user_may_want_is_looked_at():
     settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert set(software._EXTRAS) - {""} == set(settings["project"]["optional-dependencies"]) - {"dev", "docs"}
+    assert set(doctor._EXTRAS) - {""} == set(settings["project"]["optional-dependencies"]) - {"dev", "docs"}
 
 
 def test_what_is_not_installed_is_not_imported(monkeypatch):
     versions(monkeypatch, {})
-    assert software.imports() == []
+    assert doctor.imports() == []
 
 
 # The machine
@@ -317,6 +318,6 @@ def test_disk_space_is_weighed(monkeypatch, free, status):
 
 
 def test_another_encoding_is_told(monkeypatch):
-    monkeypatch.setattr(software.locale, "getpreferredencoding", lambda do_setlocale=True: "ISO-8859-1")
-    assert software.encoding().status == "warn"
-    assert "PYTHONUTF8=1" in software.encoding().remedy
+    monkeypatch.setattr(doctor.locale, "getpreferredencoding", lambda do_setlocale=True: "ISO-8859-1")
+    assert doctor.encoding().status == "warn"
+    assert "PYTHONUTF8=1" in doctor.encoding().remedy

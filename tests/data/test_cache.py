@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pneumoscan.files
-from pneumoscan.data import cache, cache_files, load_manifest, open_cache
+from pneumoscan.data import cache, load_manifest, open_cache
 from pneumoscan.errors import (
     ConfigError,
     DataDamagedError,
@@ -292,8 +292,8 @@ def test_disk_full_for_the_kernel(film_folder, place):
 
 
 def test_too_small_a_disk_is_told_before_the_work(film_folder, place, monkeypatch):
-    usage = cache_files.shutil.disk_usage(film_folder)
-    monkeypatch.setattr(cache_files.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    usage = cache.shutil.disk_usage(film_folder)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=10))
     calls = []
     with pytest.raises(DiskFullError, match="PNEUMOSCAN_CACHE"):
         _open(load_manifest(film_folder), place, progress=lambda *now: calls.append(now))

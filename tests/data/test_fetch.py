@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pneumoscan.data import fetch as fetch_module
-from pneumoscan.data import load_manifest, unzip
-from pneumoscan.data.fetch import fetch, unpack
-from pneumoscan.data.unzip import plan
+from pneumoscan.data import fetch as fetching
+from pneumoscan.data import load_manifest
+from pneumoscan.data.fetch import fetch, plan, unpack
 from pneumoscan.errors import (
     ArchiveError,
     DataDamagedError,
@@ -242,7 +242,7 @@ def test_a_bomb_that_lies_gives_no_more_than_it_claims(tmp_path):
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_TOTAL", 100), ("MAX_FILE", 100), ("MAX_ENTRIES", 10)])
 def test_caps(tmp_path, monkeypatch, limit, value):
-    monkeypatch.setattr(unzip, limit, value)
+    monkeypatch.setattr(fetching, limit, value)
     with pytest.raises(ArchiveError):
         unpack(_zip(tmp_path / "set.zip"), tmp_path / "out")
     assert _nothing_left(tmp_path)
@@ -251,11 +251,11 @@ def test_caps(tmp_path, monkeypatch, limit, value):
 @pytest.mark.parametrize(("limit", "value"), [("MAX_TOTAL", 1000), ("MAX_FILE", 100), ("RATIO_FROM", 10)])
 def test_bytes_are_counted_as_they_come(tmp_path, monkeypatch, limit, value):
     source = _zip(tmp_path / "set.zip", nested=False)
-    entries = unzip.plan(source)
-    monkeypatch.setattr(unzip, limit, value)
-    monkeypatch.setattr(unzip, "MAX_RATIO", 1)
+    entries = fetching.plan(source)
+    monkeypatch.setattr(fetching, limit, value)
+    monkeypatch.setattr(fetching, "MAX_RATIO", 1)
     with pytest.raises(ArchiveError, match="limits"):
-        unzip.extract(source, entries, tmp_path / "out")
+        fetching.extract(source, entries, tmp_path / "out")
 
 
 def test_flipped_cut_and_other_files(tmp_path):
@@ -313,7 +313,7 @@ def test_disk_full(tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unzip, "_copy", full)
+    monkeypatch.setattr(fetching, "_copy", full)
     with pytest.raises(DiskFullError):
         unpack(_zip(tmp_path / "set.zip"), tmp_path / "out")
     assert _nothing_left(tmp_path)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.errors import CodecMissingError
-from pneumoscan.imaging.dicom import codecs
+from pneumoscan.imaging.dicom import frames
 from pneumoscan.predict.loop import predict_many
 from pneumoscan.predict.sources import expand
 
@@ -43,7 +43,7 @@ def test_a_directory_that_is_named_is_refused(medium, bundle_folder):
 
 
 def test_a_missing_codec_does_not_stop_the_others(dicom, medium, bundle_folder, monkeypatch):
-    monkeypatch.setattr(codecs, "_installed", lambda: False)
+    monkeypatch.setattr(frames, "_installed", lambda: False)
     rows = list(predict_many(load_bundle(bundle_folder), expand([str(medium)]), workers=2))
     codes = [row.error_code for row in rows]
     # Pillow decodes JPEG 2000 too.

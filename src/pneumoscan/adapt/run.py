@@ -6,7 +6,7 @@ import numpy as np
 
 from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
 from pneumoscan.adapt.fit import RULES, CrossValidated, cross_validate, fit, patients_of_each
-from pneumoscan.adapt.report import Adaptation
+from pneumoscan.adapt.report import Adaptation, needs_onnx, write_adapted
 from pneumoscan.adapt.verdict import (
     Predictions,
     area,
@@ -16,7 +16,6 @@ from pneumoscan.adapt.verdict import (
     resample,
     verdict_on,
 )
-from pneumoscan.adapt.writing import needs_onnx, write_adapted
 from pneumoscan.audit.shortcuts import Shortcuts, shortcuts_of
 from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.bundle.spec import probability_of

@@ -6,10 +6,10 @@ counts.py      splits, sizes, patients and sites
 duplicates.py  copies of films
 shortcuts.py   how well the label can be guessed without the lungs
 findings.py    what is noticeable, as text
-output.py      lines for a terminal, JSON, and the page, which page.py builds
+page.py        lines for a terminal, JSON, and the page
 """
 
 from pneumoscan.audit.inspection import Audit, inspect
-from pneumoscan.audit.output import summary_lines, write_inspection
+from pneumoscan.audit.page import summary_lines, write_inspection
 
 __all__ = ["Audit", "inspect", "summary_lines", "write_inspection"]

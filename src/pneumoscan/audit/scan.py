@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from pneumoscan.errors import FilmError, NothingUsableError
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.film import read_bytes
 from pneumoscan.imaging.preprocessing import squash
+from pneumoscan.system import in_threads
 
 SIDE = 200
 BORDER = 12
@@ -136,7 +136,9 @@ def scan(manifest: Manifest, *, workers: int | None = None, progress: Progress |
     refused: list[UnreadFilm] = []
     looks: list[Look] = []
     means = _Means()
-    for done, (record, result) in enumerate(_read_all(manifest, workers), start=1):
+    count = workers or min(16, (os.cpu_count() or 1) + 1)
+    results = in_threads(partial(_read_one, manifest), range(len(manifest)), count, ahead=16 * count)
+    for done, (record, result) in enumerate(zip(manifest.films, results, strict=True), start=1):
         if isinstance(result, FilmError):
             refused.append(_refused(record, result))
         else:
@@ -155,24 +157,6 @@ def scan(manifest: Manifest, *, workers: int | None = None, progress: Progress |
 def _nothing(manifest: Manifest, refused: list[UnreadFilm]) -> str:
     first = f" The first: {refused[0].message}" if refused else ""
     return f"none of the {len(manifest)} films of {manifest.root} can be read.{first}"
-
-
-def _read_all(
-    manifest: Manifest, workers: int | None
-) -> Iterator[tuple[FilmRecord, tuple[FilmFacts, Look] | FilmError]]:
-    with _threads(workers or min(16, (os.cpu_count() or 1) + 1)) as pool:
-        results = pool.map(lambda index: _read_one(manifest, index), range(len(manifest)))
-        yield from zip(manifest.films, results, strict=True)
-
-
-@contextmanager
-def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Return a pool that discards queued tasks when the block ends early, for example by Ctrl-C."""
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _read_one(manifest: Manifest, index: int) -> tuple[FilmFacts, Look] | FilmError:

@@ -8,30 +8,31 @@ film gives another key, and a moved folder the same key. A pair that does not ma
 import hashlib
 import json
 import os
+import shutil
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.data.cache_files import CacheFiles, Stored, check_space, not_writable, only_builder
 from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import (
     ConfigError,
     DataDamagedError,
+    DiskFullError,
     FilmError,
+    LockedError,
     NothingUsableError,
     NotWritableError,
 )
-from pneumoscan.files import open_atomic
+from pneumoscan.files import locked, make_folder, open_atomic, sha256_of, write_atomic
 from pneumoscan.imaging.film import Film, read, read_bytes
 from pneumoscan.imaging.preprocessing import VERSION, squash
-from pneumoscan.system import allowed_cores
+from pneumoscan.system import allowed_cores, in_threads
 
 FORMAT = 1
 """Version of the format of the two files; another version gives another key."""
@@ -42,8 +43,123 @@ _NAME = "<this film>"
 """Placeholder of the path in stored messages, because the folder may have another name later."""
 
 Progress = Callable[[int, int], None]
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Content of the two files: the pixels, their rows in the table, and (row, code, message) of unreadable films."""
+
+    images: npt.NDArray[np.uint8]
+    index: list[int]
+    refused: list[tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class CacheFiles:
+    """The two files of a cache: `n` films of the table, resized to `size`, with the name `key`; 0 `planes` are one without axis."""
+
+    folder: Path
+    key: str
+    n: int
+    size: int
+    planes: int = 0
+
+    @property
+    def bytes_per_film(self) -> int:
+        """Bytes of one film."""
+        return max(1, self.planes) * self.size**2
+
+    @property
+    def pixels(self) -> Path:
+        """The file of pixels."""
+        return self.folder / f"{self.key}.u8"
+
+    @property
+    def sidecar(self) -> Path:
+        """The file that describes the rows."""
+        return self.folder / f"{self.key}.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that a builder locks."""
+        return self.folder / f"{self.key}.lock"
+
+    def load(self) -> Stored | None:
+        """Return the content if it matches its hashes, else None."""
+        try:
+            saved = json.loads(self.sidecar.read_bytes())
+            body = saved["body"]
+            index, refused = body["index"], [(int(i), str(c), str(m)) for i, c, m in body["refused"]]
+            whole = (
+                saved["body_sha256"] == _json_sha256(body)
+                and sorted(index + [row for row, _, _ in refused]) == list(range(self.n))
+                and self.pixels.stat().st_size == len(index) * self.bytes_per_film
+                and (not index or sha256_of(self.pixels) == body["pixels_sha256"])
+            )
+            return Stored(self._map(len(index)), index, refused) if whole else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _map(self, rows: int) -> npt.NDArray[np.uint8]:
+        shape = (rows, *((self.planes,) if self.planes else ()), self.size, self.size)
+        if not rows:
+            return np.empty(shape, dtype=np.uint8)
+        return np.memmap(self.pixels, dtype=np.uint8, mode="r", shape=shape)
+
+    def write_sidecar(
+        self, stored_sha256: str, index: list[int], refused: list[tuple[int, str, str]]
+    ) -> None:
+        """Write the second file, which completes the pair."""
+        body = {"pixels_sha256": stored_sha256, "size": self.size, "index": index, "refused": refused}
+        # File names need not be UTF-8, hence ASCII with escapes.
+        write_atomic(self.sidecar, json.dumps({"body_sha256": _json_sha256(body), "body": body}))
+
+
+def _json_sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def only_builder(pair: CacheFiles) -> Iterator[None]:
+    """Hold the lock of the pair, and remove files of builders that were killed."""
+    with ExitStack() as stack:
+        try:
+            make_folder(pair.folder)
+            stack.enter_context(locked(pair.lock, wait=True, what="the film cache"))
+        except (NotWritableError, FileExistsError) as problem:
+            raise not_writable(pair.folder) from problem
+        _sweep(pair)
+        yield
+
+
+def not_writable(folder: Path) -> NotWritableError:
+    """Return the error for a cache folder that is not writable."""
+    return NotWritableError(
+        f"the film cache cannot be written in {folder}.",
+        "Set PNEUMOSCAN_CACHE to a folder that you may write to.",
+    )
+
+
+def _sweep(pair: CacheFiles) -> None:
+    """Remove temporary files without a builder: those of this key, and those whose lock is free."""
+    for leftover in pair.folder.glob(".*.tmp"):
+        key = leftover.name[1:].split(".", 1)[0]
+        with suppress(LockedError, OSError, NotWritableError):
+            if key == pair.key:
+                leftover.unlink()
+            elif len(key) == len(pair.key):
+                with locked(pair.folder / f"{key}.lock"):
+                    leftover.unlink()
+
+
+def check_space(pair: CacheFiles) -> None:
+    """Raise DiskFullError if the disk has less space than the pixels need."""
+    needed, free = pair.n * pair.bytes_per_film, shutil.disk_usage(pair.folder).free
+    if needed > free:
+        raise DiskFullError(
+            f"the film cache needs {needed >> 20} MiB in {pair.folder}, where {free >> 20} MiB are free.",
+            "Free some space, or set PNEUMOSCAN_CACHE to a folder on a larger disk.",
+        )
 
 
 @dataclass(frozen=True)
@@ -169,25 +285,7 @@ def _hash_all(manifest: Manifest, workers: int) -> list[str]:
         except FilmError as refusal:
             return refusal.code
 
-    with ThreadPoolExecutor(workers) as pool:
-        return list(_in_order(pool, hash_one, manifest.films, workers * 16))
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], ahead: int
-) -> Iterator[_Result]:
-    """Map like `pool.map`, with at most `ahead` waiting results, which limits the memory."""
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+    return list(in_threads(hash_one, manifest.films, workers, ahead=workers * 16))
 
 
 def _build(
@@ -233,8 +331,8 @@ def _decode_all(
         return _decode(manifest, *item, size, preparation)
 
     # The reader silences Pillow's warnings for each film, and threads would disturb each other's filters.
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        yield from _in_order(pool, decode, zip(manifest.films, hashes, strict=True), workers * 8)
+    with warnings.catch_warnings():
+        yield from in_threads(decode, zip(manifest.films, hashes, strict=True), workers, ahead=workers * 8)
 
 
 def _decode(

@@ -27,9 +27,8 @@ from pneumoscan.errors import (
 from pneumoscan.imaging.container import is_dicom
 from pneumoscan.imaging.dicom.admission import OWN_DEVICE
 from pneumoscan.imaging.dicom.elements import Tag, fragments
-from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, open_file, sop_class
+from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, layout_of, open_file, sop_class
 from pneumoscan.imaging.dicom.frames import decode
-from pneumoscan.imaging.dicom.layout import layout_of
 from pneumoscan.imaging.film import MAX_INFLATED, MAX_PIXELS
 
 if TYPE_CHECKING:

@@ -6,24 +6,18 @@ and the baseline network, threads needed 5.7 ms of processor time per film, as m
 and threads need the memory of one process.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
 
 from pneumoscan.bundle.load import Bundle
 from pneumoscan.classifier import predict_one
 from pneumoscan.errors import UsageError
 from pneumoscan.imaging import FilmSource
 from pneumoscan.rows import PredictionRow
-from pneumoscan.system import allowed_cores
+from pneumoscan.system import Answer, Item, allowed_cores, in_threads
 
 _MAX_DEFAULT_WORKERS = 8
 _WINDOW = 4
-_SLICE = 64
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 def default_workers() -> int:
@@ -62,7 +56,7 @@ def predict_many(
     if not 0 <= cut_off <= 1:
         raise UsageError(f"threshold is {cut_off}.", "It must be from 0 to 1.")
     read = partial(_read, bundle, cut_off, then)
-    return map(read, sources) if count == 1 else _in_threads(read, sources, count)
+    return map(read, sources) if count == 1 else in_threads(read, sources, count, ahead=_WINDOW * count)
 
 
 def answers_of(
@@ -83,19 +77,14 @@ def answers_of(
     Raises:
         UsageError: `workers` is below 1.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     count = default_workers() if workers is None else workers
     if count < 1:
         raise UsageError(f"workers is {count}.", "It must be at least 1.")
     answers: list[Answer] = []
-    with ThreadPoolExecutor(count, thread_name_prefix="film") as executor:
-        # In slices, so that an interrupt waits for a few films and not for all.
-        for start in range(0, len(items), _SLICE):
-            for answer in executor.map(work, items[start : start + _SLICE]):
-                answers.append(answer)
-                if progress is not None:
-                    progress(len(answers), len(items))
+    for answer in in_threads(work, items, count, ahead=_WINDOW * count):
+        answers.append(answer)
+        if progress is not None:
+            progress(len(answers), len(items))
     return answers
 
 
@@ -109,21 +98,3 @@ def _read(
     if then is not None:
         then(source, row)
     return row
-
-
-def _in_threads(
-    read: Callable[[FilmSource], PredictionRow], sources: Iterable[FilmSource], workers: int
-) -> Iterator[PredictionRow]:
-    from concurrent.futures import Future, ThreadPoolExecutor  # here, because a single film does not need it
-
-    waiting: deque[Future[PredictionRow]] = deque()
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="film")
-    try:
-        for source in sources:
-            waiting.append(executor.submit(read, source))
-            if len(waiting) >= _WINDOW * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)

@@ -5,10 +5,11 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from pneumoscan.files import encoding_of
-from pneumoscan.predict.sorted_names import pieces, records, sorted_names
+
+_PIECE = 1 << 16
 
 
 def expand(
@@ -106,7 +107,7 @@ def _files(path: str, recursive: bool, walk: _Walk) -> Iterator[str]:
     try:
         if not walk.is_new(path):
             return
-        names = sorted_names(_names(path), key=_without_mark)
+        names = sorted(_names(path), key=_without_mark)
     except OSError:
         # The folder itself becomes a refused input, so that missing films are noticed.
         yield path
@@ -134,3 +135,24 @@ def _is_hidden(name: str) -> bool:
 
 def _without_mark(name: str) -> str:
     return name.removesuffix("/")
+
+
+def pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the content of a stream, in pieces of 64 KiB."""
+    while piece := stream.read(_PIECE):
+        yield piece
+
+
+def records(parts: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
+    """Yield the records of a text without their separators, in constant memory; the last may lack its separator.
+
+    Args:
+        parts: The text, in pieces.
+        separator: One byte.
+    """
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(separator)
+        yield from whole
+    if rest:
+        yield rest

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from pneumoscan.errors import FilmTruncatedError
 from pneumoscan.imaging.dicom.elements import Reader
-from pneumoscan.imaging.dicom.file import JPEG_2000
-from pneumoscan.imaging.dicom.layout import Layout
+from pneumoscan.imaging.dicom.file import JPEG_2000, Layout
 
 _JP2_BOX = b"\x00\x00\x00\x0cjP  "
 _CODESTREAM_2000 = b"\xff\x4f\xff\x51"

@@ -13,10 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from pneumoscan.errors import FilmUniformError
-from pneumoscan.imaging.dicom.codecs import Samples
 from pneumoscan.imaging.dicom.elements import DataSet, Tag
-from pneumoscan.imaging.dicom.frames import Decoded
-from pneumoscan.imaging.dicom.layout import Layout
+from pneumoscan.imaging.dicom.file import Layout
+from pneumoscan.imaging.dicom.frames import Decoded, Samples
 
 Values = npt.NDArray[np.float64]
 # Percentiles of the film if it has no window: the extremes are often lead markers and dead pixels.
