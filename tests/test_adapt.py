@@ -23,8 +23,8 @@ from product_model import (
 from synthetic_records import point, some_records
 
 from pneumoscan.adapt import adapt
+from pneumoscan.adapt.adaptation import with_temperature
 from pneumoscan.adapt.fit import choose_cuts, cross_validate, deal
-from pneumoscan.adapt.report import with_temperature
 from pneumoscan.adapt.verdict import Figure, Predictions, area, differences, figures_of, resample, verdict_on
 from pneumoscan.audit.shortcuts import Probe, Shortcuts
 from pneumoscan.bundle.heatmap import evidence_of

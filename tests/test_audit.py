@@ -16,10 +16,11 @@ from stored import assert_as_stored, digest
 from pneumoscan import audit as audit_package
 from pneumoscan.audit import inspect, summary_lines, write_inspection
 from pneumoscan.audit.duplicates import MIN_CORRELATION, unit_detail
-from pneumoscan.audit.page import diverging
+from pneumoscan.audit.inspection_page import diverging
 from pneumoscan.audit.scan import scan
 from pneumoscan.audit.shortcuts import shortcuts_of
-from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import SPLITS, FilmRecord, Manifest
 from pneumoscan.errors import MissingDependencyError, NothingUsableError
 
 
@@ -375,7 +376,7 @@ def test_the_room_opens_without_scikit_learn() -> None:
 
     code = "import sys, pneumoscan.audit; assert not {'sklearn', 'matplotlib', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert audit_package.__all__ == ["Audit", "inspect", "summary_lines", "write_inspection"]
+    assert audit_package.__all__ == ["Inspection", "inspect", "summary_lines", "write_inspection"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from stored import assert_as_stored, digest
 
-from pneumoscan.audit import Audit, inspect, summary_lines, write_inspection
+from pneumoscan.audit import Inspection, inspect, summary_lines, write_inspection
 from pneumoscan.audit.counts import NO_SITE, cramers_v
 from pneumoscan.data.manifest import FilmRecord, Manifest
 
@@ -33,7 +33,7 @@ def _films(root: Path, positives: Positives, *, marked: bool, n: int = 30) -> Ma
     return Manifest(root, "csv", tuple(films)).in_order()
 
 
-def _found(audit: Audit) -> dict[str, str]:
+def _found(audit: Inspection) -> dict[str, str]:
     return {finding.key: finding.severity for finding in audit.findings}
 
 

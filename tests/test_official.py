@@ -12,7 +12,7 @@ import pytest
 
 from pneumoscan.bundle.contents import SHIPPED
 from pneumoscan.bundle.load import load_bundle
-from pneumoscan.card.page import elsewhere
+from pneumoscan.card.model_card import elsewhere
 from pneumoscan.evaluate.page import PUBLISHED
 
 ROOT = Path(__file__).parents[1]

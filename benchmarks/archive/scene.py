@@ -28,7 +28,7 @@ DRAWN = 200
 EVERY = 50
 # Roles of processes, by a part of their command line; the first that fits counts.
 ROLES = {
-    "reader": "pneumoscan.archive.reading",
+    "reader": "pneumoscan.archive.film_readers",
     "actor": "ShardActor",
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",

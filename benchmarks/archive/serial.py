@@ -34,7 +34,7 @@ print(json.dumps({{{_PEAK}}}))
 _VERIFYING = f"""
 import json, resource, sys, time
 from pneumoscan.archive.plan import write_shards
-from pneumoscan.archive.part import encoded, part_name
+from pneumoscan.archive.shard import encoded, part_name
 from pneumoscan.archive.plan import ArchiveSettings, write_plan
 from pneumoscan.archive.run import verified
 from pneumoscan.archive.storage import open_folder

@@ -163,7 +163,7 @@ def _is_one_film(array: npt.NDArray[np.generic]) -> bool:
 
 
 @dataclass(frozen=True)
-class Finding:
+class FilmResult:
     """The row of a film and the outputs of the network, from one run of the network.
 
     Attributes:
@@ -227,7 +227,7 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: s
     return find_in(bundle, film, threshold).row
 
 
-def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
+def find_in(bundle: Bundle, film: Film, threshold: float) -> FilmResult:
     """Return the row of a film that was read, with the outputs of the network.
 
     Raises:
@@ -250,7 +250,7 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> Finding:
         resembled(bundle.spec, None if outputs.site_scores is None else outputs.site_scores[0].tolist()),
     )  # fmt: skip
     evidence = None if outputs.activation_map is None else outputs.activation_map[0]
-    return Finding(row, probability, float(outputs.logit[0]), distance, evidence, lungs)
+    return FilmResult(row, probability, float(outputs.logit[0]), distance, evidence, lungs)
 
 
 def _path_of(source: FilmSource) -> str:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pneumoscan.archive.part import answered, encoded, shown
+from pneumoscan.archive.shard import answered, encoded, shown
 from pneumoscan.errors import DataDamagedError, MissingDependencyError
 from pneumoscan.rows import COLUMNS, PredictionRow, header
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscan.archive.film_readers import MOST_DEATHS, FilmReader
 from pneumoscan.archive.plan import ArchiveSettings, model_facts
-from pneumoscan.archive.reading import MOST_DEATHS, FilmReader
 from pneumoscan.errors import BundleError, EnvironmentProblemError, PneumoscanError
 from pneumoscan.predict.loop import predict_many
 
@@ -17,7 +17,7 @@ from pneumoscan.predict.loop import predict_many
 FRAGILE = """
 import os, signal, sys, time
 from pathlib import Path
-from pneumoscan.archive import reading
+from pneumoscan.archive import film_readers as reading
 from pneumoscan.predict import loop as batch
 true = batch.predict_many
 def fragile(bundle, sources, **options):
@@ -91,7 +91,7 @@ def test_a_film_whose_process_was_killed_is_read_again(bundle, settings, paths, 
 
 
 def test_a_film_that_blocks_its_process_is_refused(bundle, settings, paths, fragile, monkeypatch) -> None:
-    monkeypatch.setattr("pneumoscan.archive.reading.MOST_DEATHS", 1)
+    monkeypatch.setattr("pneumoscan.archive.film_readers.MOST_DEATHS", 1)
     bad = str(Path(paths[0]).with_name("blocks.png"))
     reader = FilmReader(bundle.path, settings, command=fragile, seconds=1.5)
     try:
@@ -137,7 +137,7 @@ def test_another_model_is_an_error(bundle, settings, paths) -> None:
 
 
 def test_a_process_that_never_starts_is_an_error(bundle, settings, paths, monkeypatch) -> None:
-    monkeypatch.setattr("pneumoscan.archive.reading._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("pneumoscan.archive.film_readers._LONGEST_PAUSE", 0.0)
     reader = FilmReader(bundle.path, settings, command=(sys.executable, "-c", "raise SystemExit(7)"))
     with pytest.raises(EnvironmentProblemError, match="ended with exit code 7 12 times"):
         reader.rows(paths)

@@ -22,9 +22,9 @@ def shipped():
 def checks():
     """The heatmap checks of the model card."""
     pytest.importorskip("onnx")
-    from pneumoscan.card import heatmaps
+    from pneumoscan.card import measuring
 
-    return heatmaps
+    return measuring
 
 
 def inputs(shipped, films: list[np.ndarray]) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_what_is_no_chest_film_is_called_so(shipped):
 def test_covering_the_hottest_square_costs_more_than_another(shipped, real_films, checks):
     paths = sorted((real_films / "train" / "PNEUMONIA").iterdir())[::97]
     films = inputs(shipped, [np.asarray(read(path).pixels) for path in paths])
-    found = checks.measure(shipped, list(films), np.ones(len(films), np.int64))["deletion"]
+    found = checks.measure_heatmaps(shipped, list(films), np.ones(len(films), np.int64))["deletion"]
     assert found["films"] >= 30
     assert found["fall_of_logit_hottest"] > 2 * found["fall_of_logit_random"]
     assert found["share_of_films_hottest_falls_more"] > 0.7

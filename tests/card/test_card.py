@@ -17,7 +17,7 @@ from tiny_bundle import write_tiny_bundle
 from pneumoscan.bundle import contents as pretrained
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card import Records, card, difference, measuring, read_records
-from pneumoscan.card import page as page_of_card
+from pneumoscan.card import model_card as page_of_card
 from pneumoscan.classifier import model_name
 from pneumoscan.cli import app
 from pneumoscan.errors import ConfigError, UsageError

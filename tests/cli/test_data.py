@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from pneumoscan.cli import progress as progress_module
-from pneumoscan.cli.progress import progress
+from pneumoscan.cli import options
+from pneumoscan.cli.options import progress
 
 
 def _run(*arguments, cwd=None, **environment):
@@ -120,7 +120,7 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
 
 def test_progress_elsewhere_is_sparse(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(options.time, "monotonic", lambda: now[0])
     with progress("Decoding films") as report:
         for done in range(1, 101):
             now[0] += 0.1

@@ -4,7 +4,7 @@ import pytest
 
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.cli.demo import run_demo
-from pneumoscan.cli.progress import progress
+from pneumoscan.cli.options import progress
 from pneumoscan.errors import UsageError
 from pneumoscan.predict.loop import predict_many
 from pneumoscan.train.loop import Unobserved

@@ -11,8 +11,8 @@ import pytest
 from stored import assert_as_stored, digest, table_of
 
 from pneumoscan.data import load_manifest
+from pneumoscan.data.layouts import load_sites
 from pneumoscan.data.layouts.folder import facts_of
-from pneumoscan.data.layouts.load import load_sites
 from pneumoscan.errors import DataDamagedError, LayoutError
 
 
@@ -392,7 +392,7 @@ def test_npz_whose_header_lies(tmp_path, rows, words):
 
 
 def test_npz_larger_than_the_cap(tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumoscan.data.layouts.arrays.MAX_BYTES", 1000)
+    monkeypatch.setattr("pneumoscan.data.layouts.npz.MAX_BYTES", 1000)
     np.savez(tmp_path / "x.npz", **_arrays())
     with pytest.raises(DataDamagedError, match="declares"):
         load_manifest(tmp_path / "x.npz")

@@ -9,8 +9,8 @@ import pytest
 from synthetic_films import write_film_folder
 
 from pneumoscan.study.execute import StudyOrder, run_study
-from pneumoscan.study.records import StudyFolder
 from pneumoscan.study.trial import TrialAnswer
+from pneumoscan.study.trial_records import StudyFolder
 from pneumoscan.study.trials import Planned
 
 HEAD = """

@@ -6,7 +6,7 @@ import pytest
 from pneumoscan.evaluate.intervals import weighted_roc_auc
 from pneumoscan.study.compare import StudyComparison, figures_of
 from pneumoscan.study.evaluation import patient_weights
-from pneumoscan.study.records import TrialRecord
+from pneumoscan.study.trial_records import TrialRecord
 
 N = 200
 Y_TRUE = np.arange(N) % 2

@@ -18,7 +18,7 @@ from pneumoscan.errors import ConfigError, DataDamagedError, LockedError
 from pneumoscan.files import locked
 from pneumoscan.study import trial
 from pneumoscan.study.execute import StudyOrder, run_study
-from pneumoscan.study.records import StudyFolder, read_record
+from pneumoscan.study.trial_records import StudyFolder, read_record
 from pneumoscan.train.config import read_toml_config
 
 FILES = {

@@ -15,7 +15,7 @@ from pneumoscan.study.forecast import (
     seconds_of,
 )
 from pneumoscan.study.plan import read_plan
-from pneumoscan.study.records import StudyFolder, read_record
+from pneumoscan.study.trial_records import StudyFolder, read_record
 from pneumoscan.study.trials import Conditions, Machine, first_trials, trial_of, unique
 from pneumoscan.train.config import load_config
 
@@ -63,7 +63,7 @@ def test_measured_trials_set_the_pace(finished_study) -> None:
     out, _, notes = finished_study
     plan, _ = read_plan(out / "study.toml")
     folder = StudyFolder(out)
-    from pneumoscan.study.records import read_facts
+    from pneumoscan.study.trial_records import read_facts
 
     facts = read_facts(folder)
     assert facts is not None

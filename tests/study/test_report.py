@@ -12,9 +12,9 @@ import pytest
 from stored import assert_as_stored, digest
 
 from pneumoscan.errors import DataDamagedError, UsageError
-from pneumoscan.study.records import StudyFolder, TrialRecord
 from pneumoscan.study.report import write_report
 from pneumoscan.study.results import gather
+from pneumoscan.study.trial_records import StudyFolder, TrialRecord
 
 SECTIONS = ("baseline", "depth", "rates")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscan.study.plan import StudyPlan, read_plan
-from pneumoscan.study.records import StudyFacts
+from pneumoscan.study.trial_records import StudyFacts
 from pneumoscan.study.trials import (
     Conditions,
     Machine,

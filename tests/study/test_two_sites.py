@@ -9,8 +9,8 @@ from synthetic_films import write_film_folder
 from pneumoscan.errors import ConfigError
 from pneumoscan.study.execute import StudyOrder, run_study
 from pneumoscan.study.plan import read_plan
-from pneumoscan.study.records import StudyFolder, read_facts, read_record
 from pneumoscan.study.report import write_report
+from pneumoscan.study.trial_records import StudyFolder, read_facts, read_record
 from pneumoscan.study.trials import first_trials
 
 SECTION = """

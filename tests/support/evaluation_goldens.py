@@ -21,7 +21,7 @@ from product_model import write_films, write_model
 from train_goldens import machine as train_machine
 
 from pneumoscan.adapt import adapt
-from pneumoscan.adapt.report import write_report
+from pneumoscan.adapt.adaptation import write_report
 from pneumoscan.audit import inspect, summary_lines, write_inspection
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card import card, read_records

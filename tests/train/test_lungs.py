@@ -13,9 +13,9 @@ import tiny_lungs
 import torch
 from PIL import Image
 
-from pneumoscan.adapt.films import read_films
+from pneumoscan.adapt.hospital_films import read_films
 from pneumoscan.bundle.load import load_bundle
-from pneumoscan.card.heatmaps import deletion, mean_error
+from pneumoscan.card.measuring import deletion, mean_error
 from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import load_sites
 from pneumoscan.errors import ConfigError, Terminated, UsageError

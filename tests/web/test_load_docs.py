@@ -75,10 +75,10 @@ def test_every_code_of_http_is_told_with_its_status():
 
 
 def test_every_metric_is_told():
-    from pneumoscan.web.service import Metrics
+    from pneumoscan.web.service import ServiceMetrics
     from pneumoscan.workers.pool import FilmPool
 
-    metrics = Metrics("0")
+    metrics = ServiceMetrics("0")
     metrics.watch(FilmPool(Path(), workers=1, waiting=1), lambda: 0)
     metrics.request("/", "GET", 200, "ok", 0.1)
     metrics.film("NORMAL", "")

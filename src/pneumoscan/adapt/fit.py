@@ -30,7 +30,7 @@ _LOGISTIC_DEVIATION = np.pi / np.sqrt(3)
 
 
 @dataclass(frozen=True)
-class Fit:
+class Refit:
     """Fitted parameters.
 
     Attributes:
@@ -71,7 +71,7 @@ class CrossValidated:
     temperatures: Floats
 
 
-def fit(logits: Floats, y_true: Labels) -> Fit:
+def fit(logits: Floats, y_true: Labels) -> Refit:
     """Fit temperature, offset and the three operating points.
 
     Args:
@@ -79,7 +79,7 @@ def fit(logits: Floats, y_true: Labels) -> Fit:
         y_true: int64 (n,), both classes present, two films of each at least.
     """
     temperature, offset = fit_probability(logits, y_true)
-    return Fit(temperature, offset, choose_cuts(logits, y_true))
+    return Refit(temperature, offset, choose_cuts(logits, y_true))
 
 
 def choose_cuts(logits: Floats, y_true: Labels) -> dict[str, float]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscan.adapt.films import FEW_FILMS, HospitalFilms, Progress, read_films
+from pneumoscan.adapt.adaptation import Adaptation, needs_onnx, write_adapted
 from pneumoscan.adapt.fit import RULES, CrossValidated, cross_validate, fit, patients_of_each
-from pneumoscan.adapt.report import Adaptation, needs_onnx, write_adapted
+from pneumoscan.adapt.hospital_films import FEW_FILMS, HospitalFilms, Progress, read_films
 from pneumoscan.adapt.verdict import (
     Predictions,
     area,

@@ -10,9 +10,9 @@
 Whatever is killed, and whenever: a shard has its part or not. A part depends only on its shard, so writing it twice changes
 nothing.
 
-    run.py      the way above; storage.py: disks and object stores
-    plan.py     the inputs, as a stream of folders, patterns, lists and object stores, and the plan
-    shard.py    what a worker does with a shard, on this machine or in Ray; part.py: CSV and Parquet
-    reading.py  films in a process of their own
-    on_ray.py   the driver of Ray, which `cluster` starts
+    run.py           the way above; storage.py: disks and object stores
+    plan.py          the inputs, as a stream of folders, patterns, lists and object stores, and the plan
+    shard.py         what a worker does with a shard, on this machine or in Ray; its part as CSV or Parquet
+    film_readers.py  films in a process of their own
+    on_ray.py        the driver of Ray, which `cluster` starts
 """

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pneumoscan.archive.part import Answered, answered, check_format, part_name, shown
 from pneumoscan.archive.plan import (
     LOCK,
     ArchivePlan,
@@ -24,7 +23,15 @@ from pneumoscan.archive.plan import (
     write_plan,
     write_shards,
 )
-from pneumoscan.archive.shard import ShardJob, ShardLauncher
+from pneumoscan.archive.shard import (
+    Answered,
+    ShardJob,
+    ShardLauncher,
+    answered,
+    check_format,
+    part_name,
+    shown,
+)
 from pneumoscan.archive.storage import Folder, held, is_url, open_folder
 from pneumoscan.errors import (
     DataDamagedError,

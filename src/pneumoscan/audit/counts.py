@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from pneumoscan.audit.scan import FilmFacts, Scan
 from pneumoscan.audit.shortcuts import Features, Probe, guess, limited
-from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import SPLITS, FilmRecord, Manifest
 
 
 @dataclass(frozen=True)

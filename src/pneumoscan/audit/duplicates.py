@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.audit.scan import Scan
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest
 
 MAX_BITS = 24
 MIN_CORRELATION = 0.85

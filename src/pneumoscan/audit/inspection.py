@@ -35,13 +35,14 @@ from pneumoscan.audit.shortcuts import (
     require_scikit_learn,
     shortcuts_by_site,
 )
-from pneumoscan.data.manifest import CLASS_NAMES, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import Manifest
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Audit:
+class Inspection:
     """Content and problems of a set of films.
 
     Attributes:
@@ -157,7 +158,7 @@ def inspect(
     areas: Mapping[str, tuple[float, int]] | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
-) -> Audit:
+) -> Inspection:
     """Inspect a set of films.
 
     Args:
@@ -178,7 +179,7 @@ def inspect(
     patients, duplicates = count_patients(manifest), find_duplicates(seen, manifest)
     shortcuts, sites = find_shortcuts(seen, manifest), compare_sites(seen, manifest)
     comparisons = compare_with(shortcuts_by_site(seen, manifest, shortcuts), network, areas)
-    return Audit(
+    return Inspection(
         root=_root_of(manifest),
         name=" and ".join(manifest.parts) or manifest.root.name or str(manifest.root),
         layout=manifest.layout,

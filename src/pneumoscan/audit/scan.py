@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.film import read_bytes

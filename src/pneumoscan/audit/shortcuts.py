@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.audit.scan import Scan, scan
-from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import SPLITS, FilmRecord, Manifest
 from pneumoscan.errors import importing
 
 FOLDS = 5

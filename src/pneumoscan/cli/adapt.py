@@ -46,11 +46,11 @@ def adapt(
     has the same network. It is not written if the advice is not to use the model. Research use only, not for diagnosis.
     """
     from pneumoscan.adapt import adapt as adapt_model
-    from pneumoscan.adapt.report import write_report
+    from pneumoscan.adapt.adaptation import write_report
     from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.bundle.load import load_bundle
     from pneumoscan.classifier import shown_to_work
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
 
     model = model or pretrained_bundle()
     folder = report or out.with_name(f"{out.name}-report")
@@ -76,7 +76,7 @@ def adapt(
 
 
 def _summary(found: "Adaptation", out: Path, report: Path) -> str:
-    from pneumoscan.adapt.report import NAMES, shown
+    from pneumoscan.adapt.adaptation import NAMES, shown
 
     films, fitted, point = found.films, found.fitted, found.operating_point
     lines = [

@@ -116,7 +116,7 @@ def _check_absolute(names: Iterable[str]) -> None:
 @contextmanager
 def _shown() -> Iterator[Callable[[str, int, int], None]]:
     """Show the progress of each step on stderr."""
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
 
     with ExitStack() as stack:
         shown: dict[str, Callable[[int, int], None]] = {}

@@ -81,7 +81,7 @@ def _measure(model: Path, data: tuple[str, ...], folder: Path, workers: int | No
     import shlex
 
     from pneumoscan.card import measure_run
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
 
     words = ["pneumoscan", "card", str(model), *(word for source in data for word in ("--data", source))]
     with progress("Reading films in 11 views") as report:

@@ -47,7 +47,7 @@ def compare(
     FIRST and SECOND are models (a bundle, a run, or the name of a model in the package) or CSV files of scores: predictions.csv of
     evaluate, rows of predict, the published predictions of MedMNIST, or any with a path and a score. Differences are SECOND minus FIRST.
     """
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.evaluate.comparison import compare as compare_two
 
     words = ["pneumoscan", *sys.argv[1:]] if sys.argv[1:2] == ["compare"] else []

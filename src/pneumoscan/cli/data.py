@@ -38,7 +38,7 @@ def inspect(
     """
     from pneumoscan.audit import inspect as audit_films
     from pneumoscan.audit import summary_lines, write_inspection
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.data.layouts import called, load_sites
 
     sources = (*dirs, *data)
@@ -84,7 +84,7 @@ def fetch(folder: Path, zip_path: Path | None, no_verify: bool) -> None:
 
     DIR is the target, a new or empty folder.
     """
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.data.fetch import fetch as fetch_films
 
     with progress("Unpacking films" if zip_path else "Copying films") as report:
@@ -118,7 +118,7 @@ def phantom(folder: Path, patients: int, seed: int, side: int, dicom: bool, work
     """
     from datetime import datetime
 
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.phantom import write_phantom_set
     from pneumoscan.system import allowed_cores
 

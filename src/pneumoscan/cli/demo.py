@@ -38,10 +38,10 @@ def demo(folder: Path, patients: int, seed: int) -> None:
 
     FOLDER is the folder for all files [demo].
     """
-    from pneumoscan.cli.progress import progress
-    from pneumoscan.cli.train import Watcher
+    from pneumoscan.cli.options import progress
+    from pneumoscan.cli.train import TrainingDisplay
 
-    with Watcher(None) as watcher:
+    with TrainingDisplay(None) as watcher:
         made = run_demo(
             folder, patients=patients, seed=seed, observer=watcher, progress=progress,
             say=lambda stage: print(stage, file=sys.stderr, flush=True),

@@ -59,7 +59,7 @@ def evaluate(
     import shlex
 
     from pneumoscan.bundle.contents import pretrained_bundle
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.evaluate import evaluate as evaluate_split
 
     model = model or pretrained_bundle()

@@ -1,7 +1,10 @@
-"""Options that several commands share."""
+"""What several commands share: options, lines on stderr, a bar of progress."""
 
+import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +42,59 @@ def data_option(text: str, *, required: bool = True) -> Callable[[Any], Any]:
         metavar="[NAME=]PATH",
         help=f"{text} May be given once per site.",
     )
+
+
+Report = Callable[[int, int], None]
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Report]:
+    """Show the progress of a task; yields a function to call with `(done, total)`.
+
+    On a terminal this is a bar with the remaining time, which disappears at the end (without colour if `NO_COLOR` is set).
+    Elsewhere it is at most one line every few seconds, and one at the end of a longer task. Nothing is written to stdout. A
+    `total` of 0 means that the total is unknown.
+
+        with progress("Decoding films") as report:
+            open_cache(manifest, size=200, progress=report)
+    """
+    with _bar(what) if _is_terminal() else _lines(what) as report:
+        yield report
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+
+        def report(done: int, total: int) -> None:
+            shown.update(task, completed=done, total=total or None)
+
+        yield report
+
+
+@contextmanager
+def _lines(what: str) -> Iterator[Report]:
+    start = last = time.monotonic()
+    said = seen = ""
+
+    def report(done: int, total: int) -> None:
+        nonlocal last, said, seen
+        seen = f"{done} of {total}" if total else f"{done}"
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last, said = time.monotonic(), seen
+            print(f"{what}: {seen}", file=sys.stderr, flush=True)
+
+    yield report
+    if said:
+        print(f"{what}: {seen}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

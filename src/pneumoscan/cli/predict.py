@@ -234,7 +234,7 @@ def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]
 
     if quiet:
         return nullcontext(lambda _done, _total: None)
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
 
     return progress("Reading films")
 

@@ -14,11 +14,11 @@ from pneumoscan.cli.options import data_option
 from pneumoscan.errors import Terminated, UsageError
 
 if TYPE_CHECKING:
-    from pneumoscan.cli.progress import Report
+    from pneumoscan.cli.options import Report
     from pneumoscan.study.execute import StudyOrder
     from pneumoscan.study.forecast import Forecast
-    from pneumoscan.study.records import StudyFacts
     from pneumoscan.study.trial import TrialAnswer
+    from pneumoscan.study.trial_records import StudyFacts
     from pneumoscan.study.trials import Planned
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -133,7 +133,7 @@ class Board:
 
     def decoding(self, done: int, total: int) -> None:
         """Show how many films are decoded."""
-        from pneumoscan.cli.progress import progress
+        from pneumoscan.cli.options import progress
 
         if self._decoding is None:
             self._decoding = self._bar.enter_context(progress("Decoding films"))
@@ -233,7 +233,7 @@ class Board:
     def _count(self) -> None:
         """Estimate the remaining time from the finished trials."""
         from pneumoscan.study.forecast import seconds_left
-        from pneumoscan.study.records import StudyFolder, read_facts
+        from pneumoscan.study.trial_records import StudyFolder, read_facts
 
         folder = StudyFolder(self._order.out)
         facts: StudyFacts | None = read_facts(folder)

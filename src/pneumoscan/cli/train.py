@@ -46,7 +46,7 @@ def train(
     tensorboard: bool,
 ) -> None:
     """Train a network. --resume continues an interrupted run, which then ends with the same weights."""
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.train.config import load_config
     from pneumoscan.train.export import export_run, report_val, write_lungs
     from pneumoscan.train.run import train
@@ -55,7 +55,7 @@ def train(
     wanted = None if resume and not given else load_config(preset, config, list(assignments))
     with ExitStack() as stack:
         decoding = stack.enter_context(progress("Decoding films"))
-        watcher = stack.enter_context(Watcher(out if tensorboard else None))
+        watcher = stack.enter_context(TrainingDisplay(out if tensorboard else None))
         try:
             trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
         except (KeyboardInterrupt, Terminated):
@@ -100,7 +100,7 @@ def train(
             )
 
 
-class Watcher:
+class TrainingDisplay:
     """Progress of a training: a live bar on a terminal, and one line per epoch."""
 
     def __init__(self, events: Path | None) -> None:
@@ -111,7 +111,7 @@ class Watcher:
         self._task: Any = None
         self._started = time.monotonic()
 
-    def __enter__(self) -> "Watcher":
+    def __enter__(self) -> "TrainingDisplay":
         if self._events is not None:
             self._writer = _event_writer(self._events / "tensorboard")
             self._stack.callback(self._writer.close)
@@ -221,7 +221,7 @@ def export(
 
     RUN is the run folder of a finished training.
     """
-    from pneumoscan.cli.progress import progress
+    from pneumoscan.cli.options import progress
     from pneumoscan.train.export import export_run, record_run
 
     with progress("Decoding films") as decoding:

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.data.layouts.folder import has_film_name, is_hidden
-from pneumoscan.data.manifest import CLASS_NAMES, SPLITS, Manifest
+from pneumoscan.data.manifest import SPLITS, Manifest
 from pneumoscan.errors import (
     ArchiveError,
     DataDamagedError,

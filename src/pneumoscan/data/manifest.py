@@ -14,7 +14,6 @@ from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.film import MIN_SIDE, read_bytes
 from pneumoscan.imaging.lungs import shows_only_lungs
 
-CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SYNTHETIC_NOTICE = "SYNTHETIC.txt"
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]

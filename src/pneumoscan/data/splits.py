@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import ConfigError, DataDamagedError, NothingUsableError
 from pneumoscan.files import write_atomic
 

@@ -12,17 +12,10 @@ Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Checked labels and probabilities of the same films.
-
-    Attributes:
-        y_true: int64 (n,), 1 is PNEUMONIA and 0 is NORMAL; n is at least 1.
-        y_prob: float64 (n,), finite, in [0, 1].
-    """
+class Labelled:
+    """Films with labels `y_true`, int64 (n,): 1 is PNEUMONIA and 0 is NORMAL."""
 
     y_true: Labels
-    y_prob: Floats
 
     @property
     def n(self) -> int:
@@ -33,6 +26,19 @@ class Outcome:
     def n_positive(self) -> int:
         """Number of films labelled PNEUMONIA."""
         return int(self.y_true.sum())
+
+
+@dataclass(frozen=True)
+class Outcome(Labelled):
+    """Checked labels and probabilities of the same films.
+
+    Attributes:
+        y_true: int64 (n,), 1 is PNEUMONIA and 0 is NORMAL; n is at least 1.
+        y_prob: float64 (n,), finite, in [0, 1].
+    """
+
+    y_true: Labels
+    y_prob: Floats
 
     @property
     def has_both_classes(self) -> bool:

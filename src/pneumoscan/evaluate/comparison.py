@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from pneumoscan.bundle.contents import find_bundle
 from pneumoscan.bundle.load import load_bundle
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.classifier import model_name
 from pneumoscan.data.layouts import Sources, as_words, load_sites
-from pneumoscan.data.manifest import CLASS_NAMES, Manifest, Split
+from pneumoscan.data.manifest import Manifest, Split
 from pneumoscan.errors import LayoutError, NothingUsableError, PneumoscanError, UsageError, require
 from pneumoscan.evaluate.displays import RocDisplay
 from pneumoscan.evaluate.drawing import save_figure

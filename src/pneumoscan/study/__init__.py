@@ -1,14 +1,14 @@
 """Studies: comparisons of variants with a baseline, as resumable trials, with a report from the records alone.
 
-plan.py       sections and variants, with their reasons and expectations
-trials.py     the trainings that a plan needs, their order, and confirmations with more seeds
-films.py      the films of a study, with the same hold-out for every trial
-trial.py      one trial: a function of (configuration, films), resumable in its folder
-evaluation.py evaluation of a network on the held-out films, unchanged and in the stress test
-records.py    the folder of a study: what all trials share, and the record of each
-launchers.py  where trials run: in this process, in several processes, or on a cluster
-execute.py    the whole study, from the plan to the last record; forecast.py: how long it will take
-compare.py    differences to the baseline, their intervals, and the conclusion; early stopping
-results.py    all results, read from the records
-report.py     page, graphs and tables from them
+plan.py           sections and variants, with their reasons and expectations
+trials.py         the trainings that a plan needs, their order, and confirmations with more seeds
+trial_films.py    the films of a study, with the same hold-out for every trial
+trial.py          one trial: a function of (configuration, films), resumable in its folder
+evaluation.py     evaluation of a network on the held-out films, unchanged and in the stress test
+trial_records.py  the folder of a study: what all trials share, and the record of each
+launchers.py      where trials run: in this process, in several processes, or on a cluster
+execute.py        the whole study, from the plan to the last record; forecast.py: how long it will take
+compare.py        differences to the baseline, their intervals, and the conclusion; early stopping
+results.py        all results, read from the records
+report.py         page, graphs and tables from them
 """

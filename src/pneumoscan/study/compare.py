@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pneumoscan.evaluate.intervals import Interval, weighted_roc_auc
 from pneumoscan.study.evaluation import patient_weights
-from pneumoscan.study.records import TrialRecord
+from pneumoscan.study.trial_records import TrialRecord
 
 Floats = npt.NDArray[np.float64]
 Verdict = Literal["better", "worse", "no detectable difference"]

@@ -18,7 +18,7 @@ from pneumoscan.evaluate.thresholds import best_f1, threshold_table
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.networks.registry import build
-from pneumoscan.study.films import StudyFilms
+from pneumoscan.study.trial_films import StudyFilms
 from pneumoscan.train.backend import Backend
 from pneumoscan.train.config import TrainingConfig
 from pneumoscan.train.films import micro_batches

@@ -9,10 +9,11 @@ from typing import Protocol
 from pneumoscan.data.layouts import Sources, absolute
 from pneumoscan.errors import ConfigError, DataDamagedError
 from pneumoscan.files import locked, write_atomic, write_json
-from pneumoscan.study.films import StudyFilms, open_films
 from pneumoscan.study.launchers import OneByOne, Processes, TrialLauncher, TrialsOnRay
 from pneumoscan.study.plan import StudyPlan, read_plan
-from pneumoscan.study.records import (
+from pneumoscan.study.trial import Task, TrialAnswer
+from pneumoscan.study.trial_films import StudyFilms, open_films
+from pneumoscan.study.trial_records import (
     StudyFacts,
     StudyFolder,
     facts_of,
@@ -20,7 +21,6 @@ from pneumoscan.study.records import (
     read_record,
     write_held_out,
 )
-from pneumoscan.study.trial import Task, TrialAnswer
 from pneumoscan.study.trials import Machine, Planned, confirmations, first_trials, unique
 from pneumoscan.system import usable_cores
 from pneumoscan.train.backend import resolve

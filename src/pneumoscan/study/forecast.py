@@ -15,7 +15,7 @@ from pneumoscan.networks.baseline import BaselineConfig
 from pneumoscan.networks.registry import ModelConfig, build
 from pneumoscan.study.execute import check_sections, machine_of
 from pneumoscan.study.plan import StudyPlan, read_plan
-from pneumoscan.study.records import StudyFacts, StudyFolder, TrialRecord, read_facts, read_record
+from pneumoscan.study.trial_records import StudyFacts, StudyFolder, TrialRecord, read_facts, read_record
 from pneumoscan.study.trials import Conditions, Planned, Trial, first_trials, slots, unique
 
 # Core-milliseconds of the baseline network at 200×200 in bfloat16 per training film, including augmentation

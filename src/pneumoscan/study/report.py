@@ -21,10 +21,10 @@ from pneumoscan.study.graphs import (
     draw_sites,
     draw_sweep,
 )
-from pneumoscan.study.page import build_page
 from pneumoscan.study.plan import BASELINE
-from pneumoscan.study.records import EPOCH_FIGURES, TIMES, StudyFolder, TrialRecord
+from pneumoscan.study.report_page import build_page
 from pneumoscan.study.results import Findings, SectionFindings, VariantFindings, films_per_second, gather
+from pneumoscan.study.trial_records import EPOCH_FIGURES, TIMES, StudyFolder, TrialRecord
 from pneumoscan.study.trials import setting
 
 READ = (

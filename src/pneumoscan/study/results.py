@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pneumoscan.errors import UsageError
 from pneumoscan.study.compare import COMPARED, Difference, StudyComparison
 from pneumoscan.study.plan import BASELINE, Section, StudyPlan, parse_plan
-from pneumoscan.study.records import (
+from pneumoscan.study.trial_records import (
     StudyFacts,
     StudyFolder,
     TrialRecord,

@@ -19,7 +19,7 @@ from pneumoscan import __version__
 from pneumoscan.web.classify import Classify
 from pneumoscan.web.middleware import NOTE, AccessMiddleware
 from pneumoscan.web.responses import JSON, PROBLEM, Refused, json_bytes, refused
-from pneumoscan.web.service import METRICS_TYPE, Metrics, Service
+from pneumoscan.web.service import METRICS_TYPE, Service, ServiceMetrics
 from pneumoscan.web.settings import Settings
 from pneumoscan.workers.pool import FilmPool
 
@@ -82,7 +82,7 @@ def make_app(
         about: Facts about the model; None if they are set later, as `app.state.service.about`.
         node: Returns the state of a hospital node; None without a node.
     """
-    service = Service(settings, pool, Metrics(__version__), None if about is None else dict(about))
+    service = Service(settings, pool, ServiceMetrics(__version__), None if about is None else dict(about))
     views = _Views(service, page_files(), node)
     app = Starlette(
         routes=[

@@ -30,12 +30,12 @@ class Budget:
         self.total = total
         self.used = 0
 
-    def share(self) -> "Share":
+    def share(self) -> "BodyShare":
         """Return an empty share. As a context manager it releases its bytes at the end."""
-        return Share(self)
+        return BodyShare(self)
 
 
-class Share:
+class BodyShare:
     """The bytes of one request in the budget."""
 
     def __init__(self, budget: Budget) -> None:
@@ -179,7 +179,7 @@ async def message_in_time(receive: Receive, seconds: float) -> MutableMapping[st
     return message
 
 
-async def read_body(receive: Receive, limits: BodyLimits, share: Share) -> bytes:
+async def read_body(receive: Receive, limits: BodyLimits, share: BodyShare) -> bytes:
     """Return a body of at most `limits.film_bytes`; `share` counts its bytes.
 
     Raises:
@@ -217,7 +217,7 @@ class _Parser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share: Share) -> bytes:
+async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share: BodyShare) -> bytes:
     """Return the film of a form whose only field is the file `film`; its file name is ignored.
 
     Raises:
@@ -245,7 +245,7 @@ async def read_form(receive: Receive, boundary: bytes, limits: BodyLimits, share
     return film
 
 
-async def _counted(receive: Receive, limits: BodyLimits, share: Share) -> AsyncGenerator[bytes]:
+async def _counted(receive: Receive, limits: BodyLimits, share: BodyShare) -> AsyncGenerator[bytes]:
     """Yield the body, and count its bytes."""
     size = 0
     async for piece in pieces(receive, limits):

@@ -14,9 +14,9 @@ from pneumoscan.errors import ConfigError, PneumoscanError, UsageError
 from pneumoscan.web.body import (
     FORM_OVERHEAD,
     BodyLimits,
+    BodyShare,
     ClientGoneError,
     Receive,
-    Share,
     read_body,
     read_form,
 )
@@ -245,7 +245,7 @@ def _picture(data: bytes | None) -> dict[str, str] | None:
     return None if data is None else {"media_type": PNG, "data": base64.b64encode(data).decode("ascii")}
 
 
-async def _respond(send: Send, reading: Reading, query: Query, share: Share) -> None:
+async def _respond(send: Send, reading: Reading, query: Query, share: BodyShare) -> None:
     if query.as_png and reading.heatmap is not None:
         row = json.dumps(reading.row, allow_nan=False)
         await answer(send, 200, PNG, reading.heatmap, (("pneumoscan-row", row),), share.hold)

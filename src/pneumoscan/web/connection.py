@@ -285,7 +285,7 @@ KEEP_ALIVE_SECONDS = 15
 _LAST_WORDS_SECONDS = 0.5
 
 
-class Server(uvicorn.Server):
+class LimitedServer(uvicorn.Server):
     """uvicorn's server without its signal handlers, which end the process by the signal."""
 
     @contextlib.contextmanager
@@ -307,7 +307,7 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def make_server(app: "ASGIApp", *, connections: int, grace_seconds: int) -> Server:
+def make_server(app: "ASGIApp", *, connections: int, grace_seconds: int) -> LimitedServer:
     """Return uvicorn for the app.
 
     Args:
@@ -335,4 +335,4 @@ def make_server(app: "ASGIApp", *, connections: int, grace_seconds: int) -> Serv
         timeout_graceful_shutdown=grace_seconds,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
-    return Server(config)
+    return LimitedServer(config)

@@ -14,7 +14,7 @@ from pneumoscan.web.responses import PROBLEM, Refused, Send, answer, internal, l
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from pneumoscan.web.service import Metrics, State
+    from pneumoscan.web.service import ServiceMetrics, ServiceState
     from pneumoscan.web.settings import Settings
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -73,7 +73,9 @@ class AccessMiddleware:
         state: The state of the service.
     """
 
-    def __init__(self, app: "ASGIApp", settings: "Settings", metrics: "Metrics", state: "State") -> None:
+    def __init__(
+        self, app: "ASGIApp", settings: "Settings", metrics: "ServiceMetrics", state: "ServiceState"
+    ) -> None:
         self._app, self._settings, self._metrics, self._state = app, settings, metrics, state
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

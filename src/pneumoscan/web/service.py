@@ -25,7 +25,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Metrics:
+class ServiceMetrics:
     """The counters of one service, in a separate registry."""
 
     def __init__(self, version: str) -> None:
@@ -88,7 +88,7 @@ class Metrics:
 _READY_STEP = 0.02
 
 
-class State:
+class ServiceState:
     """The state of a running service.
 
     Attributes:
@@ -115,9 +115,9 @@ class Service:
 
     settings: "Settings"
     pool: "FilmPool"
-    metrics: "Metrics"
+    metrics: "ServiceMetrics"
     about: dict[str, Any] | None = None
-    state: State = field(default_factory=State)
+    state: ServiceState = field(default_factory=ServiceState)
     budget: Budget = field(init=False)
     admission: Admission = field(init=False)
 

@@ -27,7 +27,7 @@ from pneumoscan.workers.pool import FilmPool, PoolStoppedError
 
 if TYPE_CHECKING:
     from pneumoscan.web.app import NodeView
-    from pneumoscan.web.connection import Server
+    from pneumoscan.web.connection import LimitedServer
     from pneumoscan.web.service import Service
     from pneumoscan.web.settings import Settings
 
@@ -187,7 +187,7 @@ def _raised_limit() -> int:
     return _FILES if limit is None else limit
 
 
-def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "Server", service: "Service") -> None:
+def _stop_at_signals(loop: asyncio.AbstractEventLoop, server: "LimitedServer", service: "Service") -> None:
     def stop() -> None:
         if server.should_exit:
             server.drop()

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from pneumoscan.bundle.load import Bundle
-from pneumoscan.classifier import NOT_A_CHEST_FILM, Finding, find_in
+from pneumoscan.classifier import NOT_A_CHEST_FILM, FilmResult, find_in
 from pneumoscan.errors import FilmTooLargeError
 from pneumoscan.imaging import Film, read
 from pneumoscan.workers.protocol import Reading, Want
@@ -55,7 +55,7 @@ def too_large() -> FilmTooLargeError:
     return FilmTooLargeError("<bytes> does not fit in memory.", "A film has a few million pixels.")
 
 
-def _heatmap(bundle: Bundle, film: Film, finding: Finding) -> bytes | None:
+def _heatmap(bundle: Bundle, film: Film, finding: FilmResult) -> bytes | None:
     if finding.activation_map is None or finding.row.label == NOT_A_CHEST_FILM:
         return None
     from pneumoscan.bundle.heatmap import (

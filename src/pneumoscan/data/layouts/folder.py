@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest, Split
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest, Split
 from pneumoscan.errors import LayoutError
 
 # person1946_bacteria_4874, person124_virus_249, person63_virus_123_1

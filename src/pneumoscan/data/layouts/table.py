@@ -13,9 +13,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.data.layouts.folder import facts_of, split_named
 from pneumoscan.data.manifest import (
-    CLASS_NAMES,
     Box,
     FilmRecord,
     Manifest,

@@ -2,7 +2,7 @@
 
 The modules in their order: `elements` finds the few header values that are needed and skips all others; `file` opens the
 file up to its pixel data and describes its pixels; `admission` decides whether it is a chest film; `frames` decodes it, a
-compressed one after `codestream` has checked it; `grey` computes the grey levels that a workstation displays. No header value
+compressed one after `codestream` has checked it; `display` computes the grey levels that a workstation displays. No header value
 appears in an error or a log.
 
 The header is not read with pydicom, for three reasons. pydicom reports problems through `warnings`, whose filters belong to
@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.imaging.dicom.admission import admit
+from pneumoscan.imaging.dicom.display import paint
 from pneumoscan.imaging.dicom.file import DicomFile, Layout, layout_of
 from pneumoscan.imaging.dicom.file import open_file as _open
 from pneumoscan.imaging.dicom.frames import decode
-from pneumoscan.imaging.dicom.grey import paint
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DicomFilm:
     layout: Layout
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """Decode the film to uint8 (rows, columns), 0 black. Raises the errors of `frames.decode` and `grey.paint`."""
+        """Decode the film to uint8 (rows, columns), 0 black. Raises the errors of `frames.decode` and `display.paint`."""
         return paint(decode(self.file, self.layout), self.file.header, self.layout)
 
 

@@ -104,7 +104,7 @@ class Records:
         own: Records of the seed of the bundle.
         seeds: Records of all seeds, including `own`, in order.
         about: Texts of the authors.
-        heatmaps: Result of `heatmaps.measure`. This and the following are None if not measured.
+        heatmaps: Result of `measure_heatmaps`. This and the following are None if not measured.
         guard: Result of `measuring.measure_detector`.
         latency: Medians and machine.
     """

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import pneumoscan
-from pneumoscan.adapt.films import HospitalFilms
-from pneumoscan.adapt.fit import REPEATS, RULES, CrossValidated, Fit
+from pneumoscan.adapt.fit import REPEATS, RULES, CrossValidated, Refit
+from pneumoscan.adapt.hospital_films import HospitalFilms
 from pneumoscan.adapt.verdict import Figure, Figures, Predictions, Verdict, figures_of, resample
 from pneumoscan.audit.shortcuts import MARGIN, Shortcuts
 from pneumoscan.bundle.load import Bundle, load_bundle
@@ -46,7 +46,7 @@ class Adaptation:
         films: The films of the hospital with the outputs of the model.
         operating_point: The operating point that is evaluated.
         base: Name and SHA-256 of the network.
-        fitted: Fit to all films.
+        fitted: The fit to all films.
         threshold_before: The original threshold, in [0, 1].
         temperature_before: The original temperature.
         cross_validated: Predictions under fits to other patients.
@@ -62,7 +62,7 @@ class Adaptation:
     films: HospitalFilms
     operating_point: str
     base: dict[str, str]
-    fitted: Fit
+    fitted: Refit
     threshold_before: float
     temperature_before: float
     cross_validated: CrossValidated

@@ -13,27 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 Picture = npt.NDArray[np.uint8]
 Draw = Callable[[np.random.Generator, int], Picture]
 Change = Callable[[Picture], Picture]
-WORDS = [
-    "the",
-    "lungs",
-    "are",
-    "clear",
-    "and",
-    "heart",
-    "size",
-    "is",
-    "normal",
-    "no",
-    "effusion",
-    "seen",
-    "on",
-    "either",
-    "side",
-    "report",
-    "of",
-    "study",
-    "dated",
-]
+WORDS = ["the", "lungs", "are", "clear", "and", "heart", "size", "is", "normal", "no", "effusion", "seen", "on", "either", "side", "report", "of", "study", "dated"]  # fmt: skip
 
 
 def axes(side: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -14,9 +14,10 @@ from pneumoscan import __version__
 from pneumoscan.audit.counts import Range, Sites, SplitCounts
 from pneumoscan.audit.duplicates import MAX_BITS, MIN_CORRELATION, DuplicateGroup
 from pneumoscan.audit.findings import plural
-from pneumoscan.audit.inspection import Audit
+from pneumoscan.audit.inspection import Inspection
 from pneumoscan.audit.shortcuts import NetworkComparison, Probe, Shortcuts
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import FilmError
 from pneumoscan.files import write_atomic, write_json
 from pneumoscan.pages import picture_uri, render
@@ -140,7 +141,7 @@ MIN_FOR_MEAN = 20
 _KINDS = {"same_file": "same file", "same_pixels": "same pixels, other file", "near_copy": "near copy"}
 
 
-def build_page(audit: Audit, manifest: Manifest) -> str:
+def build_page(audit: Inspection, manifest: Manifest) -> str:
     """Return the page of an audit as HTML.
 
     Args:
@@ -198,7 +199,7 @@ def _film(manifest: Manifest, record: FilmRecord, longest: int, caption: str) ->
     return {"uri": uri, "alt": alt, "caption": caption, "extra": ""}
 
 
-def _means(audit: Audit) -> list[dict[str, str]]:
+def _means(audit: Inspection) -> list[dict[str, str]]:
     """Return the mean films of the split whose shortcuts were measured, their difference, and those of other splits."""
     split = audit.shortcuts.split or audit.splits[0].split
     films = {(counts.split, name): counts.films[name] for counts in audit.splits for name in CLASS_NAMES}
@@ -253,7 +254,7 @@ def _draw(films: Sequence[FilmRecord]) -> list[FilmRecord]:
     return sorted((firsts[i] for i in chosen), key=lambda film: film.path)
 
 
-def summary_lines(audit: Audit) -> list[str]:
+def summary_lines(audit: Inspection) -> list[str]:
     """Return the audit for a terminal: plain lines of at most 100 columns."""
     lines = [
         f"{plural(audit.n_films, 'film')}, {audit.n_readable:,} readable, "
@@ -305,7 +306,7 @@ def _shortcut_lines(shortcuts: Shortcuts, comparisons: tuple[NetworkComparison, 
     ]
 
 
-def write_inspection(out: Path, audit: Audit, manifest: Manifest) -> Path:
+def write_inspection(out: Path, audit: Inspection, manifest: Manifest) -> Path:
     """Write `inspect.json` and `inspect.html` into the folder `out`, each in one step.
 
     Args:

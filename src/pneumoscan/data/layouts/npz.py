@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest, Split
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest, Split
 from pneumoscan.errors import DataDamagedError, LayoutError
 
 MAX_BYTES = 4 * 1024**3

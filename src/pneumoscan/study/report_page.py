@@ -8,7 +8,8 @@ from pneumoscan.pages import score, svg_uri
 from pneumoscan.study.compare import COMPARED, PRIMARY
 from pneumoscan.study.evaluation import RESAMPLES
 from pneumoscan.study.forecast import in_words
-from pneumoscan.study.page_tables import (
+from pneumoscan.study.plan import BASELINE
+from pneumoscan.study.report_tables import (
     best_table,
     count,
     difference_cell,
@@ -20,9 +21,8 @@ from pneumoscan.study.page_tables import (
     stop_table,
     threshold_table,
 )
-from pneumoscan.study.plan import BASELINE
-from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.results import Findings, SectionFindings, VariantFindings
+from pneumoscan.study.trial_records import TrialRecord
 from pneumoscan.study.trials import setting
 
 Graphs = Mapping[str, bytes]

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.bundle.load import Bundle
-from pneumoscan.data.manifest import CLASS_NAMES, FilmRecord, Manifest
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError
-from pneumoscan.evaluate.arrays import Floats, Labels, check_patients
+from pneumoscan.evaluate.arrays import Floats, Labelled, Labels, check_patients
 from pneumoscan.predict.loop import answers_of
 
 Progress = Callable[[int, int], None]
@@ -23,7 +24,7 @@ COMPARED = 300
 
 
 @dataclass(frozen=True)
-class HospitalFilms:
+class HospitalFilms(Labelled):
     """The films without copies, and the outputs of the model.
 
     Attributes:
@@ -51,16 +52,6 @@ class HospitalFilms:
     rows: Labels
     refused: tuple[tuple[str, str, str], ...]
     notes: tuple[str, ...]
-
-    @property
-    def n(self) -> int:
-        """Number of films."""
-        return int(self.y_true.size)
-
-    @property
-    def n_positive(self) -> int:
-        """Number of films labelled PNEUMONIA."""
-        return int(self.y_true.sum())
 
     @property
     def n_patients(self) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 from pneumoscan.evaluate.stress import readable_name
 from pneumoscan.pages import percent, score
 from pneumoscan.study.compare import PRIMARY, Difference, Stop, StudyComparison, peak_of, stop_of
-from pneumoscan.study.records import TrialRecord
 from pneumoscan.study.results import SectionFindings, VariantFindings, films_per_second
+from pneumoscan.study.trial_records import TrialRecord
 
 
 def reasons(variants: Sequence[VariantFindings]) -> str:

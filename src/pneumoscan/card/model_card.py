@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from pneumoscan.card.records import Records, SeedRecord, read_json
+from pneumoscan.card.measured import Records, SeedRecord, read_json
 from pneumoscan.classifier import certain_distance, model_name, shown_to_work
 from pneumoscan.evaluate.page import PUBLISHED
 from pneumoscan.evaluate.stress import FIGURES, readable_name

@@ -4,7 +4,7 @@ If the process ends, its rows so far are kept, another one is started, and the n
 ends the process again and again, alone, gets a refused row. That takes four times, because the process may also be killed by
 something else, and such a film must not be refused.
 
-    python -P -m pneumoscan.archive.reading MODEL THRESHOLD PARENT
+    python -P -m pneumoscan.archive.film_readers MODEL THRESHOLD PARENT
 
 is the process: each line on stdin is a JSON list of paths and URLs, each line on stdout the row of one of them. Its first line
 says which model it has loaded. It ends with its parent or when its stdin closes.
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pneumoscan.bundle.load import Bundle
     from pneumoscan.rows import PredictionRow
 
-COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.reading")
+COMMAND = (sys.executable, "-P", "-m", "pneumoscan.archive.film_readers")
 MOST_DEATHS = 4
 # More than the films that a reader may hold at once.
 _READ_ALONE = 16
