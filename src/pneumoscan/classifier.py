@@ -6,9 +6,9 @@ for them, the network (`bundle.load`), the temperature, the threshold, and wheth
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from pneumoscan.imaging import Film, FilmSource, read
 from pneumoscan.imaging.grey import flat_share
 from pneumoscan.imaging.lungs import Lungs
 from pneumoscan.rows import PredictionRow, refused_row
+
+if TYPE_CHECKING:
+    from pneumoscan.bundle.regions import Regions
 
 Films = FilmSource | Iterable[FilmSource]
 SMALL = "smaller_than_input"
@@ -133,6 +136,24 @@ class PneumoniaClassifier:
         """
         return lungs_of_film(self.bundle, _read(0, film))
 
+    def regions(self, film: FilmSource, *, always: bool = False) -> "Regions":
+        """Find the regions of evidence in the lungs of one film, and the share of each lung field with evidence.
+
+        Args:
+            film: The film.
+            always: Also for a film that is NORMAL at `threshold`, which has none otherwise. NOT_A_CHEST_FILM never has regions.
+
+        Raises:
+            UsageError: The model has no map of evidence or no lungs network.
+            FilmError: The film cannot be read.
+        """
+        from pneumoscan.bundle.regions import check_has_regions  # here, because few need it
+
+        check_has_regions(self.bundle)
+        found = find_in(self.bundle, _read(0, film), self.threshold).regions(self.bundle, always=always)
+        assert found is not None
+        return found
+
     def _probability(self, index: int, film: FilmSource) -> float:
         return probability_of_film(self.bundle, _read(index, film))
 
@@ -184,6 +205,12 @@ class FilmResult:
     activation_map: npt.NDArray[np.float32] | None
     lungs: Lungs | None = None
 
+    def regions(self, bundle: Bundle, *, always: bool = False) -> "Regions | None":
+        """Return the regions of evidence; see `bundle.regions.regions_of`."""
+        from pneumoscan.bundle.regions import regions_of
+
+        return regions_of(bundle, self.row.label, self.activation_map, self.lungs, always=always)
+
 
 def model_name(bundle: Bundle) -> str:
     """Return the column `model`: the name and the first 12 digits of the SHA-256 of the network."""
@@ -208,7 +235,9 @@ def outputs_of_film(bundle: Bundle, film: Film) -> Outputs:
     return bundle.run(bundle.input_of(film)[0])
 
 
-def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: str = "") -> PredictionRow:
+def predict_one(
+    bundle: Bundle, source: FilmSource, threshold: float, *, name: str = "", regions: bool = False
+) -> PredictionRow:
     """Classify one film and return its row. A film that cannot be read gives a refused row.
 
     Args:
@@ -216,6 +245,7 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: s
         source: See `imaging.read`.
         threshold: In [0, 1].
         name: The column `path`, if the film is not read from its path.
+        regions: Whether the row has the regions of the film.
 
     Raises:
         BundleError: The network does not run.
@@ -224,7 +254,13 @@ def predict_one(bundle: Bundle, source: FilmSource, threshold: float, *, name: s
         film = read(source, name=name)
     except FilmError as problem:
         return refused_row(model_name(bundle), name or _path_of(source), threshold, problem)
-    return find_in(bundle, film, threshold).row
+    finding = find_in(bundle, film, threshold)
+    found = finding.regions(bundle) if regions else None
+    return (
+        finding.row
+        if found is None
+        else replace(finding.row, regions=found.to_json((film.width, film.height)))
+    )
 
 
 def find_in(bundle: Bundle, film: Film, threshold: float) -> FilmResult:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
@@ -18,6 +18,8 @@ from pneumoscan.files import locked, make_folder, write_problems
 COLUMNS = (
     "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "resembles",
 )  # fmt: skip
+REGION_COLUMNS = ("right_lung_with_evidence", "left_lung_with_evidence", "regions")
+"""What `predict --regions` adds."""
 FORMATS = ("csv", "jsonl")
 _QUOTED_IF_INSIDE = frozenset('",\r\n')
 # A spreadsheet interprets text that begins like this as a formula; quotes protect the name.
@@ -42,6 +44,8 @@ class PredictionRow:
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
         resembles: The site that the film resembles, or `none`; empty if refused, or if the model has no sites.
+        regions: `REGION_COLUMNS`, as `bundle.regions.Regions.to_json` returns them; None if they were not asked for, or if the film
+            was refused.
     """
 
     path: str
@@ -54,20 +58,25 @@ class PredictionRow:
     error: str
     model: str
     resembles: str = ""
+    regions: Mapping[str, Any] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
         """Return the columns in order as JSON types."""
-        return {name: getattr(self, name) for name in COLUMNS} | {"warnings": list(self.warnings)}
+        values = {name: getattr(self, name) for name in COLUMNS} | {"warnings": list(self.warnings)}
+        more = dict.fromkeys(REGION_COLUMNS) if self.regions is None else self.regions
+        return values | {name: more[name] for name in columns[len(COLUMNS) :]}
 
-    def to_line(self, file_format: str) -> bytes:
+    def to_line(self, file_format: str, columns: Sequence[str] = COLUMNS) -> bytes:
         """Return the row as one record of a `csv` or `jsonl` file, with its line end.
 
         Probabilities have at least 6 decimals, and as many as needed to restore the same float64. Warnings are joined by `;`
-        in CSV. Names that are not UTF-8 keep their bytes in CSV and are escaped in JSONL.
+        in CSV, and regions are JSON. Names that are not UTF-8 keep their bytes in CSV and are escaped in JSONL.
         """
         if file_format == "jsonl":
-            return _json_line(self.to_json())
-        values = self.to_json() | {
+            return _json_line(self.to_json(columns))
+        values = self.to_json(columns)
+        values |= {name: _in_csv(values[name]) for name in columns[len(COLUMNS) :]}
+        values |= {
             "probability": "" if self.probability is None else _decimals(self.probability, 6),
             "threshold": _decimals(self.threshold, 2),
             "warnings": ";".join(self.warnings),
@@ -75,9 +84,9 @@ class PredictionRow:
         return (",".join(map(_csv_field, values.values())) + "\n").encode("utf-8", "surrogateescape")
 
 
-def header(file_format: str) -> bytes:
+def header(file_format: str, columns: Sequence[str] = COLUMNS) -> bytes:
     """Return the header: the names of the columns in CSV, nothing in JSONL."""
-    return (",".join(COLUMNS) + "\n").encode() if file_format == "csv" else b""
+    return (",".join(columns) + "\n").encode() if file_format == "csv" else b""
 
 
 def refused_row(model: str, path: str, threshold: float, problem: FilmError) -> PredictionRow:
@@ -96,6 +105,10 @@ def _csv_field(value: object) -> str:
     return text
 
 
+def _in_csv(value: object) -> str:
+    return "" if value is None else json.dumps(value, separators=(",", ":"))
+
+
 def _json_line(values: dict[str, Any]) -> bytes:
     try:
         return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -104,6 +117,7 @@ def _json_line(values: dict[str, Any]) -> bytes:
 
 
 _JSONL_START = b'{"path": '
+_KNOWN = (COLUMNS, (*COLUMNS, *REGION_COLUMNS))
 
 
 @dataclass
@@ -115,21 +129,23 @@ class RowFile:
         file_format: `csv` or `jsonl`.
         done: Number of rows of each path from the run that is continued.
         counts: Rows by status, including those of the earlier run.
+        columns: The columns of every row.
     """
 
     file: BinaryIO
     file_format: str
     done: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    columns: Sequence[str] = COLUMNS
 
     def add(self, row: PredictionRow) -> None:
         """Write one row at once. If the process is killed, only the last row can be incomplete."""
         self.counts[row.status] += 1
-        self._write(row.to_line(self.file_format))
+        self._write(row.to_line(self.file_format, self.columns))
 
     def begin(self) -> None:
         """Write the header."""
-        self._write(header(self.file_format))
+        self._write(header(self.file_format, self.columns))
 
     def left(self, paths: list[str]) -> Iterator[str]:
         """Yield the paths that have no row yet, in order."""
@@ -149,7 +165,14 @@ class RowFile:
 
 @contextmanager
 def open_rows(
-    path: Path, file_format: str, *, model: str, threshold: float, resume: bool, films: Sequence[str] = ()
+    path: Path,
+    file_format: str,
+    *,
+    model: str,
+    threshold: float,
+    resume: bool,
+    films: Sequence[str] = (),
+    columns: Sequence[str] = COLUMNS,
 ) -> Iterator[RowFile]:
     """Open `path` for rows: after its last complete row with `resume`, else from its beginning.
 
@@ -160,6 +183,7 @@ def open_rows(
         threshold: The column `threshold`; likewise.
         resume: Continue the file. An incomplete last row is removed.
         films: The paths whose rows are to come. Without `resume`, a file with rows of some of them is not overwritten.
+        columns: The columns of every row; earlier rows must have the same.
 
     Raises:
         UsageError: The file contains something else, or rows of another model, threshold or format, or an interrupted run is
@@ -171,15 +195,17 @@ def open_rows(
     with write_problems(path):
         if path.exists() and not path.is_file():
             with path.open("wb", buffering=0) as device:
-                rows = RowFile(device, file_format)
+                rows = RowFile(device, file_format, columns=columns)
                 rows.begin()
                 yield rows
             return
         with locked(path, what=str(path)), path.open("r+b", buffering=0) as file:
-            earlier = _earlier(path, file_format, model, threshold) if resume else _nothing(path, films)
+            earlier = (
+                _earlier(path, file_format, model, threshold, columns) if resume else _nothing(path, films)
+            )
             file.truncate(earlier.end)
             file.seek(earlier.end)
-            rows = RowFile(file, file_format, earlier.done, earlier.counts)
+            rows = RowFile(file, file_format, earlier.done, earlier.counts, columns)
             if earlier.end == 0:
                 rows.begin()
             yield rows
@@ -200,12 +226,12 @@ def _nothing(path: Path, films: Sequence[str]) -> _Earlier:
         start = file.readline(4096)
         _check_start(start, path)
         file.seek(0)
-        is_csv = start == header("csv")
+        columns = next((known for known in _KNOWN if start == header("csv", known)), None)
         done, is_whole = Counter[str](), True
-        for record in _records(file, quoted=is_csv):
+        for record in _records(file, quoted=columns is not None):
             is_whole = record.endswith(b"\n")
-            if is_whole and record != header("csv"):
-                done[_parse(record, "csv" if is_csv else "jsonl", path)["path"]] += 1
+            if is_whole and not (columns and record == header("csv", columns)):
+                done[_parse(record, "csv" if columns else "jsonl", path, columns)["path"]] += 1
     if done and (not is_whole or done < Counter(films)):
         raise UsageError(
             f"{path} has the rows of an interrupted run, {done.total()} of {len(films)}.",
@@ -214,7 +240,7 @@ def _nothing(path: Path, films: Sequence[str]) -> _Earlier:
     return _Earlier()
 
 
-def _earlier(path: Path, file_format: str, model: str, threshold: float) -> _Earlier:
+def _earlier(path: Path, file_format: str, model: str, threshold: float, columns: Sequence[str]) -> _Earlier:
     earlier = _Earlier()
     with path.open("rb") as file:
         for record in _records(file, quoted=file_format == "csv"):
@@ -222,9 +248,13 @@ def _earlier(path: Path, file_format: str, model: str, threshold: float) -> _Ear
                 _check_start(record if earlier.end == 0 else b"", path)
                 break
             if file_format == "csv" and earlier.end == 0:
-                _check(record == header("csv"), path, "is not a CSV file of prediction rows")
+                others = [header("csv", known) for known in _KNOWN if known != columns]
+                _check(
+                    record not in others, path, "has other columns: it was written with or without --regions"
+                )
+                _check(record == header("csv", columns), path, "is not a CSV file of prediction rows")
             else:
-                values = _parse(record, file_format, path)
+                values = _parse(record, file_format, path, columns)
                 _check(
                     values["model"] == model, path, f"has rows of the model {values['model']}, not {model}"
                 )
@@ -251,10 +281,12 @@ def _records(file: BinaryIO, *, quoted: bool) -> Iterator[bytes]:
         yield record.removesuffix(b"\n")
 
 
-def _parse(record: bytes, file_format: str, path: Path) -> dict[str, Any]:
+def _parse(record: bytes, file_format: str, path: Path, columns: Sequence[str] | None) -> dict[str, Any]:
+    """Return the values of a row; `columns` None allows those of every kind of row."""
     try:
-        values: dict[str, Any] = json.loads(record) if file_format == "jsonl" else _csv_values(record)
-        if tuple(values) == COLUMNS and float(values["threshold"]) >= 0:
+        values: dict[str, Any]
+        values = json.loads(record) if file_format == "jsonl" else _csv_values(record, columns or COLUMNS)
+        if tuple(values) in ([columns] if columns else _KNOWN) and float(values["threshold"]) >= 0:
             return values
     except (ValueError, TypeError, csv.Error, StopIteration):
         pass
@@ -263,14 +295,14 @@ def _parse(record: bytes, file_format: str, path: Path) -> dict[str, Any]:
     )
 
 
-def _csv_values(record: bytes) -> dict[str, Any]:
+def _csv_values(record: bytes, columns: Sequence[str]) -> dict[str, Any]:
     text = StringIO(record.decode("utf-8", "surrogateescape"), newline="")
-    return dict(zip(COLUMNS, next(csv.reader(text, strict=True)), strict=True))
+    return dict(zip(columns, next(csv.reader(text, strict=True)), strict=True))
 
 
 def _check_start(start: bytes, path: Path) -> None:
     """Raise an error for a file that contains no rows, such as a film given by mistake."""
-    known = (header("csv"), _JSONL_START)
+    known = (*(header("csv", columns) for columns in _KNOWN), _JSONL_START)
     _check(
         any(start.startswith(text) or text.startswith(start) for text in known),
         path,

@@ -477,3 +477,70 @@ def test_lungs_of_a_model_without_them_are_refused_before_a_row(films, bundle, t
     assert isinstance(done.exception, UsageError)
     assert not out.exists()
     assert not (tmp_path / "lungs").exists()
+
+
+def _lungs_model(tmp_path, level):
+    regions = {"level": level, "source": "drawn", "measured": []}
+    return tiny_lungs.write_lungs_bundle(tmp_path / f"model-{level}", regions=regions)
+
+
+def test_regions_are_columns_and_json(tmp_path):
+    model = _lungs_model(tmp_path, 0.01)
+    films = tmp_path / "films"
+    films.mkdir()
+    Image.fromarray(tiny_lungs.draw_chest()).save(films / "a.png")
+    (films / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    rows = {}
+    for form in ("csv", "jsonl"):
+        done = _invoke(films, "--model", model, "--regions", "--threshold", "0", "--format", form)
+        assert done.exit_code == 3
+        rows[form] = (
+            _table(done.stdout) if form == "csv" else [json.loads(line) for line in done.stdout.splitlines()]
+        )
+    film, refused = rows["jsonl"]
+    expected = PneumoniaClassifier.from_pretrained(model)
+    expected.threshold = 0.0
+    assert film["regions"] == expected.regions(films / "a.png").to_json((300, 240))["regions"] != []
+    assert film["right_lung_with_evidence"] > 0
+    assert [refused[name] for name in ("regions", "right_lung_with_evidence", "left_lung_with_evidence")] == [
+        None
+    ] * 3
+    for told, row in zip(rows["jsonl"], rows["csv"], strict=True):
+        for name in ("regions", "right_lung_with_evidence", "left_lung_with_evidence"):
+            assert (json.loads(row[name]) if row[name] else None) == told[name]
+    # A NORMAL film has none.
+    done = _invoke(films / "a.png", "--model", model, "--regions", "--threshold", "1", "--format", "jsonl")
+    assert [json.loads(done.stdout)[name] for name in ("label", "regions", "left_lung_with_evidence")] == [
+        "NORMAL",
+        [],
+        None,
+    ]
+
+
+def test_file_with_regions_is_continued_only_with_regions(tmp_path):
+    model = _lungs_model(tmp_path, 0.01)
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(tiny_lungs.draw_chest()).save(films / f"{name}.png")
+    out = tmp_path / "rows.csv"
+    assert _invoke(films, "--model", model, "--regions", "--threshold", "0", "--out", out).exit_code == 0
+    whole = out.read_bytes()
+    out.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    done = _invoke(films, "--model", model, "--threshold", "0", "--out", out, "--resume")
+    assert isinstance(done.exception, UsageError)
+    assert "--regions" in done.exception.message
+    done = _invoke(films, "--model", model, "--threshold", "0", "--out", out)
+    assert isinstance(done.exception, UsageError)
+    assert (
+        _invoke(films, "--model", model, "--regions", "--threshold", "0", "--out", out, "--resume").exit_code
+        == 0
+    )
+    assert out.read_bytes() == whole
+
+
+def test_regions_of_a_model_without_lungs_are_refused_before_a_row(films, bundle, tmp_path):
+    out = tmp_path / "rows.csv"
+    done = _invoke(films, "--model", bundle, "--regions", "--out", out)
+    assert isinstance(done.exception, UsageError)
+    assert not out.exists()

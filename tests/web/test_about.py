@@ -28,6 +28,8 @@ KEYS = {
         "sites",
         "has_heatmap",
         "has_lungs",
+        "has_regions",
+        "regions_measured",
         "heatmap_scale",
         "preprocessing",
     ),

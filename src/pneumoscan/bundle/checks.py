@@ -21,6 +21,15 @@ OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT)
 
 _POINT_RATES = ("recall", "specificity", "precision", "f1")
 _POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
+_REGION_COUNTS = ("n", "shown", "regions", "boxes")
+_REGION_RATES = (
+    "hottest_in_a_box",
+    "random_in_a_box",
+    "evidence_in_boxes",
+    "regions_in_a_box",
+    "boxes_with_a_region",
+    "overlap",
+)
 _AGAIN = "Export the model again, or copy the bundle again from its source."
 
 
@@ -134,6 +143,29 @@ def _is_told(facts: Any) -> bool:
         and is_rate(facts.get("roc_auc"))
         and (facts.get("roc_auc_ci95") is None or is_interval(facts["roc_auc_ci95"]))
     )
+
+
+def check_regions(regions: object) -> None:
+    """Raise BundleError unless `regions` is None, or has a level above 0 and what was measured at it."""
+    if regions is None:
+        return
+    values = mapping_of(regions, "regions")
+    check_keys(values, {"level", "source", "measured"}, "model.json: regions")
+    level, told = values["level"], row_of(values["measured"])
+    if not (is_number(level) and level > 0) or not isinstance(values["source"], str):
+        raise BundleError(
+            "model.json: regions needs a level above 0 and the source it was chosen on.", _AGAIN
+        )
+    for one in told:
+        facts = mapping_of(one, "regions.measured")
+        check_keys(facts, {"films", *_REGION_COUNTS, *_REGION_RATES}, "model.json: regions.measured")
+        counts = [facts[key] for key in _REGION_COUNTS]
+        if (
+            not isinstance(facts["films"], str)
+            or not all(isinstance(count, int) and count >= 0 for count in counts)
+            or not all(map(is_rate, (facts[key] for key in _REGION_RATES)))
+        ):
+            raise BundleError("model.json: regions.measured is not films, counts and rates.", _AGAIN)
 
 
 def check_keys(values: Mapping[str, Any], names: set[str], where: str) -> None:

@@ -15,6 +15,7 @@ from pneumoscan.bundle.checks import (
     check_guard,
     check_keys,
     check_left_out,
+    check_regions,
     check_sites,
     check_thresholds,
     is_number,
@@ -31,7 +32,7 @@ KNOWN_VERSIONS = (1, 2)
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
-_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites", "lungs", "left_out"})
+_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites", "lungs", "left_out", "regions"})
 """Optional keys of `model.json`."""
 # The log-odds of a float64 other than 0 and 1 are within ±37; those of 0 and 1 are set to ±40.
 _FARTHEST = 40.0
@@ -198,6 +199,7 @@ class BundleSpec:
             lungs: The network that finds the lungs, `lungs.onnx`; None if the bundle has none.
             left_out: What the same training without a hospital measured at that hospital: `trained_on`, `films`, counts and figures
             (`checks.check_left_out`); None if unknown.
+            regions: The `level` of its regions, and how often they lie in boxes of radiologists (`bundle.regions`); None if unknown.
             schema_version: Version of this description.
     """
 
@@ -222,6 +224,7 @@ class BundleSpec:
     sites: Mapping[str, Mapping[str, Any]] | None = None
     lungs: LungSpec | None = None
     left_out: Sequence[Mapping[str, Any]] | None = None
+    regions: Mapping[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -232,6 +235,7 @@ class BundleSpec:
         check_guard(self.guard, tuple(self.outputs))
         check_sites(self.sites, tuple(self.outputs))
         check_left_out(self.left_out)
+        check_regions(self.regions)
         if self.preprocessing.input == "lungs" and self.lungs is None:
             raise BundleError("model.json: the model reads the lungs, but has no lungs network.", _AGAIN)
 

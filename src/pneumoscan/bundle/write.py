@@ -90,6 +90,22 @@ def write_records(bundle: Bundle, records: Mapping[str, Any]) -> None:
     _write(bundle.path, contents, bundle.spec)
 
 
+def write_regions(bundle: Bundle, regions: Mapping[str, Any]) -> None:
+    """Replace `regions` in the description of a bundle. All other files stay the same bytes.
+
+    Args:
+        bundle: The bundle, whose folder is written again.
+        regions: In the form of `checks.check_regions`.
+
+    Raises:
+        NotWritableError, DiskFullError: The folder cannot be written. The bundle is unchanged.
+        BundleError: A file of the bundle was changed since it was loaded, or `regions` has another form.
+    """
+    _check_replaceable(bundle.path)
+    contents = {name: verified(bundle.path / name, bundle.spec) for name in bundle.spec.files}
+    _write(bundle.path, contents, replace(bundle.spec, regions=regions))
+
+
 def _write(out: Path, contents: Mapping[str, bytes], spec: BundleSpec) -> None:
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     values = replace(spec, files=hashes, schema_version=SCHEMA_VERSION).to_json()

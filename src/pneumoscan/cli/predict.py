@@ -41,6 +41,9 @@ _OUTLINES, _MASKS = "outlines", "masks"
 @click.option(
     "--lungs", type=click.Path(path_type=Path), help="Folder for the outlines and masks of the lungs."
 )
+@click.option(
+    "--regions", is_flag=True, help="Also print where in the lungs the evidence lies, as outlines and boxes."
+)
 @click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
 def predict(
     *,
@@ -55,6 +58,7 @@ def predict(
     prevalence: float | None,
     heatmaps: Path | None,
     lungs: Path | None,
+    regions: bool,
     recursive: bool,
 ) -> None:
     """Classify films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
@@ -82,12 +86,14 @@ def predict(
             f"there are no films in {', '.join(paths)}.", "Give films or folders of films."
         )
     pictures = _pictures(heatmaps, lungs, bundle, films, point)
+    if regions:
+        _tell_regions(bundle)
     if prevalence is not None:
         _tell(bundle, point, prevalence)
     if bundle.spec.sites:
         print(shown_to_work(bundle.spec), file=sys.stderr)
     try:
-        with _open(out, row_format, bundle, cut_off, films, resume) as rows:
+        with _open(out, row_format, bundle, cut_off, films, resume, regions) as rows:
             quiet = out is None and sys.stdout.isatty()
             _read(films, rows, bundle, cut_off, workers, pictures, quiet=quiet)
     except (KeyboardInterrupt, Terminated):
@@ -139,6 +145,15 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
         )
 
 
+def _tell_regions(bundle: "Bundle") -> None:
+    """Print what was measured about the regions on stderr; a model without regions is an error before the first row."""
+    from pneumoscan.bundle.regions import check_has_regions, measured_in_words
+
+    check_has_regions(bundle)
+    for line in measured_in_words(bundle.spec):
+        print(line, file=sys.stderr)
+
+
 def _pictures(
     heatmaps: Path | None, lungs: Path | None, bundle: "Bundle", films: list[str], point: str
 ) -> "list[PictureFolder]":
@@ -170,20 +185,29 @@ def _is_same(path: str, out: Path | None) -> bool:
 
 @contextmanager
 def _open(
-    out: Path | None, row_format: str, bundle: "Bundle", threshold: float, films: list[str], resume: bool
+    out: Path | None,
+    row_format: str,
+    bundle: "Bundle",
+    threshold: float,
+    films: list[str],
+    resume: bool,
+    regions: bool,
 ) -> Iterator["RowFile"]:
     from pneumoscan.classifier import model_name
     from pneumoscan.files import write_problems
-    from pneumoscan.rows import RowFile, open_rows
+    from pneumoscan.rows import COLUMNS, REGION_COLUMNS, RowFile, open_rows
 
+    columns = (*COLUMNS, *REGION_COLUMNS) if regions else COLUMNS
     if out is not None:
         name = model_name(bundle)
-        with open_rows(out, row_format, model=name, threshold=threshold, films=films, resume=resume) as rows:
+        with open_rows(
+            out, row_format, model=name, threshold=threshold, films=films, resume=resume, columns=columns
+        ) as rows:
             yield rows
         return
     try:
         with write_problems(Path("stdout")):
-            rows = RowFile(sys.stdout.buffer, row_format)
+            rows = RowFile(sys.stdout.buffer, row_format, columns=columns)
             rows.begin()
             yield rows
     except BrokenPipeError:
@@ -211,6 +235,7 @@ def _read(
     quiet: bool,
 ) -> None:
     from pneumoscan.predict.loop import default_workers, predict_many
+    from pneumoscan.rows import COLUMNS
 
     left, total = rows.left(films), len(films)
     count = min(total, workers or default_workers())
@@ -223,7 +248,15 @@ def _read(
 
         then = draw if pictures else None
         for number, row in enumerate(
-            predict_many(bundle, left, workers=count, threshold=threshold, then=then), start + 1
+            predict_many(
+                bundle,
+                left,
+                workers=count,
+                threshold=threshold,
+                then=then,
+                regions=len(rows.columns) > len(COLUMNS),
+            ),
+            start + 1,
         ):
             rows.add(row)
             report(number, total)

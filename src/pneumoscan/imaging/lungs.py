@@ -28,6 +28,7 @@ SHAPE_FACTS = (
 # Smaller parts are specks. 64 pixels are 0.4% of the film, a tenth of a small lung.
 _LEAST_PART = 64
 _LEAST_INSIDE = 0.01
+_SMOOTHINGS = 5
 _LEAST_STD = 4 / 255
 _MOST_STANDARD = 6.0
 # A film that shows nothing but the lungs has one grey value outside, up to the noise of JPEG.
@@ -88,10 +89,12 @@ class Lungs:
         return tuple(_outline(self.parts == part) for part in (1, 2) if (self.parts == part).any())
 
     def to_json(self) -> dict[str, Any]:
-        """Return box, outlines (lists of x and y) and quality as JSON types; places are shares of the film, 4 decimals."""
+        """Return box, outlines (lists of x and y), their sides, and quality as JSON types; places are shares, 4 decimals."""
         quality = {key: value for key, value in asdict(self.quality).items() if key != "shape"}
         outlines = [outline.round(4).tolist() for outline in self.outlines()]
-        return {"box": [round(side, 4) for side in self.box], "outlines": outlines, "quality": quality}
+        sides = [side for part, side in ((1, "right"), (2, "left")) if (self.parts == part).any()]
+        box = [round(side, 4) for side in self.box]
+        return {"box": box, "outlines": outlines, "sides": sides, "quality": quality}
 
 
 def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lungs:
@@ -270,6 +273,26 @@ def _filled(mask: Mask) -> Mask:
     return ~outside[1:-1, 1:-1]
 
 
+def pieces_of(mask: Mask) -> list[tuple[Mask, npt.NDArray[np.float64]]]:
+    """Return the connected pieces of a mask in reading order, their holes filled, each with its closed outline.
+
+    Args:
+        mask: bool (h, w). Pixels that touch at a corner are connected.
+
+    Returns:
+        For each piece its mask, bool (h, w), and its outline, float64 (n, 2): x and y as shares of the width and height.
+    """
+    numbers, lengths, count = _parts(mask, diagonal=True)
+    order = np.repeat(numbers, lengths)
+    pieces = []
+    for number in range(count):
+        piece = np.zeros(mask.shape, np.bool_)
+        piece[mask] = order == number
+        piece = _filled(piece)
+        pieces.append((piece, _outline(piece)))
+    return pieces
+
+
 def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
     """Return the connected parts of a mask, as runs of pixels in a row, of which an outline has a few hundred.
 
@@ -411,8 +434,8 @@ def _outline(mask: Mask) -> npt.NDArray[np.float64]:
         if path[-1] == start:
             break
     corners = np.asarray(path[:-1], np.float64)
-    # The middles of the sides, so that a slanting border is not a staircase; straight runs keep their ends only.
+    # The middles of the sides, smoothed over two or three pixels, so that the border is no staircase; every second is enough.
     middles = (corners + np.roll(corners, -1, axis=0)) / 2
-    before, behind = middles - np.roll(middles, 1, axis=0), np.roll(middles, -1, axis=0) - middles
-    bend = np.abs(before[:, 0] * behind[:, 1] - before[:, 1] * behind[:, 0]) > 1e-9
-    return middles[bend] / (width, height)
+    for _ in range(_SMOOTHINGS):
+        middles = (np.roll(middles, 1, axis=0) + 2 * middles + np.roll(middles, -1, axis=0)) / 4
+    return middles[:: 2 if len(middles) > 8 else 1] / (width, height)

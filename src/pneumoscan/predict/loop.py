@@ -35,6 +35,7 @@ def predict_many(
     workers: int | None = None,
     threshold: float | None = None,
     then: Callable[[FilmSource, PredictionRow], None] | None = None,
+    regions: bool = False,
 ) -> Iterator[PredictionRow]:
     """Yield one row for every source in order, as soon as it and all rows before it are ready.
 
@@ -44,6 +45,7 @@ def predict_many(
         workers: Threads that decode and run the network; by default `default_workers()`.
         threshold: Threshold in [0, 1]; by default that of the default operating point.
         then: Called by the worker with each source and its row, before the row is yielded.
+        regions: Whether the rows have the regions of the films.
 
     Raises:
         UsageError: `workers` is below 1, or `threshold` is outside [0, 1].
@@ -55,7 +57,7 @@ def predict_many(
         raise UsageError(f"workers is {count}.", "It must be at least 1.")
     if not 0 <= cut_off <= 1:
         raise UsageError(f"threshold is {cut_off}.", "It must be from 0 to 1.")
-    read = partial(_read, bundle, cut_off, then)
+    read = partial(_read, bundle, cut_off, then, regions)
     return map(read, sources) if count == 1 else in_threads(read, sources, count, ahead=_WINDOW * count)
 
 
@@ -92,9 +94,10 @@ def _read(
     bundle: Bundle,
     threshold: float,
     then: Callable[[FilmSource, PredictionRow], None] | None,
+    regions: bool,
     source: FilmSource,
 ) -> PredictionRow:
-    row = predict_one(bundle, source, threshold)
+    row = predict_one(bundle, source, threshold, regions=regions)
     if then is not None:
         then(source, row)
     return row

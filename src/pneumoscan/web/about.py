@@ -9,6 +9,7 @@ import pneumoscan
 from pneumoscan.bundle.checks import MAP_OUTPUT
 from pneumoscan.bundle.heatmap import ANCHORS, evidence_of
 from pneumoscan.bundle.load import Bundle
+from pneumoscan.bundle.regions import measured_in_words
 from pneumoscan.classifier import certain_distance, model_name, shown_to_work
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
@@ -60,6 +61,8 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "shown_to_work": shown_to_work(spec),
         "left_out": spec.left_out,
         "has_lungs": spec.lungs is not None,
+        "has_regions": spec.lungs is not None and MAP_OUTPUT in spec.outputs,
+        "regions_measured": list(measured_in_words(spec)),
         **_heatmap(bundle),
         "preprocessing": spec.preprocessing.to_json(),
         "training": {key: spec.training.get(key) for key in _TRAINING},

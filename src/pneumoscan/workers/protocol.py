@@ -20,7 +20,7 @@ from typing import Any, Final
 from pneumoscan.errors import PneumoscanError
 
 LENGTHS: Final = struct.Struct(">II")
-MAX_HEAD = 1 << 16
+MAX_HEAD = 1 << 18
 MAX_TAIL = 512 << 20
 _MAX_TEXT = 2000
 _CHUNK = 1 << 16
@@ -37,7 +37,7 @@ class Want:
     Attributes:
         heatmap: Its heatmap as PNG, RGBA, transparent where there is no evidence for PNEUMONIA; longer side 512.
         picture: The film as PNG, 8-bit grey, as `imaging.read` returns it; longer side at most 2048.
-        lungs: The outlines of its lungs, in the row.
+        lungs: The outlines of its lungs and the regions of evidence in them, in the row.
         more: Further input for a reader of another app, as JSON types.
     """
 
@@ -53,7 +53,7 @@ class Reading:
 
     Attributes:
         row: The columns of `rows.PredictionRow`, and `sha256` (of the bytes), `logit` (None for NOT_A_CHEST_FILM), `distance`
-            (None if the model has none), `width`, `height`, `format`, and `lungs` if it was requested (None if the model does not look for them).
+            (None if the model has none), `width`, `height`, `format`; `lungs` and `regions` if they were requested (None if the model does not look for them).
         heatmap: PNG, if it was requested and the model has a map.
         picture: PNG, if it was requested.
         files: Further results of the reader of another app.

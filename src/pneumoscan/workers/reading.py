@@ -41,6 +41,9 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
         }
         if want.lungs:
             facts["lungs"] = None if finding.lungs is None else finding.lungs.to_json()
+            # Also for NORMAL films, because the page changes the threshold without reading a film again.
+            found = finding.regions(bundle, always=True)
+            facts["regions"] = None if found is None else found.to_json()
         return Reading(
             finding.row.to_json() | facts,
             _heatmap(bundle, seen, finding) if want.heatmap else None,

@@ -183,6 +183,8 @@ function keysOf() {
     "-": () => viewport.zoom(-1),
     0: () => viewport.fit(),
     h: () => byId("heat").click(),
+    l: () => byId("lungs").click(),
+    e: () => byId("regions").click(),
     i: () => viewport.setInvert(!viewport.invert),
     r: () => viewport.reset(),
     "?": showHelp,

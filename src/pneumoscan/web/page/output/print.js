@@ -5,8 +5,9 @@ import { byId, el, sign } from "../dom.js";
 import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
 import { pointInWords } from "../panels/operating-point.js";
 import { paint, plain } from "../viewport/greyscale.js";
+import { drawOutlines, regionsOf } from "../viewport/outlines.js";
 import { pictureOf } from "../viewport/pictures.js";
-import { full, LABELS, reasonOf, short, siteInWords, warningInWords } from "../state/text.js";
+import { capital, full, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, siteInWords, warningInWords } from "../state/text.js";
 
 const SIDE = 1000;
 
@@ -48,6 +49,11 @@ function layOut(sheets) {
   byId("sheets").replaceChildren(...sheets);
 }
 
+function outlined(canvas, film) {
+  drawOutlines(canvas.getContext("2d"), film, [0, 0, canvas.width, canvas.height], { lungs: true, regions: true, line: 2 });
+  return canvas;
+}
+
 function sheet(film, store, grey) {
   const { row, call } = film;
   const { threshold } = store.point;
@@ -65,10 +71,11 @@ function sheet(film, store, grey) {
     { class: "sheet" },
     el("header", {}, el("p", { class: "sheet-kind" }, "pneumoscan web viewer"), el("p", { class: "sheet-notice" }, "Research use only, not a medical device")),
     el("h1", {}, film.path),
-    el("div", { class: "sheet-films" }, grey ? paint(grey, null, 1, SIDE) : el("p", {}, "This browser cannot draw the film.")),
+    el("div", { class: "sheet-films" }, grey ? outlined(paint(grey, null, 1, SIDE), film) : el("p", {}, "This browser cannot draw the film.")),
     el("p", { class: "sheet-verdict" }, sign(call.label), el("strong", {}, LABELS[call.label]), hasNumber(film) && el("span", {}, ` probability of pneumonia ${short(row.probability)} (${full(row.probability)})`)),
     hasNumber(film) && scaleOf(row.probability, threshold, band, call.label),
     el("p", {}, reasonOf(call, row.probability, threshold)),
+    regionsOf(film).length > 0 && el("p", {}, `${capital(regionsInWords(film.regions))}. ${REGIONS_MEAN} ${store.model.regions_measured.join(" ")}`),
     hasNumber(film) && el("p", {}, siteInWords(row.resembles, store.model)),
     warningsOf(film).length > 0 && el("ul", {}, warningsOf(film).map((word) => el("li", {}, warningInWords(word)))),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),

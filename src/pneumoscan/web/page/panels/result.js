@@ -2,7 +2,8 @@
 
 import { el, setText, sign } from "../dom.js";
 import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
-import { films, full, HEATMAP_IS_UNRELIABLE, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, short, siteInWords, warningInWords, whole } from "../state/text.js";
+import { capital, films, full, HEATMAP_IS_UNRELIABLE, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, siteInWords, warningInWords, whole } from "../state/text.js";
+import { regionsOf } from "../viewport/outlines.js";
 import { scaleOf } from "./scale.js";
 
 /** Draw the result of the selected film into `node`; `acts` holds what its buttons do. */
@@ -44,6 +45,7 @@ function readContent(film, store, acts) {
     hasNumber(film) && numberLine(row, acts),
     hasNumber(film) && scaleOf(row.probability, threshold, unsureBand(store.model, threshold), call.label),
     el("p", { class: "reason" }, reasonOf(call, row.probability, threshold)),
+    regionsOf(film).length > 0 && el("p", { id: "evidence" }, `${capital(regionsInWords(film.regions))}.`, el("span", { class: "soft" }, ` ${store.model.regions_measured.at(-1)}`)),
     hasNumber(film) && el("p", { class: "soft", id: "resembles" }, siteInWords(row.resembles, store.model)),
     warningsOf(film).length > 0 &&
       el("ul", { class: "warnings", "aria-label": "Warnings" }, warningsOf(film).map((word) => el("li", { "data-word": word }, warningInWords(word)))),
@@ -93,6 +95,7 @@ function more(film, store) {
     { class: "more" },
     el("summary", {}, "Details"),
     store.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT} ${HEATMAP_IS_UNRELIABLE}`),
+    store.model.has_regions && el("p", {}, el("strong", {}, "Regions. "), `${REGIONS_MEAN} ${store.model.regions_measured.join(" ")}`),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("p", { class: "soft" }, `The model was trained on ${films(store.model.training.n_films ?? 0)}${store.model.training.n_patients ? ` of ${whole(store.model.training.n_patients)} patients` : ""}. ${store.model.shown_to_work ?? ""}`),
   );

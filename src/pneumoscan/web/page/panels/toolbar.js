@@ -1,8 +1,9 @@
 /** The viewing tools under the film, and what stands on it: legend, window and level, a word where there is no film. */
 
 import { byId, el, setText, svg } from "../dom.js";
+import { regionsOf } from "../viewport/outlines.js";
 import { hasNumber } from "../state/labels.js";
-import { HEATMAP_IS_UNRELIABLE, LABELS, short } from "../state/text.js";
+import { HEATMAP_IS_UNRELIABLE, LABELS, regionsInWords, short } from "../state/text.js";
 
 const MISSING = {
   refused: "This file was not read, so there is no film to show.",
@@ -21,6 +22,7 @@ export function beginToolbar(viewport, store) {
     reset: () => viewport.reset(),
     heat: () => viewport.setHeat(!viewport.heat),
     lungs: () => viewport.setOutlined(!viewport.outlined),
+    regions: () => viewport.setRegions(!viewport.regions),
     "tool-window": () => {
       viewport.dragWindows = !viewport.dragWindows;
       render();
@@ -45,12 +47,14 @@ function renderToolbar(viewport, store) {
   setText(byId("zoom"), has ? `${Math.round(viewport.zoomShare * 100)}%` : "");
   press("invert", viewport.invert);
   press("lungs", viewport.outlined);
+  press("regions", viewport.regions);
   press("tool-window", viewport.dragWindows);
   const none = !store.model?.has_heatmap || (film !== null && !hasNumber(film));
   press("heat", viewport.heat && !none);
   byId("heat").disabled = none;
   byId("strength").disabled = none;
   byId("lungs").disabled = !store.model?.has_lungs;
+  byId("regions").disabled = !store.model?.has_regions;
   byId("window").value = String(viewport.window);
   byId("level").value = String(viewport.level);
   byId("legend").hidden = !(viewport.heat && viewport.heatmap);
@@ -67,7 +71,8 @@ function labelOf(film, viewport) {
   if (!film?.call) return "No film shown";
   const on = viewport.heat && viewport.heatmap ? ", heatmap on" : "";
   const number = hasNumber(film) ? `, probability ${short(film.row.probability)}` : "";
-  return `Film ${film.name}: ${LABELS[film.call.label]}${number}${viewport.invert ? ", inverted" : ""}${on}`;
+  const outlined = viewport.regions && regionsOf(film).length ? `, regions: ${regionsInWords(film.regions)}` : "";
+  return `Film ${film.name}: ${LABELS[film.call.label]}${number}${viewport.invert ? ", inverted" : ""}${on}${outlined}`;
 }
 
 function renderMissing(film) {

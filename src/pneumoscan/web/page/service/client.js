@@ -55,14 +55,14 @@ export async function isReady() {
  *
  * @param {ArrayBuffer} bytes of the file
  * @param {string[]} include any of "heatmap", "picture", "lungs"
- * @returns {{row, heatmap: Blob|null, picture: Blob|null, lungs: object|null}}
+ * @returns {{row, heatmap: Blob|null, picture: Blob|null, lungs: object|null, regions: object|null}}
  */
 export async function classify(bytes, include, signal) {
   const query = include.length ? `?include=${include.join(",")}` : "";
   const headers = { "Content-Type": mediaTypeOf(bytes) };
   const answer = await ask(`v1/classify${query}`, { method: "PUT", body: bytes, headers, signal });
-  const { heatmap = null, picture = null, lungs = null, ...row } = await answer.json();
-  return { row, heatmap: blobOf(heatmap), picture: blobOf(picture), lungs };
+  const { heatmap = null, picture = null, lungs = null, regions = null, ...row } = await answer.json();
+  return { row, heatmap: blobOf(heatmap), picture: blobOf(picture), lungs, regions };
 }
 
 /** Tell by its content what a file is: JPEG, PNG, DICOM, or "". */

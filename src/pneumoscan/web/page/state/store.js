@@ -14,7 +14,8 @@ export const GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REF
  *   problem   {code, message, remedy}, where it was refused
  *   call      {label, warnings} at the operating point now chosen
  *   heatmap, picture   Blobs (PNG) from the service, or null
- *   lungs      {box, outlines, quality} from the service, or null
+ *   lungs      {box, outlines, sides, quality} from the service, or null
+ *   regions    {regions, right_lung_with_evidence, left_lung_with_evidence} from the service, or null
  *   copies    names of files with the same bytes
  *   thumb     a small canvas, or null
  */
@@ -74,6 +75,7 @@ export class Store extends EventTarget {
       heatmap: null,
       picture: null,
       lungs: null,
+      regions: null,
       copies: [],
       thumb: null,
     }));
@@ -95,8 +97,8 @@ export class Store extends EventTarget {
   }
 
   /** Note what the service said about a film. */
-  read(film, { row, heatmap, picture, lungs }) {
-    Object.assign(film, { state: "read", row, heatmap, picture, lungs, problem: null });
+  read(film, { row, heatmap, picture, lungs, regions }) {
+    Object.assign(film, { state: "read", row, heatmap, picture, lungs, regions, problem: null });
     this.#call(film);
     if (this.selected === null) this.selected = film;
     this.changed();

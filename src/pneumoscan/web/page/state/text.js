@@ -71,6 +71,22 @@ export const HEATMAP_MEANS_NOT =
 export const HEATMAP_IS_UNRELIABLE =
   "On most films with pneumonia the colours lie on the spine or the mediastinum, not on the disease. Do not look for the pneumonia where they are.";
 
+/** Say what the regions of a film cover: the share of each lung field with evidence. */
+export function regionsInWords({ right_lung_with_evidence: right, left_lung_with_evidence: left }) {
+  const parts = [
+    ["right", right],
+    ["left", left],
+  ].filter(([, share]) => share !== null);
+  return parts.map(([side, share]) => `share of the ${side} lung field with evidence ${Math.round(100 * share)}%`).join(", ");
+}
+
+/** Begin a sentence with a text. */
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+export const REGIONS_MEAN = "Share of a lung field with evidence means the area inside the outlines of regions, and nothing more. A region is not the outline of a disease.";
+
 export const RATES_OF_OTHERS =
   "This film resembles none of the films that the rates were measured on. They are not known for films like this one.";
 

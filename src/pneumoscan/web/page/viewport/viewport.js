@@ -1,7 +1,8 @@
-/** The viewport: one film, with pan, zoom at the pointer, window and level, inversion, heatmap and outline of the lungs over it. */
+/** The viewport: one film, with pan, zoom at the pointer, window and level, inversion, heatmap, outline of the lungs and regions over it. */
 
 import { listenForGestures } from "./gestures.js";
 import { FULL_WINDOW, MIDDLE, paint, toneInto } from "./greyscale.js";
+import { drawOutlines } from "./outlines.js";
 import { heatmapOf, pictureOf } from "./pictures.js";
 
 const MOST_ZOOM = 16;
@@ -20,6 +21,7 @@ export class Viewport extends EventTarget {
     this.invert = false;
     this.heat = false;
     this.outlined = true;
+    this.regions = true;
     this.strength = 0.85;
     this.dragWindows = false;
     this.#resetWindow();
@@ -33,8 +35,14 @@ export class Viewport extends EventTarget {
 
   /** Show a film that was read, fitted; null shows nothing. */
   async show(film) {
-    if (film === this.film) return;
+    if (film === this.film) {
+      // Regions belong to a label, which another threshold may change.
+      if (film?.call?.label !== this.label) this.#tell();
+      this.label = film?.call?.label;
+      return;
+    }
     this.film = film;
+    this.label = film?.call?.label;
     this.picture = null;
     this.heatmap?.close();
     this.heatmap = null;
@@ -108,6 +116,12 @@ export class Viewport extends EventTarget {
   /** Show or hide the outline of the lungs. */
   setOutlined(on) {
     this.outlined = on;
+    this.#tell();
+  }
+
+  /** Show or hide the regions of evidence. */
+  setRegions(on) {
+    this.regions = on;
     this.#tell();
   }
 
@@ -211,20 +225,7 @@ export class Viewport extends EventTarget {
       context.drawImage(this.heatmap, ...place);
       context.globalAlpha = 1;
     }
-    if (this.outlined && this.film?.lungs) this.#outline(...place);
-  }
-
-  /** Draw the outline of each lung as a thin line. */
-  #outline(left, top, width, height) {
-    const { context } = this;
-    context.beginPath();
-    for (const outline of this.film.lungs.outlines) {
-      outline.forEach(([x, y], i) => context[i ? "lineTo" : "moveTo"](left + x * width, top + y * height));
-      context.closePath();
-    }
-    context.lineWidth = 1;
-    context.strokeStyle = "rgb(255 214 64 / 0.8)";
-    context.stroke();
+    if (this.film) drawOutlines(context, this.film, place, { lungs: this.outlined, regions: this.regions });
   }
 
   #resize() {
