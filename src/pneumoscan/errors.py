@@ -402,6 +402,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("web", "node"),
     **dict.fromkeys(("h11", "markdown_it", "python_multipart", "starlette", "uvicorn"), ("web",)),
     **dict.fromkeys(("highdicom", "pydicom", "pynetdicom", "urllib3"), ("node",)),
+    "reportlab": ("pdf",),
     "psycopg": ("node-postgres",),
 }
 """The extras of pneumoscan that install a module which the base installation does without, the usual one first."""

@@ -143,6 +143,11 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def identity_of_path(path: str) -> str:
+    """Return 64 digits that identify a path without revealing it."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()  # noqa: PTH100 - paths stay strings
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:

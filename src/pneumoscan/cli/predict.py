@@ -44,6 +44,9 @@ _OUTLINES, _MASKS = "outlines", "masks"
 @click.option(
     "--regions", is_flag=True, help="Also print where in the lungs the evidence lies, as outlines and boxes."
 )
+@click.option(
+    "--pdf", type=click.Path(path_type=Path), help="Folder for a PDF of each film, to print and sign."
+)
 @click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
 def predict(
     *,
@@ -59,6 +62,7 @@ def predict(
     heatmaps: Path | None,
     lungs: Path | None,
     regions: bool,
+    pdf: Path | None,
     recursive: bool,
 ) -> None:
     """Classify films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
@@ -76,6 +80,7 @@ def predict(
     cut_off = bundle.spec.threshold(operating_point) if threshold is None else threshold
     point = (operating_point or bundle.spec.default_operating_point) if threshold is None else ""
     folders = ([heatmaps] if heatmaps else []) + ([lungs / _OUTLINES, lungs / _MASKS] if lungs else [])
+    folders += [pdf] if pdf else []
     films = [
         path
         for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer, note=say)
@@ -85,7 +90,7 @@ def predict(
         raise NothingUsableError(
             f"there are no films in {', '.join(paths)}.", "Give films or folders of films."
         )
-    pictures = _pictures(heatmaps, lungs, bundle, films, point)
+    pictures = _pictures(heatmaps, lungs, pdf, bundle, films, point)
     if regions:
         _tell_regions(bundle)
     if prevalence is not None:
@@ -155,18 +160,25 @@ def _tell_regions(bundle: "Bundle") -> None:
 
 
 def _pictures(
-    heatmaps: Path | None, lungs: Path | None, bundle: "Bundle", films: list[str], point: str
+    heatmaps: Path | None,
+    lungs: Path | None,
+    pdf: Path | None,
+    bundle: "Bundle",
+    films: list[str],
+    point: str,
 ) -> "list[PictureFolder]":
     """Open the folders of pictures; a model that cannot draw them is an error before the first row."""
-    if heatmaps is None and lungs is None:
+    if heatmaps is None and lungs is None and pdf is None:
         return []
-    from pneumoscan.predict.pictures import PictureFolder, masks_of, outlines_of
+    from pneumoscan.predict.document import documents_of
+    from pneumoscan.predict.pictures import PDF, PictureFolder, masks_of, outlines_of
     from pneumoscan.predict.sheet import heatmaps_of
 
     drawn = [(heatmaps, heatmaps_of(bundle, point))] if heatmaps else []
     if lungs:
         drawn += [(lungs / _OUTLINES, outlines_of(bundle)), (lungs / _MASKS, masks_of(bundle))]
-    return [PictureFolder(folder, films, draw) for folder, draw in drawn]
+    folders = [PictureFolder(folder, films, draw) for folder, draw in drawn]
+    return folders + ([PictureFolder(pdf, films, documents_of(bundle, point), PDF)] if pdf else [])
 
 
 def _is_drawn(path: str, folder: Path) -> bool:

@@ -1,6 +1,5 @@
-"""Folders of pictures, heatmaps or lungs: one per film, named after it. No other file is overwritten."""
+"""Folders of pictures (heatmaps, lungs) and of documents: one per film, named after it. No other file is overwritten."""
 
-import hashlib
 import os
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -14,13 +13,15 @@ from pneumoscan.bundle.heatmap import grey_of, shown_size
 from pneumoscan.bundle.load import Bundle
 from pneumoscan.classifier import NOT_A_CHEST_FILM, check_has_lungs, lungs_of_film
 from pneumoscan.errors import FilmError
-from pneumoscan.files import make_folder, open_atomic, write_problems
+from pneumoscan.files import identity_of_path, make_folder, open_atomic, write_atomic, write_problems
 from pneumoscan.imaging import Film, FilmSource, read
 from pneumoscan.imaging.lungs import Lungs
+from pneumoscan.predict.document import identity_of as identity_of_document
 from pneumoscan.rows import PredictionRow
 
 # The keyword of the text chunk in each image that identifies its film.
 _KEYWORD = b"pneumoscan-film"
+PDF = ".pdf"
 _HEAD = 1024
 _MAX_NAME_BYTES = 120
 _UNSAFE = frozenset('<>:"/\\|?*')
@@ -33,7 +34,8 @@ class PictureFolder:
 
     An image has the name of the film with the extension `.png`. If another film of the batch, an earlier image of another
     film, or any other file has this name, digits are added. The same film replaces its own image. Names that differ only
-    in case count as equal, because some file systems treat them so.
+    in case count as equal, because some file systems treat them so. A function that returns bytes makes PDF documents, with the
+    extension `.pdf`, also of what is no chest film.
 
     Attributes:
         folder: Folder of the images.
@@ -41,14 +43,20 @@ class PictureFolder:
     """
 
     def __init__(
-        self, folder: Path, films: Iterable[str], draw: Callable[[Film, PredictionRow], Image.Image]
+        self,
+        folder: Path,
+        films: Iterable[str],
+        draw: Callable[[Film, PredictionRow], Image.Image | bytes],
+        extension: str = ".png",
     ) -> None:
         """Create the folder and determine the names.
 
         Args:
             folder: The folder, created if absent.
             films: The paths of all films of the batch.
-            draw: Draws the picture of a film: `heatmap_sheet.heatmaps_of`, `lung_pictures.outlines_of`, `lung_pictures.masks_of`.
+            draw: Draws the picture of a film: `heatmap_sheet.heatmaps_of`, `lung_pictures.outlines_of`, `lung_pictures.masks_of`,
+                `document.documents_of`.
+            extension: Of the files.
 
         Raises:
             NotWritableError: The folder cannot be created or written to.
@@ -56,29 +64,38 @@ class PictureFolder:
         self.folder = make_folder(folder)
         self.missed: list[str] = []
         self._draw = draw
-        self._names = _settled(folder, films)
+        self._extension = extension
+        self._names = _settled(folder, films, extension)
 
     def path_of(self, film: str) -> Path:
         """Return the path of the image of a film of the batch."""
-        return self.folder / self._names[_identity(film)]
+        return self.folder / self._names[identity_of_path(film)]
 
     def add(self, film: FilmSource, row: PredictionRow) -> None:
-        """Draw the image of a film, unless the film was refused or is no chest film.
+        """Draw the image of a film, unless the film was refused or is no chest film; make the document of one that was read.
 
         Raises:
             DiskFullError, NotWritableError: See `files.open_atomic`. An image is either complete or absent.
             BundleError: The network does not run.
         """
-        if row.status != "ok" or row.label == NOT_A_CHEST_FILM or not isinstance(film, str):
+        drawn = row.label != NOT_A_CHEST_FILM or self._extension == PDF
+        if row.status != "ok" or not drawn or not isinstance(film, str):
             return
         try:
             pixels = read(film)
         except FilmError:
             self.missed.append(film)
             return
-        picture = self._draw(pixels, row)
+        try:
+            picture = self._draw(pixels, row)
+        except FileNotFoundError:
+            self.missed.append(film)
+            return
+        if isinstance(picture, bytes):
+            write_atomic(self.path_of(film), picture)
+            return
         about = PngInfo()
-        about.add_text(_KEYWORD.decode(), _identity(film))
+        about.add_text(_KEYWORD.decode(), identity_of_path(film))
         with open_atomic(self.path_of(film)) as file:
             # This level gives files a third larger than the best one, in a third of the time.
             picture.save(file, "PNG", pnginfo=about, compress_level=1)
@@ -89,18 +106,18 @@ def is_drawn(path: str | os.PathLike[str]) -> bool:
     return _film_of(Path(path)) is not None
 
 
-def _settled(folder: Path, films: Iterable[str]) -> dict[str, str]:
+def _settled(folder: Path, films: Iterable[str], extension: str) -> dict[str, str]:
     """Return the name of the image of each film, considering the files that exist in the folder."""
     with write_problems(folder):
         there = {_folded(entry.name): entry.name for entry in os.scandir(folder)}
     names: dict[str, str] = {}
     taken: set[str] = set()
     for film in films:
-        identity = _identity(film)
+        identity = identity_of_path(film)
         if identity in names:
             continue
         for digits in (0, 8, 16, 64):
-            name = _safe_stem(film) + (f"-{identity[:digits]}" if digits else "") + ".png"
+            name = _safe_stem(film) + (f"-{identity[:digits]}" if digits else "") + extension
             older = there.get(_folded(name))
             if _folded(name) in taken or (older is not None and _film_of(folder / older) != identity):
                 continue
@@ -110,20 +127,19 @@ def _settled(folder: Path, films: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _identity(film: str) -> str:
-    """Return 64 digits that identify the path of a film without revealing it."""
-    return hashlib.sha256(os.fsencode(os.path.abspath(film))).hexdigest()  # noqa: PTH100 - paths stay strings
-
-
 def _film_of(picture: Path) -> str | None:
-    """Return the identity of the film of a picture; None if the file is no picture of `PictureFolder`."""
+    """Return the identity of the film of a picture or document; None if the file is none of `PictureFolder`."""
     try:
         if not picture.is_file():
             return None
         with picture.open("rb") as file:
             head = file.read(_HEAD)
+            if head.startswith(b"%PDF-"):
+                head += file.read()
     except OSError:
         return None
+    if head.startswith(b"%PDF-"):
+        return identity_of_document(head)
     before, found, after = head.partition(_KEYWORD + b"\0")
     return after[:64].decode("ascii", "replace") if found and before.startswith(b"\x89PNG\r\n") else None
 
