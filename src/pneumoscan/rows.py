@@ -77,8 +77,8 @@ class PredictionRow:
         values = self.to_json(columns)
         values |= {name: _in_csv(values[name]) for name in columns[len(COLUMNS) :]}
         values |= {
-            "probability": "" if self.probability is None else _decimals(self.probability, 6),
-            "threshold": _decimals(self.threshold, 2),
+            "probability": "" if self.probability is None else decimals(self.probability, 6),
+            "threshold": decimals(self.threshold, 2),
             "warnings": ";".join(self.warnings),
         }
         return (",".join(map(_csv_field, values.values())) + "\n").encode("utf-8", "surrogateescape")
@@ -94,7 +94,8 @@ def refused_row(model: str, path: str, threshold: float, problem: FilmError) -> 
     return PredictionRow(path, "refused", None, "", threshold, (), problem.code, str(problem), model)
 
 
-def _decimals(value: float, least: int) -> str:
+def decimals(value: float, least: int) -> str:
+    """Write a float64 without exponent, with at least so many decimals and as many as it takes to read it again."""
     return str(np.format_float_positional(value, unique=True, min_digits=least))
 
 

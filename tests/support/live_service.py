@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pneumoscan.errors import FilmDamagedError
+from pneumoscan.verdicts import VerdictFile
 from pneumoscan.web.app import make_app
 from pneumoscan.web.connection import make_server
 from pneumoscan.web.settings import Settings
@@ -247,11 +248,16 @@ class Threaded:
 
 @contextmanager
 def threaded(
-    settings: Settings | None = None, pool: StandIn | None = None, *, connections: int = 1000, grace: int = 2
+    settings: Settings | None = None,
+    pool: StandIn | None = None,
+    *,
+    connections: int = 1000,
+    grace: int = 2,
+    verdicts: VerdictFile | None = None,
 ) -> Iterator[Threaded]:
     """Serve the app with a pool that stands in."""
     pool = pool or StandIn()
-    app = make_app(settings or Settings(), pool, ABOUT)  # type: ignore[arg-type]
+    app = make_app(settings or Settings(), pool, ABOUT, None, verdicts)  # type: ignore[arg-type]
     server = make_server(app, connections=connections, grace_seconds=grace)
     listener = socket.create_server(("127.0.0.1", 0))
     loop = asyncio.new_event_loop()

@@ -64,9 +64,9 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def serving(log: Path, **environment: str) -> Iterator[str]:
+def serving(log: Path, *options: str, **environment: str) -> Iterator[str]:
     """Run `pneumoscan serve` on a free port; yields its address."""
-    command = [sys.executable, "-m", "pneumoscan", "serve", "--port", "0", "--no-open"]
+    command = [sys.executable, "-m", "pneumoscan", "serve", "--port", "0", "--no-open", *options]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **environment}
@@ -263,6 +263,14 @@ def lungs_visit(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield page
         page.check_quiet()
         opened.close()
+
+
+@pytest.fixture
+def keeping_service(chromium: Any, service: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a service that keeps verdicts, and their file."""
+    path = tmp_path / "verdicts.csv"
+    with serving(tmp_path / "log", "--verdicts", str(path)) as address:
+        yield address, path
 
 
 def encoded(pixels: Any, file_format: str = "JPEG") -> bytes:

@@ -40,7 +40,7 @@ def test_the_description_has_the_limits_of_the_code() -> None:
     assert list(form["properties"]) == form["required"] == [FORM_FIELD]
     assert put["parameters"] == post["parameters"]
     query = {parameter["name"]: parameter["schema"] for parameter in put["parameters"]}
-    assert set(query) == {"operating_point", "threshold", "include", "heatmap"}
+    assert set(query) == {"operating_point", "threshold", "include", "heatmap", "document"}
     kinds = {kind for size in (1, 2, 3) for kind in map(",".join, permutations(EXTRAS, size))}
     assert set(query["include"]["enum"]) <= kinds
     schemas = DOCUMENT["components"]["schemas"]
@@ -120,7 +120,9 @@ def contents(value: Any) -> Iterator[dict[str, Any]]:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("schema")
     bundle = write_tiny_bundle(folder / "bundle")
-    with service.live(folder, "--model", str(bundle), "--workers", "2") as running:
+    with service.live(
+        folder, "--model", str(bundle), "--workers", "2", "--verdicts", str(folder / "v.csv")
+    ) as running:
         yield running.port
         assert "fault" not in running.log.read_text()
         assert running.stop() == 0
@@ -131,7 +133,7 @@ CHECKS = (
     response_schema_conformance, unsupported_method,
 )  # fmt: skip
 OPERATIONS = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item]
-ASKING = [(path, method) for path, method in OPERATIONS if path.startswith("/v1/classify")]
+ASKING = [(path, method) for path, method in OPERATIONS if method in {"put", "post"}]
 
 
 def fuzz(port: int, path: str, method: str, mode: GenerationMode, examples: int) -> None:

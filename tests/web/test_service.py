@@ -18,6 +18,7 @@ from tiny_bundle import write_tiny_bundle
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.classifier import predict_one
 from pneumoscan.rows import COLUMNS
+from pneumoscan.verdicts import VerdictFile
 from pneumoscan.web.app import PAGE
 
 ask, put = service.ask, service.put
@@ -425,3 +426,55 @@ def test_a_token_is_asked_for(folder: Path, film: bytes) -> None:
         ):
             assert ask(running.port, "GET", "/", None, {"Host": host}).status == status
         assert "abcdefghijk" not in running.log.read_text()
+
+
+def test_verdicts_are_kept_once_and_bad_ones_refused(tmp_path):
+    path = tmp_path / "verdicts.csv"
+    given = {
+        "time": "2026-03-01T09:30:00.000Z", "reader": "AB", "path": "a.jpeg", "sha256": "0" * 64, "model": "m@0",
+        "probability": None, "label": "NOT_A_CHEST_FILM", "threshold": 0.5, "verdict": "agree", "note": "",
+        "id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    }  # fmt: skip
+    kind = {"Content-Type": "application/json"}
+
+    def post(port: int, body: bytes, **headers: str) -> service.Answer:
+        return ask(port, "POST", "/v1/verdicts", body, {**kind, **headers})
+
+    with service.threaded() as live:
+        assert ask(live.port, "GET", "/v1/verdicts").json == {"file": None, "verdicts": []}
+        answer = post(live.port, json.dumps(given).encode())
+        assert (answer.status, answer.json["code"]) == (400, "usage")
+        assert "--verdicts" in answer.json["remedy"]
+    with service.threaded(verdicts=VerdictFile(path)) as live:
+        assert post(live.port, json.dumps(given).encode()).json == {"kept": True}
+        assert post(live.port, json.dumps(given).encode()).json == {"kept": False}
+        for body in (
+            b"",
+            b"{",
+            b"[" * 9000,
+            b"[]",
+            json.dumps({**given, "label": "PERHAPS"}).encode(),
+            b'"' + b"x" * 20_000 + b'"',
+        ):
+            answer = post(live.port, body)
+            assert (answer.status, answer.json["code"]) == (400, "usage"), body[:20]
+        assert post(live.port, b"{}", **{"Content-Type": "text/plain"}).status == 415
+        assert post(live.port, b"{}", Origin="http://elsewhere.example").status == 403
+        assert ask(live.port, "PUT", "/v1/verdicts", b"{}", kind).status == 405
+        assert ask(live.port, "GET", "/v1/verdicts").json == {"file": "verdicts.csv", "verdicts": [given]}
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_result_is_made_a_pdf(live, film):
+    pytest.importorskip("reportlab", reason="reportlab is not installed (extra pdf)")
+    title = {"Pneumoscan_Title": "caf%C3%A9%20%E8%83%B8%00.jpeg"}
+    first, second = (put(live.port, film, "?document=pdf", **title) for _ in range(2))
+    assert (first.status, first.headers["content-type"]) == (200, "application/pdf")
+    assert first.body.startswith(b"%PDF-")
+    assert first.body == second.body
+    assert json.loads(first.headers["pneumoscan-row"])["label"] == put(live.port, film).json["label"]
+    assert put(live.port, film, "?document=pdf&threshold=0.9").body != first.body
+    assert put(live.port, film[:100], "?document=pdf").status == 422
+    for query in ("?document=doc", "?document=pdf&include=heatmap", "?document=pdf&heatmap=png"):
+        assert put(live.port, film, query).status == 400
+    assert ask(live.port, "GET", "/v1/model").json["has_pdf"] is True

@@ -53,6 +53,12 @@ _NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))' > tok
     help="Also show the results of this hospital node, in a tab.",
 )
 @click.option(
+    "--verdicts",
+    type=click.Path(path_type=Path),
+    metavar="FILE.CSV",
+    help="Keep what readers say of the answers (agree, disagree, cannot say) in this file.",
+)
+@click.option(
     "--open/--no-open", "open_page", default=True, help="Open the page in a browser, if there is one."
 )
 def serve(
@@ -66,6 +72,7 @@ def serve(
     token_file: Path | None,
     allow_host: tuple[str, ...],
     node_config: Path | None,
+    verdicts: Path | None,
     open_page: bool,
 ) -> None:
     """Run the web viewer and the HTTP service until Ctrl-C. Films stay in memory, and nothing leaves this machine.
@@ -76,10 +83,12 @@ def serve(
     token = _token(token_file)
     from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.system import allowed_cores
+    from pneumoscan.verdicts import VerdictFile
     from pneumoscan.web.serving import bind
     from pneumoscan.web.serving import serve as run
     from pneumoscan.web.settings import Settings
 
+    kept = None if verdicts is None else VerdictFile(verdicts)
     bundle = model or pretrained_bundle()
     address = bind(host, port)
     _check_exposure(address, host, token)
@@ -95,7 +104,14 @@ def serve(
         any_address=address.any_address,
     )
     view = None if node_config is None else _node_view(node_config)
-    run(settings, address, bundle, announce=lambda url: _announce(url, open_page), node=view)
+    run(
+        settings,
+        address,
+        bundle,
+        announce=lambda url: _announce(url, open_page),
+        node=view,
+        verdicts=kept,
+    )
 
 
 def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:

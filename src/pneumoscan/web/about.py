@@ -1,6 +1,7 @@
 """Facts about the model for the service and its page: the content of the bundle as JSON types, and its card as HTML."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "sites": {name: facts["whom"] for name, facts in (spec.sites or {}).items()},
         "shown_to_work": shown_to_work(spec),
         "left_out": spec.left_out,
+        "has_pdf": find_spec("reportlab") is not None,
         "has_lungs": spec.lungs is not None,
         "has_regions": spec.lungs is not None and MAP_OUTPUT in spec.outputs,
         "regions_measured": list(measured_in_words(spec)),

@@ -16,11 +16,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pneumoscan import __version__
+from pneumoscan.verdicts import VerdictFile
 from pneumoscan.web.classify import Classify
 from pneumoscan.web.middleware import NOTE, AccessMiddleware
 from pneumoscan.web.responses import JSON, PROBLEM, Refused, json_bytes, refused
 from pneumoscan.web.service import METRICS_TYPE, Service, ServiceMetrics
 from pneumoscan.web.settings import Settings
+from pneumoscan.web.verdicts import Verdicts
 from pneumoscan.workers.pool import FilmPool
 
 PAGE = Path(__file__).with_name("page")
@@ -72,7 +74,11 @@ NodeView = Callable[[], Mapping[str, Any]]
 
 
 def make_app(
-    settings: Settings, pool: FilmPool, about: Mapping[str, Any] | None, node: NodeView | None = None
+    settings: Settings,
+    pool: FilmPool,
+    about: Mapping[str, Any] | None,
+    node: NodeView | None = None,
+    verdicts: VerdictFile | None = None,
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -81,6 +87,7 @@ def make_app(
         pool: The pool that reads films; the caller starts and stops it.
         about: Facts about the model; None if they are set later, as `app.state.service.about`.
         node: Returns the state of a hospital node; None without a node.
+        verdicts: Keeps what readers say of the answers; None if the page alone keeps it.
     """
     service = Service(settings, pool, ServiceMetrics(__version__), None if about is None else dict(about))
     views = _Views(service, page_files(), node)
@@ -95,6 +102,7 @@ def make_app(
             Route("/openapi.json", views.openapi),
             Route("/v1/model", views.model),
             Route("/v1/node", views.node),
+            Route("/v1/verdicts", Verdicts(service, verdicts), methods=["GET", "POST"], name="verdicts"),
             Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
         ],
         middleware=[

@@ -122,11 +122,13 @@ class BodyLimits:
         film_bytes: Maximum size of a film.
         idle_seconds: Maximum time between two pieces of a body.
         body_seconds: Maximum time for a whole body.
+        what: What the body holds: a film, or a verdict on one.
     """
 
     film_bytes: int
     idle_seconds: float = 10.0
     body_seconds: float = 120.0
+    what: str = "film"
 
     @classmethod
     def of(cls, settings: Settings) -> "BodyLimits":
@@ -134,7 +136,11 @@ class BodyLimits:
         return cls(settings.film_bytes, settings.idle_seconds, settings.body_seconds)
 
     def too_large(self) -> Refused:
-        """Return the error for a body that is larger than a film may be."""
+        """Return the error for a body that is larger than a film, or a verdict, may be."""
+        if self.what != "film":
+            return refused_for(
+                UsageError(f"The {self.what} has more than {self.film_bytes} bytes.", "Shorten its texts.")
+            )
         return refused_for(
             FilmTooLargeError(
                 f"The film has more than {self.film_bytes >> 20} MiB.",

@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from pneumoscan.errors import ConfigError, PneumoscanError, UsageError
 from pneumoscan.web.body import (
@@ -21,13 +22,15 @@ from pneumoscan.web.body import (
     read_form,
 )
 from pneumoscan.web.middleware import NOTE, Note
-from pneumoscan.web.responses import JSON, PNG, Refused, Send, answer, json_bytes, refused, refused_for
+from pneumoscan.web.responses import JSON, PDF, PNG, Refused, Send, answer, json_bytes, refused, refused_for
 from pneumoscan.web.service import Service, queue_full
 from pneumoscan.workers.pool import PoolFullError, PoolStoppedError, Reading
 from pneumoscan.workers.protocol import Want
 
 FILM_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
 EXTRAS = ("heatmap", "picture", "lungs")
+TITLE = "pneumoscan-title"
+"""Header with the name of the film for its PDF, percent-encoded: queries stand in the logs of proxies."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Query:
         threshold: Threshold in [0, 1].
         want: The requested pictures.
         as_png: Whether the response is the heatmap, with the row in its header.
+        as_pdf: Whether the response is the result as a PDF, with the row in its header.
     """
 
     threshold: float
     want: Want
     as_png: bool
+    as_pdf: bool = False
 
 
 def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any]) -> Query:
@@ -55,7 +60,7 @@ def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any]) -> Query
     Raises:
         Refused: `usage` or `config`: a parameter is unknown, repeated, or has an illegal value.
     """
-    given = _query(scope["query_string"], {"operating_point", "threshold", "include", "heatmap"})
+    given = _query(scope["query_string"], {"operating_point", "threshold", "include", "heatmap", "document"})
     as_png = "heatmap" in given
     if as_png and given["heatmap"] != "png":
         raise _usage("heatmap can only be png.", "Query heatmap=png, or include=heatmap.")
@@ -69,8 +74,23 @@ def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any]) -> Query
         )
     if as_png and not about.get("has_heatmap"):
         raise _usage("This model has no map.", "Query without heatmap=png.")
+    if "document" in given:
+        return Query(_threshold(given, about), Want(more=_document(scope, given, about)), False, True)
     want = Want(as_png or "heatmap" in included, "picture" in included, "lungs" in included)
     return Query(_threshold(given, about), want, as_png)
+
+
+def _document(
+    scope: MutableMapping[str, Any], given: Mapping[str, str], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the worker needs for a PDF besides the film."""
+    if given["document"] != "pdf" or "include" in given or "heatmap" in given:
+        raise _usage("document can only be pdf, without include and heatmap.", "Query document=pdf.")
+    if find_spec("reportlab") is None:
+        raise _usage("This service makes no PDF.", "Install pneumoscan[pdf] on its machine.")
+    title = dict(scope["headers"]).get(TITLE.encode(), b"").decode("latin-1")
+    point = "" if "threshold" in given else given.get("operating_point", about["default_operating_point"])
+    return {"document": {"title": unquote(title, errors="replace")[:300], "operating_point": point}}
 
 
 def _query(raw: bytes, known: set[str]) -> dict[str, str]:
@@ -246,7 +266,10 @@ def _picture(data: bytes | None) -> dict[str, str] | None:
 
 
 async def _respond(send: Send, reading: Reading, query: Query, share: BodyShare) -> None:
-    if query.as_png and reading.heatmap is not None:
+    if query.as_pdf:
+        row = json.dumps(reading.row, allow_nan=False)
+        await answer(send, 200, PDF, reading.files[0], (("pneumoscan-row", row),), share.hold)
+    elif query.as_png and reading.heatmap is not None:
         row = json.dumps(reading.row, allow_nan=False)
         await answer(send, 200, PNG, reading.heatmap, (("pneumoscan-row", row),), share.hold)
     else:

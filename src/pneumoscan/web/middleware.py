@@ -36,7 +36,8 @@ _SECURITY_HEADERS = (
 )
 _ROUTES = frozenset(
     {
-        "/", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/model", "/v1/classify",
+        "/", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/model", "/v1/node", "/v1/verdicts",
+        "/v1/classify",
     }
 )  # fmt: skip
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "OPTIONS", "DELETE", "PATCH"})

@@ -22,7 +22,7 @@ from pneumoscan.errors import (
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("pneumoscan.web")
 
-JSON, PNG = "application/json", "image/png"
+JSON, PNG, PDF = "application/json", "image/png", "application/pdf"
 _PIECE = 128 * 1024
 
 

@@ -26,6 +26,7 @@ from pneumoscan.web.responses import log, where
 from pneumoscan.workers.pool import FilmPool, PoolStoppedError
 
 if TYPE_CHECKING:
+    from pneumoscan.verdicts import VerdictFile
     from pneumoscan.web.app import NodeView
     from pneumoscan.web.connection import LimitedServer
     from pneumoscan.web.service import Service
@@ -95,6 +96,7 @@ def serve(
     *,
     announce: Callable[[str], None],
     node: "NodeView | None" = None,
+    verdicts: "VerdictFile | None" = None,
 ) -> None:
     """Run the service until a signal ends it.
 
@@ -104,6 +106,7 @@ def serve(
         model: A bundle folder, or a run folder with `bundle/` in it.
         announce: Called with the address of the page when films can be read.
         node: Returns the state of a hospital node for its tab; None without a node.
+        verdicts: Keeps what readers say of the answers; None if the page alone keeps it.
 
     Raises:
         BundleError: The model does not load.
@@ -115,7 +118,7 @@ def serve(
         logging.getLogger(name).propagate = False
     # Lines are written by a thread: a reader of stderr that does not read holds up no request.
     with logged(log, _Lines()), contextlib.closing(address.socket):
-        asyncio.run(_serve(settings, address, model, announce, node))
+        asyncio.run(_serve(settings, address, model, announce, node, verdicts))
 
 
 async def _serve(
@@ -124,6 +127,7 @@ async def _serve(
     model: Path,
     announce: Callable[[str], None],
     node: "NodeView | None",
+    verdicts: "VerdictFile | None",
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_fault)
@@ -134,7 +138,7 @@ async def _serve(
     from pneumoscan.web.app import make_app
     from pneumoscan.web.connection import make_server
 
-    app = make_app(settings, pool, None, node)
+    app = make_app(settings, pool, None, node, verdicts)
     service: Service = app.state.service
     server = make_server(app, connections=_raised_limit() - _OTHER_FILES, grace_seconds=GRACE_SECONDS)
     _stop_at_signals(loop, server, service)

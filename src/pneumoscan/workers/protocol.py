@@ -38,7 +38,7 @@ class Want:
         heatmap: Its heatmap as PNG, RGBA, transparent where there is no evidence for PNEUMONIA; longer side 512.
         picture: The film as PNG, 8-bit grey, as `imaging.read` returns it; longer side at most 2048.
         lungs: The outlines of its lungs and the regions of evidence in them, in the row.
-        more: Further input for a reader of another app, as JSON types.
+        more: Further input as JSON types: for a PDF, `document`, its title and the operating point; or for a reader of another app.
     """
 
     heatmap: bool = False
@@ -56,7 +56,7 @@ class Reading:
             (None if the model has none), `width`, `height`, `format`; `lungs` and `regions` if they were requested (None if the model does not look for them).
         heatmap: PNG, if it was requested and the model has a map.
         picture: PNG, if it was requested.
-        files: Further results of the reader of another app.
+        files: The PDF, if it was requested; or further results of the reader of another app.
     """
 
     row: dict[str, Any]

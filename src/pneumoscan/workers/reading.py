@@ -1,6 +1,7 @@
-"""Read one film in a worker: from its bytes to a row and, if requested, two pictures."""
+"""Read one film in a worker: from its bytes to a row and, if requested, two pictures or a PDF."""
 
 import hashlib
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
@@ -48,6 +49,9 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
             finding.row.to_json() | facts,
             _heatmap(bundle, seen, finding) if want.heatmap else None,
             _picture(seen) if want.picture else None,
+            (_document(bundle, seen, finding, facts, want.more["document"]),)
+            if "document" in want.more
+            else (),
         )
     except MemoryError:
         raise too_large() from None
@@ -67,6 +71,16 @@ def _heatmap(bundle: Bundle, film: Film, finding: FilmResult) -> bytes | None:
     )  # imported here, because few requests need it
 
     return _png(transparency(film, evidence_of(bundle, finding.activation_map, finding.lungs)))
+
+
+def _document(
+    bundle: Bundle, film: Film, finding: FilmResult, facts: Mapping[str, Any], asked: Mapping[str, str]
+) -> bytes:
+    from pneumoscan.predict.document import Words, pdf_of, resembles_in_words  # as above
+
+    resembles = resembles_in_words(bundle, finding.row.resembles)
+    words = Words(asked["title"] or "film", facts["sha256"], asked["operating_point"], resembles)
+    return pdf_of(film, finding.row, words, finding.lungs.outlines() if finding.lungs else ())
 
 
 def _picture(film: Film) -> bytes:

@@ -20,15 +20,18 @@ import { announce, showBanner } from "./panels/messages.js";
 import { beginNode } from "./panels/node.js";
 import { OperatingPoint } from "./panels/operating-point.js";
 import { beginPerformance, renderPerformance } from "./panels/performance.js";
+import { beginJudging } from "./panels/judging.js";
 import { renderProgress } from "./panels/progress.js";
 import { renderResult } from "./panels/result.js";
 import { beginToolbar } from "./panels/toolbar.js";
 import { Worklist } from "./panels/worklist.js";
-import { describeModel } from "./service/client.js";
+import { describeModel, documentOf } from "./service/client.js";
 import { ReadQueue } from "./service/queue.js";
+import { VerdictKeeper } from "./service/verdicts.js";
 import { callOf } from "./state/labels.js";
 import { Store } from "./state/store.js";
 import { films, forWhom, LABELS } from "./state/text.js";
+import { verdictsFromCsv } from "./state/verdicts.js";
 import { forgetPictures, pictureOf } from "./viewport/pictures.js";
 import { Viewport } from "./viewport/viewport.js";
 
@@ -39,6 +42,8 @@ const queue = new ReadQueue(store);
 const viewport = new Viewport(byId("film"));
 const worklist = new Worklist(store);
 const operatingPoint = new OperatingPoint(byId("operating-point"), store);
+const keeper = new VerdictKeeper(store);
+const judging = beginJudging(store, keeper, { save, back: () => byId("worklist").focus({ preventScroll: true }) });
 const toolbar = beginToolbar(viewport, store);
 let tokenRefused = false;
 let tab = "tab-films";
@@ -66,6 +71,7 @@ async function begin() {
     operatingPoint.begin();
     beginPerformance(store);
     beginNode(byId("tab-node"), byId("node"));
+    keeper.begin();
     queue.go();
     showBanner("");
   } catch (problem) {
@@ -86,12 +92,27 @@ async function beginLater(problem) {
   setTimeout(begin, problem.seconds ? problem.seconds * 1000 : RETRY_MODEL);
 }
 
-function take(files) {
+async function take(given) {
+  const files = [];
+  for (const one of given) if (!(await takeVerdicts(one))) files.push(one);
   if (!files.length) return;
   store.add(files);
   if (tab !== "tab-films") byId("tab-films").click();
   announce(`${films(files.length)} added.`, true);
   queue.pump();
+}
+
+/** Take in a file of verdicts that was saved before; returns whether it is one. */
+async function takeVerdicts({ file, path }) {
+  if (!/\.csv$/i.test(file.name)) return false;
+  const records = verdictsFromCsv(await file.text().catch(() => ""));
+  if (!records) return false;
+  const added = records.filter((record) => store.verdicts.add(record, keeper.file === null)).length;
+  if (!store.verdicts.reader && records.length) store.verdicts.rename(records.at(-1).reader);
+  announce(`${added} verdicts taken in from ${path}.`, true);
+  keeper.send();
+  store.changed();
+  return true;
 }
 
 function listenForEvents() {
@@ -100,7 +121,7 @@ function listenForEvents() {
   queue.addEventListener("state", ({ detail: why }) => onState(why));
   queue.addEventListener("idle", onIdle);
   addEventListener("beforeunload", (event) => {
-    if (store.films.length) event.preventDefault();
+    if (store.films.length || store.verdicts.unsaved.size) event.preventDefault();
   });
   addEventListener("beforeprint", () => layOutShown(viewport, store));
   addEventListener("afterprint", clearSheets);
@@ -143,12 +164,13 @@ function render() {
   if (store.model) {
     renderResult(byId("result"), store, { again: (film) => queue.again(film), copy });
     renderPerformance(store);
+    judging.render();
   }
 }
 
 function renderFilm() {
   const film = store.selected;
-  const ordered = store.ordered();
+  const ordered = store.shown();
   const at = ordered.indexOf(film);
   setText(byId("film-name"), film ? film.path : "No film chosen");
   byId("film-name").title = film?.path ?? "";
@@ -185,6 +207,11 @@ function keysOf() {
     h: () => byId("heat").click(),
     l: () => byId("lungs").click(),
     e: () => byId("regions").click(),
+    a: () => judging.give("agree"),
+    d: () => judging.give("disagree"),
+    c: () => judging.give("cannot_say"),
+    n: judging.note,
+    u: () => worklist.toNextUnjudged() || announce("No film is left to judge.", true),
     i: () => viewport.setInvert(!viewport.invert),
     r: () => viewport.reset(),
     "?": showHelp,
@@ -214,6 +241,9 @@ function listenForMenu() {
   const clicks = {
     "export-csv": () => save(csvOf(store), "pneumoscan.csv", "text/csv;charset=utf-8"),
     "export-json": () => save(jsonOf(store), "pneumoscan.json", "application/json"),
+    "export-verdicts": judging.saveAll,
+    "open-verdicts": () => byId("verdict-chooser").click(),
+    "pdf-one": () => savePdf(store.selected),
     "print-one": () => print([store.selected], store),
     "print-all": () => print(store.ordered(), store),
   };
@@ -231,6 +261,19 @@ function listenForMenu() {
     menu.open = false;
     menu.querySelector("summary").focus();
   });
+}
+
+/** Have the program make a PDF of what is shown, at the operating point now chosen. */
+async function savePdf(film) {
+  const { id, threshold } = store.point;
+  const point = id.startsWith("own-") ? { operating_point: id.slice(4) } : { threshold };
+  try {
+    const pdf = await documentOf(await film.file.arrayBuffer(), film.path, point);
+    save(pdf, `${film.name.replace(/\.[^.]*$/, "")}.pdf`, "application/pdf");
+  } catch (problem) {
+    if (problem.kind) showBanner(problem.kind === "busy" ? "busy" : problem.kind);
+    else showBanner("", `No PDF of ${film.name}: ${problem.message} ${problem.remedy ?? ""}`);
+  }
 }
 
 async function clear() {

@@ -28,10 +28,12 @@ export function listenForFiles(take) {
     event.preventDefault();
     take(files.map((file) => ({ file, path: file.name })));
   });
-  chooser.addEventListener("change", () => {
-    take([...chooser.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
-    chooser.value = "";
-  });
+  for (const input of [chooser, byId("verdict-chooser")]) {
+    input.addEventListener("change", () => {
+      take([...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+      input.value = "";
+    });
+  }
   for (const button of document.querySelectorAll("[data-choose]")) button.addEventListener("click", () => chooser.click());
 }
 

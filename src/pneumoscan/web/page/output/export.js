@@ -62,9 +62,9 @@ export function jsonOf(store, now = new Date()) {
   return `${JSON.stringify(all, null, 2)}\n`;
 }
 
-/** Have the browser save text as a file. */
-export function save(text, name, type) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
+/** Have the browser save text, or a Blob, as a file. */
+export function save(content, name, type) {
+  const address = URL.createObjectURL(new Blob([content], { type }));
   const link = document.createElement("a");
   link.href = address;
   link.download = name;

@@ -19,6 +19,8 @@ export function renderProgress(store) {
   byId("cancel").hidden = !left;
   byId("resume").hidden = left > 0 || !stopped;
   for (const id of ["export-csv", "export-json"]) byId(id).disabled = read + refused === 0;
+  byId("pdf-one").hidden = !store.model?.has_pdf;
+  byId("pdf-one").disabled = store.selected?.state !== "read";
   byId("print-one").disabled = store.selected?.state !== "read";
   byId("print-all").disabled = read === 0;
   const twice = store.films.reduce((sum, film) => sum + film.copies.length, 0);

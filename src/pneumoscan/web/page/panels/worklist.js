@@ -3,6 +3,7 @@
 import { byId, el, setText, sign } from "../dom.js";
 import { hasNumber } from "../state/labels.js";
 import { groupOf } from "../state/store.js";
+import { WORDS } from "../state/verdicts.js";
 import { thumbnailOf } from "../viewport/pictures.js";
 import { full, LABELS, short } from "../state/text.js";
 
@@ -14,6 +15,10 @@ const HEADINGS = {
   REFUSED: "Not read",
   WAITING: "Not read yet",
 };
+
+// The heading of a group stays above its films.
+const HEADING = 34;
+const MARGIN = 10;
 
 /** Keep the list like the store. */
 export class Worklist {
@@ -31,7 +36,7 @@ export class Worklist {
 
   /** Draw what changed. */
   render() {
-    const worklist = this.store.worklist();
+    const worklist = this.store.worklist(false);
     const groups = worklist.map(([name, films]) => this.#group(name, films));
     follow(this.list, groups);
     const there = new Set(this.store.films);
@@ -41,18 +46,36 @@ export class Worklist {
     else this.list.removeAttribute("aria-activedescendant");
   }
 
-  /** Bring the selected film into sight. */
+  /** Bring the selected film into sight in the list; the page itself stays where it is. */
   reveal() {
-    this.entries.get(this.store.selected)?.node.scrollIntoView({ block: "nearest" });
+    const node = this.entries.get(this.store.selected)?.node;
+    if (!node) return;
+    const [list, film] = [this.list.getBoundingClientRect(), node.getBoundingClientRect()];
+    const above = film.top - list.top - HEADING;
+    const below = film.bottom - list.bottom + MARGIN;
+    if (above < 0) this.list.scrollTop += above;
+    else if (below > 0) this.list.scrollTop += below;
   }
 
   /** Select the film so many places on; beyond the ends nothing happens. */
   step(places) {
-    const films = this.store.ordered();
+    const films = this.store.shown();
     if (!films.length) return;
     const at = films.indexOf(this.store.selected);
-    const next = films[Math.min(films.length - 1, Math.max(0, at < 0 ? 0 : at + places))];
-    this.store.select(next);
+    this.#choose(films[Math.min(films.length - 1, Math.max(0, at < 0 ? 0 : at + places))]);
+  }
+
+  /** Select the next film without a verdict, from the top again after the last; returns whether there is one. */
+  toNextUnjudged() {
+    const films = this.store.ordered();
+    const at = films.indexOf(this.store.selected) + 1;
+    const next = [...films.slice(at), ...films.slice(0, at)].find((film) => film.state === "read" && !this.store.verdicts.wordOf(film));
+    if (next) this.#choose(next);
+    return Boolean(next);
+  }
+
+  #choose(film) {
+    this.store.select(film);
     this.render();
     this.reveal();
   }
@@ -76,7 +99,7 @@ export class Worklist {
       entry = makeEntry(film);
       this.entries.set(film, entry);
     }
-    fillEntry(entry, film, film === this.store.selected);
+    fillEntry(entry, film, film === this.store.selected, this.store.verdicts.wordOf(film));
     if (film.state === "read" && !entry.asked) {
       entry.asked = true;
       thumbnailOf(film).then((canvas) => canvas && entry.thumb.replaceChildren(canvas));
@@ -87,7 +110,10 @@ export class Worklist {
   #clicked(event) {
     const id = event.target.closest(".film")?.id;
     const film = this.store.films.find((one) => `film-${one.id}` === id);
-    if (film) this.store.select(film);
+    if (!film) return;
+    this.store.select(film);
+    // On a phone the film and its result stand above the list.
+    if (matchMedia("(max-width: 720px)").matches) byId("film-name").scrollIntoView({ block: "start" });
   }
 }
 
@@ -97,17 +123,18 @@ function makeEntry(film) {
   const note = el("span", { class: "note" });
   const mark = el("span", { class: "mark-of" });
   const word = el("span", { class: "word" });
+  const judged = el("span", { class: "judged" });
   const number = el("span", { class: "number" });
   const node = el(
     "div",
     { class: "film", role: "option", id: `film-${film.id}`, "aria-selected": "false" },
     thumb,
-    el("span", { class: "who" }, name, el("span", { class: "said" }, mark, word, number), note),
+    el("span", { class: "who" }, el("span", { class: "named" }, name, judged), el("span", { class: "said" }, mark, word, number), note),
   );
-  return { node, thumb, note, mark, word, number, asked: false, label: null };
+  return { node, thumb, note, mark, word, judged, number, asked: false, label: null };
 }
 
-function fillEntry(entry, film, selected) {
+function fillEntry(entry, film, selected, verdict) {
   const label = groupOf(film);
   if (entry.label !== label) {
     entry.label = label;
@@ -118,6 +145,7 @@ function fillEntry(entry, film, selected) {
   setText(entry.word, film.state === "reading" ? "reading" : film.state === "stopped" ? "stopped" : LABELS[label]);
   setText(entry.number, hasNumber(film) ? short(film.row.probability) : "");
   entry.number.title = hasNumber(film) ? full(film.row.probability) : "";
+  setText(entry.judged, verdict && WORDS[verdict]);
   setText(entry.note, noteOf(film));
   entry.node.setAttribute("aria-selected", String(selected));
 }

@@ -41,6 +41,16 @@ export async function describeNode() {
   return (await answer.json()).node;
 }
 
+/** Ask for all verdicts of the program's file: `{file, verdicts}`; `file` is null if it keeps none. */
+export async function describeVerdicts() {
+  return (await ask("v1/verdicts", {})).json();
+}
+
+/** Have a verdict kept. */
+export async function addVerdict(record) {
+  await ask("v1/verdicts", { method: "POST", body: JSON.stringify(record), headers: { "Content-Type": "application/json" } });
+}
+
 /** Tell whether the program answers and takes films. */
 export async function isReady() {
   try {
@@ -63,6 +73,13 @@ export async function classify(bytes, include, signal) {
   const answer = await ask(`v1/classify${query}`, { method: "PUT", body: bytes, headers, signal });
   const { heatmap = null, picture = null, lungs = null, regions = null, ...row } = await answer.json();
   return { row, heatmap: blobOf(heatmap), picture: blobOf(picture), lungs, regions };
+}
+
+/** Return the result for a film as a PDF: `title` is its name on the page, `point` `{operating_point}` or `{threshold}`. */
+export async function documentOf(bytes, title, point) {
+  const headers = { "Content-Type": mediaTypeOf(bytes), "Pneumoscan-Title": encodeURIComponent(title.slice(-300).toWellFormed?.() ?? title.slice(-300)) };
+  const answer = await ask(`v1/classify?${new URLSearchParams({ document: "pdf", ...point })}`, { method: "PUT", body: bytes, headers });
+  return answer.blob();
 }
 
 /** Tell by its content what a file is: JPEG, PNG, DICOM, or "". */

@@ -1,6 +1,7 @@
 /** What the page knows: films, the model, the operating point. It lives in memory and goes with the page. */
 
 import { callOf } from "./labels.js";
+import { FILTERS, Verdicts } from "./verdicts.js";
 
 export const GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REFUSED", "WAITING"];
 
@@ -28,6 +29,8 @@ export class Store extends EventTarget {
     this.prevalence = 0.1;
     this.selected = null;
     this.touched = false;
+    this.verdicts = new Verdicts();
+    this.filter = "all";
     this.byHash = new Map();
     this.lastId = 0;
     this.waitingForFrame = false;
@@ -126,10 +129,10 @@ export class Store extends EventTarget {
     this.changed();
   }
 
-  /** Return the films by group, most suspicious first: `[[group, films], …]`, without empty groups. */
-  worklist() {
+  /** Return the films by group, most suspicious first: `[[group, films], …]`, without empty groups; all, or those that the filter lets through. */
+  worklist(all = true) {
     const groups = new Map(GROUPS.map((name) => [name, []]));
-    for (const film of this.films) groups.get(groupOf(film)).push(film);
+    for (const film of this.films) if (all || this.#passes(film)) groups.get(groupOf(film)).push(film);
     for (const films of groups.values()) films.sort(bySuspicion);
     return [...groups].filter(([, films]) => films.length);
   }
@@ -137,6 +140,17 @@ export class Store extends EventTarget {
   /** Return the films in the order of the worklist. */
   ordered() {
     return this.worklist().flatMap(([, films]) => films);
+  }
+
+  /** Return the films that the filter lets through, in the order of the worklist. */
+  shown() {
+    return this.worklist(false).flatMap(([, films]) => films);
+  }
+
+  /** A film that is selected stays in the list until another one is, so that its verdict can be seen, and changed. */
+  #passes(film) {
+    if (this.filter === "all" || film === this.selected) return true;
+    return film.state === "read" && FILTERS[this.filter][1](this.verdicts.wordOf(film));
   }
 
   /** Return how many films are in which state. */
