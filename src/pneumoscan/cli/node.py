@@ -144,6 +144,43 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
 
 @node.command()
 @node_option
+@click.argument("number", type=int)
+@json_option
+def show(*, config_path: Path, number: int, as_json: bool) -> None:
+    """Print what was found about an object, and what readers said of it. NUMBER is that of `node list`."""
+    import dataclasses
+
+    from pneumoscan.node.verdicts import VerdictBook, job_of, shown_probability
+
+    config = _load(config_path)
+    with _queue(config) as queue:
+        job = job_of(queue, number)
+    if job is None:
+        raise UsageError(f"there is no object {number}.", "pneumoscan node list")
+    said = [one.said for one in VerdictBook(config).all() if one.object == number]
+    picture = config.data / "pictures" / f"{number}.jpg"
+    if as_json:
+        shown = dataclasses.asdict(job) | {"probability": shown_probability(job)}
+        shown |= {"picture": str(picture) if picture.exists() else None}
+        print(json.dumps(shown | {"verdicts": [one.to_json() for one in said]}, indent=2))
+        return
+    print(f"object {job.id}: {job.state}{f' ({job.code})' if job.code else ''}, mode {job.mode}")
+    print(f"study date {job.study_date or 'not known'}, device {job.device or 'not known'}")
+    if job.label:
+        probability = shown_probability(job)
+        told = "" if probability is None else f", probability {probability:.6f}"
+        print(f"answer {job.label}{told}, threshold {job.threshold} ({job.operating_point})")
+        print(
+            f"resembles {job.resembles or 'not known'}; warnings: {job.warnings.replace(';', ', ') or 'none'}"
+        )
+        print(f"model {job.model}")
+    print(f"picture {picture}" if picture.exists() else "no picture is kept")
+    for one in said:
+        print(f"{one.time} {one.reader or 'no name'}: {one.verdict}{f', {one.note}' if one.note else ''}")
+
+
+@node.command()
+@node_option
 @click.argument("ids", nargs=-1, type=int)
 @click.option("--all", "everything", is_flag=True, help="Retry all parked objects.")
 @click.option("--skipped", is_flag=True, help="Apply the present rules to all objects that rules left out.")

@@ -46,17 +46,24 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
 def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, as_json: bool) -> None:
     """Print counts, shares, scores and times by week, and whether they differ from the reference weeks."""
     from pneumoscan.node.config import load_config
+    from pneumoscan.node.verdicts import VerdictBook
+    from pneumoscan.node.watch.agreement import verdicts_by_week
     from pneumoscan.node.watch.drift import watch as look
 
-    chosen = reference or load_config(config_path).watch.reference
+    config = load_config(config_path)
+    chosen = reference or config.watch.reference
     with opened_queue(config_path) as queue:
         watched = look(queue, reference=chosen)
+        verdicts = VerdictBook(config).all()
+        said = verdicts_by_week(queue.jobs(), verdicts) if verdicts else []
     if as_json:
-        print(json.dumps(watched.to_json(), indent=2))
+        print(json.dumps(watched.to_json() | {"verdicts": [one.to_json() for one in said]}, indent=2))
         return
     _print_weeks(watched, weeks)
     for sentence in watched.drift.sentences:
         print(sentence)
+    for one in said[-weeks - 1 :]:
+        print(one.sentence())
 
 
 @click.command()
@@ -90,10 +97,12 @@ def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: boo
 @node_option
 def metrics(*, config_path: Path) -> None:
     """Print the figures in the format of Prometheus, for its node exporter."""
+    from pneumoscan.node.config import load_config
+    from pneumoscan.node.verdicts import VerdictBook
     from pneumoscan.node.watch.metrics import metrics_page
 
     with opened_queue(config_path) as queue:
-        print(metrics_page(queue).decode(), end="")
+        print(metrics_page(queue, VerdictBook(load_config(config_path))).decode(), end="")
 
 
 def _print_weeks(watched: "Watch", weeks: int) -> None:

@@ -45,19 +45,19 @@ class Audit:
     def write_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Append events, and flush them to the disk together; see `write`."""
         with self._turn, write_problems(self._path), self._opened() as descriptor:
-            before, data = _last_line(descriptor), b""
-            for event, facts in events:
-                line = {
-                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "event": event,
-                    **facts,
-                    "before": hashlib.sha256(before).hexdigest(),
-                }
-                before = json.dumps(line, ensure_ascii=False).encode()
-                data += before + b"\n"
-            while data:
-                data = data[os.write(descriptor, data) :]
-            os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
+            _append(descriptor, events)
+
+    def write_once(self, event: str, facts: Mapping[str, Any], *, key: str) -> bool:
+        """Append an event whose facts have an `id`, the key, unless one is there already; see `write`.
+
+        Returns:
+            Whether it was appended.
+        """
+        with self._turn, write_problems(self._path), self._opened() as descriptor:
+            if f'"id": {json.dumps(key)}'.encode() in self._path.read_bytes():
+                return False
+            _append(descriptor, [(event, facts)])
+            return True
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -67,6 +67,22 @@ class Audit:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _append(descriptor: int, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    before, data = _last_line(descriptor), b""
+    for event, facts in events:
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "event": event,
+            **facts,
+            "before": hashlib.sha256(before).hexdigest(),
+        }
+        before = json.dumps(line, ensure_ascii=False).encode()
+        data += before + b"\n"
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
 
 
 def _last_line(descriptor: int) -> bytes:

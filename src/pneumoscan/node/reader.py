@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import astuple
 from datetime import datetime
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +66,18 @@ def reading_of(writer: Writer) -> str:
     return hashlib.sha256(repr(astuple(writer)).encode()).hexdigest()[:16]
 
 
+_QUALITY = 85
 COMMAND = (sys.executable, "-P", "-m", "pneumoscan.node.reader")
 
 
-def request(writer: Writer, made_at: datetime | None, character_set: str, pixels_sha256: str = "") -> Want:
+def request(
+    writer: Writer,
+    made_at: datetime | None,
+    character_set: str,
+    pixels_sha256: str = "",
+    *,
+    pictured: bool = False,
+) -> Want:
     """Return the request for a film's finding and results.
 
     Args:
@@ -76,12 +85,14 @@ def request(writer: Writer, made_at: datetime | None, character_set: str, pixels
         made_at: The time that they carry; None for a finding without results.
         character_set: Of films that declare none; see `make_results`.
         pixels_sha256: Of the film's decoded pixels, if it is known.
+        pictured: Whether the picture is made as a JPEG where no results are.
     """
     options = {
         "writer": dataclasses.asdict(writer),
         "made_at": None if made_at is None else made_at.isoformat(),
         "character_set": character_set,
         "pixels_sha256": pixels_sha256,
+        "pictured": pictured,
     }
     return Want(more=options)
 
@@ -102,7 +113,7 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         row = found.row.to_json()
         row["pixels_sha256"] = want.more["pixels_sha256"] or pixels_sha256_of(film)
         if want.more["made_at"] is None:
-            return Reading(row)
+            return Reading(row, files=(_picture(seen, row, want.more),) if want.more["pictured"] else ())
         return _with_results(film, seen, row, want.more)
     except MemoryError:
         raise too_large() from None
@@ -115,14 +126,7 @@ def _with_results(
     options: Mapping[str, Any],
 ) -> Reading:
     writer = Writer(**options["writer"])
-    finding = Finding(
-        label=row["label"],
-        probability=row["probability"],
-        threshold=row["threshold"],
-        operating_point=writer.operating_point,
-        warnings=tuple(row["warnings"]),
-        resembles=row["resembles"],
-    )
+    finding = _finding(row, writer)
     moment = datetime.fromisoformat(options["made_at"])
     made = make_results(
         content,
@@ -135,6 +139,25 @@ def _with_results(
     )
     objects = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
     return Reading(row | {"results": objects}, files=tuple(one.content for one in made))
+
+
+def _picture(film: "Film", row: dict[str, Any], options: Mapping[str, Any]) -> bytes:
+    from pneumoscan.node.results.picture import draw
+
+    writer, file = Writer(**options["writer"]), BytesIO()
+    draw(film, _finding(row, writer), writer).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _finding(row: Mapping[str, Any], writer: Writer) -> Finding:
+    return Finding(
+        label=row["label"],
+        probability=row["probability"],
+        threshold=row["threshold"],
+        operating_point=writer.operating_point,
+        warnings=tuple(row["warnings"]),
+        resembles=row["resembles"],
+    )
 
 
 def _load(model: Path) -> worker.Read:

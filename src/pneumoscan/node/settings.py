@@ -39,6 +39,12 @@ class NodeSettings:
     fhir: str = setting(
         "", "Folder for [FHIR R4 JSON](hospital-results.md#fhir), one file for each result; empty for none."
     )
+    pictures: int = setting(
+        1000,
+        "Number of films whose picture is kept in `data/pictures` in shadow mode, for [verdicts](hospital-watching.md#verdicts); 0 for none.",
+        0,
+        1_000_000,
+    )
     max_attempts: int = setting(5, "After so many failures in one state a film is parked.", 1, 100)
     lease_seconds: float = setting(
         120.0, "Time after which another process takes over a film whose process does not answer.", 30, 600

@@ -188,9 +188,14 @@ def _queue(config: Config) -> str:
 
 def _audit(config: Config) -> str:
     from pneumoscan.node.audit import verify
+    from pneumoscan.node.verdicts import NAME as VERDICTS
 
-    path = config.data / "audit.jsonl"
-    return f"{verify(path)} lines, each with the hash of the one before" if path.exists() else "none yet"
+    found = [
+        f"{verify(path)} {what}"
+        for what, path in (("lines", config.data / "audit.jsonl"), ("verdicts", config.data / VERDICTS))
+        if path.exists()
+    ]
+    return f"{' and '.join(found)}, each with the hash of the one before" if found else "none yet"
 
 
 def _model(config: Config) -> str:

@@ -25,6 +25,7 @@ from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Message, Queue, 
 from pneumoscan.node.results import Finding, Writer, write_fhir
 from pneumoscan.node.settings import Config
 from pneumoscan.node.spool import PICTURE, REPORT, Spool
+from pneumoscan.node.verdicts import keep_picture
 from pneumoscan.workers.pool import FilmPool
 from pneumoscan.workers.protocol import Reading
 
@@ -197,7 +198,10 @@ async def read(tools: Tools, job: Job) -> Job:
     if content is None:
         return job
     made_at = None if job.made_at is None else datetime.fromtimestamp(job.made_at, UTC).astimezone()
-    asked = reader.request(tools.writer, made_at, tools.config.node.character_set, job.pixels_sha256)
+    settings = tools.config.node
+    asked = reader.request(
+        tools.writer, made_at, settings.character_set, job.pixels_sha256, pictured=settings.pictures > 0
+    )
     try:
         reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
     except FilmError as problem:
@@ -232,6 +236,8 @@ def _keep_results(tools: Tools, job: Job, film: bytes, reading: Reading, made_at
         return ended
     finding = _finding(reading.row, tools.writer) | {"pixels_sha256": pixels}
     if made_at is None:
+        if reading.files:
+            keep_picture(tools.config, job.id, reading.files[0])
         return tools.queue.advance(job, State.DONE, **finding)
     messages = _write_and_list_messages(tools, film, reading.row, made_at)
     files, columns = {}, {}

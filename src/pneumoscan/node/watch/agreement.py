@@ -15,7 +15,9 @@ from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
 from pneumoscan.evaluate.sites import Answers, Share
 from pneumoscan.node.queue import WAITING, Job
-from pneumoscan.node.watch.weeks import watched
+from pneumoscan.node.verdicts import NodeVerdict, counting
+from pneumoscan.node.watch.weeks import watched, week_of
+from pneumoscan.verdicts import AGREE, CANNOT_SAY, DISAGREE
 
 _YES = frozenset(("1", "yes", "true", "pneumonia", "positive"))
 _NO = frozenset(("0", "no", "false", "normal", "negative"))
@@ -123,6 +125,48 @@ def agreement_of(jobs: Iterable[Job], diagnoses: Mapping[str, int]) -> Agreement
             [truth for truth, _ in judged], labels, [bool(job.warnings) for _, job in judged]
         ),
     )
+
+
+@dataclass(frozen=True)
+class WeekOfVerdicts:
+    """What readers said of the answers for the films of one week.
+
+    Attributes:
+        week: ISO week; empty for all weeks together.
+        agree: Verdicts that count (the last of each reader on each object), of those that agree or disagree.
+        disagree: Number of verdicts.
+        cannot_say: Number of verdicts.
+    """
+
+    week: str
+    agree: Share
+    disagree: int
+    cannot_say: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON types."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        when = self.week or "All weeks"
+        return f"{when}: readers agree in {_told(self.agree)}; {self.cannot_say} times they cannot say."
+
+
+def verdicts_by_week(jobs: Iterable[Job], verdicts: Iterable[NodeVerdict]) -> list[WeekOfVerdicts]:
+    """Return how often readers agree, by week of the study, and of all weeks together at the end; empty without a verdict."""
+    weeks = {job.id: week_of(job) for job in jobs}
+    words: dict[str, list[str]] = defaultdict(list)
+    for one in counting(verdicts):
+        if one.object in weeks:
+            words[weeks[one.object]].append(one.said.verdict)
+    every = [word for week in words.values() for word in week]
+    return [_week_of_verdicts(*item) for item in [*sorted(words.items()), ("", every)] if item[1]]
+
+
+def _week_of_verdicts(week: str, words: list[str]) -> WeekOfVerdicts:
+    agree, disagree = words.count(AGREE), words.count(DISAGREE)
+    return WeekOfVerdicts(week, Share.from_count(agree, agree + disagree), disagree, words.count(CANNOT_SAY))
 
 
 def _rank(job: Job) -> tuple[bool, bool, float]:

@@ -17,7 +17,9 @@ from pneumoscan.classifier import NOT_A_CHEST_FILM
 from pneumoscan.errors import EnvironmentProblemError
 from pneumoscan.node.queue import WAITING, Job, Queue
 from pneumoscan.node.settings import Config
+from pneumoscan.node.verdicts import VerdictBook, counting
 from pneumoscan.node.watch.weeks import watched
+from pneumoscan.verdicts import AGREE, CANNOT_SAY, DISAGREE
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -29,8 +31,8 @@ _QUANTILES = (0.5, 0.95)
 class NodeCollector(Collector):
     """The figures of a queue."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, book: VerdictBook | None = None) -> None:
+        self._queue, self._book = queue, book
 
     def collect(self) -> Iterable[Metric]:
         """Return the figures as they are now."""
@@ -52,7 +54,19 @@ class NodeCollector(Collector):
         yield GaugeMetricFamily(
             "pneumoscan_node_oldest_waiting_seconds", "Since the oldest was found.", value=waiting
         )
+        if self._book is not None:
+            yield _verdicts(self._book)
         yield from _of_a_day([job for job in watched(queue.jobs(since=now - _DAY)) if job.label])
+
+
+def _verdicts(book: VerdictBook) -> Metric:
+    family = GaugeMetricFamily(
+        "pneumoscan_node_verdicts", "Verdicts of readers that count.", labels=["verdict"]
+    )
+    said = Counter(one.said.verdict for one in counting(book.all()))
+    for word in (AGREE, DISAGREE, CANNOT_SAY):
+        family.add_metric([word], said[word])
+    return family
 
 
 def _of_a_day(read: list[Job]) -> Iterable[Metric]:
@@ -76,10 +90,10 @@ def _quantiles(name: str, description: str, values: list[float]) -> Metric:
     return family
 
 
-def metrics_page(queue: Queue) -> bytes:
+def metrics_page(queue: Queue, book: VerdictBook | None = None) -> bytes:
     """Return the text that Prometheus reads, or that a file for its node exporter holds."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(queue))
+    registry.register(NodeCollector(queue, book))
     return generate_latest(registry)
 
 
@@ -99,7 +113,7 @@ def served_metrics(queue: Queue, config: Config) -> "Iterator[WSGIServer]":
     watch = config.watch
     certificate, key = (config.path(name) for name in (watch.metrics_certificate, watch.metrics_key))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(queue))
+    registry.register(NodeCollector(queue, VerdictBook(config)))
     try:
         server, thread = start_http_server(
             watch.metrics_port,
