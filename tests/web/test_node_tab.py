@@ -64,3 +64,51 @@ def test_without_a_node_there_is_no_tab(visits: Any) -> None:
     visit.page.press("#tab-performance", "ArrowRight")
     assert visit.page.get_attribute("#tab-films", "aria-selected") == "true"
     visit.check_quiet()
+
+
+FILM = {
+    "id": 12, "device": "Maker", "study_date": "20260105", "label": "PNEUMONIA", "threshold": 0.5, "operating_point": "balanced",
+    "resembles": "adults", "model": "m@0123456789ab", "done_at": 1.0, "probability": 0.75, "warnings": ["near_threshold"],
+    "picture": True, "verdicts": [],
+}  # fmt: skip
+
+
+def test_films_of_a_node_are_judged_in_its_tab(visits: Any, twenty_films: dict[str, bytes]) -> None:
+    films = [
+        FILM,
+        {**FILM, "id": 11, "picture": False, "label": "NORMAL", "probability": 0.1, "warnings": []},
+    ]
+    sent: list[dict[str, Any]] = []
+
+    def verdicts(route: Any) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.post_data_json)
+            route.fulfill(json={"kept": True})
+        else:
+            route.fulfill(json={"films": films})
+
+    picture = twenty_films["film 01.jpeg"]
+    routes = {
+        **answering(TOLD),
+        "**/v1/node/verdicts": verdicts,
+        "**/v1/node/pictures/12": lambda route: route.fulfill(body=picture, content_type="image/jpeg"),
+    }
+    visit = visits.open(routes=routes)
+    page = visit.page
+    page.wait_for_selector("#tab-node:not([hidden])")
+    page.click("#tab-node")
+    page.wait_for_selector(".node-picture:not([hidden])")
+    assert "Object 12" in page.inner_text("#node-films")
+    assert "0.7500" in page.inner_text("#node-films")
+    page.fill("#node-films .note-line:has-text('Reader') input", "AB")
+    page.press("#node-films .note-line:has-text('Reader') input", "Tab")
+    page.click("#node-films button[data-verdict=disagree]")
+    assert page.get_attribute("#node-films button[data-verdict=disagree]", "aria-pressed") == "true"
+    assert [(one["object"], one["reader"], one["verdict"]) for one in sent] == [(12, "AB", "disagree")]
+    page.click("#node-films button:has-text('Older')")
+    assert "Object 11" in page.inner_text("#node-films")
+    assert page.is_hidden(".node-picture")
+    page.check("#node-films input[type=checkbox]")
+    page.click("#node-films button:has-text('Newer')")
+    assert "Object 11" in page.inner_text("#node-films")
+    visit.check_quiet()

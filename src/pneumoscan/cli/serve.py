@@ -15,6 +15,7 @@ from pneumoscan.errors import UsageError, require
 
 if TYPE_CHECKING:
     from pneumoscan.web.serving import Address
+    from pneumoscan.web.verdicts import Desk
 
 _MOST_WORKERS = 8
 _TOKEN_VARIABLE = "PNEUMOSCAN_TOKEN"  # noqa: S105 - its name
@@ -111,6 +112,7 @@ def serve(
         announce=lambda url: _announce(url, open_page),
         node=view,
         verdicts=kept,
+        desk=None if node_config is None else _desk(node_config),
     )
 
 
@@ -123,6 +125,14 @@ def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
     reference = load_config(config_path).watch.reference
     with opened_queue(config_path):
         return view_of(partial(opened_queue, config_path), reference)
+
+
+def _desk(config_path: Path) -> "Desk":
+    from pneumoscan.cli.node_watch import opened_queue
+    from pneumoscan.node.config import load_config
+    from pneumoscan.node.verdicts import Desk
+
+    return Desk(load_config(config_path), partial(opened_queue, config_path))
 
 
 def _token(path: Path | None) -> str | None:

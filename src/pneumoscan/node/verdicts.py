@@ -4,7 +4,8 @@ A verdict has an identifier of its own, so one that comes twice is kept once. Th
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,6 +117,32 @@ def picture_of(config: Config, number: int) -> bytes | None:
         return (config.data / "pictures" / f"{number:d}.jpg").read_bytes()
     except FileNotFoundError:
         return None
+
+
+class Desk:
+    """What people judge in the tab of a node, and their verdicts.
+
+    Args:
+        config: Of the node.
+        opened: Opens its queue.
+    """
+
+    def __init__(self, config: Config, opened: Callable[[], AbstractContextManager[Queue]]) -> None:
+        self._config, self._opened, self._book = config, opened, VerdictBook(config)
+
+    def films(self) -> list[dict[str, Any]]:
+        """Return the latest films; see `films_of`."""
+        with self._opened() as queue:
+            return films_of(queue, self._config, self._book)
+
+    def picture(self, number: int) -> bytes | None:
+        """Return the picture of a film; None if none was kept."""
+        return picture_of(self._config, number)
+
+    def add(self, given: Any) -> bool:
+        """Keep a verdict; see `VerdictBook.add`."""
+        with self._opened() as queue:
+            return self._book.add(queue, given)
 
 
 def films_of(queue: Queue, config: Config, book: VerdictBook) -> list[dict[str, Any]]:

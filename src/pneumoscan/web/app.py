@@ -22,7 +22,7 @@ from pneumoscan.web.middleware import NOTE, AccessMiddleware
 from pneumoscan.web.responses import JSON, PROBLEM, Refused, json_bytes, refused
 from pneumoscan.web.service import METRICS_TYPE, Service, ServiceMetrics
 from pneumoscan.web.settings import Settings
-from pneumoscan.web.verdicts import Verdicts
+from pneumoscan.web.verdicts import Desk, NodeVerdicts, Verdicts
 from pneumoscan.workers.pool import FilmPool
 
 PAGE = Path(__file__).with_name("page")
@@ -79,6 +79,7 @@ def make_app(
     about: Mapping[str, Any] | None,
     node: NodeView | None = None,
     verdicts: VerdictFile | None = None,
+    desk: Desk | None = None,
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -88,9 +89,10 @@ def make_app(
         about: Facts about the model; None if they are set later, as `app.state.service.about`.
         node: Returns the state of a hospital node; None without a node.
         verdicts: Keeps what readers say of the answers; None if the page alone keeps it.
+        desk: What people judge of that node, and their verdicts; None without a node.
     """
     service = Service(settings, pool, ServiceMetrics(__version__), None if about is None else dict(about))
-    views = _Views(service, page_files(), node)
+    views = _Views(service, page_files(), node, desk)
     app = Starlette(
         routes=[
             Route("/", views.index),
@@ -102,6 +104,8 @@ def make_app(
             Route("/openapi.json", views.openapi),
             Route("/v1/model", views.model),
             Route("/v1/node", views.node),
+            Route("/v1/node/verdicts", NodeVerdicts(service, desk), methods=["GET", "POST"], name="judging"),
+            Route("/v1/node/pictures/{number:int}", views.picture),
             Route("/v1/verdicts", Verdicts(service, verdicts), methods=["GET", "POST"], name="verdicts"),
             Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
         ],
@@ -118,8 +122,10 @@ def make_app(
 class _Views:
     """The responses to requests without a film."""
 
-    def __init__(self, service: Service, files: Mapping[str, PageFile], node: NodeView | None) -> None:
-        self._service, self._files, self._node = service, files, node
+    def __init__(
+        self, service: Service, files: Mapping[str, PageFile], node: NodeView | None, desk: Desk | None
+    ) -> None:
+        self._service, self._files, self._node, self._desk = service, files, node, desk
         self._openapi = json_bytes(openapi())
 
     async def index(self, request: Request) -> Response:
@@ -152,6 +158,14 @@ class _Views:
 
     async def node(self, _: Request) -> Response:
         return _json({"node": None if self._node is None else await asyncio.to_thread(self._node)})
+
+    async def picture(self, request: Request) -> Response:
+        found = None
+        if self._desk is not None:
+            found = await asyncio.to_thread(self._desk.picture, request.path_params["number"])
+        if found is None:
+            raise _not_found()
+        return Response(found, media_type="image/jpeg")
 
     def _page(self, request: Request, name: str) -> Response:
         file = self._files.get(name)

@@ -36,7 +36,7 @@ _SECURITY_HEADERS = (
 )
 _ROUTES = frozenset(
     {
-        "/", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/model", "/v1/node", "/v1/verdicts",
+        "/", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/model", "/v1/node", "/v1/node/verdicts", "/v1/verdicts",
         "/v1/classify",
     }
 )  # fmt: skip
@@ -61,6 +61,8 @@ def route_of(path: str) -> str:
     """Return the route of a path for the metrics, one of a fixed set."""
     if path in _ROUTES:
         return path
+    if path.startswith("/v1/node/pictures/"):
+        return "/v1/node/pictures/{number}"
     return "/page/{name}" if path.startswith("/page/") else "other"
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pneumoscan.web.connection import LimitedServer
     from pneumoscan.web.service import Service
     from pneumoscan.web.settings import Settings
+    from pneumoscan.web.verdicts import Desk
 
 GRACE_SECONDS = 7
 _LATE_SECONDS = 2
@@ -97,6 +98,7 @@ def serve(
     announce: Callable[[str], None],
     node: "NodeView | None" = None,
     verdicts: "VerdictFile | None" = None,
+    desk: "Desk | None" = None,
 ) -> None:
     """Run the service until a signal ends it.
 
@@ -107,6 +109,7 @@ def serve(
         announce: Called with the address of the page when films can be read.
         node: Returns the state of a hospital node for its tab; None without a node.
         verdicts: Keeps what readers say of the answers; None if the page alone keeps it.
+        desk: What people judge of that node, and their verdicts; None without a node.
 
     Raises:
         BundleError: The model does not load.
@@ -118,7 +121,7 @@ def serve(
         logging.getLogger(name).propagate = False
     # Lines are written by a thread: a reader of stderr that does not read holds up no request.
     with logged(log, _Lines()), contextlib.closing(address.socket):
-        asyncio.run(_serve(settings, address, model, announce, node, verdicts))
+        asyncio.run(_serve(settings, address, model, announce, node, verdicts, desk))
 
 
 async def _serve(
@@ -128,6 +131,7 @@ async def _serve(
     announce: Callable[[str], None],
     node: "NodeView | None",
     verdicts: "VerdictFile | None",
+    desk: "Desk | None",
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_fault)
@@ -138,7 +142,7 @@ async def _serve(
     from pneumoscan.web.app import make_app
     from pneumoscan.web.connection import make_server
 
-    app = make_app(settings, pool, None, node, verdicts)
+    app = make_app(settings, pool, None, node, verdicts, desk)
     service: Service = app.state.service
     server = make_server(app, connections=_raised_limit() - _OTHER_FILES, grace_seconds=GRACE_SECONDS)
     _stop_at_signals(loop, server, service)

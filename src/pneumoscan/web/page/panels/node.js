@@ -3,6 +3,7 @@
 import { byId, el } from "../dom.js";
 import { describeNode } from "../service/client.js";
 import { whole } from "../state/text.js";
+import { showNodeFilms } from "./node-films.js";
 
 const AGAIN = 30_000;
 const STATES = { found: "to be fetched", fetched: "to be read", made: "to be stored", stored: "to be checked", done: "brought to their end", refused: "not to be read", conflict: "same UID, other pixels", parked: "put aside after failures" };
@@ -16,6 +17,7 @@ export async function beginNode(tab, place) {
     try {
       const report = await describeNode();
       tab.hidden = report === null;
+      if (report) await showNodeFilms(byId("node-films"));
       if (report) place.replaceChildren(...partsOf(report));
     } catch {
       if (!tab.hidden) place.prepend(el("p", { class: "node-stale" }, "The node did not answer; these figures are older."));

@@ -41,6 +41,21 @@ export async function describeNode() {
   return (await answer.json()).node;
 }
 
+/** Ask for the films that the node has read, newest first, with their verdicts. */
+export async function nodeFilms() {
+  return (await (await ask("v1/node/verdicts", {})).json()).films;
+}
+
+/** Return the picture of one of them. */
+export async function nodePicture(number) {
+  return (await ask(`v1/node/pictures/${number}`, {})).blob();
+}
+
+/** Have a verdict on one of them kept. */
+export async function addNodeVerdict(record) {
+  await ask("v1/node/verdicts", { method: "POST", body: JSON.stringify(record), headers: { "Content-Type": "application/json" } });
+}
+
 /** Ask for all verdicts of the program's file: `{file, verdicts}`; `file` is null if it keeps none. */
 export async function describeVerdicts() {
   return (await ask("v1/verdicts", {})).json();

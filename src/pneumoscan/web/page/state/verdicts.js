@@ -122,7 +122,7 @@ function keyOf(reader, sha256) {
 }
 
 /** Return a random UUID; `crypto.randomUUID` needs a secure context. */
-function newId() {
+export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 15) | 64;
   bytes[8] = (bytes[8] & 63) | 128;
