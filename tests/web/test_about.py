@@ -28,6 +28,7 @@ KEYS = {
         "sites",
         "has_heatmap",
         "has_lungs",
+        "has_pdf",
         "has_regions",
         "regions_measured",
         "heatmap_scale",
