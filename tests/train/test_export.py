@@ -35,7 +35,7 @@ def test_a_bundle_says_when_not_to_trust_it(finished):
     exported = export(run, config, films)
     bundle = load_bundle(exported.bundle)
     spec = bundle.spec
-    assert set(spec.outputs) == {"probability", "logit", "distance"}
+    assert set(spec.outputs) == {"probability", "logit", "distance", "features"}
     assert spec.guard["n"] == spec.calibration["n"] == 30
     assert 0 < spec.guard["unusual"] <= spec.guard["not_a_chest_film"]
     assert set(spec.guard["caught"]) == {

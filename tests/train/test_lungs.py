@@ -255,6 +255,11 @@ def test_the_evidence_of_a_reader_averages_to_its_logit():
     expected = (expected + 1.7 * (mirrored.softmax(1) * mirrored).sum(1) - 0.4) / 2
     torch.testing.assert_close(network(lungs), expected)
     torch.testing.assert_close(network.activation_map(lungs).mean((1, 2)), expected)
+    # A line through the vector before the last layer is the logit.
+    evidence, features = network.evidence_and_features(lungs)
+    torch.testing.assert_close(evidence.mean((1, 2)), expected)
+    weight, bias = network.head.weight.flatten(), network.head.bias
+    torch.testing.assert_close(1.7 * (features @ weight + bias) - 0.4, expected)
     assert network.train()(lungs).shape == (3, 17)
 
 
@@ -333,6 +338,11 @@ def test_the_bundle_of_a_reader_says_what_torch_says(tmp_path, chest_table, lung
         assert float(outputs.logit[0]) == pytest.approx(
             float(whole(torch.from_numpy(batch))[0].detach()), abs=0.02
         )
+        assert outputs.features is None
+        [features] = bundle.run(batch, features=True).features
+        with torch.no_grad():
+            expected = network.evidence_and_features(torch.from_numpy(batch))[1][0].numpy()
+        np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
 def test_the_outliner_learns_lungs_and_a_run_leaves_its_network(tmp_path, chest_table):

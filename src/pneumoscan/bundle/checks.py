@@ -1,7 +1,7 @@
 """The checks of what a bundle's `model.json` says, part by part, and the names of the outputs of a network.
 
 Every network has `probability` and `logit`. The mean of `activation_map` (h, w) is the logit. `distance` measures how different
-the film is from the training films. `site_scores` show which of the known sites the film resembles.
+the film is from the training films. `site_scores` show which of the known sites the film resembles. `features` is the vector before the last layer.
 """
 
 import math
@@ -15,9 +15,10 @@ REQUIRED_OUTPUTS = ("probability", "logit")
 MAP_OUTPUT = "activation_map"
 DISTANCE_OUTPUT = "distance"
 SITES_OUTPUT = "site_scores"
+FEATURES_OUTPUT = "features"
 LUNGS_OUTPUT = "lungs"
 """The one output of the lungs network."""
-OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT)
+OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT, FEATURES_OUTPUT)
 
 _POINT_RATES = ("recall", "specificity", "precision", "f1")
 _POINT_INTERVALS = ("recall_ci95", "specificity_ci95")

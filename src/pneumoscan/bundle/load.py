@@ -1,7 +1,7 @@
 """A model bundle: a folder that contains a model, usable without the training libraries.
 
 model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`,
-                     `site_scores`
+                     `site_scores`, `features`
 model.json           class names, preprocessing, temperature, thresholds, origin, known outputs, SHA-256 of the rest
 README.md            the model card
 lungs.onnx           optional: the network that finds the lungs: input `film`; output `lungs` (N, 2, 128, 128), logits of the
@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.bundle.checks import DISTANCE_OUTPUT, LUNGS_OUTPUT, MAP_OUTPUT, OPTIONAL_OUTPUTS, SITES_OUTPUT
+from pneumoscan.bundle.checks import (
+    DISTANCE_OUTPUT,
+    FEATURES_OUTPUT,
+    LUNGS_OUTPUT,
+    MAP_OUTPUT,
+    OPTIONAL_OUTPUTS,
+    SITES_OUTPUT,
+)
 from pneumoscan.bundle.contents import (
     AGAIN,
     CARD,
@@ -61,7 +68,7 @@ __all__ = [
 ]
 
 
-_DIMENSIONS = {MAP_OUTPUT: 3, SITES_OUTPUT: 2}
+_DIMENSIONS = {MAP_OUTPUT: 3, SITES_OUTPUT: 2, FEATURES_OUTPUT: 2}
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class Outputs:
         activation_map: float32 (N, h, w), coarse, unbounded; its mean is the logit. None if the model has none.
         distance: float64 (N,), at least 0: distance of the film from the training films. None if the model has none.
         site_scores: float64 (N, sites), above 0 if the film resembles the site. None if the model has no sites.
+        features: float32 (N, k), the vector before the last layer; None unless asked for.
     """
 
     logit: npt.NDArray[np.float64]
@@ -81,6 +89,7 @@ class Outputs:
     activation_map: npt.NDArray[np.float32] | None = None
     distance: npt.NDArray[np.float64] | None = None
     site_scores: npt.NDArray[np.float64] | None = None
+    features: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,16 +142,18 @@ class Bundle:
             return normalise(lung_crop(film, lungs, settings.size), settings)[None], lungs
         return preprocess(film, settings)[None, None], lungs
 
-    def run(self, batch: npt.NDArray[np.float32]) -> Outputs:
+    def run(self, batch: npt.NDArray[np.float32], *, features: bool = False) -> Outputs:
         """Run the network.
 
         Args:
             batch: float32 (N, channels, size, size), preprocessed according to `spec.preprocessing`.
+            features: Also return the vector before the last layer, if the model has this output.
 
         Raises:
             BundleError: The network fails, or its output is not one finite number per film.
         """
-        names = ["logit", *(name for name in OPTIONAL_OUTPUTS if name in self.spec.outputs)]
+        wanted = [name for name in OPTIONAL_OUTPUTS if features or name != FEATURES_OUTPUT]
+        names = ["logit", *(name for name in wanted if name in self.spec.outputs)]
         found = dict(zip(names, _run(self.session, names, batch, self.path / MODEL), strict=True))
         numbers = {
             name: found[name].astype(np.float64) for name in ("logit", DISTANCE_OUTPUT) if name in found
@@ -158,6 +169,7 @@ class Bundle:
             found.get(MAP_OUTPUT),
             numbers.get(DISTANCE_OUTPUT),
             None if scores is None else scores.astype(np.float64),
+            found.get(FEATURES_OUTPUT),
         )
 
     def training_films(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableErro
 if TYPE_CHECKING:
     from pneumoscan.bundle.load import Bundle
     from pneumoscan.imaging import FilmSource
+    from pneumoscan.predict.arrays import ArrayFile
     from pneumoscan.predict.pictures import PictureFolder
     from pneumoscan.rows import PredictionRow, RowFile
 
@@ -47,6 +48,10 @@ _OUTLINES, _MASKS = "outlines", "masks"
 @click.option(
     "--pdf", type=click.Path(path_type=Path), help="Folder for a PDF of each film, to print and sign."
 )
+@click.option(
+    "--features", type=click.Path(path_type=Path), help="An .npz file for the vector before the last layer."
+)
+@click.option("--maps", type=click.Path(path_type=Path), help="An .npz file for the raw maps of evidence.")
 @click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
 def predict(
     *,
@@ -63,6 +68,8 @@ def predict(
     lungs: Path | None,
     regions: bool,
     pdf: Path | None,
+    features: Path | None,
+    maps: Path | None,
     recursive: bool,
 ) -> None:
     """Classify films and print a row for each: path, status, probability, label, threshold, warnings, error, model.
@@ -71,6 +78,8 @@ def predict(
     cannot be read gives a row with the status refused. Research use only, not for diagnosis.
     """
     _check(resume, out, threshold, operating_point, prevalence)
+    if resume and (features or maps):
+        raise UsageError("--resume excludes --features and --maps.", "They hold all films of one run.")
     from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.bundle.load import load_bundle
     from pneumoscan.classifier import shown_to_work
@@ -84,7 +93,10 @@ def predict(
     films = [
         path
         for path in expand(paths, recursive=recursive, stdin=sys.stdin.buffer, note=say)
-        if not (_is_same(path, out) or any(_is_drawn(path, folder) for folder in folders))
+        if not (
+            any(_is_same(path, file) for file in (out, features, maps))
+            or any(_is_drawn(path, folder) for folder in folders)
+        )
     ]
     if not films:
         raise NothingUsableError(
@@ -93,6 +105,7 @@ def predict(
     pictures = _pictures(heatmaps, lungs, pdf, bundle, films, point)
     if regions:
         _tell_regions(bundle)
+    arrays = _arrays(bundle, features, maps)
     if prevalence is not None:
         _tell(bundle, point, prevalence)
     if bundle.spec.sites:
@@ -100,12 +113,14 @@ def predict(
     try:
         with _open(out, row_format, bundle, cut_off, films, resume, regions) as rows:
             quiet = out is None and sys.stdout.isatty()
-            _read(films, rows, bundle, cut_off, workers, pictures, quiet=quiet)
+            _read(films, rows, bundle, cut_off, workers, [*pictures, *arrays], quiet=quiet)
+            for file in arrays:
+                file.write(films)
     except (KeyboardInterrupt, Terminated):
         if out is not None:
             say(f"interrupted; the same command with --resume continues {out}")
         raise
-    _end(rows, len(films), pictures)
+    _end(rows, len(films), [*pictures, *arrays])
 
 
 def _check(
@@ -181,6 +196,14 @@ def _pictures(
     return folders + ([PictureFolder(pdf, films, documents_of(bundle, point), PDF)] if pdf else [])
 
 
+def _arrays(bundle: "Bundle", features: Path | None, maps: Path | None) -> "list[ArrayFile]":
+    if features is None and maps is None:
+        return []
+    from pneumoscan.predict.arrays import array_files
+
+    return array_files(bundle, features, maps)
+
+
 def _is_drawn(path: str, folder: Path) -> bool:
     """Return whether an input is a picture of an earlier run in this folder."""
     if os.path.realpath(os.path.dirname(path)) != os.path.realpath(folder):  # noqa: PTH120
@@ -242,7 +265,7 @@ def _read(
     bundle: "Bundle",
     threshold: float,
     workers: int | None,
-    pictures: "list[PictureFolder]",
+    pictures: "Sequence[PictureFolder | ArrayFile]",
     *,
     quiet: bool,
 ) -> None:
@@ -284,13 +307,11 @@ def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]
     return progress("Reading films")
 
 
-def _end(rows: "RowFile", total: int, pictures: "list[PictureFolder]") -> None:
+def _end(rows: "RowFile", total: int, pictures: "Sequence[PictureFolder | ArrayFile]") -> None:
     """Set the exit code by the number of refused films."""
     for folder in pictures:
         for film in folder.missed:
-            print(
-                f"no picture of {film} in {folder.folder}: the film was changed or removed.", file=sys.stderr
-            )
+            print(f"nothing of {film} in {folder.folder}: the film was changed or removed.", file=sys.stderr)
     if rows.counts["ok"] == 0:
         raise NothingUsableError(
             f"none of the {total} inputs could be read as a film.",

@@ -85,6 +85,10 @@ class Baseline(nn.Module):
 
     def forward(self, film: torch.Tensor) -> torch.Tensor:
         """Return logits (N,) for normalised films (N, inputs, S, S)."""
+        return self.logit_and_features(film)[0]
+
+    def logit_and_features(self, film: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (N,), and the vector before the last layer (N, units), for normalised films (N, inputs, S, S)."""
         x = film
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
             x = convolution(x)  # (N, C, s, s)
@@ -93,7 +97,7 @@ class Baseline(nn.Module):
         for layer in self.dense:
             x = F.relu(layer(x))  # (N, units)
         logits: torch.Tensor = self.head(self.dropout(x))  # (N, 1)
-        return logits.squeeze(1)
+        return logits.squeeze(1), x
 
 
 def _initialise(module: nn.Module) -> None:

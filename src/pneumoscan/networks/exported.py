@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pneumoscan.bundle.checks import DISTANCE_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS
+from pneumoscan.bundle.checks import DISTANCE_OUTPUT, FEATURES_OUTPUT, MAP_OUTPUT, REQUIRED_OUTPUTS
 from pneumoscan.networks.layers import BatchNorm
 from pneumoscan.networks.ood_detector import OODDetector
 
@@ -26,7 +26,7 @@ def onnx_graph(
     """Return a network as ONNX: `film` float32 (N, channels, size, size) → `probability` (N,), `logit` (N,) and further outputs.
 
     A network with a method `activation_map` has the output of that name, (N, h, w), and its logit is computed from it. A detector
-    gives `distance` (N,). The graph contains the weights. Float32 weights that are exactly representable in float16 are stored
+    gives `distance` (N,), a network with `evidence_and_features` or `logit_and_features` also `features` (N, k). The graph contains the weights. Float32 weights that are exactly representable in float16 are stored
     in float16.
     """
     reader = _Reader(network, temperature, detector).eval()
@@ -103,7 +103,7 @@ def _halved(model: Any, *, rounding: bool = False) -> Any:
 
 
 class _Reader(nn.Module):
-    """The exported network: probability after the temperature, logit before it, and map and distance if there are any."""
+    """The exported network: probability after the temperature, logit before it, and map, distance and features if there are any."""
 
     def __init__(self, network: nn.Module, temperature: float, detector: OODDetector | None) -> None:
         super().__init__()
@@ -112,23 +112,30 @@ class _Reader(nn.Module):
         self.temperature = temperature
         self.activation_map: Callable[[torch.Tensor], torch.Tensor] | None
         self.activation_map = getattr(network, "activation_map", None)
+        # Either gives what it is named after, the map or the logit, with the vector before the last layer.
+        told = "logit_and_features" if self.activation_map is None else "evidence_and_features"
+        self.with_features: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None
+        self.with_features = getattr(network, told, None)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the outputs of `forward`, in order."""
         maps = () if self.activation_map is None else (MAP_OUTPUT,)
         distances = () if self.guard is None else (DISTANCE_OUTPUT,)
-        return (*REQUIRED_OUTPUTS, *maps, *distances)
+        features = () if self.with_features is None else (FEATURES_OUTPUT,)
+        return (*REQUIRED_OUTPUTS, *maps, *distances, *features)
 
     def forward(self, film: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found: list[torch.Tensor] = []
-        if self.activation_map is None:
-            logit = self.network(film)
-        else:
-            found.append(self.activation_map(film))
-            logit = found[0].mean((1, 2))
+        answer, features = (
+            (self.network(film) if self.activation_map is None else self.activation_map(film), None)
+            if self.with_features is None
+            else self.with_features(film)
+        )
+        found = [] if self.activation_map is None else [answer]
+        logit = answer if self.activation_map is None else answer.mean((1, 2))
         if self.guard is not None:
             found.append(self.guard(film))
+        found += [] if features is None else [features]
         return torch.sigmoid(logit / self.temperature), logit, *found
 
 

@@ -77,20 +77,26 @@ class Flagship(nn.Module):
 
     def activation_map(self, film: torch.Tensor) -> torch.Tensor:
         """Return the evidence for PNEUMONIA (N, h, w), in units of the logit, for normalised films (N, 1, S, S)."""
-        if self.training or not self.config.mirrored:
-            return self._map(film)
-        return (self._map(film) + self._map(film.flip(3)).flip(2)) / 2
+        return self.evidence_and_features(film)[0]
+
+    def evidence_and_features(self, film: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `activation_map`, and the vector before the last layer (N, C), the mean of the inner map over its places."""
+        views = [film] if self.training or not self.config.mirrored else [film, film.flip(3)]
+        inner = [self._inner(view) for view in views]
+        maps = [self.head(self.dropout(each)).squeeze(1) for each in inner]
+        evidence = maps[0] if len(maps) == 1 else (maps[0] + maps[1].flip(2)) / 2
+        vectors = [each.mean((2, 3)) for each in inner]
+        return evidence, sum(vectors[1:], vectors[0]) / len(views)
 
     def forward(self, film: torch.Tensor) -> torch.Tensor:
         """Return logits (N,): the means of the maps."""
         return self.activation_map(film).mean((1, 2))
 
-    def _map(self, film: torch.Tensor) -> torch.Tensor:
+    def _inner(self, film: torch.Tensor) -> torch.Tensor:
         x = self.stem_norm(self.stem(film))  # (N, C, ⌈S/2⌉, ⌈S/2⌉)
         x = max_pool_relu(x, training=self.training)  # (N, C, ⌈S/4⌉, ⌈S/4⌉)
-        x = self.blocks(x)
-        evidence: torch.Tensor = self.head(self.dropout(x))  # (N, 1, h, w)
-        return evidence.squeeze(1)
+        inner: torch.Tensor = self.blocks(x)  # (N, C, h, w)
+        return inner
 
 
 class ResidualBlock(nn.Module):

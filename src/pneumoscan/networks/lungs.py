@@ -134,10 +134,23 @@ class LungReader(nn.Module):
 
     def activation_map(self, lungs: torch.Tensor) -> torch.Tensor:
         """Return the evidence for PNEUMONIA (N, h, w), whose mean is the logit, for standardised lungs (N, C, S, S)."""
-        if self.training or not self.config.mirrored:
-            return self._evidence(self.scores(lungs))
-        mirrored = self._evidence(self.scores(lungs.flip(3))).flip(2)
-        return (self._evidence(self.scores(lungs)) + mirrored) / 2
+        return self.evidence_and_features(lungs)[0]
+
+    def evidence_and_features(self, lungs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `activation_map`, and the vector before the last layer (N, pyramid).
+
+        The vector is the mean of the inner map over the cells, weighted like the scores. A line through it is the logit:
+        gain · (head weight · vector + head bias) + bias.
+        """
+        views = [lungs] if self.training or not self.config.mirrored else [lungs, lungs.flip(3)]
+        maps, vectors = [], []
+        for place, view in enumerate(views):
+            inner = self.dropout(self._inner(view))
+            scores = self.head(inner).squeeze(1)
+            evidence = self._evidence(scores)
+            maps.append(evidence.flip(2) if place else evidence)
+            vectors.append((inner.flatten(2) * scores.flatten(1).float().softmax(1)[:, None]).sum(2))
+        return sum(maps[1:], maps[0]) / len(views), sum(vectors[1:], vectors[0]) / len(views)
 
     def forward(self, lungs: torch.Tensor) -> torch.Tensor:
         """Return logits (N,); in training (N, 1 + h·w): the logit and the scores of the cells, row by row."""
@@ -148,6 +161,11 @@ class LungReader(nn.Module):
 
     def scores(self, lungs: torch.Tensor) -> torch.Tensor:
         """Return the score of each cell (N, h, w): the log-odds of an opacity there, as far as boxes taught it."""
+        scores: torch.Tensor = self.head(self.dropout(self._inner(lungs)))  # (N, 1, S/8, S/8)
+        return scores.squeeze(1)
+
+    def _inner(self, lungs: torch.Tensor) -> torch.Tensor:
+        """Return the map before the scores: (N, pyramid, S/8, S/8)."""
         x = F.max_pool2d(F.relu(self.stem_norm(self.stem(lungs))), 2)  # (N, C, S/4, S/4)
         maps = []
         for stage in self.stages:
@@ -158,9 +176,8 @@ class LungReader(nn.Module):
             here = lateral(inner)
             merged = here if merged is None else here + F.interpolate(merged, here.shape[2:], mode="nearest")
         assert merged is not None
-        x = self.smooth(F.relu(self.pyramid_norm(merged)))
-        scores: torch.Tensor = self.head(self.dropout(x))  # (N, 1, S/8, S/8)
-        return scores.squeeze(1)
+        smooth: torch.Tensor = self.smooth(F.relu(self.pyramid_norm(merged)))
+        return smooth
 
     def _evidence(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the share of each cell in the logit, times the number of cells, so that the mean is the logit."""

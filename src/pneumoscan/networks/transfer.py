@@ -85,12 +85,16 @@ class Transfer(nn.Module):
 
     def activation_map(self, film: torch.Tensor) -> torch.Tensor:
         """Return the evidence for PNEUMONIA (N, h, w), in units of the logit, for normalised films (N, 1, S, S)."""
+        return self.evidence_and_features(film)[0]
+
+    def evidence_and_features(self, film: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `activation_map`, and the vector before the last layer (N, 1280), the mean of the inner map over its places."""
         x = F.relu6(self.stem_norm(self.stem(film)))  # (N, 32, ⌈S/2⌉, ⌈S/2⌉)
         for block in self.blocks:
             x = block(x)
         x = F.relu6(self.top_norm(self.top(x)))  # (N, 1280, ⌈S/32⌉, ⌈S/32⌉)
         evidence: torch.Tensor = self.head(self.dropout(x))  # (N, 1, h, w)
-        return evidence.squeeze(1)
+        return evidence.squeeze(1), x.mean((2, 3))
 
     def forward(self, film: torch.Tensor) -> torch.Tensor:
         """Return logits (N,): the means of the maps."""
