@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from pneumoscan.errors import NothingUsableError, UsageError
 from pneumoscan.evaluate.convergence import ConvergenceDisplay
 from pneumoscan.evaluate.displays import ConfusionDisplay, ReliabilityDisplay, RocDisplay, ThresholdDisplay
-from pneumoscan.evaluate.drawing import save_figure, svg_bytes
+from pneumoscan.evaluate.drawing import for_papers, save_figure, svg_bytes
 from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
 from pneumoscan.evaluate.thresholds import THRESHOLDS
 
@@ -202,3 +202,23 @@ def test_importing_the_room_needs_neither_matplotlib_nor_scikit_learn():
         "bad = {'torch', 'matplotlib', 'sklearn', 'pydantic', 'scipy'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_figures_for_papers_have_text_as_text(tmp_path):
+    display = RocDisplay.from_predictions([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], threshold=0.5)
+    with for_papers(["svg", "pdf"]):
+        save_figure(display.plot(), tmp_path / "roc")
+    assert {path.name for path in tmp_path.iterdir()} == {"roc.svg", "roc.png", "paper"}
+    text = (tmp_path / "paper/roc.svg").read_text()
+    assert "<text" in text
+    assert "sensitivity (recall)" in text
+    assert "<text" not in (tmp_path / "roc.svg").read_text()
+    first = (tmp_path / "paper/roc.pdf").read_bytes()
+    assert first.startswith(b"%PDF")
+    # TrueType fonts stay text; the same figure gives the same bytes.
+    assert b"/FontFile2" in first
+    with for_papers(["pdf"]):
+        save_figure(display.plot(), tmp_path / "roc")
+    assert (tmp_path / "paper/roc.pdf").read_bytes() == first
+    # What was not asked for again is of an older figure.
+    assert not (tmp_path / "paper/roc.svg").exists()

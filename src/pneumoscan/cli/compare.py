@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.cli.options import data_option
+from pneumoscan.cli.options import data_option, figures_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--score", default="", help="Column of the scores in CSV files [found by its name].")
 @click.option("--logits", is_flag=True, help="Convert scores outside of 0 to 1 by the sigmoid.")
 @click.option("--common", is_flag=True, help="Leave out films that only one of them has a score for.")
+@figures_option
 @click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
 def compare(
     *,
@@ -40,6 +41,7 @@ def compare(
     score: str,
     logits: bool,
     common: bool,
+    figures: tuple[str, ...],
     workers: int | None,
 ) -> None:
     """Compare two models on the same films: area under ROC, rates at the threshold of each, reclassified films, and a verdict.
@@ -49,9 +51,10 @@ def compare(
     """
     from pneumoscan.cli.options import progress
     from pneumoscan.evaluate.comparison import compare as compare_two
+    from pneumoscan.evaluate.drawing import for_papers
 
     words = ["pneumoscan", *sys.argv[1:]] if sys.argv[1:2] == ["compare"] else []
-    with progress("Reading films") as report:
+    with for_papers(figures), progress("Reading films") as report:
         found = compare_two(
             first,
             second,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.cli.options import data_option
+from pneumoscan.cli.options import data_option, figures_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     metavar="COLUMN[:NUMBERS]",
     help="Also evaluate the groups of a column of the table: view, sex, age:18,65. May be repeated.",
 )
+@figures_option
 @click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
 def evaluate(
     model: Path | None,
@@ -49,6 +50,7 @@ def evaluate(
     operating_point: str | None,
     stress: bool,
     by: tuple[str, ...],
+    figures: tuple[str, ...],
     workers: int | None,
 ) -> None:
     """Evaluate a model: metrics with intervals, 17 thresholds, graphs, and a report.
@@ -61,6 +63,7 @@ def evaluate(
     from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.cli.options import progress
     from pneumoscan.evaluate import evaluate as evaluate_split
+    from pneumoscan.evaluate.drawing import for_papers
 
     model = model or pretrained_bundle()
     films = [word for source in data for word in ("--data", source)]
@@ -69,7 +72,11 @@ def evaluate(
     words += ["--operating-point", operating_point] if operating_point is not None else []
     words += ["--stress"] if stress else []
     words += [word for each in by for word in ("--by", each)]
-    with progress("Reading films in 11 views" if stress else "Reading films") as report:
+    words += [word for each in figures for word in ("--figures", each)]
+    with (
+        for_papers(figures),
+        progress("Reading films in 11 views" if stress else "Reading films") as report,
+    ):
         metrics = evaluate_split(
             model,
             data,

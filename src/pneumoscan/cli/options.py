@@ -28,6 +28,14 @@ node_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+figures_option = click.option(
+    "--figures",
+    multiple=True,
+    type=click.Choice(["svg", "pdf"]),
+    help="Also write each graph for a paper to paper/, with text as text. May be repeated.",
+)
+
+
 def say(text: str) -> None:
     """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumoscan.cli.options import data_option
+from pneumoscan.cli.options import data_option, figures_option
 from pneumoscan.errors import Terminated, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def study() -> None:
 @click.option(
     "--seeds", type=click.IntRange(0, 50), default=0, help="Minimum number of seeds of every variant."
 )
+@figures_option
 @click.option("--dry-run", is_flag=True, help="Only print the trials and their estimated time.")
 def run(
     plan: Path,
@@ -69,6 +70,7 @@ def run(
     launcher: str,
     only: tuple[str, ...],
     seeds: int,
+    figures: tuple[str, ...],
     dry_run: bool,
 ) -> None:
     """Train the remaining trials of PLAN, a TOML file, then write the report.
@@ -92,18 +94,23 @@ def run(
             board.note("interrupted; the same command continues the study")
             raise
     print(f"{len(answers)} trials trained: {_tally(answers)}")
+    from pneumoscan.evaluate.drawing import for_papers
     from pneumoscan.study.report import write_report
 
-    print(f"report: {write_report(out)}")
+    with for_papers(figures):
+        print(f"report: {write_report(out)}")
 
 
 @study.command(short_help="Write the report again from the records.")
 @click.argument("out", type=click.Path(path_type=Path))
-def report(out: Path) -> None:
+@figures_option
+def report(out: Path, figures: tuple[str, ...]) -> None:
     """Write page, graphs and tables of the study in OUT again, from its records alone."""
+    from pneumoscan.evaluate.drawing import for_papers
     from pneumoscan.study.report import write_report
 
-    print(f"report: {write_report(out)}")
+    with for_papers(figures):
+        print(f"report: {write_report(out)}")
 
 
 class Board:

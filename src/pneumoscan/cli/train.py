@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumoscan.cli.options import data_option, say
+from pneumoscan.cli.options import data_option, figures_option, say
 from pneumoscan.errors import Terminated
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue the run in OUT.")
 @click.option("--bundle/--no-bundle", default=True, help="Export the finished run to OUT/bundle.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
+@figures_option
 def train(
     data: tuple[str, ...],
     out: Path,
@@ -44,9 +45,11 @@ def train(
     resume: bool,
     bundle: bool,
     tensorboard: bool,
+    figures: tuple[str, ...],
 ) -> None:
     """Train a network. --resume continues an interrupted run, which then ends with the same weights."""
     from pneumoscan.cli.options import progress
+    from pneumoscan.evaluate.drawing import for_papers
     from pneumoscan.train.config import load_config
     from pneumoscan.train.export import export_run, report_val, write_lungs
     from pneumoscan.train.run import train
@@ -56,6 +59,7 @@ def train(
     with ExitStack() as stack:
         decoding = stack.enter_context(progress("Decoding films"))
         watcher = stack.enter_context(TrainingDisplay(out if tensorboard else None))
+        stack.enter_context(for_papers(figures))
         try:
             trained = train(wanted, data, out, resume=resume, observer=watcher, decoding=decoding)
         except (KeyboardInterrupt, Terminated):
@@ -67,14 +71,14 @@ def train(
         return
     best = trained.history[trained.kept_epoch - 1]
     lungs = "val_dice_field" in best
-    figures = (
+    measured = (
         f"Dice {best['val_dice_field']:.4f} (field), {best['val_dice_aerated']:.4f} (aerated)"
         if lungs
         else f"accuracy {best['val_accuracy']:.4f}, AUC {best['val_auc']:.4f}"
     )
     print(
         f"trained {len(trained.history)} epochs{' (stopped early)' if trained.stopped_early else ''}; kept epoch "
-        f"{trained.kept_epoch}: held-out {figures}, loss {best['val_loss']:.4f}"
+        f"{trained.kept_epoch}: held-out {measured}, loss {best['val_loss']:.4f}"
     )
     print(f"run: {out}")
     if lungs:

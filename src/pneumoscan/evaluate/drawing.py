@@ -2,14 +2,15 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscan.errors import require
-from pneumoscan.files import write_atomic
+from pneumoscan.files import make_folder, write_atomic, write_problems
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +49,25 @@ STYLE: Any = {
     "svg.hashsalt": "pneumoscan",
     "svg.fonttype": "path",
 }
+
+
+PAPER, PAPER_KINDS = "paper", ("svg", "pdf")
+"""Folder of the figures for papers, beside the others, and their kinds."""
+_ASKED: ContextVar[tuple[str, ...]] = ContextVar("the kinds that are asked for", default=())
+
+
+@contextmanager
+def for_papers(kinds: Sequence[str]) -> Iterator[None]:
+    """Let `save_figure` also write each figure for a paper, as `paper/NAME.svg` or `.pdf`, in which text is text.
+
+    Args:
+        kinds: Any of `PAPER_KINDS`; none writes none.
+    """
+    token = _ASKED.set(tuple(kinds))
+    try:
+        yield
+    finally:
+        _ASKED.reset(token)
 
 
 @contextmanager
@@ -98,8 +118,22 @@ def svg_bytes(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
+def paper_bytes(figure: "Figure", kind: str) -> bytes:
+    """Return a figure as `svg` or `pdf` with its text as text and its fonts embedded; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    with styled():
+        mpl.rcParams.update({"svg.fonttype": "none", "pdf.fonttype": 42})
+        buffer = BytesIO()
+        date = "Date" if kind == "svg" else "CreationDate"
+        figure.savefig(buffer, format=kind, metadata={date: None})
+    return buffer.getvalue()
+
+
 def save_figure(figure: "Figure", path_without_suffix: Path) -> bytes:
     """Write a figure as `.svg` and `.png` (160 dots per inch), release it, and return the SVG.
+
+    In these the letters of the SVG are shapes, which look the same everywhere. `for_papers` adds files in which they are text.
 
     Raises:
         DiskFullError, NotWritableError: See `files.open_atomic`.
@@ -111,6 +145,14 @@ def save_figure(figure: "Figure", path_without_suffix: Path) -> bytes:
     folder, name = path_without_suffix.parent, path_without_suffix.name
     write_atomic(folder / f"{name}.svg", svg)
     write_atomic(folder / f"{name}.png", buffer.getvalue())
+    for kind in PAPER_KINDS:
+        path = folder / PAPER / f"{name}.{kind}"
+        if kind in _ASKED.get():
+            make_folder(path.parent)
+            write_atomic(path, paper_bytes(figure, kind))
+        elif path.exists():
+            with write_problems(path):
+                path.unlink()
     figure.clear()
     return svg
 
