@@ -56,7 +56,7 @@ def card(records: Records) -> str:
         onnx_bytes=(records.bundle.path / "model.onnx").stat().st_size,
         site_columns=_site_columns(records),
         hospital_rows=_hospital_rows(records.bundle.records() or {}),
-        blind=_blind(records),
+        blind=blind_of(records),
         operating_points=_operating_points(records),
         seed_rows=_seed_rows(records) if len(records.seeds) > 1 else [],
         stress_rows=_stress_rows(stress) if stress else [],
@@ -187,7 +187,7 @@ def _hospital_rows(found: Mapping[str, Any]) -> list[Row]:
     return [head, *rows] if rows else []
 
 
-def _blind(records: Records) -> dict[str, Any] | None:
+def blind_of(records: Records) -> dict[str, Any] | None:
     """Return the figures of models of this project and of publications on the official test films; None if there are none."""
     folder = records.about.official_folder
     if folder is None:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     help="The card [MODEL_CARD.md beside the folder of the measurements].",
 )
 @click.option(
+    "--checklist",
+    type=click.Choice(["claim", "tripod"]),
+    help="Write a reporting checklist instead of the card: CLAIM 2024 or TRIPOD+AI.",
+)
+@click.option(
     "--check", is_flag=True, help="Write nothing; the exit code is 1 if the card is not up to date."
 )
 @click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
@@ -39,6 +44,7 @@ def card(
     records: Path | None,
     about: Path | None,
     out: Path | None,
+    checklist: str | None,
     check: bool,
     workers: int | None,
 ) -> None:
@@ -49,17 +55,26 @@ def card(
     """
     from pneumoscan.card import card as card_of
     from pneumoscan.card import difference
+    from pneumoscan.card.checklist import TEXTS, file_of, read_texts
+    from pneumoscan.card.checklist import checklist as filled
     from pneumoscan.files import check_writable, write_atomic
 
     folder = records or (model / "card" if data or (model / "card").is_dir() else None)
-    page = out or (folder.parent if folder else Path()) / "MODEL_CARD.md"
+    page = out or (folder.parent if folder else Path()) / (
+        file_of(checklist) if checklist else "MODEL_CARD.md"
+    )
     if data and folder and not check:
         check_writable(page)
         _measure(model, data, folder, workers)
-    text = card_of(_read(model, folder, page, about))
+    known = _read(model, folder, page, about)
+    if checklist:
+        beside = about.parent if about else folder
+        text = filled(known, checklist, read_texts(beside / TEXTS, checklist) if beside else {})
+    else:
+        text = card_of(known)
     if not check:
         write_atomic(page, text)
-        print(f"card: {page}")
+        print(f"{'checklist' if checklist else 'card'}: {page}")
         return
     found = difference(text, page)
     if found:
