@@ -87,9 +87,9 @@ def read_scores(path: Path, *, column: str = "", logits: bool = False) -> Scores
     if missing:
         films = "1 film has" if len(missing) == 1 else f"{len(missing)} films have"
         notes.append(f"{films} no score in {path.name}.")
-    threshold, told = _threshold(path, cuts)
+    name, threshold, told = _named_by(path, cuts)
     return Scores(
-        name=path.stem if path.stem != "predictions" else path.absolute().parent.name,
+        name=name,
         source=str(path),
         probability=found,
         missing=frozenset(missing - found.keys()),
@@ -211,16 +211,18 @@ def _truth(row: Row, column: str, given: str) -> int:
     return labels[given.lower()]
 
 
-def _threshold(path: Path, cuts: set[str]) -> tuple[float, str]:
-    """Return the threshold that the file has in a column, or that the evaluation beside it used; else 0.5."""
+def _named_by(path: Path, cuts: set[str]) -> tuple[str, float, str]:
+    """Return name, threshold and its origin: of the evaluation beside the file, or of a column, or 0.5."""
+    name = path.stem if path.name != "predictions.csv" else path.absolute().parent.name
     told = {number for number in map(_number, cuts) if number is not None and 0 <= number <= 1}
     if len(told) == 1:
-        return told.pop(), f"the column threshold of {path.name}"
+        return name, told.pop(), f"the column threshold of {path.name}"
     beside = path.parent / "metrics.json"
     if path.name == "predictions.csv" and beside.is_file():
         try:
             values = json.loads(beside.read_text(encoding="utf-8"))
-            return float(values["threshold"]), f"that of the evaluation: {values['threshold_source']}"
-        except (OSError, ValueError, TypeError, KeyError):
+            name = str(values.get("model") or name)
+            return name, float(values["threshold"]), f"that of the evaluation: {values['threshold_source']}"
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             pass
-    return HALF, "0.5, since the file tells none"
+    return name, HALF, "0.5, since the file tells none"
