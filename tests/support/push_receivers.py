@@ -134,8 +134,13 @@ class FhirReceiver:
         bundle = fhir_bundles.Bundle.model_validate_json(body)
         assert bundle.type == "transaction"
         entries = []
-        for entry in json.loads(body)["entry"]:
+        told = json.loads(body)["entry"]
+        places = {entry["fullUrl"]: entry["resource"]["resourceType"] for entry in told}
+        assert all(place.startswith("urn:uuid:") for place in places)
+        for entry in told:
             resource, request = entry["resource"], entry["request"]
+            for reference in (*resource.get("result", ()), *filter(None, [resource.get("device")])):
+                assert places[reference["reference"]] in {"Observation", "Device"}
             (identifier,) = resource["identifier"]
             assert request["method"] == "POST"
             assert request["url"] == resource["resourceType"]

@@ -8,6 +8,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from pneumoscan.classifier import UNSURE
 from pneumoscan.files import write_atomic
@@ -76,7 +77,7 @@ def fhir_transaction(film: Source, finding: Finding, writer: Writer, *, made_at:
     """Return a finding as a FHIR R4 Bundle of type transaction: the resources of `fhir_bundle`, JSON in one line.
 
     Each resource is created only where the server has none with its identifier (`ifNoneExist`), so a transaction that comes twice
-    changes nothing.
+    changes nothing. References within it are UUIDs, the same numbers as the UIDs (PS3.5, B.2), for some servers resolve no OIDs.
 
     Args:
         film: Of `read_source`.
@@ -85,8 +86,15 @@ def fhir_transaction(film: Source, finding: Finding, writer: Writer, *, made_at:
         made_at: With a time zone.
     """
     entries = _entries(film, finding, writer, made_at)
+    uuids = {entry["fullUrl"]: UUID(int=int(entry["fullUrl"].rpartition(".")[2])).urn for entry in entries}
     for entry in entries:
         resource = entry["resource"]
+        entry["fullUrl"] = uuids[entry["fullUrl"]]
+        for reference in (
+            *resource.get("result", ()),
+            *([resource["device"]] if "device" in resource else ()),
+        ):
+            reference["reference"] = uuids[reference["reference"]]
         (identifier,) = resource["identifier"]
         condition = f"identifier={identifier['system']}|{identifier['value']}"
         entry["request"] = {"method": "POST", "url": resource["resourceType"], "ifNoneExist": condition}
