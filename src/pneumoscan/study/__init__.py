@@ -2,9 +2,8 @@
 
 plan.py           sections and variants, with their reasons and expectations
 trials.py         the trainings that a plan needs, their order, and confirmations with more seeds
-trial_films.py    the films of a study, with the same hold-out for every trial
 trial.py          one trial: a function of (configuration, films), resumable in its folder
-evaluation.py     evaluation of a network on the held-out films, unchanged and in the stress test
+evaluation.py     the films of a study, with one hold-out for all trials; evaluation of a network on the held-out ones, also in the stress test
 trial_records.py  the folder of a study: what all trials share, and the record of each
 launchers.py      where trials run: in this process, in several processes, or on a cluster
 execute.py        the whole study, from the plan to the last record; forecast.py: how long it will take

@@ -9,10 +9,10 @@ from typing import Protocol
 from pneumoscan.data.layouts import Sources, absolute
 from pneumoscan.errors import ConfigError, DataDamagedError
 from pneumoscan.files import locked, write_atomic, write_json
+from pneumoscan.study.evaluation import StudyFilms, open_films
 from pneumoscan.study.launchers import OneByOne, Processes, TrialLauncher, TrialsOnRay
 from pneumoscan.study.plan import StudyPlan, read_plan
 from pneumoscan.study.trial import Task, TrialAnswer
-from pneumoscan.study.trial_films import StudyFilms, open_films
 from pneumoscan.study.trial_records import (
     StudyFacts,
     StudyFolder,

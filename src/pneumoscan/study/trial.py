@@ -26,8 +26,7 @@ from pneumoscan.errors import (
 )
 from pneumoscan.files import locked, make_folder, write_atomic
 from pneumoscan.networks.registry import build, count_parameters
-from pneumoscan.study.evaluation import evaluate_network
-from pneumoscan.study.trial_films import StudyFilms, open_films
+from pneumoscan.study.evaluation import StudyFilms, evaluate_network, open_films
 from pneumoscan.study.trial_records import Status, StudyFolder, TrialRecord, plain_history, write_record
 from pneumoscan.study.trials import Trial
 from pneumoscan.train.checkpoint import EpochRecord, read_checkpoint

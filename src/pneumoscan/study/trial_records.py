@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.files import write_atomic, write_json
-from pneumoscan.study.trial_films import StudyFilms
+from pneumoscan.study.evaluation import StudyFilms
 from pneumoscan.study.trials import Conditions, Machine
 from pneumoscan.train.config import TrainingConfig, to_toml
 
