@@ -14,7 +14,7 @@ import numpy as np
 import pneumoscan
 from pneumoscan.adapt.fit import REPEATS, RULES, CrossValidated, Refit
 from pneumoscan.adapt.hospital_films import HospitalFilms
-from pneumoscan.adapt.verdict import Figure, Figures, Predictions, Verdict, figures_of, resample
+from pneumoscan.adapt.verdict import Figure, Figures, Predictions, Recommendation, figures_of, resample
 from pneumoscan.audit.shortcuts import MARGIN, Shortcuts
 from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.bundle.spec import BundleSpec, log_odds, probability_of, self_check_inputs, self_check_of
@@ -70,7 +70,7 @@ class Adaptation:
     as_it_is: Figures
     adapted: Figures
     gain: Figures
-    verdict: Verdict
+    verdict: Recommendation
     shortcuts: Shortcuts
     cautions: tuple[str, ...]
 

@@ -195,7 +195,7 @@ Advice = Literal["do_not_use", "shortcut", "too_few_films", "use_adapted", "use_
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Recommendation:
     """The advice.
 
     Attributes:
@@ -232,7 +232,7 @@ def verdict_on(
     gain: Figures,
     operating_point: str,
     shortcuts: Shortcuts,
-) -> Verdict:
+) -> Recommendation:
     """Decide, in this order.
 
     1. The area under the ROC curve is not shown to be 0.80: do not use.
@@ -314,5 +314,5 @@ def _gained(key: str, figure: Figure) -> str:
     return f"Re-fitting changes the {name} by {figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})."
 
 
-def _verdict(advice: Advice, reasons: list[str]) -> Verdict:
-    return Verdict(advice, WORDS[advice], tuple(reasons))
+def _verdict(advice: Advice, reasons: list[str]) -> Recommendation:
+    return Recommendation(advice, WORDS[advice], tuple(reasons))

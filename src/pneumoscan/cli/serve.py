@@ -15,7 +15,7 @@ from pneumoscan.errors import UsageError, require
 
 if TYPE_CHECKING:
     from pneumoscan.web.serving import Address
-    from pneumoscan.web.verdicts import Desk
+    from pneumoscan.web.verdicts import VerdictDesk
 
 _MOST_WORKERS = 8
 _TOKEN_VARIABLE = "PNEUMOSCAN_TOKEN"  # noqa: S105 - its name
@@ -127,7 +127,7 @@ def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
         return view_of(partial(opened_queue, config_path), reference)
 
 
-def _desk(config_path: Path) -> "Desk":
+def _desk(config_path: Path) -> "VerdictDesk":
     from pneumoscan.cli.node_watch import opened_queue
     from pneumoscan.node.config import load_config
     from pneumoscan.node.verdicts import Desk

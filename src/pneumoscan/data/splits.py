@@ -37,7 +37,7 @@ class HoldOut:
 
 
 @dataclass(frozen=True)
-class _Group:
+class _PatientGroup:
     """Films that stay together: their indices, their number in each stratum, and a random number from seed and name."""
 
     members: tuple[int, ...]
@@ -84,7 +84,7 @@ def hold_out(
     return HoldOut(train=train, val=tuple(sorted(val)), seed=seed, fraction=fraction)
 
 
-def _groups(manifest: Manifest, seed: int, duplicates: Mapping[str, str]) -> list[_Group]:
+def _groups(manifest: Manifest, seed: int, duplicates: Mapping[str, str]) -> list[_PatientGroup]:
     """Join films that share a patient or a hash, directly or indirectly (union-find)."""
     parent = list(range(len(manifest)))
 
@@ -107,14 +107,14 @@ def _groups(manifest: Manifest, seed: int, duplicates: Mapping[str, str]) -> lis
     return [_group(manifest.films, indices, seed) for indices in members.values()]
 
 
-def _group(films: tuple[FilmRecord, ...], members: list[int], seed: int) -> _Group:
+def _group(films: tuple[FilmRecord, ...], members: list[int], seed: int) -> _PatientGroup:
     counts = Counter((films[index].label, films[index].cause, films[index].site) for index in members)
     name = min(films[index].path for index in members)
     draw = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
-    return _Group(tuple(members), counts, draw)
+    return _PatientGroup(tuple(members), counts, draw)
 
 
-def _check_enough(groups: list[_Group]) -> None:
+def _check_enough(groups: list[_PatientGroup]) -> None:
     for label, name in enumerate(CLASS_NAMES):
         number = sum(group.has(label) for group in groups)
         if number < 2:
@@ -124,7 +124,7 @@ def _check_enough(groups: list[_Group]) -> None:
             )
 
 
-def _draw(groups: list[_Group], fraction: float) -> list[bool]:
+def _draw(groups: list[_PatientGroup], fraction: float) -> list[bool]:
     """Return for every group whether it goes to `val`.
 
     A pass moves each group in turn, in or out, if this reduces the sum over the strata of the squared distance from the
@@ -148,7 +148,7 @@ def _draw(groups: list[_Group], fraction: float) -> list[bool]:
     return chosen
 
 
-def _mend_sites(groups: list[_Group], chosen: list[bool]) -> None:
+def _mend_sites(groups: list[_PatientGroup], chosen: list[bool]) -> None:
     """Give a site that is in one part only to the other too, by moving its smallest group."""
     sites = sorted(set[str]().union(*(group.sites for group in groups)))
     for site in sites if len(sites) > 1 else ():
@@ -158,7 +158,7 @@ def _mend_sites(groups: list[_Group], chosen: list[bool]) -> None:
             chosen[moved] = not chosen[moved]
 
 
-def _mend(groups: list[_Group], chosen: list[bool]) -> None:
+def _mend(groups: list[_PatientGroup], chosen: list[bool]) -> None:
     """See to it that each part has each class, by moving the smallest group that serves."""
     for label in range(len(CLASS_NAMES)):
         for part in (True, False):

@@ -22,7 +22,7 @@ from pneumoscan.web.middleware import NOTE, AccessMiddleware
 from pneumoscan.web.responses import JSON, PROBLEM, Refused, json_bytes, refused
 from pneumoscan.web.service import METRICS_TYPE, Service, ServiceMetrics
 from pneumoscan.web.settings import Settings
-from pneumoscan.web.verdicts import Desk, NodeVerdicts, Verdicts
+from pneumoscan.web.verdicts import NodeVerdicts, VerdictDesk, Verdicts
 from pneumoscan.workers.pool import FilmPool
 
 PAGE = Path(__file__).with_name("page")
@@ -79,7 +79,7 @@ def make_app(
     about: Mapping[str, Any] | None,
     node: NodeView | None = None,
     verdicts: VerdictFile | None = None,
-    desk: Desk | None = None,
+    desk: VerdictDesk | None = None,
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -123,7 +123,7 @@ class _Views:
     """The responses to requests without a film."""
 
     def __init__(
-        self, service: Service, files: Mapping[str, PageFile], node: NodeView | None, desk: Desk | None
+        self, service: Service, files: Mapping[str, PageFile], node: NodeView | None, desk: VerdictDesk | None
     ) -> None:
         self._service, self._files, self._node, self._desk = service, files, node, desk
         self._openapi = json_bytes(openapi())

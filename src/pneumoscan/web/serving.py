@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pneumoscan.web.connection import LimitedServer
     from pneumoscan.web.service import Service
     from pneumoscan.web.settings import Settings
-    from pneumoscan.web.verdicts import Desk
+    from pneumoscan.web.verdicts import VerdictDesk
 
 GRACE_SECONDS = 7
 _LATE_SECONDS = 2
@@ -98,7 +98,7 @@ def serve(
     announce: Callable[[str], None],
     node: "NodeView | None" = None,
     verdicts: "VerdictFile | None" = None,
-    desk: "Desk | None" = None,
+    desk: "VerdictDesk | None" = None,
 ) -> None:
     """Run the service until a signal ends it.
 
@@ -131,7 +131,7 @@ async def _serve(
     announce: Callable[[str], None],
     node: "NodeView | None",
     verdicts: "VerdictFile | None",
-    desk: "Desk | None",
+    desk: "VerdictDesk | None",
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_fault)

@@ -14,7 +14,7 @@ from pneumoscan.web.responses import JSON, Send, answer, json_bytes, refused_for
 from pneumoscan.web.service import Service
 
 
-class Desk(Protocol):
+class VerdictDesk(Protocol):
     """What people judge of a hospital node, and their verdicts; `add` raises UsageError for what is no verdict."""
 
     def films(self) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ class Desk(Protocol):
 class NodeVerdicts:
     """ASGI application: GET the films of a node with their verdicts, POST one."""
 
-    def __init__(self, service: Service, desk: Desk | None) -> None:
+    def __init__(self, service: Service, desk: VerdictDesk | None) -> None:
         self._service, self._desk = service, desk
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -30,7 +30,7 @@ class PoolStoppedError(Exception):
 
 # No repr, because it would contain the bytes of the film.
 @dataclass(eq=False, repr=False)
-class Task:
+class FilmJob:
     """One film that waits or is being read.
 
     Attributes:
@@ -74,10 +74,10 @@ class JobQueue:
     """
 
     def __init__(self, most_waiting: int) -> None:
-        self.busy: set[Task] = set()
+        self.busy: set[FilmJob] = set()
         self._most_waiting = most_waiting
-        self._waiting: deque[Task] = deque()
-        self._idle: list[asyncio.Future[Task | None]] = []
+        self._waiting: deque[FilmJob] = deque()
+        self._idle: list[asyncio.Future[FilmJob | None]] = []
 
     @property
     def waiting(self) -> int:
@@ -94,7 +94,7 @@ class JobQueue:
         """Whether a film still needs an answer."""
         return any(not job.answered for job in (*self.busy, *self._waiting))
 
-    def put(self, job: Task) -> bool:
+    def put(self, job: FilmJob) -> bool:
         """Give the film to an idle worker, or add it to the queue; return False if the queue is full."""
         if self._hand_over(job):
             return True
@@ -103,29 +103,29 @@ class JobQueue:
         self._waiting.append(job)
         return True
 
-    def put_back(self, job: Task) -> None:
+    def put_back(self, job: FilmJob) -> None:
         """Put a film that no worker received at the head of the queue."""
         if not self._hand_over(job):
             self._waiting.appendleft(job)
 
-    def withdraw(self, job: Task) -> None:
+    def withdraw(self, job: FilmJob) -> None:
         """Remove the film from the queue, if it is still there."""
         if job in self._waiting:
             self._waiting.remove(job)
 
-    def take_waiting(self) -> list[Task]:
+    def take_waiting(self) -> list[FilmJob]:
         """Remove and return all waiting films."""
         waiting = list(self._waiting)
         self._waiting.clear()
         return waiting
 
-    async def next(self, worker: "WorkerProcess") -> Task | None:
+    async def next(self, worker: "WorkerProcess") -> FilmJob | None:
         """Wait for a film for this worker; None if the worker ends or sends data in the meantime."""
         if self._waiting:
             job = self._waiting.popleft()
             self.busy.add(job)
             return job
-        turn: asyncio.Future[Task | None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[FilmJob | None] = asyncio.get_running_loop().create_future()
 
         def lost() -> None:
             if not turn.done():
@@ -141,7 +141,7 @@ class JobQueue:
             if turn in self._idle:
                 self._idle.remove(turn)
 
-    def _hand_over(self, job: Task) -> bool:
+    def _hand_over(self, job: FilmJob) -> bool:
         if not self._idle:
             return False
         self.busy.add(job)

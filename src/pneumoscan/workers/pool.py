@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pneumoscan.errors import EnvironmentProblemError, PneumoscanError, UsageError
 from pneumoscan.system import allowed_cores
-from pneumoscan.workers.jobs import JobQueue, PoolFullError, PoolStoppedError, Task, crashed, too_slow
+from pneumoscan.workers.jobs import FilmJob, JobQueue, PoolFullError, PoolStoppedError, crashed, too_slow
 from pneumoscan.workers.process import COMMAND, WorkerProcess
 from pneumoscan.workers.protocol import ProtocolError, Reading, Want
 
@@ -144,7 +144,7 @@ class FilmPool:
             raise PoolStoppedError("the pool takes no more films")
         if self._broken is not None:
             raise _again(self._broken)
-        job = Task(film, threshold, want, asyncio.get_running_loop().create_future())
+        job = FilmJob(film, threshold, want, asyncio.get_running_loop().create_future())
         del film
         if not self._jobs.put(job):
             raise PoolFullError(self._seconds_until_room())
@@ -248,7 +248,7 @@ class FilmPool:
             await worker.end()
         return used or loop.time() > until
 
-    async def _read(self, worker: WorkerProcess, job: Task) -> bool:
+    async def _read(self, worker: WorkerProcess, job: FilmJob) -> bool:
         """Read one film and answer its job; return whether the worker can continue."""
         loop = asyncio.get_running_loop()
         began, given = loop.time(), False

@@ -41,7 +41,7 @@ Measure = Literal["scores", "UNSURE", "NOT_A_CHEST_FILM", "refused"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WeekComparison:
     """One measure of one week and device beside the reference weeks.
 
     Attributes:
@@ -93,7 +93,7 @@ class Drift:
 
     reference: tuple[str, ...]
     weeks: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[WeekComparison, ...]
     sentences: tuple[str, ...]
 
     @property
@@ -149,7 +149,7 @@ def _one_a_study(jobs: Iterable[Job]) -> dict[str, list[Job]]:
     return by_week
 
 
-def _compare_week(week: str, base: list[Job], now: list[Job]) -> tuple[list[Comparison], list[str]]:
+def _compare_week(week: str, base: list[Job], now: list[Job]) -> tuple[list[WeekComparison], list[str]]:
     notes = []
     before, after = _models(base), _models(now)
     if before and after and before != after:
@@ -170,7 +170,7 @@ def _compare_week(week: str, base: list[Job], now: list[Job]) -> tuple[list[Comp
         notes.append(f"{week} has too few studies to be compared ({len(now)}; {LEAST} are needed).")
     adjusted = holm([one[-1] for one in tested])
     made = [
-        Comparison(week, *one[:-1], p=p, differs=p < ALPHA / LOOKS_PER_YEAR)
+        WeekComparison(week, *one[:-1], p=p, differs=p < ALPHA / LOOKS_PER_YEAR)
         for one, p in zip(tested, adjusted, strict=True)
     ]
     return made, notes
@@ -206,7 +206,7 @@ def _models(jobs: list[Job]) -> set[str]:
 
 
 def _sentences(
-    chosen: list[str], later: list[str], comparisons: list[Comparison], notes: list[str]
+    chosen: list[str], later: list[str], comparisons: list[WeekComparison], notes: list[str]
 ) -> Iterable[str]:
     if not chosen:
         return ["No week is over yet, so there is nothing to compare."]
