@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.contents import SHIPPED_MODELS
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.bundle.spec import unsure_band
 from pneumoscan.classifier import abstention_of, certain_distance
@@ -36,7 +36,8 @@ def blank(chromium, service):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_bundle(pretrained_bundle())
+    """The model in the package that has an out-of-distribution detector."""
+    return load_bundle(SHIPPED_MODELS["baseline"])
 
 
 def run(page: Any, module: str, body: str, value: Any) -> Any:
@@ -349,6 +350,8 @@ def test_the_site_is_told_in_words(blank):
     assert got[2].endswith("those of children and of adults.")
     assert got[3] == run(blank, "state/text.js", body, [{}, []])[0]
     assert got[3] == "This model does not say for whom it is shown to work."
+    expects = {"sites": {}, "left_out": [{}], "shown_to_work": "Expect less."}
+    assert run(blank, "state/text.js", body, [expects, [""]]) == ["Expect less."] * 2
 
 
 def test_the_files_hold_nothing_that_runs_text_or_calls_elsewhere():

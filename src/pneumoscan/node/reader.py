@@ -29,6 +29,7 @@ from pneumoscan.workers.protocol import Reading, Want
 from pneumoscan.workers.reading import too_large
 
 if TYPE_CHECKING:
+    from pneumoscan.bundle.heatmap import Evidence
     from pneumoscan.bundle.load import Bundle
     from pneumoscan.imaging import Film
 
@@ -104,6 +105,7 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         FilmError: The film is refused.
         BundleError: The network does not run.
     """
+    from pneumoscan.bundle.heatmap import evidence_of
     from pneumoscan.classifier import find_in
     from pneumoscan.imaging import read
 
@@ -112,9 +114,13 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         found = find_in(bundle, seen, threshold)
         row = found.row.to_json()
         row["pixels_sha256"] = want.more["pixels_sha256"] or pixels_sha256_of(film)
+        evidence = None
+        if found.activation_map is not None and bundle.spec.preprocessing.input == "lungs":
+            evidence = evidence_of(bundle, found.activation_map, found.lungs)
         if want.more["made_at"] is None:
-            return Reading(row, files=(_picture(seen, row, want.more),) if want.more["pictured"] else ())
-        return _with_results(film, seen, row, want.more)
+            files = (_picture(seen, row, want.more, evidence),) if want.more["pictured"] else ()
+            return Reading(row, files=files)
+        return _with_results(film, seen, row, want.more, evidence)
     except MemoryError:
         raise too_large() from None
 
@@ -124,6 +130,7 @@ def _with_results(
     film: "Film",
     row: dict[str, Any],
     options: Mapping[str, Any],
+    evidence: "Evidence | None",
 ) -> Reading:
     writer = Writer(**options["writer"])
     finding = _finding(row, writer)
@@ -136,16 +143,19 @@ def _with_results(
         undeclared=options["character_set"],
         film=film,
         pixels_sha256=row["pixels_sha256"],
+        evidence=evidence,
     )
     objects = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
     return Reading(row | {"results": objects}, files=tuple(one.content for one in made))
 
 
-def _picture(film: "Film", row: dict[str, Any], options: Mapping[str, Any]) -> bytes:
+def _picture(
+    film: "Film", row: dict[str, Any], options: Mapping[str, Any], evidence: "Evidence | None"
+) -> bytes:
     from pneumoscan.node.results.picture import draw
 
     writer, file = Writer(**options["writer"]), BytesIO()
-    draw(film, _finding(row, writer), writer).save(file, "JPEG", quality=_QUALITY)
+    draw(film, _finding(row, writer), writer, evidence).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
+from pneumoscan.bundle.heatmap import Evidence
 from pneumoscan.imaging import Film
 from pneumoscan.node.results import make_results, picture
 
@@ -112,3 +113,20 @@ def test_the_film_is_shown_in_grey_without_a_map(label: str, words: list[str]) -
     middle = drawn[picture._TOP + 100 : picture._TOP + 500, 300:700]
     assert (middle == 90).all()
     assert not [text for text in words if "evidence" in text.lower()]
+
+
+def test_the_map_of_a_model_that_reads_the_lungs_is_drawn_in_its_box(words: list[str]) -> None:
+    evidence = Evidence(np.full((4, 4), 10.0, np.float32), 10.0, box=(0.25, 0.25, 0.5, 0.75))
+    drawn = np.asarray(picture.draw(film_of(800, 800), finding(), writer(), evidence)).astype(int)
+    left, top = (1024 - 640) // 2, picture._TOP
+    inside, outside = (
+        drawn[top + 200 : top + 440, left + 200 : left + 300],
+        drawn[top + 200 : top + 440, left + 360 : left + 600],
+    )
+    assert (outside == 90).all()
+    assert (inside[..., 0] - inside[..., 2] > 40).all()
+    assert [text for text in words if "evidence" in text.lower()]
+    none = np.asarray(
+        picture.draw(film_of(800, 800), finding("NOT_A_CHEST_FILM"), writer(), evidence)
+    ).astype(int)
+    assert (none[top + 100 : top + 500, 300:700] == 90).all()

@@ -1,6 +1,7 @@
 """From a film and what was found about it to the two objects that are stored beside it."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pneumoscan.errors import UsageError, importing
 from pneumoscan.imaging import Film, read
@@ -14,6 +15,9 @@ from pneumoscan.node.results.finding import (
     result_uids,
 )
 
+if TYPE_CHECKING:
+    from pneumoscan.bundle.heatmap import Evidence
+
 
 def make_results(
     source: bytes,
@@ -24,6 +28,7 @@ def make_results(
     undeclared: str = UNDECLARED,
     film: Film | None = None,
     pixels_sha256: str = "",
+    evidence: "Evidence | None" = None,
 ) -> tuple[ResultObject, ...]:
     """Make the report and the picture for one film; the same arguments give the same bytes.
 
@@ -39,6 +44,7 @@ def make_results(
             UTF-8. The names' bytes stay as they are.
         film: What `imaging.read` returns for the same bytes, if that was called already.
         pixels_sha256: What `pixels_sha256_of` returns for them, if that was called already.
+        evidence: The map to draw over the film; None draws none.
 
     Returns:
         The report and the picture.
@@ -59,7 +65,7 @@ def make_results(
         from pneumoscan.node.results.objects import values_of
         from pneumoscan.node.results.picture import capture_template, draw, picture_elements
         from pneumoscan.node.results.report import report_template
-    picture = draw(read(source, name="the film") if film is None else film, finding, writer)
+    picture = draw(read(source, name="the film") if film is None else film, finding, writer, evidence)
     values = values_of(header, uids, finding.probability or 0.0, header.local(made_at))
     report = report_template(finding, writer).fill(values, header.identity)
     capture = capture_template(writer).fill(values, {**header.identity, **picture_elements(header, picture)})

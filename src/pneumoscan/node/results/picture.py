@@ -1,6 +1,6 @@
 """The picture for people: the film, and the answer in numbers and words; as a Secondary Capture Image (PS3.3, A.8).
 
-It holds no map of the evidence: the maps of the present networks often lie beside the lungs (see the model card).
+A model that reads the lungs gives its map of the evidence too; that of other networks often lies beside the lungs, and is not drawn.
 """
 
 import struct
@@ -18,6 +18,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 from pydicom.valuerep import DS
 
+from pneumoscan.bundle.heatmap import Evidence, coloured, levels
 from pneumoscan.classifier import NO_KNOWN_SITE, NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.imaging import Film
 from pneumoscan.node.header import MODEL_NAME, PICTURE_SERIES, Source
@@ -48,20 +49,25 @@ _VERDICT_INKS = {
 }
 
 
-def draw(film: Film, finding: Finding, writer: Writer) -> Image.Image:
+def draw(film: Film, finding: Finding, writer: Writer, evidence: Evidence | None = None) -> Image.Image:
     """Draw the picture.
 
     Args:
         film: As it was read.
         finding: What was found about it; of NOT_A_CHEST_FILM no number is drawn.
         writer: What found it.
+        evidence: The map to draw over the film; None draws the film in grey.
 
     Returns:
         RGB, 1024 pixels wide, 360 to 1000 high, after the shape of the film. It holds no word of the film's header.
     """
     shown = _shown_size(film)
-    picture = _printed(replace(finding, probability=0.0), shown, writer).copy()
-    picture.paste(_grey_of(film, shown), (_MARGIN + (_PANEL - shown[0]) // 2, _TOP))
+    mapped = evidence is not None and finding.label != NOT_A_CHEST_FILM
+    picture = _printed(replace(finding, probability=0.0), shown, writer, mapped).copy()
+    grey = _grey_of(film, shown)
+    if evidence is not None and mapped:
+        grey = coloured(grey, levels(evidence, shown))
+    picture.paste(grey, (_MARGIN + (_PANEL - shown[0]) // 2, _TOP))
     if finding.label != NOT_A_CHEST_FILM and finding.probability is not None:
         _draw_probability(ImageDraw.Draw(picture), finding, finding.probability)
     return picture
@@ -78,9 +84,17 @@ def _grey_of(film: Film, shown: tuple[int, int]) -> Image.Image:
 
 
 @lru_cache(maxsize=8)
-def _printed(finding: Finding, shown: tuple[int, int], writer: Writer) -> Image.Image:
+def _printed(finding: Finding, shown: tuple[int, int], writer: Writer, mapped: bool) -> Image.Image:
     """Return the picture without film and probability: writing its words takes longer than both."""
     lines = _facts(finding, writer)
+    if mapped:
+        lines.insert(
+            -2,
+            (
+                "Colours: evidence for pneumonia in the lungs; coarse, and not the outline of a disease.",
+                _FAINT,
+            ),
+        )
     foot = _TOP + shown[1] + _GAP
     picture = Image.new("RGB", (_WIDTH, foot + len(lines) * _LINE + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(picture)

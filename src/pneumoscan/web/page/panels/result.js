@@ -2,7 +2,7 @@
 
 import { el, setText, sign } from "../dom.js";
 import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
-import { capital, films, full, HEATMAP_IS_UNRELIABLE, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, siteInWords, warningInWords, whole } from "../state/text.js";
+import { capital, films, full, heatmapCaution, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, siteInWords, warningInWords, whole } from "../state/text.js";
 import { regionsOf } from "../viewport/outlines.js";
 import { scaleOf } from "./scale.js";
 
@@ -94,7 +94,7 @@ function more(film, store) {
     "details",
     { class: "more" },
     el("summary", {}, "Details"),
-    store.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT} ${HEATMAP_IS_UNRELIABLE}`),
+    store.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT} ${heatmapCaution(store.model)}`),
     store.model.has_regions && el("p", {}, el("strong", {}, "Regions. "), `${REGIONS_MEAN} ${store.model.regions_measured.join(" ")}`),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("p", { class: "soft" }, `The model was trained on ${films(store.model.training.n_films ?? 0)}${store.model.training.n_patients ? ` of ${whole(store.model.training.n_patients)} patients` : ""}. ${store.model.shown_to_work ?? ""}`),

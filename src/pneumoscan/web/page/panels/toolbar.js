@@ -3,7 +3,7 @@
 import { byId, el, setText, svg } from "../dom.js";
 import { regionsOf } from "../viewport/outlines.js";
 import { hasNumber } from "../state/labels.js";
-import { HEATMAP_IS_UNRELIABLE, LABELS, regionsInWords, short } from "../state/text.js";
+import { heatmapCaution, LABELS, regionsInWords, short } from "../state/text.js";
 
 const MISSING = {
   refused: "This file was not read, so there is no film to show.",
@@ -87,7 +87,7 @@ function press(id, on) {
 
 function drawLegend(model) {
   if (!model.has_heatmap) return;
-  setText(byId("heat-caution"), HEATMAP_IS_UNRELIABLE);
+  setText(byId("heat-caution"), heatmapCaution(model));
   const stops = model.heatmap_scale.anchors.map(([place, colour]) => svg("stop", { offset: place, "stop-color": `rgb(${colour.join(" ")})`, "stop-opacity": Math.max(0.12, place ** 0.8) }));
   byId("legend").replaceChildren(
     el("span", {}, "little"),

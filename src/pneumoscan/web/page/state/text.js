@@ -50,16 +50,17 @@ export function reasonOf(call, probability, threshold) {
   return `The probability alone would mean ${probability >= threshold ? "PNEUMONIA" : "NORMAL"}, but it should not be relied on here.`;
 }
 
-/** Say in one line for whom the model is shown to work. */
+/** Say in one line for whom the model is shown to work, or what to expect at a new hospital. */
 export function forWhom(model) {
   const groups = Object.values(model.sites ?? {});
+  if (!groups.length && model.left_out) return model.shown_to_work;
   if (!groups.length) return "This model does not say for whom it is shown to work.";
   return `Shown to work for ${groups.join(" and for ")}. Films unlike theirs are labelled UNSURE.`;
 }
 
 /** Say whose films a film resembles: `site` is the column `resembles` of its row, a name, "none" or "". */
 export function siteInWords(site, model) {
-  if (!site) return forWhom({ sites: null });
+  if (!site) return forWhom({ ...model, sites: null });
   if (site !== "none") return `Resembles the films of ${model.sites?.[site] ?? site}.`;
   return `Resembles none of the films that the model is shown to work for: those of ${Object.values(model.sites ?? {}).join(" and of ")}.`;
 }
@@ -68,8 +69,18 @@ export const HEATMAP_MEANS =
   "The colours show which parts of the film raised the probability. They mean the same on every film.";
 export const HEATMAP_MEANS_NOT =
   "They are coarse: they do not outline a lesion and do not prove a cause. A film without colour may still show disease.";
-export const HEATMAP_IS_UNRELIABLE =
-  "On most films with pneumonia the colours lie on the spine or the mediastinum, not on the disease. Do not look for the pneumonia where they are.";
+
+/** Return whether a model sees nothing but the lungs, so that its heatmap lies in them. */
+export function readsLungs(model) {
+  return model?.preprocessing?.input === "lungs";
+}
+
+/** Say how far the colours of a model's heatmap can be relied on. */
+export function heatmapCaution(model) {
+  return readsLungs(model)
+    ? "The model sees the lungs alone, so all colours lie around them. The strongest one is often, but not always, where a radiologist would mark an opacity."
+    : "On most films with pneumonia the colours lie on the spine or the mediastinum, not on the disease. Do not look for the pneumonia where they are.";
+}
 
 /** Say what the regions of a film cover: the share of each lung field with evidence. */
 export function regionsInWords({ right_lung_with_evidence: right, left_lung_with_evidence: left }) {
