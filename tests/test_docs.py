@@ -201,10 +201,9 @@ def keys_of(value: Any) -> set[str]:
 
 
 def test_every_key_of_the_records_is_told() -> None:
-    from pneumoscan.bundle.contents import RECORDS, SHIPPED
+    from pneumoscan.bundle import records as shapes
 
-    records = json.loads((SHIPPED / RECORDS).read_text(encoding="utf-8"))
-    assert records["stress"]
+    records = {**shapes._RECORDS, **shapes._LATER, "stress": shapes._STRESS}
     told = section(read("docs/bundle.md"), "records.json")
     assert all(re.search(rf"^\| `{key}` \|", told, re.MULTILINE) for key in records)
     assert {key for key in keys_of(records) if f"`{key}`" not in told} == set()

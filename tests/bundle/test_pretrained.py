@@ -22,4 +22,4 @@ def test_an_installation_without_it_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_its_folder_is_inside_the_package():
-    assert pretrained.SHIPPED.parts[-3:] == ("pneumoscan", "bundle", "shipped")
+    assert pretrained.SHIPPED.parts[-4:-1] == ("pneumoscan", "bundle", "shipped")

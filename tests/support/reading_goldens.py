@@ -71,7 +71,7 @@ def films() -> dict[str, bytes]:
 def rows() -> bytes:
     """Return the CSV rows of all films, read by each model of the package."""
     lines = [header("csv")]
-    for folder in SHIPPED_MODELS.values():
+    for folder in dict.fromkeys(SHIPPED_MODELS.values()):
         bundle = load_bundle(folder)
         lines += [
             predict_one(bundle, data, bundle.spec.threshold(), name=name).to_line("csv")

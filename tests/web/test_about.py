@@ -10,7 +10,7 @@ import tiny_bundle
 from synthetic_records import some_records
 
 import pneumoscan
-from pneumoscan.bundle.contents import pretrained_bundle
+from pneumoscan.bundle.contents import SHIPPED_MODELS, pretrained_bundle
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.bundle.write import write_bundle
 from pneumoscan.classifier import predict_one
@@ -82,15 +82,18 @@ def test_the_shipped_model_tells_everything(draw_film):
         assert point["name"] == name
         assert set(point["unsure_band"]) == {"low", "high", "half_width"}
         assert point["threshold"] == bundle.spec.threshold(name)
-    assert set(told["guard"]) == {"unusual", "not_a_chest_film"}
+    assert told["guard"] is None
+    assert told["left_out"] == bundle.spec.left_out
     assert told["has_heatmap"] is True
     assert told["heatmap_scale"]["full_scale"] == bundle.spec.training["map_full_scale"]
     assert [anchor[0] for anchor in told["heatmap_scale"]["anchors"]] == [0.0, 0.35, 0.7, 1.0]
     assert set(told["training"]) == {"n_films", "n_patients", "preset", "synthetic"}
     assert told["card"].startswith("<h3>flagship")
     assert told["records"] == bundle.records()
-    assert {row["perturbation"] for row in told["records"]["stress"]["table"]} == set(told["stress_views"])
-    assert told["records"]["stress"]["table"]
+    guarded = about(load_bundle(SHIPPED_MODELS["baseline"]))
+    assert set(guarded["guard"]) == {"unusual", "not_a_chest_film"}
+    stress = told["records"]["stress"]
+    assert not stress or {row["perturbation"] for row in stress["table"]} == set(told["stress_views"])
 
 
 def test_what_a_model_does_not_tell_is_null(write):

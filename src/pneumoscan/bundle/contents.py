@@ -20,9 +20,9 @@ _MOST_BYTES = {SPEC: 4 << 20, CARD: 4 << 20, RECORDS: 1 << 20}
 _EXTERNAL_DATA = b"\x0a\x08location"
 
 
-SHIPPED = Path(__file__).parent / "shipped"
-LUNGS_MODEL = SHIPPED / "flagship-4"
-SHIPPED_MODELS = {"flagship": SHIPPED, "baseline": SHIPPED / "baseline", "lungs": LUNGS_MODEL}
+SHIPPED = Path(__file__).parent / "shipped" / "flagship-4"
+"""The default model: it reads the lungs."""
+SHIPPED_MODELS = {"flagship": SHIPPED, "lungs": SHIPPED, "baseline": SHIPPED.with_name("baseline")}
 """The models that come with the package, by short name."""
 
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from pneumoscan.bundle.checks import LUNGS_OUTPUT
-from pneumoscan.bundle.contents import LUNGS, LUNGS_MODEL, SPEC
+from pneumoscan.bundle.contents import LUNGS, SHIPPED, SPEC
 from pneumoscan.bundle.load import lung_answers, self_check_inputs
 from pneumoscan.bundle.spec import FACTS, HIGH_IS_BAD, LUNG_PREPROCESSING, LungSpec
 from pneumoscan.data.cache import Preparation
@@ -68,7 +68,7 @@ class LungsNetwork:
         Raises:
             ConfigError: There is no lungs network.
         """
-        folder = Path(place) if place else LUNGS_MODEL
+        folder = Path(place) if place else SHIPPED
         for inner in (folder, folder / "bundle"):
             for described in (inner / LUNGS_JSON, inner / SPEC):
                 if described.is_file() and (inner / LUNGS).is_file():
