@@ -184,14 +184,14 @@ def test_every_field_of_a_bundle_and_a_row_is_told() -> None:
     from dataclasses import fields
 
     from pneumoscan.bundle.load import BundleSpec, SelfCheck
-    from pneumoscan.rows import COLUMNS
+    from pneumoscan.rows import COLUMNS, REGION_COLUMNS
 
     text = read("docs/bundle.md")
     for name in (*(field.name for field in fields(BundleSpec)), "checksum"):
         assert re.search(rf"^\| `{name}` \|", section(text, "model.json"), re.MULTILINE), name
     assert all(f"`{field.name}`" in text for field in fields(SelfCheck))
     rows = re.findall(r"^\| `([a-z_]+)` \|", section(text, "The prediction row"), re.MULTILINE)
-    assert tuple(rows) == COLUMNS
+    assert tuple(rows) == (*COLUMNS, *REGION_COLUMNS)
 
 
 def keys_of(value: Any) -> set[str]:
