@@ -76,9 +76,12 @@ def test_any_csv_with_path_and_score_is_matched_to_the_films(films, tmp_path):
         [(f"/data/set/{path}", prob) for path, prob in zip(FILMS, FIRST, strict=True)],
         ("Image", "My Score"),
     )
-    two = table(tmp_path / "two.csv", zip(FILMS, SECOND, strict=True), ("filename", "My Score"))
+    # The second file has no column of this name, but a known one.
+    two = table(tmp_path / "two.csv", zip(FILMS, SECOND, strict=True), ("filename", "prob"))
     found = compare(one, two, films, out=tmp_path / "out", score="my score")
     assert found.paired.n == 8
+    assert found.y_prob.tolist() == [FIRST, SECOND]
+    assert "Only 8 films: a small difference cannot be detected." in found.cautions
     assert any("last parts of their paths" in text for text in found.cautions)
     assert (tmp_path / "out/report.html").read_text().count("data:image/jpeg") == 3
 

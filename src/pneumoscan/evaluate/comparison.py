@@ -24,7 +24,7 @@ from pneumoscan.evaluate.page import software
 from pneumoscan.evaluate.paired import Paired, PairedRocDisplay, compare_predictions, differing, verdicts
 from pneumoscan.evaluate.report import readable
 from pneumoscan.evaluate.run import LOOKS, last_look, looks_with, seen_before, thumbnails
-from pneumoscan.evaluate.scores import Scores, read_scores
+from pneumoscan.evaluate.scores import Scores, notes_on, read_scores
 from pneumoscan.evaluate.thresholds import check_threshold
 from pneumoscan.files import check_writable, make_folder, write_atomic, write_json
 from pneumoscan.pages import picture_uri, render
@@ -175,8 +175,7 @@ def compare(
     if names[0] == names[1]:
         names = (f"{names[0]} (first)", f"{names[1]} (second)")
     found = list(notes)
-    if (y_prob[0] == y_prob[1]).all():
-        found.append("Both give the same score to every film.")
+    found += notes_on(y_prob)
     make_folder(out)
     if manifest is not None and split == "test" and not manifest.synthetic and reads:
         looks: list[dict[str, Any]] = []

@@ -12,12 +12,15 @@ from pathlib import Path
 from pneumoscan.data.layouts.folder import facts_of
 from pneumoscan.data.layouts.table import Row, open_rows
 from pneumoscan.errors import LayoutError, UsageError
+from pneumoscan.evaluate.arrays import Floats
 from pneumoscan.files import as_text
+from pneumoscan.pages import plural
 
 PATHS = ("path", "image", "film", "file", "filename", "file_name", "image_path", "image index")
 SCORES = ("probability", "score", "y_prob", "y_score", "prob", "prediction", "pneumonia", "p_pneumonia")
 TRUTHS = ("y_true", "truth", "target")
 HALF = 0.5
+_FEW = 200
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def read_scores(path: Path, *, column: str = "", logits: bool = False) -> Scores
 
     Args:
         path: The file.
-        column: The column of the scores; by default the first of `SCORES` that is there.
+        column: The column of the scores; by default, and where the file has none of this name, the first of `SCORES` that is there.
         logits: Convert the scores by the sigmoid where one of them is outside of [0, 1].
 
     Raises:
@@ -100,6 +103,13 @@ def read_scores(path: Path, *, column: str = "", logits: bool = False) -> Scores
         by_number=by_number,
         notes=tuple(notes),
     )
+
+
+def notes_on(y_prob: Floats) -> list[str]:
+    """Return sentences about the scores (2, n) of two models: few films, or the same scores."""
+    few = [f"Only {plural(y_prob.shape[1], 'film')}: a small difference cannot be detected."]
+    same = ["Both give the same score to every film."] if (y_prob[0] == y_prob[1]).all() else []
+    return (few if y_prob.shape[1] < _FEW else []) + same
 
 
 def _first_cells(path: Path) -> list[str]:
@@ -164,13 +174,14 @@ def _named(path: Path, column: str) -> _Read:
         what: next((name for name in names if name in header), "")
         for what, names in (
             ("path", PATHS),
-            ("score", (column.lower(),) if column else SCORES),
+            ("score", (column.lower(), *SCORES) if column else SCORES),
             ("truth", TRUTHS),
         )
     }
     for what, names in (("path", PATHS), ("score", SCORES)):
         if not places[what]:
-            wanted = repr(column) if what == "score" and column else f"of a {what} ({', '.join(names)})"
+            asked = f"{column!r}, nor one " if what == "score" and column else ""
+            wanted = f"{asked}of a {what} ({', '.join(names)})"
             raise LayoutError(
                 f"{path} line 1 has no column {wanted}; it has {', '.join(header)[:200] or 'nothing'}.",
                 "Rename the column, or name the scores with --score NAME.",
