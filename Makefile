@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling all modules at installation would take 350 MB.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check lint format types contracts docs bench clean
+.PHONY: demo test test-all check lint format types contracts docs bench sbom clean
 
 demo: $(VENV)/.train  ## Create synthetic films, inspect, train, evaluate, export, classify; needs no data
 	$(BIN)/pneumoscan demo demo
@@ -42,6 +42,20 @@ docs: $(VENV)/.dev  ## The documentation as a site, build/site/index.html
 
 bench: $(VENV)/.dev  ## Speed benchmarks; writes results/benchmarks/
 	$(BIN)/python -m benchmarks.speed.run
+
+# Installs under constraints.txt what a hospital installs, and lists that. The tool has an environment of its own: nothing of it is in the bill.
+SBOM_EXTRAS ?= node,dicom,pdf,web
+sbom:  ## Software bill of materials (CycloneDX), build/sbom.cdx.json; make sbom SBOM_EXTRAS=train for another set
+	mkdir -p build
+	$(PYTHON) -m venv build/sbom-tool
+	build/sbom-tool/bin/python -m pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7.5,<8"
+	$(PYTHON) -m venv --clear --without-pip build/sbom-env
+	build/sbom-tool/bin/python -m pip --python build/sbom-env/bin/python install --quiet --no-compile --disable-pip-version-check \
+	    --constraint constraints.txt ".[$(SBOM_EXTRAS)]"
+	version=$$(build/sbom-env/bin/python -c "import pneumoscan; print(pneumoscan.__version__)") && \
+	    sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > build/sbom.toml
+	build/sbom-tool/bin/cyclonedx-py environment build/sbom-env/bin/python --pyproject build/sbom.toml --mc-type application \
+	    --output-reproducible --output-format JSON --output-file build/sbom.cdx.json
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pneumoscan needs Python 3.11 or newer: make PYTHON=python3.12 …")'
