@@ -3,15 +3,18 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from tiny_bundle import write_tiny_bundle
 
 from pneumoscan.card import read_records
-from pneumoscan.card.checklist import TEXTS, checklist, facts_of, read_texts
+from pneumoscan.card.checklist import KINDS, TEXTS, checklist, facts_of, read_texts
 from pneumoscan.cli import app
 from pneumoscan.errors import ConfigError
+
+OF_THE_DEFAULT = Path(__file__).resolve().parents[2] / "results" / "flagship-4" / TEXTS
 
 
 @pytest.fixture
@@ -131,3 +134,9 @@ def test_the_command_writes_and_checks_the_page(bundle, tmp_path):
     assert CliRunner().invoke(app, [*words, "--check"]).exit_code == 0
     (tmp_path / "CLAIM.md").write_text("other")
     assert CliRunner().invoke(app, [*words, "--check"]).exit_code == 1
+
+
+@pytest.mark.skipif(not OF_THE_DEFAULT.is_file(), reason="the results are not part of this distribution")
+def test_the_texts_of_the_default_model_fit_the_items():
+    for kind in KINDS:
+        assert read_texts(OF_THE_DEFAULT, kind)
