@@ -17,7 +17,7 @@ from pneumoscan.imaging.dicom import admission
 from pneumoscan.imaging.dicom.file import JPEG, JPEG_2000, JPEG_LS, NATIVE, RLE
 from pneumoscan.node import pacs, receive
 from pneumoscan.node.results import objects
-from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS
+from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS, STATE_CLASS
 
 PAGE = Path(__file__).with_name("dicom-conformance.md")
 EXPLICIT_LITTLE, JPEG_BASELINE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"
@@ -63,6 +63,7 @@ def results() -> str:
         [
             ("report", *named(REPORT_CLASS), UID(EXPLICIT_LITTLE).name),
             ("picture", *named(PICTURE_CLASS), UID(JPEG_BASELINE).name),
+            ("presentation state", *named(STATE_CLASS), UID(EXPLICIT_LITTLE).name),
         ],
     )
 

@@ -10,8 +10,10 @@ import urllib.request
 from pathlib import Path
 
 import node_films
+import numpy as np
 import pydicom
 import pytest
+import tiny_lungs
 from faulty_proxy import FaultyProxy
 from node_films import film, sop
 from orthanc_server import free_port
@@ -38,21 +40,41 @@ def make_node(tmp_path, bundle):
         node.kill()
 
 
+@pytest.fixture(scope="module")
+def lungs(tmp_path_factory):
+    """A tiny model that reads lungs, to which every drawn chest shows evidence."""
+    record = {"level": 0.02, "source": "drawn", "measured": []}
+    point = {"threshold": 0.01, "source": "fixed", "n": 10, "n_positive": 5}
+    folder = tmp_path_factory.mktemp("lungs") / "bundle"
+    return tiny_lungs.write_lungs_bundle(folder, regions=record, thresholds={"balanced": point})
+
+
 def filled(orthanc, count, **header):
     for number in range(count):
         orthanc.send(film(number, studies=2, **header))
 
 
-def check_results(orthanc, node, films):
+def filled_with_chests(orthanc, count):
+    """Send films whose lungs the tiny model finds; no two are the same."""
+    for number in range(count):
+        pixels = tiny_lungs.draw_chest().astype(np.uint16) * 16
+        pixels[-1, number] = 4095
+        orthanc.send(film(number, studies=2, pixels=pixels))
+
+
+KINDS = {"SR": "report", "OT": "picture", "PR": "state"}
+
+
+def check_results(orthanc, node, films, modalities=("SR", "OT")):
     """One report and one picture for each film, with the bytes that the queue tells of, and nothing else."""
     found = results_of(orthanc)
     assert set(found) == set(films)
     assert all(len(one) == 1 for results in found.values() for one in results.values())
-    assert all(set(results) == {"SR", "OT"} for results in found.values())
+    assert all(set(results) == set(modalities) for results in found.values())
     jobs = {job.sop_instance_uid: job for job in node.jobs(state="done")}
     for uid, results in found.items():
         for modality, (told,) in results.items():
-            kind = {"SR": "report", "OT": "picture"}[modality]
+            kind = KINDS[modality]
             assert told["SOPInstanceUID"] == getattr(jobs[uid], f"{kind}_uid")
             assert hashlib.sha256(orthanc.file(told["ID"])).hexdigest() == getattr(
                 jobs[uid], f"{kind}_sha256"
@@ -179,6 +201,61 @@ def test_kills_and_a_lost_queue_change_nothing(orthanc, tmp_path, make_node):
     assert node.wait(count + 1)[State.DONE] == count
     node.stop()
     assert {uid: orthanc.file(tags["ID"]) for uid, tags in orthanc.instances().items()} == before
+
+
+@pytest.mark.slow
+def test_kills_and_a_faulty_pacs_neither_lose_nor_double_a_presentation_state(orthanc, tmp_path, lungs):
+    count, rng = 6, random.Random(4)
+    filled_with_chests(orthanc, count)
+    proxy = FaultyProxy(orthanc.dicomweb, share=0.2, seed=5)
+    text = live(proxy.url, node="max_attempts = 50\noutlines = true").replace(
+        "[find]", "transfer_seconds = 2\n[find]"
+    )
+    node = Node(tmp_path / "node", text, lungs)
+    try:
+        for done in (0, 2, 4):
+            node.start()
+            _until(
+                lambda done=done: node.counts()[State.DONE] >= done and any(job.claims for job in node.jobs())
+            )
+            time.sleep(rng.uniform(0, 0.5))
+            node.kill()
+            assert whole(node.folder) == "ok"
+        node.start()
+        assert node.wait(count)[State.DONE] == count
+        # None of the three is taken for a film.
+        time.sleep(2.5)
+        assert sum(node.counts().values()) == count
+        node.stop()
+        films = [sop(n) for n in range(count)]
+        check_results(orthanc, node, films, KINDS)
+        assert list((node.folder / "data" / "spool").iterdir()) == []
+        before = {uid: orthanc.file(tags["ID"]) for uid, tags in orthanc.instances().items()}
+
+        shutil.rmtree(node.folder / "data")
+        node.start()
+        assert node.wait(count)[State.DONE] == count
+        node.stop()
+        assert {uid: orthanc.file(tags["ID"]) for uid, tags in orthanc.instances().items()} == before
+        for results in results_of(orthanc).values():
+            report = pydicom.dcmread(_file(orthanc, results["SR"][0]["ID"]))
+            assert b"SCOORD" in orthanc.file(results["SR"][0]["ID"])
+            assert report.SeriesDescription == "pneumoscan: report"
+    finally:
+        node.kill()
+        proxy.close()
+
+
+def test_films_with_regions_get_a_presentation_state_if_the_settings_ask(orthanc, tmp_path, lungs):
+    filled_with_chests(orthanc, 2)
+    node = Node(tmp_path / "node", live(orthanc.dicomweb, node="outlines = true"), lungs)
+    try:
+        node.start()
+        assert node.wait(2)[State.DONE] == 2
+        assert node.stop() == 0
+        check_results(orthanc, node, [sop(0), sop(1)], KINDS)
+    finally:
+        node.kill()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import synthetic_films
 from dicom_films import DX, element, file, us
 
 from pneumoscan.node.results import Finding, Writer
+from pneumoscan.node.results.finding import Outline
 
 STUDY, SERIES, FILM = "1.2.826.0.1.1", "1.2.826.0.1.1.2", "1.2.826.0.1.1.2.3"
 MADE_AT = datetime(2026, 3, 4, 23, 5, 6, 7000, timezone(timedelta(hours=9)))
@@ -101,3 +102,25 @@ def finding(label: str = "PNEUMONIA", **changes: Any) -> Finding:
         "resembles": "adults",
     }
     return Finding(**values | changes)
+
+
+def outlined(label: str = "PNEUMONIA", **changes: Any) -> Finding:
+    """A finding with two lungs, a region in each, and one more in the right lung."""
+
+    def square(left: float, top: float, right: float, bottom: float) -> tuple[tuple[float, float], ...]:
+        return (left, top), (right, top), (right, bottom), (left, bottom)
+
+    values: dict[str, Any] = {
+        "regions": (
+            Outline("right", square(0.2, 0.6, 0.35, 0.8), 0.5),
+            Outline("left", square(0.65, 0.5, 0.75, 0.7), 0.25),
+            Outline("right", square(0.25, 0.3, 0.3, 0.4), 0.125),
+        ),
+        "lungs": (
+            Outline("right", square(0.15, 0.2, 0.4, 0.85)),
+            Outline("left", square(0.6, 0.2, 0.85, 0.85)),
+        ),
+        "fields": (("right", 0.25), ("left", 0.125)),
+        "measured": "On 63% of 76 films, the place with the most evidence lies in a box.",
+    }
+    return finding(label, **values | changes)

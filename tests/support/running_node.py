@@ -107,7 +107,7 @@ def results_of(orthanc) -> dict[str, dict[str, list[dict]]]:
     """The results in a PACS: by the SOP instance UID of their film, by modality."""
     found: dict[str, dict[str, list[dict]]] = {}
     for tags in orthanc.instances().values():
-        if tags["Modality"] not in {"SR", "OT"}:
+        if tags["Modality"] not in {"SR", "OT", "PR"}:
             continue
         film = _source(tags)
         found.setdefault(film, {}).setdefault(tags["Modality"], []).append(tags)
@@ -117,5 +117,7 @@ def results_of(orthanc) -> dict[str, dict[str, list[dict]]]:
 def _source(tags: dict) -> str:
     if tags["Modality"] == "OT":
         return tags["SourceImageSequence"][0]["ReferencedSOPInstanceUID"]
+    if tags["Modality"] == "PR":
+        return tags["ReferencedSeriesSequence"][0]["ReferencedImageSequence"][0]["ReferencedSOPInstanceUID"]
     (study,) = tags["CurrentRequestedProcedureEvidenceSequence"]
     return study["ReferencedSeriesSequence"][0]["ReferencedSOPSequence"][0]["ReferencedSOPInstanceUID"]

@@ -188,7 +188,7 @@ def _region(
 
 def measured_in_words(spec: BundleSpec) -> tuple[str, ...]:
     """Return what was measured about the regions of a model against boxes of radiologists, a sentence for each set of films."""
-    if spec.regions is None:
+    if spec.regions is None or not spec.regions["measured"]:
         return (NOT_MEASURED,)
     return tuple(
         f"On {100 * one['hottest_in_a_box']:.0f}% of {one['n']} {one['films']}, the place with the most evidence lies in a box that a "

@@ -7,7 +7,7 @@ position and size, the aerated lung gives the grey scale. Everything here is num
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -88,13 +88,17 @@ class Lungs:
         """Return the outline of each lung: float64 (n, 2), x and y as shares of the film, closed."""
         return tuple(_outline(self.parts == part) for part in (1, 2) if (self.parts == part).any())
 
+    def sides(self) -> tuple[Literal["right", "left"], ...]:
+        """Return the side of the patient of each of `outlines`."""
+        sides: tuple[tuple[int, Literal["right", "left"]], ...] = ((1, "right"), (2, "left"))
+        return tuple(side for part, side in sides if (self.parts == part).any())
+
     def to_json(self) -> dict[str, Any]:
         """Return box, outlines (lists of x and y), their sides, and quality as JSON types; places are shares, 4 decimals."""
         quality = {key: value for key, value in asdict(self.quality).items() if key != "shape"}
         outlines = [outline.round(4).tolist() for outline in self.outlines()]
-        sides = [side for part, side in ((1, "right"), (2, "left")) if (self.parts == part).any()]
         box = [round(side, 4) for side in self.box]
-        return {"box": box, "outlines": outlines, "sides": sides, "quality": quality}
+        return {"box": box, "outlines": outlines, "sides": list(self.sides()), "quality": quality}
 
 
 def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lungs:

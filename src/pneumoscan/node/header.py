@@ -368,6 +368,7 @@ def _hashes(file: DicomFile) -> tuple[str, str]:
 MODEL_NAME = OWN_DEVICE
 REPORT_SERIES = "pneumoscan: report"
 PICTURE_SERIES = "pneumoscan: picture"
+STATE_SERIES = "pneumoscan: outlines"
 
 
 def is_own_result(header: "Dataset | Mapping[str, str]") -> bool:
@@ -381,4 +382,4 @@ def is_own_result(header: "Dataset | Mapping[str, str]") -> bool:
     """
     device = str(header.get("ManufacturerModelName") or "").strip()
     series = str(header.get("SeriesDescription") or "").strip()
-    return device.casefold() == MODEL_NAME or series in {REPORT_SERIES, PICTURE_SERIES}
+    return device.casefold() == MODEL_NAME or series in {REPORT_SERIES, PICTURE_SERIES, STATE_SERIES}

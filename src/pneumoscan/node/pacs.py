@@ -16,7 +16,7 @@ from typing import Any, Self
 from pneumoscan.errors import PacsAnswerError
 from pneumoscan.node.connection import ASK, DICOM_TYPE, Connection, decode_parts, encode_parts
 from pneumoscan.node.header import Header, is_uid
-from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS
+from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS, STATE_CLASS
 from pneumoscan.node.settings import Config
 
 _JSON = "application/dicom+json"
@@ -40,7 +40,11 @@ _IGNORES_OFFSET = (
 )
 _REFERENCED, _FAILED, _CLASS, _INSTANCE, _REASON = "00081199", "00081198", "00081150", "00081155", "00081197"
 _CONFLICT = 409
-_CLASSES = {REPORT_CLASS: "structured reports", PICTURE_CLASS: "secondary captures"}
+_CLASSES = {
+    REPORT_CLASS: "structured reports",
+    PICTURE_CLASS: "secondary captures",
+    STATE_CLASS: "presentation states",
+}
 _STORAGE = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.[0-9.]{1,40}")
 # PS3.7, annex C, and PS3.18, I.2.2.
 _REASONS = {

@@ -20,17 +20,23 @@ from typing import TYPE_CHECKING, Any
 from pneumoscan import __version__
 from pneumoscan.bundle.contents import SPEC, pretrained_bundle
 from pneumoscan.bundle.load import Bundle, load_bundle
+from pneumoscan.bundle.regions import Side, measured_in_words
 from pneumoscan.files import sha256_of
 from pneumoscan.node.header import pixels_sha256_of
 from pneumoscan.node.results import Finding, Writer, make_results
+from pneumoscan.node.results.finding import Outline
 from pneumoscan.node.settings import Config
 from pneumoscan.workers import worker
 from pneumoscan.workers.protocol import Reading, Want
 from pneumoscan.workers.reading import too_large
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from pneumoscan.bundle.heatmap import Evidence
     from pneumoscan.bundle.load import Bundle
+    from pneumoscan.classifier import FilmResult
     from pneumoscan.imaging import Film
 
 
@@ -78,6 +84,7 @@ def request(
     pixels_sha256: str = "",
     *,
     pictured: bool = False,
+    state: bool = False,
 ) -> Want:
     """Return the request for a film's finding and results.
 
@@ -87,6 +94,7 @@ def request(
         character_set: Of films that declare none; see `make_results`.
         pixels_sha256: Of the film's decoded pixels, if it is known.
         pictured: Whether the picture is made as a JPEG where no results are.
+        state: Whether a presentation state is made too.
     """
     options = {
         "writer": dataclasses.asdict(writer),
@@ -94,12 +102,13 @@ def request(
         "character_set": character_set,
         "pixels_sha256": pixels_sha256,
         "pictured": pictured,
+        "state": state,
     }
     return Want(more=options)
 
 
 def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Reading:
-    """Read one film; the row is that of `pneumoscan predict` and the SHA-256 of the pixels, the files are the report and the picture.
+    """Read one film; the row is that of `pneumoscan predict` and the SHA-256 of the pixels, the files are the results.
 
     Raises:
         FilmError: The film is refused.
@@ -118,65 +127,84 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         if found.activation_map is not None and bundle.spec.preprocessing.input == "lungs":
             evidence = evidence_of(bundle, found.activation_map, found.lungs)
         if want.more["made_at"] is None:
-            files = (_picture(seen, row, want.more, evidence),) if want.more["pictured"] else ()
+            finding = _finding_of(bundle, found, Writer(**want.more["writer"]))
+            files = (_picture(seen, finding, want.more, evidence),) if want.more["pictured"] else ()
             return Reading(row, files=files)
-        return _with_results(film, seen, row, want.more, evidence)
+        finding = _finding_of(bundle, found, Writer(**want.more["writer"]))
+        return _with_results(film, seen, row, finding, want.more, evidence)
     except MemoryError:
         raise too_large() from None
+
+
+def _finding_of(bundle: "Bundle", found: "FilmResult", writer: Writer) -> Finding:
+    """Return what goes into the results of a film, with its regions if it has any."""
+    row, regions = found.row, found.regions(bundle)
+    finding = Finding(
+        label=row.label,
+        probability=row.probability,
+        threshold=row.threshold,
+        operating_point=writer.operating_point,
+        warnings=tuple(row.warnings),
+        resembles=row.resembles,
+    )
+    if found.lungs is None or regions is None or not regions.regions:
+        return finding
+    lungs = zip(found.lungs.sides(), found.lungs.outlines(), strict=True)
+    fields: dict[Side, float | None] = {"right": regions.right, "left": regions.left}
+    return dataclasses.replace(
+        finding,
+        regions=tuple(Outline(one.side, _points(one.outline), one.share) for one in regions.regions),
+        lungs=tuple(Outline(side, _points(outline)) for side, outline in lungs),
+        fields=tuple((side, share) for side, share in fields.items() if share is not None),
+        measured=measured_in_words(bundle.spec)[-1],
+    )
+
+
+def _points(outline: "npt.NDArray[np.float64]") -> tuple[tuple[float, float], ...]:
+    return tuple((float(x), float(y)) for x, y in outline)
 
 
 def _with_results(
     content: bytes,
     film: "Film",
     row: dict[str, Any],
+    finding: Finding,
     options: Mapping[str, Any],
     evidence: "Evidence | None",
 ) -> Reading:
-    writer = Writer(**options["writer"])
-    finding = _finding(row, writer)
     moment = datetime.fromisoformat(options["made_at"])
     made = make_results(
         content,
         finding,
-        writer,
+        Writer(**options["writer"]),
         made_at=moment,
         undeclared=options["character_set"],
         film=film,
         pixels_sha256=row["pixels_sha256"],
         evidence=evidence,
+        state=options["state"],
     )
     objects = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in made]
     return Reading(row | {"results": objects}, files=tuple(one.content for one in made))
 
 
 def _picture(
-    film: "Film", row: dict[str, Any], options: Mapping[str, Any], evidence: "Evidence | None"
+    film: "Film", finding: Finding, options: Mapping[str, Any], evidence: "Evidence | None"
 ) -> bytes:
     from pneumoscan.node.results.picture import draw
 
-    writer, file = Writer(**options["writer"]), BytesIO()
-    draw(film, _finding(row, writer), writer, evidence).save(file, "JPEG", quality=_QUALITY)
+    file = BytesIO()
+    draw(film, finding, Writer(**options["writer"]), evidence).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
-
-
-def _finding(row: Mapping[str, Any], writer: Writer) -> Finding:
-    return Finding(
-        label=row["label"],
-        probability=row["probability"],
-        threshold=row["threshold"],
-        operating_point=writer.operating_point,
-        warnings=tuple(row["warnings"]),
-        resembles=row["resembles"],
-    )
 
 
 def _load(model: Path) -> worker.Read:
     """Load the model and what results are made with: once the process is confined, nothing more can be."""
     from pneumoscan.bundle.load import load_bundle
-    from pneumoscan.node.results import picture
+    from pneumoscan.node.results import picture, state
     from pneumoscan.node.results.making import warm_up
 
-    del picture  # imported here, for the limits count what comes later
+    del picture, state  # imported here, for the limits count what comes later
     warm_up()
     bundle = load_bundle(model, threads=1)
     gc.collect()

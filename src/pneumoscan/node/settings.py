@@ -45,6 +45,10 @@ class NodeSettings:
         0,
         1_000_000,
     )
+    outlines: bool = setting(
+        False,
+        "Whether a [presentation state](hospital-results.md#the-presentation-state) that draws the regions of evidence is stored too.",
+    )
     max_attempts: int = setting(5, "After so many failures in one state a film is parked.", 1, 100)
     lease_seconds: float = setting(
         120.0, "Time after which another process takes over a film whose process does not answer.", 30, 600

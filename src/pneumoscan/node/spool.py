@@ -16,8 +16,8 @@ from pneumoscan.errors import DiskFullError
 from pneumoscan.files import write_problems
 from pneumoscan.system import sync_folder
 
-_NAME = re.compile(r"[0-9a-f]{32}(\.report|\.picture)?")
-REPORT, PICTURE = ".report", ".picture"
+_NAME = re.compile(r"[0-9a-f]{32}(\.report|\.picture|\.state)?")
+REPORT, PICTURE, STATE = ".report", ".picture", ".state"
 
 
 class Spool:
@@ -103,7 +103,7 @@ class Spool:
         """Remove a file and the results that were made of it; absent ones do no harm."""
         with self._turn:
             self._recent.pop(name, None)
-        for ending in ("", REPORT, PICTURE):
+        for ending in ("", REPORT, PICTURE, STATE):
             with suppress(FileNotFoundError):
                 self._path(name + ending).unlink()
 

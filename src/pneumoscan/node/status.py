@@ -117,6 +117,7 @@ def status_of(queue: Queue, config: Config) -> NodeStatus:
 
 
 _REPORT_CLASS, _PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"
+_STATE_CLASS = "1.2.840.10008.5.1.4.1.1.11.1"
 _ECHO_SECONDS = 10
 
 
@@ -241,12 +242,15 @@ def _echo(config: Config) -> str:
 
 def _classes(config: Config) -> str:
     names = {_REPORT_CLASS: "structured reports", _PICTURE_CLASS: "secondary captures"}
+    if config.node.outlines:
+        names[_STATE_CLASS] = "presentation states"
     with _Association(config, list(names)) as association:
         accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
     refused = [name for uid, name in names.items() if uid not in accepted]
     if refused:
         raise PacsAnswerError(f"the PACS does not accept {' and '.join(refused)}.", "Ask its administrator.")
-    return "the PACS accepts reports (Comprehensive 3D SR) and pictures (Secondary Capture)"
+    accepted_too = ", and presentation states" if config.node.outlines else ""
+    return f"the PACS accepts reports (Comprehensive 3D SR) and pictures (Secondary Capture){accepted_too}"
 
 
 def _fhir(config: Config) -> str:

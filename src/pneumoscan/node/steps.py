@@ -24,7 +24,7 @@ from pneumoscan.node.pacs import FilmResults, Pacs, confirm_results, send_result
 from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Message, Queue, State
 from pneumoscan.node.results import Finding, Writer, write_fhir
 from pneumoscan.node.settings import Config
-from pneumoscan.node.spool import PICTURE, REPORT, Spool
+from pneumoscan.node.spool import PICTURE, REPORT, STATE, Spool
 from pneumoscan.node.verdicts import keep_picture
 from pneumoscan.workers.pool import FilmPool
 from pneumoscan.workers.protocol import Reading
@@ -200,7 +200,12 @@ async def read(tools: Tools, job: Job) -> Job:
     made_at = None if job.made_at is None else datetime.fromtimestamp(job.made_at, UTC).astimezone()
     settings = tools.config.node
     asked = reader.request(
-        tools.writer, made_at, settings.character_set, job.pixels_sha256, pictured=settings.pictures > 0
+        tools.writer,
+        made_at,
+        settings.character_set,
+        job.pixels_sha256,
+        pictured=settings.pictures > 0,
+        state=settings.outlines,
     )
     try:
         reading = await tools.pool.read(content, threshold=tools.writer.threshold, want=asked)
@@ -240,9 +245,10 @@ def _keep_results(tools: Tools, job: Job, film: bytes, reading: Reading, made_at
             keep_picture(tools.config, job.id, reading.files[0])
         return tools.queue.advance(job, State.DONE, **finding)
     messages = _write_and_list_messages(tools, film, reading.row, made_at)
-    files, columns = {}, {}
+    files = {}
+    columns = {"state_uid": "", "state_sha256": ""}
     for one, content in zip(reading.row["results"], reading.files, strict=True):
-        files[job.spool + {"report": REPORT, "picture": PICTURE}[one["kind"]]] = content
+        files[job.spool + {"report": REPORT, "picture": PICTURE, "state": STATE}[one["kind"]]] = content
         columns[f"{one['kind']}_uid"] = one["sop_instance_uid"]
         columns[f"{one['kind']}_sha256"] = hashlib.sha256(content).hexdigest()
     tools.spool.write(files)
@@ -315,10 +321,12 @@ def _results_of(tools: Tools, job: Job) -> FilmResults | None:
     """Return the results of a film from the spool; None if they are not here."""
     if job.host != tools.config.name:
         return None
-    report, picture = (tools.spool.read(job.spool + ending) for ending in (REPORT, PICTURE))
-    if report is None or picture is None:
-        return None
-    return FilmResults(job.study_instance_uid, {job.report_uid: report, job.picture_uid: picture})
+    endings = {job.report_uid: REPORT, job.picture_uid: PICTURE} | (
+        {job.state_uid: STATE} if job.state_uid else {}
+    )
+    results = {uid: tools.spool.read(job.spool + ending) for uid, ending in endings.items()}
+    here = {uid: content for uid, content in results.items() if content is not None}
+    return FilmResults(job.study_instance_uid, here) if len(here) == len(results) else None
 
 
 def _outcome_without_files(tools: Tools, job: Job) -> Outcome | None:
@@ -331,7 +339,8 @@ def _outcome_without_files(tools: Tools, job: Job) -> Outcome | None:
 
 def _studies(job: Job) -> dict[str, str]:
     """Return the study instance UID of each result, by the result's SOP instance UID."""
-    return dict.fromkeys((job.report_uid, job.picture_uid), job.study_instance_uid)
+    uids = (job.report_uid, job.picture_uid, job.state_uid)
+    return dict.fromkeys(filter(None, uids), job.study_instance_uid)
 
 
 def drop_files(tools: Tools, job: Job) -> None:

@@ -91,13 +91,15 @@ class Job:
     report_sha256: str
     picture_uid: str
     picture_sha256: str
+    state_uid: str  # of the presentation state; empty if there is none
+    state_sha256: str
 
 
 COLUMNS = tuple(field.name for field in fields(Job))
 _EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "resembles",
-                "model", "report_uid", "report_sha256", "picture_uid", "picture_sha256")  # fmt: skip
+                "model", "report_uid", "report_sha256", "picture_uid", "picture_sha256", "state_uid", "state_sha256")  # fmt: skip
 # Columns that queues of earlier versions lack.
-ADDED = ("stored_sha256",)
+ADDED = ("stored_sha256", "state_uid", "state_sha256")
 # Columns that had another name in queues of earlier versions, by that name.
 RENAMED = {"site": "resembles"}
 ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",

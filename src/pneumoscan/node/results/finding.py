@@ -20,10 +20,27 @@ VERDICTS = {
 # Comprehensive 3D SR and Secondary Capture Image Storage (PS3.4, B.5).
 REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 PICTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+# Grayscale Softcopy Presentation State Storage.
+STATE_CLASS = "1.2.840.10008.5.1.4.1.1.11.1"
 # With a hyphen: each DICOM character set has it, and so has the font of the picture.
 NOTICE = "RESEARCH - not for diagnosis"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LONG_STRING = 64
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed line on a film: a lung, or a region of evidence in it.
+
+    Attributes:
+        side: The patient's lung, `right` or `left`.
+        points: x and y of each point as shares of the film's width and height, in [0, 1]; the last joins the first.
+        share: Share of the evidence inside, in [0, 1]; 0 for a lung.
+    """
+
+    side: Literal["right", "left"]
+    points: tuple[tuple[float, float], ...]
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,10 @@ class Finding:
         operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
         warnings: Those of the prediction row.
         resembles: The one of the model's sites that the film resembles, `none`, or empty if the model has no sites.
+        regions: The regions of evidence, the largest share first; none for NORMAL and NOT_A_CHEST_FILM.
+        lungs: The outlines of the lungs; none if the film has no regions.
+        fields: Share of each lung field with evidence, by side, in [0, 1]; empty if the film has no regions.
+        measured: What was measured about the regions of the model, in a sentence; empty if the film has no regions.
 
     Raises:
         UsageError: The label is not one of the four, or a number is not in [0, 1].
@@ -48,6 +69,10 @@ class Finding:
     operating_point: str
     warnings: tuple[str, ...]
     resembles: str
+    regions: tuple[Outline, ...] = ()
+    lungs: tuple[Outline, ...] = ()
+    fields: tuple[tuple[Literal["right", "left"], float], ...] = ()
+    measured: str = ""
 
     def __post_init__(self) -> None:
         if self.label not in VERDICTS:
@@ -104,6 +129,8 @@ class ResultUids:
         picture_series: Series Instance UID of the picture.
         tracking: Of the finding itself (PS3.16, TID 1501, Tracking Unique Identifier).
         device: Of the writer as an observer (TID 1004, Device Observer UID); the same for all films.
+        state: SOP Instance UID of the presentation state.
+        state_series: Series Instance UID of the presentation state.
     """
 
     report: str
@@ -112,6 +139,13 @@ class ResultUids:
     picture_series: str
     tracking: str
     device: str
+    state: str
+    state_series: str
+
+    def tracking_of(self, region: int) -> str:
+        """Return the UID of a region (PS3.16, TID 1501, Tracking Unique Identifier), by its place in `Finding.regions`."""
+        digest = hashlib.sha256(json.dumps(["pneumoscan", "region", self.tracking, region]).encode()).digest()
+        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 @dataclass(frozen=True)
@@ -119,14 +153,14 @@ class ResultObject:
     """A DICOM object to be stored beside the film.
 
     Attributes:
-        kind: `report` or `picture`.
+        kind: `report`, `picture` or `state`.
         sop_class_uid: Of the object.
         sop_instance_uid: Of the object.
         series_instance_uid: Of its series, which holds nothing else.
         content: The bytes of a DICOM file (PS3.10), explicit little endian or JPEG baseline.
     """
 
-    kind: Literal["report", "picture"]
+    kind: Literal["report", "picture", "state"]
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
@@ -170,6 +204,8 @@ def result_uids(source_sop_instance_uid: str, pixels_sha256: str, writer: Writer
         picture_series=_uid("picture series", film, origin),
         tracking=_uid("finding", film, origin),
         device=_uid("device", [], origin),
+        state=_uid("state", film, origin),
+        state_series=_uid("state series", film, origin),
     )
 
 

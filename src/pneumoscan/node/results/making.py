@@ -1,4 +1,4 @@
-"""From a film and what was found about it to the two objects that are stored beside it."""
+"""From a film and what was found about it to the objects that are stored beside it."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from pneumoscan.node.header import UNDECLARED, read_source
 from pneumoscan.node.results.finding import (
     PICTURE_CLASS,
     REPORT_CLASS,
+    STATE_CLASS,
     Finding,
     ResultObject,
     Writer,
@@ -29,8 +30,9 @@ def make_results(
     film: Film | None = None,
     pixels_sha256: str = "",
     evidence: "Evidence | None" = None,
+    state: bool = False,
 ) -> tuple[ResultObject, ...]:
-    """Make the report and the picture for one film; the same arguments give the same bytes.
+    """Make the results for one film; the same arguments give the same bytes.
 
     Unless `film` is given, the film is decoded for the picture: call it in a process whose memory is limited, as for any film from outside.
 
@@ -45,9 +47,10 @@ def make_results(
         film: What `imaging.read` returns for the same bytes, if that was called already.
         pixels_sha256: What `pixels_sha256_of` returns for them, if that was called already.
         evidence: The map to draw over the film; None draws none.
+        state: Whether a film with regions has a presentation state that draws them.
 
     Returns:
-        The report and the picture.
+        The report and the picture, and the presentation state if there is one.
 
     Raises:
         UsageError: `made_at` has no time zone, or finding and writer differ in operating point or threshold.
@@ -62,17 +65,29 @@ def make_results(
     header = read_source(source, undeclared=undeclared, pixels_sha256=pixels_sha256)
     uids = result_uids(header.sop_instance_uid, header.pixels_sha256, writer)
     with importing():  # here, for a node that only receives films does without
-        from pneumoscan.node.results.objects import values_of
+        from pneumoscan.node.results.objects import template_of, values_of
         from pneumoscan.node.results.picture import capture_template, draw, picture_elements
-        from pneumoscan.node.results.report import report_template
-    picture = draw(read(source, name="the film") if film is None else film, finding, writer, evidence)
-    values = values_of(header, uids, finding.probability or 0.0, header.local(made_at))
-    report = report_template(finding, writer).fill(values, header.identity)
+        from pneumoscan.node.results.report import make_report, report_template
+        from pneumoscan.node.results.state import make_state
+    seen = read(source, name="the film") if film is None else film
+    picture = draw(seen, finding, writer, evidence)
+    local = header.local(made_at)
+    values = values_of(header, uids, finding.probability or 0.0, local)
+    if finding.regions:
+        # No two films have the same outlines, so there is nothing to be filled in.
+        whole = make_report(header, finding, writer, uids, local, (seen.width, seen.height))
+        report = template_of(whole, {}).fill({}, header.identity)
+    else:
+        report = report_template(finding, writer).fill(values, header.identity)
     capture = capture_template(writer).fill(values, {**header.identity, **picture_elements(header, picture)})
-    return (
+    results = [
         ResultObject("report", REPORT_CLASS, uids.report, uids.report_series, report),
         ResultObject("picture", PICTURE_CLASS, uids.picture, uids.picture_series, capture),
-    )
+    ]
+    drawn = make_state(source, header, finding, writer, uids, local) if state else None
+    if drawn is not None:
+        results.append(ResultObject("state", STATE_CLASS, uids.state, uids.state_series, drawn))
+    return tuple(results)
 
 
 def warm_up() -> None:

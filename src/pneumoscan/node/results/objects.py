@@ -33,6 +33,7 @@ PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 DEVICE = Code("121007", "DCM", "Device")
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 LUNG = Code("39607008", "SCT", "Lung structure")
+RIGHT, LEFT = Code("24028007", "SCT", "Right"), Code("7771000", "SCT", "Left")
 CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
 PERCENT = Code("%", "UCUM", "Percent")
 PRESENCE = Code("121052", "DCM", "Presence of property")
@@ -47,6 +48,12 @@ FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")
 
+EVIDENCE = Code("EVIDENCE", SCHEME, "Evidence for pneumonia")
+SHARE = Code("SHARE", SCHEME, "Share of the evidence on the film")
+FIELDS = {
+    "right": Code("RIGHTFIELD", SCHEME, "Share of the right lung field with evidence"),
+    "left": Code("LEFTFIELD", SCHEME, "Share of the left lung field with evidence"),
+}
 WARNING = Code("WARNING", SCHEME, "Warning about the answer")
 RESEMBLES = Code("RESEMBLES", SCHEME, "Films of the training that this film resembles")
 _NO_SITE = Code("NONE", SCHEME, "Films of no known site")
@@ -79,7 +86,9 @@ def site_code(name: str) -> Code:
 def scheme_item() -> CodingSchemeIdentificationItem:
     """Return what declares the private scheme (PS3.3, C.12.1, Coding Scheme Identification Sequence)."""
     return CodingSchemeIdentificationItem(
-        SCHEME, name="pneumoscan: warnings and sites", responsible_organization="The pneumoscan developers"
+        SCHEME,
+        name="pneumoscan: warnings and sites",
+        responsible_organization="The pneumoscan developers",
     )
 
 
@@ -231,7 +240,7 @@ _ANY_SOURCE = Source(
     burned_in="",
     pixels_sha256="",
 )
-_ANY_UIDS = ResultUids(*map(_placeholder_uid, range(3, 9)))
+_ANY_UIDS = ResultUids(*map(_placeholder_uid, range(3, 11)))
 ANY_PROBABILITY = 0.123456789012345
 _ANY_MOMENT = datetime(1901, 2, 3, 4, 5, 6, 789012, UTC)
 PLACEHOLDERS: Mapping[str, bytes] = values_of(_ANY_SOURCE, _ANY_UIDS, ANY_PROBABILITY, _ANY_MOMENT)

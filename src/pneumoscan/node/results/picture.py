@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from io import BytesIO
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ _PAPER, _WELL = (14, 15, 18), (26, 28, 33)
 _INK, _FAINT, _ALARM = (240, 240, 242), (168, 172, 182), (255, 138, 128)
 
 
+_LUNG_INK, _REGION_INK = (255, 214, 64), (94, 234, 255)
 _VERDICT_INKS = {
     "PNEUMONIA": (255, 183, 77),
     "NORMAL": (128, 203, 196),
@@ -63,11 +65,14 @@ def draw(film: Film, finding: Finding, writer: Writer, evidence: Evidence | None
     """
     shown = _shown_size(film)
     mapped = evidence is not None and finding.label != NOT_A_CHEST_FILM
-    picture = _printed(replace(finding, probability=0.0), shown, writer, mapped).copy()
+    printed = replace(finding, probability=0.0, regions=(), lungs=())
+    picture = _printed(printed, shown, writer, mapped).copy()
     grey = _grey_of(film, shown)
     if evidence is not None and mapped:
         grey = coloured(grey, levels(evidence, shown))
-    picture.paste(grey, (_MARGIN + (_PANEL - shown[0]) // 2, _TOP))
+    corner = _MARGIN + (_PANEL - shown[0]) // 2, _TOP
+    picture.paste(grey, corner)
+    _draw_outlines(ImageDraw.Draw(picture), finding, corner, shown)
     if finding.label != NOT_A_CHEST_FILM and finding.probability is not None:
         _draw_probability(ImageDraw.Draw(picture), finding, finding.probability)
     return picture
@@ -142,6 +147,37 @@ def _draw_probability(pen: ImageDraw.ImageDraw, finding: Finding, probability: f
     pen.rectangle((tick - 1, top - 6, tick + 1, bottom + 6), fill=_INK)
 
 
+def _draw_outlines(
+    pen: ImageDraw.ImageDraw, finding: Finding, corner: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    """Draw the lungs with R and L, and the regions of evidence: thin lines, dark below."""
+    for outlines, ink, width in ((finding.lungs, _LUNG_INK, 1), (finding.regions, _REGION_INK, 2)):
+        for outline in outlines:
+            line = [
+                (corner[0] + x * shown[0], corner[1] + y * shown[1])
+                for x, y in (*outline.points, outline.points[0])
+            ]
+            pen.line(line, fill=_PAPER, width=width + 2, joint="curve")
+            pen.line(line, fill=ink, width=width, joint="curve")
+    for lung in finding.lungs:
+        outer = min if lung.side == "right" else max
+        top = min(y for _, y in lung.points)
+        height = max(y for _, y in lung.points) - top
+        upper = [point for point in lung.points if point[1] <= top + height / 4]
+        x = corner[0] + outer(x for x, _ in upper) * shown[0] + (-16 if lung.side == "right" else 16)
+        place = x, corner[1] + (top + height / 8) * shown[1]
+        letter = "R" if lung.side == "right" else "L"
+        pen.text(
+            place,
+            letter,
+            fill=_LUNG_INK,
+            font=_font(_MIDDLE),
+            anchor="mm",
+            stroke_width=2,
+            stroke_fill=_PAPER,
+        )
+
+
 def _percent(probability: float) -> str:
     """Return per cent with one decimal; no probability becomes a certainty by rounding."""
     if 0 < probability < 0.0005:
@@ -158,6 +194,10 @@ def _facts(finding: Finding, writer: Writer) -> list[tuple[str, tuple[int, int, 
         lines.append(("The film resembles none of the films that the model was made with.", _ALARM))
     elif finding.resembles:
         lines.append((f"The film resembles the model's films of {plain(finding.resembles)}.", _INK))
+    if finding.fields:
+        shares = ", ".join(f"{side} {100 * share:.0f} %" for side, share in finding.fields)
+        lines.append((f"Share of the lung field with evidence (inside the blue outlines): {shares}.", _INK))
+        lines += [(line, _FAINT) for line in wrap(plain(finding.measured), 110)]
     model = (
         f"Model {plain(writer.model_name)} ({writer.onnx_sha256[:12]}), pneumoscan {plain(writer.pneumoscan_version)}, "
         f"{plain(writer.manufacturer)}."

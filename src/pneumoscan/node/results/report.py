@@ -1,22 +1,29 @@
-"""The structured report: Comprehensive 3D SR with a Measurement Report (PS3.16, TID 1500), made by highdicom."""
+"""The structured report: Comprehensive 3D SR with a Measurement Report (PS3.16, TID 1500), made by highdicom.
+
+A film with regions of evidence has a group for each of them (TID 1410) behind that of the finding: its outline as SCOORD.
+"""
 
 import logging
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
+import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
+    ImageRegion,
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     SourceImageForMeasurementGroup,
+    SourceImageForRegion,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
@@ -28,7 +35,10 @@ from pneumoscan.node.results.objects import (
     ANY_PROBABILITY,
     CERTAINTY,
     DEVICE,
+    EVIDENCE,
     FAMILY,
+    FIELDS,
+    LEFT,
     LUNG,
     PERCENT,
     PNEUMONIA,
@@ -36,6 +46,8 @@ from pneumoscan.node.results.objects import (
     PROCEDURE,
     QUALITY,
     RESEMBLES,
+    RIGHT,
+    SHARE,
     TITLE,
     UNUSABLE,
     WARNING,
@@ -65,17 +77,26 @@ def _template(finding: Finding, writer: Writer) -> Template:
 
 
 def make_report(
-    source: Source, finding: Finding, writer: Writer, uids: ResultUids, made_at: datetime
+    source: Source,
+    finding: Finding,
+    writer: Writer,
+    uids: ResultUids,
+    made_at: datetime,
+    size: tuple[int, int] = (0, 0),
 ) -> Dataset:
     """Return a report, still without the patient and the study.
 
     PNEUMONIA, NORMAL and UNSURE have a finding with its presence (present, absent, undetermined) and its certainty in per
-    cent. NOT_A_CHEST_FILM has the quality assessment "unusable", no finding and no number.
+    cent. NOT_A_CHEST_FILM has the quality assessment "unusable", no finding and no number. `size` is the width and height of the film in
+    pixels, which regions need.
     """
     content = MeasurementReport(
         observation_context=_observer(writer, uids),
         procedure_reported=concept(PROCEDURE),
-        imaging_measurements=[_group(source, finding, writer, uids)],
+        imaging_measurements=[
+            _group(source, finding, writer, uids),
+            *_regions(source, finding, writer, uids, size),
+        ],
         title=concept(TITLE),
     )
     report = Comprehensive3DSR(
@@ -122,10 +143,45 @@ def _group(
         finding_type=concept(PNEUMONIA) if judged else None,
         finding_sites=[FindingSite(concept(LUNG))] if judged else None,
         algorithm_id=_algorithm(writer),
-        measurements=[certainty] if judged else None,
+        measurements=[certainty, *_fields(finding)] if judged else None,
         qualitative_evaluations=_evaluations(finding, presence),
         source_images=[SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)],
     )
+
+
+def _fields(finding: Finding) -> list[Measurement]:
+    return [_percent_measured(FIELDS[side], share) for side, share in finding.fields]
+
+
+def _percent_measured(name: Code, share: float) -> Measurement:
+    return Measurement(name=concept(name), value=round(100 * share, 2), unit=concept(PERCENT))
+
+
+def _regions(
+    source: Source, finding: Finding, writer: Writer, uids: ResultUids, size: tuple[int, int]
+) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
+    """Return a group for each region (TID 1410): outline, side, and share of the evidence."""
+    image = SourceImageForRegion(source.sop_class_uid, source.sop_instance_uid)
+    groups = []
+    for number, region in enumerate(finding.regions, 1):
+        # Pixels, with the corner of the first one at 0, 0; the last point closes the line (PS3.3, C.18.6.1.2).
+        points = np.asarray((*region.points, region.points[0])) * size
+        groups.append(
+            PlanarROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=TrackingIdentifier(
+                    uid=uids.tracking_of(number),
+                    identifier=f"Region {number} of evidence for pneumonia on this film",
+                ),
+                referenced_region=ImageRegion("POLYLINE", points, image),
+                finding_type=concept(EVIDENCE),
+                finding_sites=[
+                    FindingSite(concept(LUNG), laterality=concept(RIGHT if region.side == "right" else LEFT))
+                ],
+                algorithm_id=_algorithm(writer, finding.measured),
+                measurements=[_percent_measured(SHARE, region.share)],
+            )
+        )
+    return groups
 
 
 def _evaluations(finding: Finding, presence: Code | None) -> list[QualitativeEvaluation]:
@@ -136,7 +192,7 @@ def _evaluations(finding: Finding, presence: Code | None) -> list[QualitativeEva
     return [QualitativeEvaluation(concept(name), concept(value)) for name, value in pairs]
 
 
-def _algorithm(writer: Writer) -> AlgorithmIdentification:
+def _algorithm(writer: Writer, measured: str = "") -> AlgorithmIdentification:
     """Return what the answer rests on (TID 4019)."""
     return AlgorithmIdentification(
         name=plain(writer.model_name),
@@ -149,6 +205,7 @@ def _algorithm(writer: Writer) -> AlgorithmIdentification:
             f"SHA-256 of model.onnx: {writer.onnx_sha256}",
             f"operating point: {plain(writer.operating_point) or 'given by hand'}",
             f"threshold: {float(writer.threshold)!r}",
+            *([f"measured: {plain(measured)}"] if measured else []),
             NOTICE,
         ],
     )
