@@ -5,7 +5,7 @@ for them, the network (`bundle.load`), the temperature, the threshold, and wheth
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,6 @@ many hospitals, one reached it, and it is upside down. Of 1,500 such films, turn
 """
 # The least shares of a film with one flat grey level, from which it is UNSURE and NOT_A_CHEST_FILM.
 _FLAT, _SCREEN = 0.125, 0.18
-NO_KNOWN_SITE = "none"
 
 
 class PneumoniaClassifier:
@@ -283,7 +282,6 @@ def find_in(bundle: Bundle, film: Film, threshold: float) -> FilmResult:
     told = None if label == NOT_A_CHEST_FILM else probability
     row = PredictionRow(
         film.source, "ok", told, label, threshold, warnings + abstention.warnings, "", "", model_name(bundle),
-        resembled(bundle.spec, None if outputs.site_scores is None else outputs.site_scores[0].tolist()),
     )  # fmt: skip
     evidence = None if outputs.activation_map is None else outputs.activation_map[0]
     return FilmResult(row, probability, float(outputs.logit[0]), distance, evidence, lungs)
@@ -398,46 +396,10 @@ def distance_with_layout(distance: float, guard: Mapping[str, Any], pixels: npt.
     return max(distance, certain_distance(guard) if flat >= _SCREEN else float(guard["unusual"]))
 
 
-def resembled(spec: BundleSpec, scores: Sequence[float] | None) -> str:
-    """Return the site that a film resembles most.
-
-    Args:
-        spec: Description of the bundle.
-        scores: One for each of `spec.sites`, above 0 if the film resembles the site. None if the model has none.
-
-    Returns:
-        The name; `none` if the film resembles no site; empty if the model has no sites.
-    """
-    if scores is None or not spec.sites:
-        return ""
-    best = max(range(len(scores)), key=lambda place: scores[place])
-    return list(spec.sites)[best] if scores[best] >= 0 else NO_KNOWN_SITE
-
-
 def shown_to_work(spec: BundleSpec) -> str:
-    """Return one line about the patients for whom the model is shown to work, or about what to expect at a new hospital."""
-    if not spec.sites:
-        return _elsewhere(spec) or "The sites for which this model is shown to work are unknown."
-    parts = [
-        f"{facts['whom']} (AUC {facts['roc_auc']:.3f}, {facts['films']:,} films, {facts['source']})"
-        for facts in spec.sites.values()
-        if not facts.get("shortcut")
-    ]
-    shown = (
-        f"Shown to work for: {'; '.join(parts)}." if parts else "This model is not shown to work anywhere."
-    )
-    others = [
-        f"Not shown for: {facts['whom']}. {facts['shortcut']}"
-        for facts in spec.sites.values()
-        if facts.get("shortcut")
-    ]
-    return " ".join([shown, *others, "Films that resemble none of its sites are labelled UNSURE."])
-
-
-def _elsewhere(spec: BundleSpec) -> str:
-    """Return what leaving a hospital out of the training measured; empty if it was not measured."""
+    """Return one line about what to expect at a new hospital: what leaving a hospital out of the training measured."""
     if not spec.left_out:
-        return ""
+        return "The hospitals for which this model is shown to work are unknown."
     sites = list(spec.training.get("sites") or ())
     number = {2: "two", 3: "three", 4: "four", 5: "five"}.get(len(sites), str(len(sites)))
     trained = f"Trained at {number} hospitals ({', '.join(sites)})" if len(sites) > 1 else "Trained"

@@ -43,7 +43,7 @@ class PredictionRow:
         error_code: Code of the error (`pneumoscan.errors`); empty if the film was read.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
-        resembles: The site that the film resembles, or `none`; empty if refused, or if the model has no sites.
+        resembles: Empty; models that tell films of several hospitals apart are withdrawn.
         regions: `REGION_COLUMNS`, as `bundle.regions.Regions.to_json` returns them; None if they were not asked for, or if the film
             was refused.
     """

@@ -415,20 +415,6 @@ def test_published_results_stand_beside_the_blind_ones(page):
         assert all(f"| {value:.3f} |" in row for value in (one.f1, one.roc_auc) if value is not None)
 
 
-def test_members_of_one_preset_have_their_own_times(bundle, records):
-    history = [
-        {"member": "flagship", "seed": seed, "seconds": seconds}
-        for seed, seconds in ((0, 60), (1, 90), (1, 90))
-    ]
-    (records / "seed-0" / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
-    found = read(bundle, records)
-    members = [{"preset": "flagship", "seed": seed, "epochs": 1} for seed in (0, 1)]
-    spec = replace(found.bundle.spec, training={**found.bundle.spec.training, "members": members})
-    text = card(replace(found, bundle=replace(found.bundle, spec=spec)))
-    assert "| `flagship` | 0 | 1 | 1.0 minutes |" in text
-    assert "| `flagship` | 1 | 1 | 3.0 minutes |" in text
-
-
 def test_words_of_ones_own_take_the_place_of_those_of_the_package(bundle, tmp_path):
     (tmp_path / "about.toml").write_text('films = "Adults of clinic A, 2019."\n[again]\ndata = "clinic"\n')
     text = card(read_records(bundle, None, about=tmp_path / "about.toml"))

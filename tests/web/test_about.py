@@ -25,7 +25,6 @@ KEYS = {
         "guard",
         "shown_to_work",
         "left_out",
-        "sites",
         "has_heatmap",
         "has_lungs",
         "has_pdf",

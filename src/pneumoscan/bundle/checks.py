@@ -1,7 +1,7 @@
 """The checks of what a bundle's `model.json` says, part by part, and the names of the outputs of a network.
 
 Every network has `probability` and `logit`. The mean of `activation_map` (h, w) is the logit. `distance` measures how different
-the film is from the training films. `site_scores` show which of the known sites the film resembles. `features` is the vector before the last layer.
+the film is from the training films. `features` is the vector before the last layer.
 """
 
 import math
@@ -14,11 +14,10 @@ from pneumoscan.errors import BundleError
 REQUIRED_OUTPUTS = ("probability", "logit")
 MAP_OUTPUT = "activation_map"
 DISTANCE_OUTPUT = "distance"
-SITES_OUTPUT = "site_scores"
 FEATURES_OUTPUT = "features"
 LUNGS_OUTPUT = "lungs"
 """The one output of the lungs network."""
-OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, SITES_OUTPUT, FEATURES_OUTPUT)
+OPTIONAL_OUTPUTS = (MAP_OUTPUT, DISTANCE_OUTPUT, FEATURES_OUTPUT)
 
 _POINT_RATES = ("recall", "specificity", "precision", "f1")
 _POINT_INTERVALS = ("recall_ci95", "specificity_ci95")
@@ -95,21 +94,6 @@ def check_guard(guard: object, outputs: tuple[str, ...]) -> None:
         raise BundleError("model.json has a guard, but the model has no output distance.", _AGAIN)
 
 
-def check_sites(sites: object, outputs: tuple[str, ...]) -> None:
-    """Raise BundleError unless `sites` is None, or describes each site for which the model has scores."""
-    if sites is None:
-        if SITES_OUTPUT in outputs:
-            raise BundleError("model.json has no sites, but the model has the output site_scores.", _AGAIN)
-        return
-    if not isinstance(sites, Mapping) or not sites or SITES_OUTPUT not in outputs:
-        raise BundleError("model.json: sites is not a table, or the model has no output site_scores.", _AGAIN)
-    for name, facts in sites.items():
-        if not isinstance(name, str) or not _is_told(facts):
-            raise BundleError(
-                f"model.json: sites.{name} needs whom, source, films, roc_auc and roc_auc_ci95.", _AGAIN
-            )
-
-
 def check_left_out(left_out: object) -> None:
     """Raise BundleError unless `left_out` is None, or a list of what was measured at hospitals that a training left out."""
     if left_out is None:
@@ -134,16 +118,6 @@ def check_left_out(left_out: object) -> None:
                 "sensitivity and specificity.",
                 _AGAIN,
             )
-
-
-def _is_told(facts: Any) -> bool:
-    return (
-        isinstance(facts, Mapping)
-        and all(isinstance(facts.get(key), str) for key in ("whom", "source"))
-        and isinstance(facts.get("films"), int)
-        and is_rate(facts.get("roc_auc"))
-        and (facts.get("roc_auc_ci95") is None or is_interval(facts["roc_auc_ci95"]))
-    )
 
 
 def check_regions(regions: object) -> None:

@@ -1,7 +1,7 @@
 """A model bundle: a folder that contains a model, usable without the training libraries.
 
 model.onnx           the network: input `film`; outputs `probability`, `logit`, some also `activation_map`, `distance`,
-                     `site_scores`, `features`
+                     `features`
 model.json           class names, preprocessing, temperature, thresholds, origin, known outputs, SHA-256 of the rest
 README.md            the model card
 lungs.onnx           optional: the network that finds the lungs: input `film`; output `lungs` (N, 2, 128, 128), logits of the
@@ -26,7 +26,6 @@ from pneumoscan.bundle.checks import (
     LUNGS_OUTPUT,
     MAP_OUTPUT,
     OPTIONAL_OUTPUTS,
-    SITES_OUTPUT,
 )
 from pneumoscan.bundle.contents import (
     AGAIN,
@@ -68,7 +67,7 @@ __all__ = [
 ]
 
 
-_DIMENSIONS = {MAP_OUTPUT: 3, SITES_OUTPUT: 2, FEATURES_OUTPUT: 2}
+_DIMENSIONS = {MAP_OUTPUT: 3, FEATURES_OUTPUT: 2}
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,6 @@ class Outputs:
         probability: float64 (N,), of PNEUMONIA, in [0, 1]: sigmoid(logit / temperature).
         activation_map: float32 (N, h, w), coarse, unbounded; its mean is the logit. None if the model has none.
         distance: float64 (N,), at least 0: distance of the film from the training films. None if the model has none.
-        site_scores: float64 (N, sites), above 0 if the film resembles the site. None if the model has no sites.
         features: float32 (N, k), the vector before the last layer; None unless asked for.
     """
 
@@ -88,7 +86,6 @@ class Outputs:
     probability: npt.NDArray[np.float64]
     activation_map: npt.NDArray[np.float32] | None = None
     distance: npt.NDArray[np.float64] | None = None
-    site_scores: npt.NDArray[np.float64] | None = None
     features: npt.NDArray[np.float32] | None = None
 
 
@@ -162,13 +159,11 @@ class Bundle:
             raise BundleError(f"{self.path / MODEL} does not give one finite number per film.", AGAIN)
         logit = numbers["logit"]
         probability = probability_of(logit, self.spec.temperature)
-        scores = found.get(SITES_OUTPUT)
         return Outputs(
             logit,
             probability,
             found.get(MAP_OUTPUT),
             numbers.get(DISTANCE_OUTPUT),
-            None if scores is None else scores.astype(np.float64),
             found.get(FEATURES_OUTPUT),
         )
 

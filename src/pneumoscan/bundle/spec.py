@@ -16,7 +16,6 @@ from pneumoscan.bundle.checks import (
     check_keys,
     check_left_out,
     check_regions,
-    check_sites,
     check_thresholds,
     is_number,
     mapping_of,
@@ -32,7 +31,7 @@ KNOWN_VERSIONS = (1, 2)
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 RECIPE = "integer-pictures-1"
 TOLERANCE = 1e-3
-_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "sites", "lungs", "left_out", "regions"})
+_LATER_KEYS = frozenset({"guard", "calibration", "adaptation", "lungs", "left_out", "regions"})
 """Optional keys of `model.json`."""
 # The log-odds of a float64 other than 0 and 1 are within ±37; those of 0 and 1 are set to ±40.
 _FARTHEST = 40.0
@@ -193,14 +192,12 @@ class BundleSpec:
             `source`, and their measured rates; None if the model has no distance.
         calibration: Log loss, calibration error and Brier score of held-out films `before` and `after` the temperature;
             None if unknown.
-            adaptation: Evaluation on films of the hospital where the model is used, and what was refitted to them; None if absent.
-            sites: For each site, in the order of `site_scores`: its patients, the evaluation on patients that the model was not
-            fitted to, and how it was measured. None if the model has no sites.
-            lungs: The network that finds the lungs, `lungs.onnx`; None if the bundle has none.
-            left_out: What the same training without a hospital measured at that hospital: `trained_on`, `films`, counts and figures
+        adaptation: Evaluation on films of the hospital where the model is used, and what was refitted to them; None if absent.
+        lungs: The network that finds the lungs, `lungs.onnx`; None if the bundle has none.
+        left_out: What the same training without a hospital measured at that hospital: `trained_on`, `films`, counts and figures
             (`checks.check_left_out`); None if unknown.
-            regions: The `level` of its regions, and how often they lie in boxes of radiologists (`bundle.regions`); None if unknown.
-            schema_version: Version of this description.
+        regions: The `level` of its regions, and how often they lie in boxes of radiologists (`bundle.regions`); None if unknown.
+        schema_version: Version of this description.
     """
 
     name: str
@@ -221,7 +218,6 @@ class BundleSpec:
     guard: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
     adaptation: Mapping[str, Any] | None = None
-    sites: Mapping[str, Mapping[str, Any]] | None = None
     lungs: LungSpec | None = None
     left_out: Sequence[Mapping[str, Any]] | None = None
     regions: Mapping[str, Any] | None = None
@@ -233,7 +229,6 @@ class BundleSpec:
         check_thresholds(self.thresholds, self.default_operating_point)
         _check_self_check(self.self_check)
         check_guard(self.guard, tuple(self.outputs))
-        check_sites(self.sites, tuple(self.outputs))
         check_left_out(self.left_out)
         check_regions(self.regions)
         if self.preprocessing.input == "lungs" and self.lungs is None:

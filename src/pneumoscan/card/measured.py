@@ -46,7 +46,7 @@ class About:
         official: Folder of the blind evaluations (`record.json` and the files it names), relative to the TOML file; or empty.
         shortcuts: `rows` (an input and the area under ROC with which it predicts the label), `folds`, `source`; empty if not
             measured.
-        again: Parts of the commands that train the model again: `fetch`, `data`, `sites`.
+        again: Parts of the commands that train the model again: `fetch`, `data`.
         folder: Folder of the TOML file; None if there is none.
     """
 

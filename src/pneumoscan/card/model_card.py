@@ -54,7 +54,6 @@ def card(records: Records) -> str:
         certain_distance=certain_distance,
         model=model_name(records.bundle),
         onnx_bytes=(records.bundle.path / "model.onnx").stat().st_size,
-        site_columns=_site_columns(records),
         hospital_rows=_hospital_rows(records.bundle.records() or {}),
         blind=blind_of(records),
         operating_points=_operating_points(records),
@@ -66,8 +65,6 @@ def card(records: Records) -> str:
             (part, _settings(_shown(spec.training.get("config", {}).get(part, {}), keys)))
             for part, keys in _SHOWN.items()
         ],
-        members=_members(records),
-        member_names=[f"`{one['preset']}`" for one in spec.training.get("members", ())],
         shape={key: value for key, value in shape.items() if key != "mirrored"},
         seed_sources=[named(records, f"seed-{record.seed}/metrics.json") for record in records.seeds],
         timed=[named(records, f"seed-{record.seed}/history.jsonl") for record in timed],
@@ -135,30 +132,6 @@ def _shown(values: Mapping[str, Any], keys: tuple[str, ...] | None) -> dict[str,
     parents = {name: {other for other in off if name.startswith(f"{other}_")} for name in values}
     wanted = keys or tuple(values)
     return {name: values[name] for name in wanted if name in values and name not in off and not parents[name]}
-
-
-def _site_columns(records: Records) -> list[Row]:
-    """Return head and rows of the table of sites, without columns that no site fills."""
-    head = (
-        "films of", "films", "area under ROC (95%)", "area of the networks without the head", "answered",
-        "answers that are correct", "wrong answers, of all films", "films not recognised", "measured by",
-    )  # fmt: skip
-    rows = [
-        (
-            facts["whom"],
-            f"{facts['films']:,}",
-            interval(facts["roc_auc"], facts.get("roc_auc_ci95")),
-            three(facts.get("roc_auc_left_out")),
-            *(
-                percent(facts.get(name))
-                for name in ("answered", "accuracy_answered", "confident_and_wrong", "lost")
-            ),
-            facts["source"],
-        )
-        for facts in (records.bundle.spec.sites or {}).values()
-    ]
-    told = [place for place in range(len(head)) if any(row[place] != "–" for row in rows)]
-    return [[row[place] for place in told] for row in (head, *rows)] if rows else []
 
 
 def _hospital_rows(found: Mapping[str, Any]) -> list[Row]:
@@ -348,29 +321,9 @@ def _detector_rows(record: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _members(records: Records) -> list[Row]:
-    """Return a row for each network of a combined model, with its time in training steps."""
-    rows: list[Row] = []
-    for one in records.bundle.spec.training.get("members", ()):
-        epochs = [row for row in records.own.history if row["member"] == one["preset"]]
-        # Early histories name the preset of a member and not its seed.
-        seconds = sum(row["seconds"] for row in epochs if row.get("seed", one["seed"]) == one["seed"])
-        time = f"{seconds / 60:.1f} minutes" if epochs else "not recorded"
-        rows.append((f"`{one['preset']}`", str(one["seed"]), str(one["epochs"]), time))
-    return rows
-
-
 def _again(records: Records) -> list[str]:
     """Return the commands that train the model again."""
     facts, given = records.bundle.spec.training, records.about.again
-    data, members = given["data"], facts.get("members", ())
-    if not members:
-        return [
-            f"pneumoscan train --preset {facts.get('preset')} --data {data} --out runs/again --set loop.seed={records.own.seed}"
-        ]
-    runs = [f"runs/{one['preset']}" for one in members]
-    places = given["sites"] or " ".join(f"--data {name}=DIR" for name in records.bundle.spec.sites or ())
     return [
-        f"pneumoscan train --preset {one['preset']} --data {data} --out {run} --set loop.seed={one['seed']}"
-        for one, run in zip(members, runs, strict=True)
-    ] + [f"pneumoscan combine {' '.join(runs)} {places} --out runs/again"]
+        f"pneumoscan train --preset {facts.get('preset')} --data {given['data']} --out runs/again --set loop.seed={records.own.seed}"
+    ]

@@ -66,7 +66,7 @@ def adapt(
         )
     write_report(folder, found)
     spec = load_bundle(model, self_check=False).spec
-    if spec.sites:
+    if spec.left_out:
         print(shown_to_work(spec), file=sys.stderr)
     for caution in found.cautions:
         print(f"caution: {caution}", file=sys.stderr)

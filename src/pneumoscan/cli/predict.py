@@ -108,7 +108,7 @@ def predict(
     arrays = _arrays(bundle, features, maps)
     if prevalence is not None:
         _tell(bundle, point, prevalence)
-    if bundle.spec.sites or bundle.spec.left_out:
+    if bundle.spec.left_out:
         print(shown_to_work(bundle.spec), file=sys.stderr)
     try:
         with _open(out, row_format, bundle, cut_off, films, resume, regions) as rows:
@@ -157,13 +157,7 @@ def _tell(bundle: "Bundle", point: str, prevalence: float) -> None:
         return
     for line in predictive_summary(point, bundle.spec.thresholds[point], prevalence):
         print(line, file=sys.stderr)
-    if bundle.spec.sites:
-        whom = ", ".join(facts["whom"] for facts in bundle.spec.sites.values())
-        print(
-            f"These rates were measured on films of {whom}. They do not hold for films that resemble `none`.",
-            file=sys.stderr,
-        )
-    elif trained := bundle.spec.training.get("sites"):
+    if trained := bundle.spec.training.get("sites"):
         hospitals = " and ".join(trained)
         print(
             f"These rates were measured on held-out films of {hospitals}. At another hospital they are different.",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pneumoscan import __version__
 from pneumoscan.bundle.heatmap import grey_of, shown_size
 from pneumoscan.bundle.load import Bundle
-from pneumoscan.classifier import NO_KNOWN_SITE, NOT_A_CHEST_FILM, lungs_of_film
+from pneumoscan.classifier import NOT_A_CHEST_FILM, lungs_of_film
 from pneumoscan.errors import importing, require
 from pneumoscan.files import identity_of_path, sha256_of
 from pneumoscan.imaging import Film
@@ -48,7 +48,6 @@ class Words:
         title: Name of the film.
         sha256: Of its file, 64 hexadecimal digits; may be empty.
         operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
-        resembles: Whose films the film resembles, in words; may be empty.
         identity: Identifies the film in the document's keywords; may be empty.
         patient: Lines about patient and study; none if nothing is known of them.
     """
@@ -56,7 +55,6 @@ class Words:
     title: str
     sha256: str = ""
     operating_point: str = ""
-    resembles: str = ""
     identity: str = ""
     patient: tuple[str, ...] = ()
 
@@ -89,7 +87,7 @@ def pdf_of(
         page.setSubject(NOTICE)
         page.setKeywords(f"{KEYWORD} {words.identity}")
         top = _head(page, words)
-        most = top - _REST - _LINE * (len(row.warnings) + 2 * bool(words.resembles))
+        most = top - _REST - _LINE * (len(row.warnings))
         top = _film(page, film, outlines, top, min(_FILM_HEIGHT, most))
         top = _answer(page, row, words, top)
         _facts(page, film, row, words, top)
@@ -116,21 +114,12 @@ def documents_of(bundle: Bundle, operating_point: str = "") -> Callable[[Film, P
             row.path,
             sha256_of(Path(row.path)),
             operating_point,
-            resembles_in_words(bundle, row.resembles),
             identity=identity_of_path(row.path),
         )
         lungs = lungs_of_film(bundle, film) if bundle.spec.lungs is not None else None
         return pdf_of(film, row, words, lungs.outlines() if lungs is not None else ())
 
     return make
-
-
-def resembles_in_words(bundle: Bundle, site: str) -> str:
-    """Return a sentence on the column `resembles`; empty if the model has no sites."""
-    if site == NO_KNOWN_SITE:
-        return "Resembles none of the films that the model is shown to work for."
-    facts = (bundle.spec.sites or {}).get(site)
-    return f"Resembles the films of {facts['whom']}." if facts else ""
 
 
 def identity_of(document: bytes) -> str | None:
@@ -231,10 +220,7 @@ def _answer(page: "Canvas", row: PredictionRow, words: Words, top: float) -> flo
     text = f"Probability of pneumonia {row.probability:.4f}, threshold {row.threshold:.4f} ({named})."
     top = _write(page, text, _MARGIN, top - 2, 10.5)
     top = _scale(page, row.probability, row.threshold, top - 4)
-    for sentence in (
-        *(f"Warning: {word.replace('_', ' ')}." for word in row.warnings),
-        *([words.resembles] if words.resembles else []),
-    ):
+    for sentence in (*(f"Warning: {word.replace('_', ' ')}." for word in row.warnings),):
         top = _write(page, sentence, _MARGIN, top)
     return top
 

@@ -6,7 +6,7 @@ from pneumoscan.classifier import certain_distance, shown_to_work
 
 def model_card(spec: BundleSpec) -> str:
     """Return the card as Markdown: the model, its training films, its figures, its use, and its limits."""
-    sections = (_model, _sites, _trained_on, _held_out, _calibration, _abstention, _use, _origin)
+    sections = (_model, _elsewhere, _trained_on, _held_out, _calibration, _abstention, _use, _origin)
     return "\n".join(line for section in sections for line in section(spec))
 
 
@@ -81,20 +81,9 @@ def _origin(spec: BundleSpec) -> list[str]:
     ]
 
 
-def _sites(spec: BundleSpec) -> list[str]:
-    """Return the section about the sites for which the model is shown to work, and about its networks."""
-    if not spec.sites:
-        return ["## What to expect elsewhere", "", shown_to_work(spec), ""] if spec.left_out else []
-    members = [
-        f"`{one['preset']}` (seed {one['seed']}, {one['epochs']} epochs)"
-        for one in spec.training.get("members", ())
-    ]
-    networks = f" It is the mean of {len(members)} networks: {', '.join(members)}." if members else ""
-    heads = [
-        f" Heads for films of `{name}` were fitted to {facts['films']} films, {facts['n_positive']} of them with pneumonia."
-        for name, facts in spec.training.get("fitted_to", {}).items()
-    ]
-    return ["## For whom it is shown to work", "", shown_to_work(spec) + networks + "".join(heads), ""]
+def _elsewhere(spec: BundleSpec) -> list[str]:
+    """Return the section about what to expect at a hospital that the model has not seen."""
+    return ["## What to expect elsewhere", "", shown_to_work(spec), ""] if spec.left_out else []
 
 
 def _calibration(spec: BundleSpec) -> list[str]:

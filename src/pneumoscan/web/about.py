@@ -58,7 +58,6 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "operating_points": {name: _point(name, point) for name, point in spec.thresholds.items()},
         "guard": spec.guard
         and {"unusual": spec.guard["unusual"], "not_a_chest_film": certain_distance(spec.guard)},
-        "sites": {name: facts["whom"] for name, facts in (spec.sites or {}).items()},
         "shown_to_work": shown_to_work(spec),
         "left_out": spec.left_out,
         "has_pdf": find_spec("reportlab") is not None,

@@ -49,9 +49,7 @@ def read_film(bundle: Bundle, film: bytes, threshold: float, want: Want) -> Read
             finding.row.to_json() | facts,
             _heatmap(bundle, seen, finding) if want.heatmap else None,
             _picture(seen) if want.picture else None,
-            (_document(bundle, seen, finding, facts, want.more["document"]),)
-            if "document" in want.more
-            else (),
+            (_document(seen, finding, facts, want.more["document"]),) if "document" in want.more else (),
         )
     except MemoryError:
         raise too_large() from None
@@ -73,13 +71,10 @@ def _heatmap(bundle: Bundle, film: Film, finding: FilmResult) -> bytes | None:
     return _png(transparency(film, evidence_of(bundle, finding.activation_map, finding.lungs)))
 
 
-def _document(
-    bundle: Bundle, film: Film, finding: FilmResult, facts: Mapping[str, Any], asked: Mapping[str, str]
-) -> bytes:
-    from pneumoscan.predict.document import Words, pdf_of, resembles_in_words  # as above
+def _document(film: Film, finding: FilmResult, facts: Mapping[str, Any], asked: Mapping[str, str]) -> bytes:
+    from pneumoscan.predict.document import Words, pdf_of  # as above
 
-    resembles = resembles_in_words(bundle, finding.row.resembles)
-    words = Words(asked["title"] or "film", facts["sha256"], asked["operating_point"], resembles)
+    words = Words(asked["title"] or "film", facts["sha256"], asked["operating_point"])
     return pdf_of(film, finding.row, words, finding.lungs.outlines() if finding.lungs else ())
 
 

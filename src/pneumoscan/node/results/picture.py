@@ -20,7 +20,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from pydicom.valuerep import DS
 
 from pneumoscan.bundle.heatmap import Evidence, coloured, levels
-from pneumoscan.classifier import NO_KNOWN_SITE, NOT_A_CHEST_FILM, UNSURE
+from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.imaging import Film
 from pneumoscan.node.header import MODEL_NAME, PICTURE_SERIES, Source
 from pneumoscan.node.results.finding import NOTICE, VERDICTS, Finding, ResultUids, Writer, plain
@@ -190,7 +190,7 @@ def _facts(finding: Finding, writer: Writer) -> list[tuple[str, tuple[int, int, 
     lines = [(f"Caution: {MEANINGS.get(name, plain(name))}.", _ALARM) for name in finding.warnings]
     if finding.label == NOT_A_CHEST_FILM:
         pass
-    elif finding.resembles == NO_KNOWN_SITE:
+    elif finding.resembles == "none":
         lines.append(("The film resembles none of the films that the model was made with.", _ALARM))
     elif finding.resembles:
         lines.append((f"The film resembles the model's films of {plain(finding.resembles)}.", _INK))
