@@ -712,6 +712,7 @@ STATES = {
     "help": "document.getElementById('help').showModal()",
     "token": "document.getElementById('token').showModal()",
     "clear": "document.getElementById('clear-dialog').showModal()",
+    "dark": "document.documentElement.dataset.theme = 'dark'; document.getElementById('tab-films').click()",
 }
 
 

@@ -21,6 +21,7 @@ import { beginNode } from "./panels/node.js";
 import { OperatingPoint } from "./panels/operating-point.js";
 import { beginPerformance, renderPerformance } from "./panels/performance.js";
 import { beginJudging } from "./panels/judging.js";
+import { beginPrior } from "./panels/prior.js";
 import { renderProgress } from "./panels/progress.js";
 import { renderResult } from "./panels/result.js";
 import { beginToolbar } from "./panels/toolbar.js";
@@ -44,6 +45,7 @@ const worklist = new Worklist(store);
 const operatingPoint = new OperatingPoint(byId("operating-point"), store);
 const keeper = new VerdictKeeper(store);
 const judging = beginJudging(store, keeper, { save, back: () => byId("worklist").focus({ preventScroll: true }) });
+const renderPrior = beginPrior(store);
 const toolbar = beginToolbar(viewport, store);
 let tokenRefused = false;
 let tab = "tab-films";
@@ -165,6 +167,7 @@ function render() {
     renderResult(byId("result"), store, { again: (film) => queue.again(film), copy });
     renderPerformance(store);
     judging.render();
+    renderPrior();
   }
 }
 
@@ -212,6 +215,8 @@ function keysOf() {
     c: () => judging.give("cannot_say"),
     n: judging.note,
     u: () => worklist.toNextUnjudged() || announce("No film is left to judge.", true),
+    m: () => byId("measure").click(),
+    p: () => byId("prior").hidden || byId("prior").click(),
     i: () => viewport.setInvert(!viewport.invert),
     r: () => viewport.reset(),
     "?": showHelp,

@@ -1,5 +1,6 @@
 /** A printed page per film: the film, the result, the operating point, model, time and notice. It has no heatmap, because on paper its caution is lost. */
 
+import { patientInWords } from "../state/dicom.js";
 import { scaleOf } from "../panels/scale.js";
 import { byId, el, sign } from "../dom.js";
 import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
@@ -62,6 +63,7 @@ function sheet(film, store, grey) {
     ["Operating point", pointInWords(store)],
     ["Unsure band", band ? `${short(band[0])} to ${short(band[1])}` : "none"],
     ["Film", `${row.format}, ${row.width} × ${row.height} pixels`],
+    ...(patientInWords(film.header) ? [["Patient, study date", patientInWords(film.header)]] : []),
     ["SHA-256 of the file", row.sha256],
     ["Model", `${row.model}, pneumoscan ${store.model.version}`],
     ["Printed", new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" })],

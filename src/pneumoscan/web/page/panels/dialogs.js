@@ -10,6 +10,11 @@ export function beginDialogs() {
     button.addEventListener("click", () => button.closest("dialog").close());
   }
   byId("help-open").addEventListener("click", showHelp);
+  const light = byId("light");
+  light.checked = matchMedia("(prefers-color-scheme: light)").matches;
+  light.addEventListener("change", () => {
+    document.documentElement.dataset.theme = light.checked ? "light" : "dark";
+  });
   byId("help-labels").append(
     ...Object.entries(MEANINGS).flatMap(([label, words]) => [el("dt", {}, sign(label), ` ${LABELS[label]}`), el("dd", {}, words)]),
   );

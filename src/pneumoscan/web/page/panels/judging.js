@@ -1,6 +1,7 @@
 /** "Do you agree?": the reader's verdict on the film that is shown, a note, and where verdicts are kept. */
 
 import { byId, el, setText } from "../dom.js";
+import { SORTS } from "../state/store.js";
 import { FILTERS, verdictsToCsv, WORDS } from "../state/verdicts.js";
 import { announce } from "./messages.js";
 
@@ -42,6 +43,11 @@ export function beginJudging(store, keeper, { save, back }) {
     keep();
   });
   byId("show").append(...Object.entries(FILTERS).map(([name, [words]]) => el("option", { value: name }, words)));
+  byId("sort").append(...Object.entries(SORTS).map(([name, [words]]) => el("option", { value: name }, words)));
+  byId("sort").addEventListener("change", () => {
+    store.sort = byId("sort").value;
+    store.changed();
+  });
   byId("show").addEventListener("change", () => {
     store.filter = byId("show").value;
     store.changed();

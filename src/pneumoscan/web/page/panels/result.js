@@ -84,6 +84,7 @@ function more(film, store) {
   const { row } = film;
   const facts = [
     ["File", film.path],
+    ...(film.header ? [["Patient", patientOf(film.header)], ["Study date", film.header.date || "not in the header"]] : []),
     ["Film", `${row.format}, ${row.width} × ${row.height} pixels`],
     ...(hasNumber(film) ? [["Probability", full(row.probability)], ["Log-odds before the temperature", row.logit === null ? "not known" : row.logit.toFixed(4)]] : []),
     ["Distance from the training films", row.distance === null ? "not measured" : distanceText(row.distance, store.model.guard)],
@@ -99,6 +100,10 @@ function more(film, store) {
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("p", { class: "soft" }, `The model was trained on ${films(store.model.training.n_films ?? 0)}${store.model.training.n_patients ? ` of ${whole(store.model.training.n_patients)} patients` : ""}. ${store.model.shown_to_work ?? ""}`),
   );
+}
+
+function patientOf({ name, id, born, sex }) {
+  return [name, id && `ID ${id}`, born && `born ${born}`, sex].filter(Boolean).join(", ") || "not in the header";
 }
 
 function distanceText(distance, guard) {

@@ -21,6 +21,7 @@ export function beginToolbar(viewport, store) {
     invert: () => viewport.setInvert(!viewport.invert),
     reset: () => viewport.reset(),
     heat: () => viewport.setHeat(!viewport.heat),
+    measure: () => viewport.setMeasuring(!viewport.measuring),
     lungs: () => viewport.setOutlined(!viewport.outlined),
     regions: () => viewport.setRegions(!viewport.regions),
     "tool-window": () => {
@@ -46,6 +47,7 @@ function renderToolbar(viewport, store) {
   const has = Boolean(viewport.picture);
   setText(byId("zoom"), has ? `${Math.round(viewport.zoomShare * 100)}%` : "");
   press("invert", viewport.invert);
+  press("measure", viewport.measuring);
   press("lungs", viewport.outlined);
   press("regions", viewport.regions);
   press("tool-window", viewport.dragWindows);
@@ -59,7 +61,7 @@ function renderToolbar(viewport, store) {
   byId("level").value = String(viewport.level);
   byId("legend").hidden = !(viewport.heat && viewport.heatmap);
   byId("heat-caution").hidden = byId("legend").hidden;
-  byId("film").classList.toggle("windows", viewport.dragWindows);
+  byId("film").classList.toggle("windows", viewport.dragWindows || viewport.measuring);
   const changed = has && (viewport.window !== 255 || viewport.level !== 127.5);
   setText(byId("readout"), changed ? `W ${Math.round(viewport.window)}  L ${Math.round(viewport.level)}` : "");
   byId("film").setAttribute("aria-label", labelOf(film, viewport));

@@ -2,6 +2,7 @@
 
 import { byId, el, setText, sign } from "../dom.js";
 import { hasNumber } from "../state/labels.js";
+import { patientInWords } from "../state/dicom.js";
 import { groupOf } from "../state/store.js";
 import { WORDS } from "../state/verdicts.js";
 import { thumbnailOf } from "../viewport/pictures.js";
@@ -14,6 +15,7 @@ const HEADINGS = {
   NOT_A_CHEST_FILM: "NOT A CHEST FILM",
   REFUSED: "Not read",
   WAITING: "Not read yet",
+  ALL: "All films",
 };
 
 // The heading of a group stays above its films.
@@ -67,7 +69,7 @@ export class Worklist {
 
   /** Select the next film without a verdict, from the top again after the last; returns whether there is one. */
   toNextUnjudged() {
-    const films = this.store.ordered();
+    const films = this.store.filter === "all" ? this.store.shown() : this.store.ordered();
     const at = films.indexOf(this.store.selected) + 1;
     const next = [...films.slice(at), ...films.slice(0, at)].find((film) => film.state === "read" && !this.store.verdicts.wordOf(film));
     if (next) this.#choose(next);
@@ -152,8 +154,9 @@ function fillEntry(entry, film, selected, verdict) {
 
 function noteOf(film) {
   const also = film.copies.length ? `same film: ${film.copies.join(", ")}` : "";
+  const patient = patientInWords(film.header);
   const why = film.state === "refused" ? film.problem.message.replaceAll("<bytes>", "The file") : "";
-  return [why, also].filter(Boolean).join(" · ");
+  return [why, patient, also].filter(Boolean).join(" · ");
 }
 
 /** Make a node's children exactly these, moving only those that stand elsewhere. */

@@ -1,5 +1,6 @@
 /** Films go to the program, a few at once; what could not be asked waits and is asked again. */
 
+import { headerOf } from "../state/dicom.js";
 import { classify, formatOf, isReady, NoAnswer, Refusal } from "./client.js";
 
 const AT_ONCE = 4;
@@ -121,6 +122,7 @@ export class ReadQueue extends EventTarget {
     const hash = await sha256(bytes);
     if (signal.aborted || (hash && !this.store.isNew(film, hash))) return;
     film.format = formatOf(bytes);
+    film.header = film.format === "DICOM" ? headerOf(bytes) : null;
     const include = ["heatmap", "lungs", ...(film.format === "DICOM" ? ["picture"] : [])];
     const answer = await classify(bytes, include, signal);
     if (signal.aborted || !this.store.isNew(film, answer.row.sha256)) return;

@@ -17,6 +17,7 @@ export const GROUPS = ["PNEUMONIA", "UNSURE", "NORMAL", "NOT_A_CHEST_FILM", "REF
  *   heatmap, picture   Blobs (PNG) from the service, or null
  *   lungs      {box, outlines, sides, quality} from the service, or null
  *   regions    {regions, right_lung_with_evidence, left_lung_with_evidence} from the service, or null
+ *   header    what a DICOM header tells of patient and date, or null
  *   copies    names of files with the same bytes
  *   thumb     a small canvas, or null
  */
@@ -31,6 +32,7 @@ export class Store extends EventTarget {
     this.touched = false;
     this.verdicts = new Verdicts();
     this.filter = "all";
+    this.sort = "suspicion";
     this.byHash = new Map();
     this.lastId = 0;
     this.waitingForFrame = false;
@@ -79,6 +81,7 @@ export class Store extends EventTarget {
       picture: null,
       lungs: null,
       regions: null,
+      header: null,
       copies: [],
       thumb: null,
     }));
@@ -133,6 +136,10 @@ export class Store extends EventTarget {
   worklist(all = true) {
     const groups = new Map(GROUPS.map((name) => [name, []]));
     for (const film of this.films) if (all || this.#passes(film)) groups.get(groupOf(film)).push(film);
+    if (!all && this.sort !== "suspicion") {
+      const films = [...groups.values()].flat();
+      return films.length ? [["ALL", films.sort(SORTS[this.sort][1])]] : [];
+    }
     for (const films of groups.values()) films.sort(bySuspicion);
     return [...groups].filter(([, films]) => films.length);
   }
@@ -163,6 +170,22 @@ export class Store extends EventTarget {
   #call(film) {
     if (film.state === "read") film.call = callOf(this.model, film.row, this.point.threshold);
   }
+}
+
+const TEXT = new Intl.Collator("en", { numeric: true });
+
+/** The orders of the worklist: words, and how two films compare. */
+export const SORTS = {
+  suspicion: ["Most suspicious", bySuspicion],
+  patient: ["Patient", (a, b) => TEXT.compare(patientOf(a), patientOf(b)) || TEXT.compare(a.header?.date ?? "", b.header?.date ?? "") || a.id - b.id],
+  date: ["Latest study", (a, b) => TEXT.compare(b.header?.date ?? "", a.header?.date ?? "") || a.id - b.id],
+  name: ["File name", (a, b) => TEXT.compare(a.path, b.path) || a.id - b.id],
+  arrival: ["As added", (a, b) => a.id - b.id],
+};
+
+/** Films without a patient come last. */
+function patientOf(film) {
+  return film.header ? film.header.name || film.header.id || "\uffff" : "\uffff";
 }
 
 /** Return the group of the worklist that a film stands in. */

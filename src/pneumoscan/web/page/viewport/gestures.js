@@ -21,8 +21,10 @@ function wheel(viewport, event) {
 
 function press(viewport, pointers, event) {
   viewport.canvas.setPointerCapture(event.pointerId);
+  const measures = viewport.measuring && event.button === 0;
+  if (measures) viewport.measure(event.offsetX, event.offsetY, true);
   const windows = event.button === 2 || (event.button === 0 && viewport.dragWindows);
-  pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, windows });
+  pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, windows, measures });
 }
 
 function move(viewport, pointers, event) {
@@ -30,6 +32,7 @@ function move(viewport, pointers, event) {
   if (!before) return;
   const [dx, dy] = [event.clientX - before.x, event.clientY - before.y];
   if (pointers.size === 2) pinch(viewport, pointers, event);
+  else if (before.measures) viewport.measure(event.offsetX, event.offsetY, false);
   else if (before.windows) viewport.setWindow(viewport.window + dx, viewport.level - dy / 2);
   else viewport.pan(dx, dy);
   Object.assign(before, { x: event.clientX, y: event.clientY });

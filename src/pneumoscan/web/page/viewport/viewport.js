@@ -3,6 +3,7 @@
 import { listenForGestures } from "./gestures.js";
 import { FULL_WINDOW, MIDDLE, paint, toneInto } from "./greyscale.js";
 import { drawOutlines } from "./outlines.js";
+import { lengthInWords } from "../state/dicom.js";
 import { heatmapOf, pictureOf } from "./pictures.js";
 
 const MOST_ZOOM = 16;
@@ -24,6 +25,8 @@ export class Viewport extends EventTarget {
     this.regions = true;
     this.strength = 0.85;
     this.dragWindows = false;
+    this.measuring = false;
+    this.line = null;
     this.#resetWindow();
     this.scale = 1;
     this.x = 0;
@@ -46,6 +49,7 @@ export class Viewport extends EventTarget {
     this.picture = null;
     this.heatmap?.close();
     this.heatmap = null;
+    this.line = null;
     this.#resetWindow();
     this.#draw();
     if (!film) return;
@@ -122,6 +126,21 @@ export class Viewport extends EventTarget {
   /** Show or hide the regions of evidence. */
   setRegions(on) {
     this.regions = on;
+    this.#tell();
+  }
+
+  /** Let dragging measure, or not; what was measured goes. */
+  setMeasuring(on) {
+    this.measuring = on;
+    this.line = null;
+    this.#tell();
+  }
+
+  /** Begin a line at a point of the canvas, or lead it there. */
+  measure(x, y, begins) {
+    if (!this.picture) return;
+    const at = [(x - this.x) / (this.picture.width * this.scale), (y - this.y) / (this.picture.height * this.scale)];
+    this.line = [begins ? at : this.line[0], at];
     this.#tell();
   }
 
@@ -226,6 +245,30 @@ export class Viewport extends EventTarget {
       context.globalAlpha = 1;
     }
     if (this.film) drawOutlines(context, this.film, place, { lungs: this.outlined, regions: this.regions });
+    if (this.line) this.#drawLine(...place);
+  }
+
+  #drawLine(left, top, width, height) {
+    const { context } = this;
+    const [[x, y], [toX, toY]] = this.line.map(([across, down]) => [left + across * width, top + down * height]);
+    context.save();
+    context.beginPath();
+    context.moveTo(x, y);
+    context.lineTo(toX, toY);
+    context.lineWidth = 1.5;
+    context.strokeStyle = "#7cff9b";
+    context.stroke();
+    context.font = "13px system-ui, sans-serif";
+    context.lineWidth = 3;
+    context.strokeStyle = "#000";
+    context.fillStyle = "#7cff9b";
+    const words = lengthInWords(this.film, this.line);
+    const isRight = toX > this.canvas.clientWidth * 0.6;
+    context.textAlign = isRight ? "right" : "left";
+    const at = [toX + (isRight ? -8 : 8), toY - 8];
+    context.strokeText(words, ...at);
+    context.fillText(words, ...at);
+    context.restore();
   }
 
   #resize() {
