@@ -1,15 +1,21 @@
 """Kill the node at random instants, and stop its PACS, while it works; then lose its queue and let it run once more.
 
 python -m benchmarks.node.kills --objects 2000 --kills 50 --pacs-stops 3 --work /tmp/kills
+
+With --push, results are also pushed to an HL7 and to a FHIR receiver that lose answers and refuse messages.
 """
 
 import random
 import shutil
 import time
+from contextlib import ExitStack
+from typing import Any
 
 import running_node
 
 from benchmarks.node import harness
+from pneumoscan.node.queue import open_queue
+from pneumoscan.node.results import message_id
 
 
 def main() -> None:
@@ -18,23 +24,70 @@ def main() -> None:
     line.add_argument("--kills", type=int, default=50)
     line.add_argument("--pacs-stops", type=int, default=3)
     line.add_argument("--seed", type=int, default=0)
+    line.add_argument("--push", action="store_true", help="push results too")
     options = line.parse_args()
     rng = random.Random(options.seed)
     server = harness.filled_orthanc(options)
-    text = running_node.live(server.dicomweb, node="max_attempts = 20")
+    stack = ExitStack()
+    receivers = _receivers(stack) if options.push else None
+    text = running_node.live(
+        server.dicomweb, receivers["settings"] if receivers else "", node="max_attempts = 20"
+    )
     node = running_node.Node(options.work / "node", text, harness.tiny_model(options))
     begun = time.monotonic()
-    with harness.ended(server, nodes=[node]):
+    with stack, harness.ended(server, nodes=[node]):
         killed, stopped, whole = _harm(node, server, options, rng)
         node.wait(options.objects, 24 * 3600, restart=True)
+        if receivers:
+            harness.until(lambda: not _unpushed(node), 3600)
         node.stop()
         seconds = time.monotonic() - begun
         figures = harness.count(server, [node], options.objects) | {
             "kills": killed, "pacs_stops": stopped, "integrity_checks_ok": whole, "seconds": round(seconds, 1),
         }  # fmt: skip
+        if receivers:
+            figures["pushes"] = _pushed(node, receivers)
         figures["lost_queue"] = _lose_queue(node, server, options)
     passed = harness.holds(figures) and whole == killed and figures["lost_queue"]["pacs_unchanged"]
-    harness.write("kills", figures, options, passed)
+    passed = passed and (not receivers or figures["pushes"]["each_once"])
+    harness.write("kills_push" if receivers else "kills", figures, options, passed)
+
+
+def _receivers(stack: ExitStack) -> dict[str, Any]:
+    """Start receivers that lose one answer in five and refuse others; return them and the settings that push to them."""
+    import push_receivers
+
+    hl7 = push_receivers.Hl7Receiver(lambda number, _: {1: "lost", 3: "AE"}.get(number % 5, "AA"))
+    fhir = push_receivers.FhirReceiver(lambda number: (200, "lost", 503, 200, 500)[number % 5])
+    stack.callback(hl7.close)
+    stack.callback(fhir.close)
+    settings = f'[fhir]\nurl = "{fhir.url}"\n[hl7]\naddress = "127.0.0.1:{hl7.port}"\n'
+    return {"hl7": hl7, "fhir": fhir, "settings": settings}
+
+
+def _unpushed(node: Any) -> int:
+    queue = open_queue(node.folder / "data")
+    try:
+        return queue.pushes.waiting(("fhir", "hl7"))
+    finally:
+        queue.close()
+
+
+def _pushed(node: Any, receivers: dict[str, Any]) -> dict[str, Any]:
+    """Return what the receivers have, and whether it is each result once."""
+    reports = {job.report_uid for job in node.jobs(state="done")}
+    hl7, fhir = receivers["hl7"], receivers["fhir"]
+    created = [uid.removeprefix("urn:oid:") for kind, uid in fhir.created if kind == "DiagnosticReport"]
+    figures = {
+        "hl7_messages": len(hl7.texts),
+        "hl7_deliveries": sum(hl7.came.values()),
+        "hl7_changed_when_sent_again": len(hl7.changed),
+        "fhir_reports": len(created),
+        "fhir_deliveries": sum(fhir.came.values()),
+    }
+    expected = {message_id(uid) for uid in reports}
+    once = set(hl7.texts) == expected and set(created) == reports and not hl7.changed
+    return figures | {"each_once": once}
 
 
 def _harm(node, server, options, rng) -> tuple[int, int, int]:
@@ -44,7 +97,9 @@ def _harm(node, server, options, rng) -> tuple[int, int, int]:
     whole = 0
     for number, instant in enumerate(instants):
         node.start()
-        harness.until(lambda instant=instant: harness.settled(node) >= instant and _begun(node), 3600)
+        harness.until(
+            lambda instant=instant: harness.settled(node) >= instant and _begun(node, options), 3600
+        )
         time.sleep(rng.uniform(0, 0.3))
         if number in stops:
             server.stop(kill=True)
@@ -57,8 +112,9 @@ def _harm(node, server, options, rng) -> tuple[int, int, int]:
     return len(instants), len(stops), whole
 
 
-def _begun(node) -> bool:
-    return any(job.lease_until for job in node.jobs())
+def _begun(node, options) -> bool:
+    """Tell whether the node works on something, or has nothing left to work on."""
+    return any(job.lease_until for job in node.jobs()) or harness.settled(node) >= options.objects
 
 
 def _lose_queue(node, server, options) -> dict[str, object]:
