@@ -9,8 +9,8 @@ whose mean overlap with the boxes is within one standard error of the best (L. B
 3.4.3). Overlap is the intersection of regions and boxes divided by their union, both inside the lung field. `--whole` names whole films
 with boxes, which are read as `pneumoscan predict` reads them; nothing is chosen on them.
 
-Writes `regions.csv` (the levels) and `regions.json` (the part `regions` of `model.json`), and `--store` puts the latter into a bundle with the
-same networks. Held-out films that show lungs alone are judged inside the mask that comes with them; its gaps, which often are dense
+Writes `regions.csv` (the levels) and `regions.json` (the part `regions` of `model.json`). `--store` judges a bundle that was exported from RUN
+instead of the one in it, and puts the latter file into its description. Held-out films that show lungs alone are judged inside the mask that comes with them; its gaps, which often are dense
 consolidation, are closed.
 """
 
@@ -191,9 +191,9 @@ def main() -> None:
     line.add_argument("--whole", action="append", default=[], metavar="NAME=SOURCE")
     line.add_argument("--cache", type=Path)
     line.add_argument("--out", type=Path, required=True)
-    line.add_argument("--store", type=Path, help="a bundle with the same networks as that of RUN")
+    line.add_argument("--store", type=Path, help="a bundle that was exported from RUN")
     asked = line.parse_args()
-    bundle = load_bundle(asked.run / "bundle")
+    bundle = load_bundle(asked.store or asked.run / "bundle")
     cut = cut_cases(RunFolder(asked.run), bundle, asked.data, asked.cache)
     called = [case for case in cut if case.called]
     rows = {level: overlaps(called, level) for level in LEVELS}
@@ -222,12 +222,7 @@ def main() -> None:
     write_json(asked.out / "regions.json", regions)
     sys.stdout.write(f"{text}{regions}\n")
     if asked.store:
-        stored = load_bundle(asked.store)
-        if any(stored.spec.files[name] != bundle.spec.files[name] for name in ("model.onnx", "lungs.onnx")):
-            raise BundleError(
-                f"{asked.store} has other networks than {asked.run}.", "Name the bundle of the same run."
-            )
-        write_regions(stored, regions)
+        write_regions(bundle, regions)
 
 
 if __name__ == "__main__":
