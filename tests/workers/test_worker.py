@@ -337,7 +337,7 @@ def test_nonsense_is_no_head(text):
 
 
 @pytest.mark.parametrize(
-    "prefix", [struct.pack(">II", 1 << 17, 0), struct.pack(">II", 2, 1 << 31), b"HTTP/1.1"]
+    "prefix", [struct.pack(">II", protocol.MAX_HEAD + 1, 0), struct.pack(">II", 2, 1 << 31), b"HTTP/1.1"]
 )
 def test_nonsense_is_no_prefix(prefix):
     with pytest.raises(ProtocolError):
