@@ -1,10 +1,12 @@
 """Write the tables from which `flagship-4` was trained: films, masks of lungs, readings and boxes of three sets.
 
-    python studies/lung_tables.py --children chest_xray --outlines lung_masks --cut lung_masks_cut --adults nih_chest --rsna rsna_lungs --out tables
+    python studies/lung_tables.py --children chest_xray --outlines lung_masks --cut lung_masks_cut --adults nih_chest --rsna rsna_lungs \
+        --mispaired results/flagship-4/mispaired.txt --out tables
 
 `children.csv` and `adults.csv` teach the outliner: films with `mask` (outlined by people) and `aerated` (cut by a network).
 `rsna.csv` with `boxes.csv` teaches the reader. Its films of patients that are in `nih_chest` get the split `test`, so that whole films of
-these patients can judge the reader. Paths are relative to the tables.
+these patients can judge the reader. Paths are relative to the tables. `--mispaired` lists films (CLASS/NAME) whose outline is that of another
+film; they keep no `mask`.
 """
 
 import argparse
@@ -19,7 +21,9 @@ def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--children", "--outlines", "--cut", "--adults", "--rsna", "--out"):
         line.add_argument(name, type=Path, required=True)
+    line.add_argument("--mispaired", type=Path)
     asked = line.parse_args()
+    mispaired = set(asked.mispaired.read_text(encoding="utf-8").split()) if asked.mispaired else set()
     out: Path = asked.out
     out.mkdir(parents=True, exist_ok=True)
 
@@ -34,7 +38,9 @@ def main() -> None:
             (
                 near(film),
                 film.parent.name,
-                near(asked.outlines / film.parent.name / f"{film.stem}.png"),
+                ""
+                if f"{film.parent.name}/{film.name}" in mispaired
+                else near(asked.outlines / film.parent.name / f"{film.stem}.png"),
                 near(asked.cut / "chest_xray" / film.parent.name / f"{film.stem}.png"),
             )
             for film in films

@@ -12,9 +12,9 @@ VCIP 2017); the last doubling rearranges channels (W. Shi et al., CVPR 2016).
 
     160×160×2 → conv 5×5×16, stride 2, max-pool → 40×40 → residual stages of 32, 64, 128 and 192 kernels
     → the last three added at 20×20×64 (feature pyramid: T.-Y. Lin et al., CVPR 2017) → conv 3×3×64 → conv 1×1: score of each cell
-    → logit: the mean of the scores, weighted by their softmax
+    → logit: the mean of the scores, weighted by their softmax, and their plain mean
 
-So an opacity that fills a few cells can decide for the film, and the map shows where it lies.
+So an opacity that fills a few cells can decide for the film, faint disease of both lungs adds up, and the map shows where it lies.
 """
 
 from itertools import pairwise
@@ -127,8 +127,9 @@ class LungReader(nn.Module):
         self.smooth = _Conv(config.pyramid, config.pyramid, 3)
         self.dropout = Dropout(config.dropout, whole_maps=True)
         self.head = nn.Conv2d(config.pyramid, 1, 1)
-        # From the score of a film to its logit: the scores learn boxes, the logit learns labels.
+        # From the scores of a film to its logit: the scores learn boxes, the logit learns labels.
         self.gain, self.bias = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+        self.mean_gain = nn.Parameter(torch.tensor(0.5))
         self.apply(initialise)
         nn.init.zeros_(self.head.weight)  # the initial output is 0.5 for every film
 
@@ -183,7 +184,7 @@ class LungReader(nn.Module):
         """Return the share of each cell in the logit, times the number of cells, so that the mean is the logit."""
         flat = scores.flatten(1).float()
         shares = flat.softmax(1) * flat.shape[1]
-        return (shares * (self.gain * flat + self.bias)).view(scores.shape)
+        return (shares * (self.gain * flat + self.bias) + self.mean_gain * flat).view(scores.shape)
 
 
 class _Conv(nn.Sequential):
@@ -233,7 +234,7 @@ def reader_table(config: LungReaderConfig, size: int) -> tuple[LayerRow, ...]:
     merged = _count(network.lateral) + _count(network.pyramid_norm) + _count(network.smooth)
     rows.append(LayerRow(f"pyramid + conv 3×3×{config.pyramid}", f"{side}×{side}×{config.pyramid}", merged))
     rows.append(LayerRow("conv 1×1×1: the scores", f"{side}×{side}×1", _count(network.head)))
-    return *rows, LayerRow("mean weighted by softmax, line, sigmoid", "1", 2)
+    return *rows, LayerRow("mean weighted by softmax, plain mean, sigmoid", "1", 3)
 
 
 def _count(module: nn.Module) -> int:

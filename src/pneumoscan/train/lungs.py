@@ -30,6 +30,7 @@ from pneumoscan.imaging import Film, preprocess
 from pneumoscan.imaging.lungs import (
     SIDE,
     Lungs,
+    Quality,
     box_crop,
     cut_film,
     find_lungs,
@@ -39,17 +40,21 @@ from pneumoscan.imaging.lungs import (
 )
 from pneumoscan.imaging.preprocessing import squash
 from pneumoscan.networks.exported import halved, onnx_of
-from pneumoscan.train.config import TrainingConfig
+from pneumoscan.train.config import AugmentationConfig, TrainingConfig
 from pneumoscan.train.films import TrainingFilms, micro_batches
 
 LUNGS_JSON = "lungs.json"
 VERSION = 1
 """Version of what the cache keeps; another version gives another key."""
-# Two of a thousand held-out films may be called unsure for a fact about their lungs; no chest film may be none.
-_UNSURE = 0.002
+# One of a hundred held-out films, most of them changed, is called unsure for a fact about its lungs. Two of a thousand have
+# outlines that failed, and say nothing about chest films.
+_UNSURE, _FAILED = 0.01, 0.002
+_CHANGED_VIEWS = 4
 _BEYOND = 0.5
 # One lung, or lungs that reach the edge, can be those of a patient; these facts alone never say that a film is none.
 _CERTAIN = frozenset({"share", "upright", "distance"})
+# A changed film is often cut off at the edge, as few films are: only unchanged ones say how often lungs are cut.
+_UNCHANGED = frozenset({"cut"})
 
 
 class LungsNetwork:
@@ -146,8 +151,10 @@ def write_outliner(
 ) -> LungSpec:
     """Write `lungs.onnx` and `lungs.json` of a finished outliner.
 
-    The limits of what counts as lungs are chosen on the held-out films: `unsure` where two in a thousand of them lie, and
-    `not_a_chest_film` beyond every one of them.
+    The limits of what counts as lungs are chosen on the held-out films: `unsure` where one in a hundred of them lies, and
+    `not_a_chest_film` half as far again as all but two of a thousand. Other hospitals leave more or less room around the
+    lungs than that of the training, and turn patients differently. So each film counts unchanged and in four versions with
+    the augmentation of the run, uncropped; how far lungs are cut off by the edge is judged by unchanged films alone.
 
     Args:
         network: The outliner in evaluation mode.
@@ -167,18 +174,28 @@ def write_outliner(
     graph = onnx_of(network, torch.zeros(2, 1, SIDE, SIDE), (LUNGS_OUTPUT,))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     known = session.run([LUNGS_OUTPUT], {"film": self_check_inputs(LUNG_PREPROCESSING)})[0]
-    found = [
-        find_lungs(logits)
-        for rows in micro_batches(films.val, 16)
-        for logits in session.run([LUNGS_OUTPUT], {"film": films.plain(rows).numpy()})[0]
+
+    def found(changes: AugmentationConfig | None, epoch: int) -> list[Quality]:
+        return [
+            find_lungs(logits).quality
+            for rows in micro_batches(films.val, 16)
+            for logits in session.run(
+                [LUNGS_OUTPUT],
+                {"film": films.views(rows, changes, seed=config.loop.seed, epoch=epoch)[0].numpy()},
+            )[0]
+        ]
+
+    unchanged = found(None, 0)
+    uncropped = config.augmentation.model_copy(update={"crop": 1.0, "crop_aspect": 1.0})
+    changed = [
+        quality for view in range(_CHANGED_VIEWS) for quality in found(uncropped, config.loop.epochs + view)
     ]
-    shapes = np.array([lungs.quality.shape for lungs in found if lungs.quality.parts])
-    mean, inverse = fit_shapes(shapes)
+    mean, inverse = fit_shapes(np.array([quality.shape for quality in unchanged if quality.parts]))
     facts: dict[str, list[float]] = {name: [] for name in FACTS}
-    for lungs in found:
-        distance = shape_distance(lungs.quality, mean, inverse) if lungs.quality.parts else 0.0
-        for name in FACTS:
-            facts[name].append(float(getattr(lungs.quality, name, distance)))
+    for name, values in facts.items():
+        for quality in unchanged if name in _UNCHANGED else unchanged + changed:
+            distance = shape_distance(quality, mean, inverse) if quality.parts else 0.0
+            values.append(float(getattr(quality, name, distance)))
     spec = LungSpec(
         answers=lung_answers(known),
         limits={name: _limits(np.array(values), name) for name, values in facts.items()},
@@ -192,10 +209,9 @@ def write_outliner(
 
 
 def _limits(values: npt.NDArray[np.float64], name: str) -> dict[str, float | None]:
-    """Return where a fact becomes unusual, and where no chest film lies: half of the most unusual value beyond it."""
+    """Return where a fact becomes unusual, and where no chest film lies: half as far again as the most unusual value."""
     sign = 1 if name in HIGH_IS_BAD else -1
-    unsure = sign * float(np.quantile(sign * values, 1 - _UNSURE))
-    worst = sign * float((sign * values).max())
+    unsure, worst = (sign * float(np.quantile(sign * values, 1 - share)) for share in (_UNSURE, _FAILED))
     beyond = worst + sign * _BEYOND * abs(worst)
     certain = name in _CERTAIN and sign * beyond > sign * unsure
     return {"unsure": unsure, "not_a_chest_film": beyond if certain else None}
