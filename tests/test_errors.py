@@ -11,7 +11,7 @@ from pneumoscan.errors import FilmDamagedError, PneumoscanError
 
 LINE = re.compile(r"^ {4}(?P<rails>[│├└─ ]*)(?P<name>\w+) +(?P<exit>\d+|exit) +(?P<code>[\w.]+)$")
 EXIT_CODES = {"PneumoscanError": 1, "UsageError": 2, "FilmError": 3, "NothingUsableError": 4, "DamagedError": 5,
-              "EnvironmentProblemError": 6, "PacsError": 6, "PacsAwayError": 75}  # fmt: skip
+              "EnvironmentProblemError": 6, "PacsError": 6, "PacsAwayError": 75, "PushError": 6, "PushAwayError": 75}  # fmt: skip
 
 
 def drawn():

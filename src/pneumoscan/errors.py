@@ -35,6 +35,9 @@
     │   ├── PacsAnswerError               6  pacs.answer
     │   └── PacsAwayError                75  pacs.away
     │       └── PacsLoginError           75  pacs.login
+    ├── PushError                         6  push
+    │   ├── PushAnswerError               6  push.answer
+    │   └── PushAwayError                75  push.away
     └── EnvironmentProblemError           6  environment
         ├── MissingDependencyError        6  environment.dependency
         │   └── CodecMissingError         6  environment.codec

@@ -28,7 +28,7 @@ def job(day: date = date(2026, 1, 5), *, label: str = "NORMAL", **changes: Any) 
         "device": "Maker One", "stored_sha256": "0" * 64, "pixels_sha256": "0" * 64, "label": label,
         "probability": 0.9 if label == "PNEUMONIA" else 0.1, "threshold": 0.5, "operating_point": "balanced",
         "warnings": "", "resembles": "adults", "model": "tiny@0123456789ab", "report_uid": "", "report_sha256": "",
-        "picture_uid": "", "picture_sha256": "",
+        "picture_uid": "", "picture_sha256": "", "state_uid": "", "state_sha256": "",
     }  # fmt: skip
     return Job(**values | changes)
 

@@ -261,7 +261,7 @@ def test_the_evidence_of_a_reader_averages_to_its_logit():
     evidence, features = network.evidence_and_features(lungs)
     torch.testing.assert_close(evidence.mean((1, 2)), expected)
     weight, bias = network.head.weight.flatten(), network.head.bias
-    torch.testing.assert_close(1.7 * (features @ weight + bias) - 0.4, expected)
+    torch.testing.assert_close(1.7 * features @ weight + (1.7 + 0.3) * bias - 0.4, expected)
     assert network.train()(lungs).shape == (3, 17)
 
 

@@ -110,7 +110,7 @@ def tiny(tmp_path_factory):
     shipped = load_bundle(pretrained_bundle(), self_check=False).spec
     values = {field.name: getattr(shipped, field.name) for field in fields(shipped)} | {
         "name": "tiny", "preprocessing": preprocessing, "temperature": 1.0, "outputs": ("probability", "logit"),
-        "guard": None, "sites": None, "lungs": None, "left_out": None, "training": {}, "parameters": 1, "self_check": self_check_of(logits, 1.0), "files": {},
+        "guard": None, "lungs": None, "left_out": None, "training": {}, "parameters": 1, "self_check": self_check_of(logits, 1.0), "files": {},
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("tiny") / "bundle"
     write_bundle(folder, onnx=model.SerializeToString(), spec=BundleSpec(**values), readme="# tiny\n")

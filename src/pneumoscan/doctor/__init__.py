@@ -34,6 +34,7 @@ _EXTRAS = {
     "dicom": "compressed DICOM films",
     "cluster": "studies on Ray",
     "archive": "Parquet and object stores",
+    "pdf": "results as PDF",
     "node": "pneumoscan node",
     "node-postgres": "a node's queue in PostgreSQL",
 }

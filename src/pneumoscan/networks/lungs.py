@@ -10,7 +10,7 @@ VCIP 2017); the last doubling rearranges channels (W. Shi et al., CVPR 2016).
 
 `LungReader` at 160×160 with its defaults:
 
-    160×160×2 → conv 5×5×16, stride 2, max-pool → 40×40 → residual stages of 32, 64, 128 and 192 kernels
+    160×160×2 → conv 5×5×16, stride 2, max-pool → 40×40 → residual stages of 32, 64, 128 and 160 kernels
     → the last three added at 20×20×64 (feature pyramid: T.-Y. Lin et al., CVPR 2017) → conv 3×3×64 → conv 1×1: score of each cell
     → logit: the mean of the scores, weighted by their softmax, and their plain mean
 
@@ -92,7 +92,7 @@ class LungReaderConfig(BaseModel):
     name: Literal["reader"] = "reader"
     inputs: Literal[1, 2] = 2
     stem: Width = 16
-    channels: tuple[Width, ...] = Field((32, 64, 128, 192), min_length=3, max_length=5)
+    channels: tuple[Width, ...] = Field((32, 64, 128, 160), min_length=3, max_length=5)
     blocks: tuple[Annotated[int, Field(ge=1, le=12)], ...] = (1, 1, 2, 1)
     pyramid: Width = 64
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -140,8 +140,9 @@ class LungReader(nn.Module):
     def evidence_and_features(self, lungs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `activation_map`, and the vector before the last layer (N, pyramid).
 
-        The vector is the mean of the inner map over the cells, weighted like the scores. A line through it is the logit:
-        gain · (head weight · vector + head bias) + bias.
+        The vector is the mean of the inner map over the cells, weighted like the scores in the logit: by their softmax, and
+        all alike, in the ratio of the two gains. A line through it is the logit:
+        gain · head weight · vector + (gain + mean gain) · head bias + bias.
         """
         views = [lungs] if self.training or not self.config.mirrored else [lungs, lungs.flip(3)]
         maps, vectors = [], []
@@ -150,7 +151,9 @@ class LungReader(nn.Module):
             scores = self.head(inner).squeeze(1)
             evidence = self._evidence(scores)
             maps.append(evidence.flip(2) if place else evidence)
-            vectors.append((inner.flatten(2) * scores.flatten(1).float().softmax(1)[:, None]).sum(2))
+            shares = scores.flatten(1).float().softmax(1)[:, None]
+            cells = inner.flatten(2)
+            vectors.append((cells * shares).sum(2) + self.mean_gain / self.gain * cells.mean(2))
         return sum(maps[1:], maps[0]) / len(views), sum(vectors[1:], vectors[0]) / len(views)
 
     def forward(self, lungs: torch.Tensor) -> torch.Tensor:
