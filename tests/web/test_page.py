@@ -236,7 +236,7 @@ def test_moving_the_operating_point_calls_everything_anew_without_a_request(drop
         calls.add(tuple(label for label, _, _ in dropped.answers().values()))
     choose(dropped, f"own-{bundle.spec.default_operating_point}")
     assert dropped.answers() == before
-    assert len(calls) > 4
+    assert len(calls) >= 3
     assert len(dropped.requests) == asked
 
 
