@@ -99,7 +99,7 @@ def test_the_list_shows_what_is_left(visits, twenty_films):
         page.select_option("#show", word)
         # The selected film stays in the list.
         expect(page.locator(".film")).to_have_count(2)
-        assert page.locator(f".judged:text-is('{word.replace('_', ' ')}')").count() == 1
+        expect(page.locator(f".judged:text-is('{word.replace('_', ' ')}')")).to_have_count(1)
     page.select_option("#show", "left")
     seen = set()
     for _ in range(7):
@@ -177,7 +177,7 @@ def test_a_file_of_the_reader_has_each_verdict_once(visits, keeping_service, twe
     again = visits.open(at=address)
     again.drop(ten(twenty_films))
     again.wait_for(TEN)
-    assert again.page.locator(".judged:text-is('disagree')").count() == 1
+    expect(again.page.locator(".judged:text-is('disagree')")).to_have_count(1)
     assert "2 of 10 judged" in again.page.inner_text("#judging-state")
 
 
