@@ -227,6 +227,8 @@ def test_input_of_lungs_needs_their_grey_scale():
         Preprocessing(size=32, input="lungs")
     with pytest.raises(ConfigError, match="input"):
         Preprocessing(size=32, input="heart")
+    with pytest.raises(ConfigError, match="surroundings"):
+        Preprocessing(size=32, surroundings=False)
 
 
 def test_pictures_are_those_of_the_film(tmp_path, folder):

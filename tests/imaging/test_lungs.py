@@ -196,6 +196,9 @@ def test_grey_scale_is_that_of_the_aerated_lung() -> None:
         assert one[0] == pytest.approx(wanted.clip(-6, 6), abs=1e-4)
         assert (one[1] == np.where(inside, one[0], 0)).all()
     assert (normalise(crop, Preprocessing(size=40, normalisation="per_film", input="lungs")) == found).all()
+    alone = Preprocessing(size=40, normalisation="per_film", input="lungs", surroundings=False)
+    assert (normalise(crop, alone)[:, 1] == found[:, 1]).all()
+    assert not normalise(crop, alone)[:, 0].any()
 
 
 def test_grey_scale_of_a_flat_lung_and_of_no_lung() -> None:

@@ -35,8 +35,15 @@ expect = "The same."
 
 @pytest.fixture
 def two_sites(tmp_path: Path) -> tuple[str, str]:
+    """A folder, and a table of another with a view for each film."""
     places = [write_film_folder(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
-    return f"a={places[0]}", f"b={places[1]}"
+    films = sorted((places[1] / "train").glob("*/*"))
+    lines = [
+        f"{film.relative_to(tmp_path)},{film.parent.name},{'AP' if place % 3 else 'PA'},{film.stem}"
+        for place, film in enumerate(films)
+    ]
+    (tmp_path / "b.csv").write_text("path,label,view,patient_id\n" + "\n".join(lines) + "\n")
+    return f"a={places[0]}", f"b={tmp_path / 'b.csv'}"
 
 
 def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_plan, tmp_path, notes):
@@ -57,6 +64,12 @@ def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_pla
     assert sites["a"]["n"] + sites["b"]["n"] < facts.train + facts.held_out
     low, high = sites["b"]["roc_auc_ci95"]
     assert 0 <= low <= sites["b"]["roc_auc"] <= high <= 1
+    assert sites["b"]["views"].keys() == {"PA", "AP"}
+    for figure in ("n", "n_positive"):
+        assert sum(view[figure] for view in sites["b"]["views"].values()) == sites["b"][figure]
+    ill = {view: facts["n_positive"] * facts["sensitivity"] for view, facts in sites["b"]["views"].items()}
+    assert sum(ill.values()) == pytest.approx(sites["b"]["n_positive"] * sites["b"]["sensitivity"])
+    assert not sites["a"]["views"]
     base = read_record(folder, trials["baseline"].name).figures["sites"]
     assert not base["b"]["left_out"]
     assert base["a"]["n"] + base["b"]["n"] == facts.held_out
@@ -66,7 +79,8 @@ def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_pla
     assert (out / "figures" / "sites-left-out.svg").is_file()
     with (out / "sites.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    told = {(row["variant"], row["site"]): row["left_out"] for row in rows}
+    told = {(row["variant"], row["site"]): row["left_out"] for row in rows if not row["view"]}
+    assert {row["view"] for row in rows if row["site"] == "b"} == {"", "PA", "AP"}
     assert told["without-b", "b"] == "True"
     assert told["plain", "b"] == "False"
 

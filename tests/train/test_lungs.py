@@ -159,6 +159,10 @@ def test_films_without_surroundings_give_no_box_channel(chest_table, lungs_model
     assert inputs[films.surroundings, 0].any((1, 2)).all()
     everywhere = AugmentationConfig(no_surroundings=1.0)
     assert not films.augmented(rows, everywhere, seed=0, epoch=0)[:, 0].any()
+    alone = replace(films, preprocessing=replace(films.preprocessing, surroundings=False))
+    assert not alone.plain(rows)[:, 0].any()
+    assert not alone.augmented(rows, config.augmentation, seed=0, epoch=0)[:, 0].any()
+    assert (alone.plain(rows)[:, 1] == films.plain(rows)[:, 1]).all()
     inputs, targets = FilmLabels(films, config).inputs(rows, 0)
     assert inputs.shape[1:] == (2, 32, 32)
     assert targets.shape == (40, 1 + 16)
@@ -388,6 +392,7 @@ def test_without_masks_there_is_nothing_to_outline(tmp_path, film_folder):
         (["data.input=lungs"], "input channel"),
         (["data.input=lungs", "model.inputs=2"], "per_film"),
         (["model.inputs=2"], "input channel"),
+        (["data.surroundings=false"], "surroundings"),
     ],
 )
 def test_network_and_input_must_fit(settings, words):

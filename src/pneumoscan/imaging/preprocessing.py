@@ -31,6 +31,8 @@ class Preprocessing:
         version: Version of this code. A bundle with another version is an error.
         input: `film`: the whole film, one channel. `lungs`: the box of the lungs and the aerated lung in it, two channels
             (`lungs.lung_crop`), with the normalisation `per_film` by the aerated lung (`lungs.standardise_lungs`).
+        surroundings: Whether the first channel of lungs shows what surrounds the aerated lung in the box. If not, it is 0: so
+            reads a network all of whose training films show nothing but aerated lung.
     """
 
     size: int = 200
@@ -39,6 +41,7 @@ class Preprocessing:
     std: float = 1.0
     version: int = VERSION
     input: Literal["film", "lungs"] = "film"
+    surroundings: bool = True
 
     def __post_init__(self) -> None:
         if not (isinstance(self.size, int) and 16 <= self.size <= 1024):
@@ -59,6 +62,11 @@ class Preprocessing:
         if self.input == "lungs" and self.normalisation != "per_film":
             raise ConfigError(
                 f"normalisation of the lungs is {self.normalisation!r}.", "It must be 'per_film'."
+            )
+        if not isinstance(self.surroundings, bool) or not (self.surroundings or self.input == "lungs"):
+            raise ConfigError(
+                f"preprocessing surroundings is {self.surroundings!r} for the input {self.input!r}.",
+                "Use true, or false for the input 'lungs'.",
             )
         if self.version != VERSION:
             raise ConfigError(
@@ -96,7 +104,10 @@ def normalise(images: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDA
         float32 array of the same shape.
     """
     if settings.input == "lungs":
-        return standardise_lungs(images)
+        lungs = standardise_lungs(images)
+        if not settings.surroundings:
+            lungs[..., 0, :, :] = 0
+        return lungs
     return standardise(images.astype(np.float32) / np.float32(255), settings)
 
 

@@ -18,9 +18,11 @@ from pneumoscan.data.splits import hold_out
 from pneumoscan.errors import NothingUsableError
 from pneumoscan.evaluate import intervals
 from pneumoscan.evaluate.arrays import check_patients
+from pneumoscan.evaluate.held_out import HeldOut
 from pneumoscan.evaluate.intervals import weighted_roc_auc
+from pneumoscan.evaluate.sites import VIEWS
 from pneumoscan.evaluate.stress import StressTable, perturbed
-from pneumoscan.evaluate.thresholds import best_f1, threshold_table
+from pneumoscan.evaluate.thresholds import balanced_cut, best_f1, threshold_table
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.networks.baseline import BaselineConfig
@@ -119,7 +121,8 @@ class NetworkEvaluation:
     Attributes:
         figures: JSON types: `n`, `n_positive`, `val_loss`, `accuracy`, `sensitivity`, `specificity` (at 0.5),
             `roc_auc`, `average_precision`, `best_f1`, `thresholds` (17 rows), `stress` (see `StressTable.to_json`); with several sites also `sites`: by
-            name `left_out`, `n`, `n_positive`, `n_patients`, `roc_auc`, `roc_auc_ci95`.
+            name `left_out`, `n`, `n_positive`, `n_patients`, `roc_auc`, `roc_auc_ci95`, `sensitivity`, `specificity`, and in `views` the same
+            for PA and AP.
         logits: float32 (n,), of the unchanged films.
         stress_draws: float64 (RESAMPLES,): the mean area under ROC of the views in each resample of `patient_weights`; NaN
             if a resample lacks a class.
@@ -164,11 +167,15 @@ def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Fl
 
 
 def _by_site(backend: Backend, films: StudyFilms, plain: Logits, left_out: frozenset[str]) -> dict[str, Any]:
-    """Return `sites`: the figures at each site, on all films of a site that was left out."""
+    """Return `sites`: the figures at each site, on all films of a site that was left out.
+
+    The threshold is that of the rule `balanced` on the held-out films of the sites in training, every one of which counts alike.
+    """
     sites, rows = films.films.sites, films.films.val
     names = [] if sites is None else sorted(set(sites.tolist()))
     if len(names) < 2 or sites is None:
         return {}
+    threshold = _threshold(films, plain, ~np.isin(sites[rows], sorted(left_out)))
     found = {}
     for name in names:
         if name in left_out:
@@ -179,23 +186,46 @@ def _by_site(backend: Backend, films: StudyFilms, plain: Logits, left_out: froze
         else:
             here = sites[rows] == name
             own, logits = rows[here], plain[here]
-        found[name] = {"left_out": name in left_out, **_area(films, own, logits)}
+        views = np.full(len(own), "") if films.films.projections is None else films.films.projections[own]
+        by_view = {
+            view: _at_site(films, own[views == view], logits[views == view], threshold)
+            for view in VIEWS
+            if (views == view).any()
+        }
+        facts = _at_site(films, own, logits, threshold)
+        found[name] = {"left_out": name in left_out, **facts, "views": by_view}
     return {"sites": found}
 
 
-def _area(films: StudyFilms, rows: npt.NDArray[np.int64], logits: Logits) -> dict[str, Any]:
-    """Return the area under ROC of films with its interval over their patients; None if a class is missing."""
+def _threshold(films: StudyFilms, plain: Logits, seen: npt.NDArray[np.bool_]) -> float | None:
+    """Return the logit from which a film is called PNEUMONIA; None if the films `seen` lack a class."""
+    sites, labels, scores = films.films.sites, films.held_out_labels[seen], plain[seen].astype(np.float64)
+    if sites is None or len(set(labels.tolist())) < 2:
+        return None
+    held = HeldOut(labels, scores[None], "", patients=None, sites=sites[films.films.val][seen])
+    return balanced_cut(scores, labels, held.weights)
+
+
+def _at_site(
+    films: StudyFilms, rows: npt.NDArray[np.int64], logits: Logits, threshold: float | None
+) -> dict[str, Any]:
+    """Return the area under ROC with its interval over patients, sensitivity and specificity; None if a class is missing."""
     y_true = films.films.labels[rows].astype(np.int64)
     owners = films.films.patient_ids
     patients = tuple(str(row) for row in rows) if owners is None else tuple(owners[rows].tolist())
     facts = {"n": len(rows), "n_positive": int(y_true.sum()), "n_patients": len(set(patients))}
     if len(set(y_true.tolist())) < 2:
-        return {**facts, "roc_auc": None, "roc_auc_ci95": None}
+        return {**facts, "roc_auc": None, "roc_auc_ci95": None, "sensitivity": None, "specificity": None}
     scores = logits.astype(np.float64)
     area = float(weighted_roc_auc(y_true, scores, np.ones((1, len(rows))))[0])
     draws = weighted_roc_auc(y_true, scores, patient_weights(patients))
     low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return {**facts, "roc_auc": area, "roc_auc_ci95": [float(low), float(high)]}
+    called = scores >= (np.inf if threshold is None else threshold)
+    rates = {
+        "sensitivity": None if threshold is None else float(called[y_true == 1].mean()),
+        "specificity": None if threshold is None else float(1 - called[y_true == 0].mean()),
+    }
+    return {**facts, "roc_auc": area, "roc_auc_ci95": [float(low), float(high)], **rates}
 
 
 def _plain_logits(backend: Backend, films: StudyFilms) -> Logits:

@@ -152,9 +152,10 @@ DIFFERENCE_COLUMNS = (
     "section", "variant", "trial_key", "figure", "seeds", "difference", "ci95_low", "ci95_high", "verdict",
 )  # fmt: skip
 
+_SITE_FIGURES = ("n", "n_positive", "n_patients", "roc_auc", "sensitivity", "specificity")
 SITE_COLUMNS = (
-    "section", "variant", "seed", "trial", "site", "left_out", "n", "n_positive", "n_patients", "roc_auc", "ci95_low",
-    "ci95_high",
+    "section", "variant", "seed", "trial", "site", "view", "left_out", "n", "n_positive", "n_patients", "roc_auc", "ci95_low",
+    "ci95_high", "sensitivity", "specificity",
 )  # fmt: skip
 
 
@@ -232,12 +233,13 @@ def _site_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
     for section, variant in found.variants():
         for record in variant.done:
             for site, facts in record.figures.get("sites", {}).items():
-                low, high = facts["roc_auc_ci95"] or (None, None)
-                counts = {key: facts[key] for key in ("left_out", "n", "n_positive", "n_patients", "roc_auc")}
-                yield {
-                    "section": section, "variant": variant.name, "seed": record.seed, "trial": record.name,
-                    "site": site, **counts, "ci95_low": low, "ci95_high": high,
-                }  # fmt: skip
+                for view, own in {"": facts, **facts.get("views", {})}.items():
+                    low, high = own["roc_auc_ci95"] or (None, None)
+                    counts = {key: own.get(key) for key in _SITE_FIGURES}
+                    yield {
+                        "section": section, "variant": variant.name, "seed": record.seed, "trial": record.name,
+                        "site": site, "view": view, "left_out": facts["left_out"], **counts, "ci95_low": low, "ci95_high": high,
+                    }  # fmt: skip
 
 
 def _at(values: Sequence[Any] | None, place: int) -> Any:

@@ -13,7 +13,7 @@ from pneumoscan.train.config import TrainingConfig
 _NOT_IDENTITY = {"preset": True, "loop": {"seed", "checkpoint_seconds"}}
 # Settings that came later, with the value of before: trials on record keep their identity.
 _LATER: dict[str, dict[str, Any]] = {
-    "data": {"input": "film", "lungs": ""},
+    "data": {"input": "film", "lungs": "", "surroundings": True},
     "model": {"inputs": 1},
     "augmentation": {
         "detail": 0.0,

@@ -33,6 +33,7 @@ class DataConfig(_Section):
             `normalisation` must be `per_film`.
         lungs: For `lungs`: a finished run of the preset `lungs`, or a model with a lungs network; empty takes that of the
             model in the package. Films of a table with `mask` that show nothing but the lungs need no network.
+        surroundings: Whether a network that reads lungs also sees what surrounds the aerated lung; see `imaging.Preprocessing`.
         size: Side of the square to which films are resized, in pixels.
         normalisation: `fixed` or `per_film`; see `imaging.Preprocessing`.
         mean: Mean that `fixed` subtracts from values in [0, 1].
@@ -43,6 +44,7 @@ class DataConfig(_Section):
 
     input: Literal["film", "lungs"] = "film"
     lungs: str = ""
+    surroundings: bool = True
     size: int = Field(200, ge=16, le=1024)
     normalisation: Literal["fixed", "per_film"] = "fixed"
     mean: float = 0.0
@@ -53,7 +55,12 @@ class DataConfig(_Section):
     def preprocessing(self) -> Preprocessing:
         """Return the preprocessing, for training and for prediction."""
         return Preprocessing(
-            size=self.size, normalisation=self.normalisation, mean=self.mean, std=self.std, input=self.input
+            size=self.size,
+            normalisation=self.normalisation,
+            mean=self.mean,
+            std=self.std,
+            input=self.input,
+            surroundings=self.surroundings,
         )
 
 
@@ -269,6 +276,8 @@ class TrainingConfig(_Section):
             )
         if self.data.input == "lungs" and self.data.normalisation != "per_film":
             raise ValueError("data.input 'lungs' needs data.normalisation 'per_film'")
+        if not (self.data.surroundings or self.data.input == "lungs"):
+            raise ValueError("data.surroundings=false needs data.input 'lungs'")
         return self
 
 

@@ -100,7 +100,8 @@ class TrainingFilms:
                 inputs = standardise(grey, settings)
         if lungs:
             assert self.surroundings is not None
-            shown = self.surroundings[rows] & (True if parameters is None else ~parameters.no_surroundings)
+            shown = self.surroundings[rows] & settings.surroundings
+            shown &= True if parameters is None else ~parameters.no_surroundings
             inputs[:, 0] *= shown[:, None, None]
         else:
             inputs = inputs[:, None]
