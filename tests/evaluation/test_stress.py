@@ -156,6 +156,12 @@ def test_squashed_films_are_judged_in_every_view(images):
 
 def test_the_views_can_be_chosen_and_come_back_at_one_size(images):
     assert all(perturbed(images[:2], view).shape == (2, 40, 40) for view in PERTURBATIONS)
+    masks = np.zeros_like(images[:2])
+    masks[:, 10:30, 5:20] = 255
+    for view in PERTURBATIONS:
+        crops = perturbed(np.stack([images[:2], masks], 1), view)
+        assert (crops[:, 0] == perturbed(images[:2], view)).all()
+        assert (crops[:, 1] == perturbed(masks, view)).all()
     table = stress_table(
         images[:20],
         np.arange(20) % 2,

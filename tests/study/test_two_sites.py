@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import tiny_lungs
 from synthetic_films import write_film_folder
 
 from pneumoscan.errors import ConfigError
@@ -83,6 +84,33 @@ def test_a_site_that_is_left_out_is_judged_on_all_its_films(two_sites, write_pla
     assert {row["view"] for row in rows if row["site"] == "b"} == {"", "PA", "AP"}
     assert told["without-b", "b"] == "True"
     assert told["plain", "b"] == "False"
+
+
+def test_a_network_that_reads_lungs_is_judged_in_every_view(two_sites, write_plan, tmp_path, notes):
+    model = tiny_lungs.write_lungs_bundle(tmp_path / "lungs")
+    changes = (
+        f'"data.lungs" = "{model.as_posix()}", "model.stem" = 4, "model.channels" = [4, 6, 8], "model.blocks" = [1, 1, 1], '
+        '"model.pyramid" = 6, "sampling.films" = { a = 8, b = 0 }'
+    )
+    variants = "".join(
+        f"""
+[[section.variant]]
+name = "{name}"
+preset = "lung-reader"
+change = {{ "data.surroundings" = {shown}, {changes} }}
+why = "Lungs."
+expect = "The same."
+"""
+        for name, shown in (("lungs", "true"), ("aerated", "false"))
+    )
+    plan_file = write_plan(f'[[section]]\nname = "reads"\ntitle = "Lungs"\nquestion = "?"\n{variants}')
+    out = tmp_path / "out"
+    run_study(plan_file, StudyOrder(two_sites, out), notes)
+    with (write_report(out).parent / "trials.csv").open(newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    for name in ("lungs", "aerated"):
+        assert (rows[name]["status"], rows[name]["reason"]) == ("done", "")
+        assert 0 <= float(rows[name]["stress_roc_auc_worst"]) <= float(rows[name]["stress_roc_auc_mean"]) <= 1
 
 
 @pytest.mark.parametrize(

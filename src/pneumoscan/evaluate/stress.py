@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -202,10 +202,21 @@ def readable_name(name: str) -> str:
 
 
 def perturbed(images: Images, view: Perturbation) -> Images:
-    """Return resized films uint8 (n, S, S) in a view, resized to S×S again if their size changed."""
-    size = images.shape[1]
-    films = [Film(view.change(image), "<array>", "array", "uint8") for image in images]
-    return np.stack([squash(film, size) for film in films])
+    """Return resized films uint8 (n, S, S) in a view, resized to S×S again if their size changed.
+
+    Of crops of lungs, uint8 (n, 2 or more, S, S), the planes of `imaging.lungs.lung_crop` are returned, the mask changed like its film.
+    """
+    size = images.shape[-1]
+    if images.ndim == 3:
+        films = [Film(view.change(image), "<array>", "array", "uint8") for image in images]
+        return np.stack([squash(film, size) for film in films])
+    crops = [view.apply(Film(crop[0], "<array>", "array", "uint8", crop[1])) for crop in images]
+    return np.stack(
+        [
+            np.stack([squash(film, size), squash(replace(film, pixels=film.lungs), size)])  # type: ignore[arg-type]
+            for film in crops
+        ]
+    )
 
 
 def _probabilities(images: Images, predict: Predict, view: Perturbation | None) -> Floats:

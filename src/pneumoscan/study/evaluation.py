@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,7 @@ from pneumoscan.evaluate.intervals import weighted_roc_auc
 from pneumoscan.evaluate.sites import VIEWS
 from pneumoscan.evaluate.stress import StressTable, perturbed
 from pneumoscan.evaluate.thresholds import balanced_cut, best_f1, threshold_table
-from pneumoscan.imaging.perturbation import PERTURBATIONS
-from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.imaging.perturbation import PERTURBATIONS, Perturbation
 from pneumoscan.networks.baseline import BaselineConfig
 from pneumoscan.networks.registry import build
 from pneumoscan.train.backend import Backend
@@ -234,23 +233,23 @@ def _plain_logits(backend: Backend, films: StudyFilms) -> Logits:
 
 
 def _view_logits(backend: Backend, films: StudyFilms) -> dict[str, Logits]:
-    images, rows = films.films.images, films.films.val
-    found = {}
+    rows, found = films.films.val, {}
     for view in PERTURBATIONS:
         parts = [
-            _logits_of(backend, perturbed(images[rows[start : start + _AT_ONCE]], view), films)
+            _logits_of(backend, films.films, rows[start : start + _AT_ONCE], view)
             for start in range(0, len(rows), _AT_ONCE)
         ]
         found[view.name] = np.concatenate(parts)
     return found
 
 
-def _logits_of(backend: Backend, images: npt.NDArray[np.uint8], films: StudyFilms) -> Logits:
-    def inputs(rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        return torch.from_numpy(normalise(images[rows], films.films.preprocessing)).unsqueeze(1)
-
-    pieces = micro_batches(np.arange(len(images), dtype=np.int64), VALIDATION_BATCH)
-    return torch.cat(backend.outputs(pieces, inputs)).numpy()
+def _logits_of(
+    backend: Backend, films: TrainingFilms, rows: npt.NDArray[np.int64], view: Perturbation
+) -> Logits:
+    shown = None if films.surroundings is None else films.surroundings[rows]
+    changed = replace(films, images=perturbed(films.images[rows], view), surroundings=shown)
+    pieces = micro_batches(np.arange(len(rows), dtype=np.int64), VALIDATION_BATCH)
+    return torch.cat(backend.outputs(pieces, changed.plain)).numpy()
 
 
 def _figures(y_true: npt.NDArray[np.int64], plain: Logits, views: dict[str, Logits]) -> dict[str, Any]:
