@@ -57,6 +57,8 @@ def chromium() -> Iterator[Any]:
     found = next((path for path in map(shutil.which, BROWSERS) if path), None)
     if found is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
+    # As long as the pages wait for anything else.
+    sync_api.expect.set_options(timeout=20_000)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)").expect
 SHARES = {"refused_share": 0.1, "unsure_share": 0.12, "not_a_chest_film_share": None}
 WEEK = {
     "week": "2026-W10",
@@ -52,7 +55,7 @@ def test_a_node_has_a_tab_with_what_it_has_read(visits: Any) -> None:
         "12.0%",
     ):
         assert part in said
-    assert visit.page.locator("#panel-node .cautions li").count() == 1
+    expect(visit.page.locator("#panel-node .cautions li")).to_have_count(1)
     visit.check_quiet()
 
 
@@ -60,9 +63,9 @@ def test_without_a_node_there_is_no_tab(visits: Any) -> None:
     visit = visits.open()
     visit.page.wait_for_selector("#model:not(:empty)", state="attached")
     visit.page.wait_for_timeout(300)
-    assert visit.page.is_hidden("#tab-node")
+    expect(visit.page.locator("#tab-node")).to_be_hidden()
     visit.page.press("#tab-performance", "ArrowRight")
-    assert visit.page.get_attribute("#tab-films", "aria-selected") == "true"
+    expect(visit.page.locator("#tab-films")).to_have_attribute("aria-selected", "true")
     visit.check_quiet()
 
 
@@ -98,17 +101,19 @@ def test_films_of_a_node_are_judged_in_its_tab(visits: Any, twenty_films: dict[s
     page.wait_for_selector("#tab-node:not([hidden])")
     page.click("#tab-node")
     page.wait_for_selector(".node-picture:not([hidden])")
-    assert "Object 12" in page.inner_text("#node-films")
-    assert "0.7500" in page.inner_text("#node-films")
+    expect(page.locator("#node-films")).to_contain_text("Object 12")
+    expect(page.locator("#node-films")).to_contain_text("0.7500")
     page.fill("#node-films .note-line:has-text('Reader') input", "AB")
     page.press("#node-films .note-line:has-text('Reader') input", "Tab")
     page.click("#node-films button[data-verdict=disagree]")
-    assert page.get_attribute("#node-films button[data-verdict=disagree]", "aria-pressed") == "true"
+    expect(page.locator("#node-films button[data-verdict=disagree]")).to_have_attribute(
+        "aria-pressed", "true"
+    )
     assert [(one["object"], one["reader"], one["verdict"]) for one in sent] == [(12, "AB", "disagree")]
     page.click("#node-films button:has-text('Older')")
-    assert "Object 11" in page.inner_text("#node-films")
-    assert page.is_hidden(".node-picture")
+    expect(page.locator("#node-films")).to_contain_text("Object 11")
+    expect(page.locator(".node-picture")).to_be_hidden()
     page.check("#node-films input[type=checkbox]")
     page.click("#node-films button:has-text('Newer')")
-    assert "Object 11" in page.inner_text("#node-films")
+    expect(page.locator("#node-films")).to_contain_text("Object 11")
     visit.check_quiet()

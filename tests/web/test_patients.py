@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)").expect
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (extra node)")
 
 
@@ -69,15 +70,17 @@ def test_films_are_ordered_by_patient_and_the_previous_one_is_shown(
     page.select_option("#sort", "patient")
     visit.painted()
     assert list(visit.answers()) == ["other.dcm", "oldest.dcm", "old.dcm", "new.dcm", "film.jpeg"]
-    assert "Doe Jane · ID P1 · 2026-01-05" in page.inner_text(".film:has-text('new.dcm')")
+    expect(page.locator(".film:has-text('new.dcm')")).to_contain_text(
+        "Doe Jane · ID P1 · 2026-01-05", use_inner_text=True
+    )
     page.click(".film:has-text('new.dcm')")
     page.focus("#worklist")
     page.keyboard.press("p")
     page.wait_for_selector("#prior-film canvas")
-    assert "2025-06-01: old.dcm" in page.inner_text("#prior-film")
+    expect(page.locator("#prior-film")).to_contain_text("2025-06-01: old.dcm", use_inner_text=True)
     page.click(".film:has-text('oldest.dcm')")
-    assert page.is_hidden("#prior")
-    assert page.is_hidden("#prior-film")
+    expect(page.locator("#prior")).to_be_hidden()
+    expect(page.locator("#prior-film")).to_be_hidden()
     page.click(".film:has-text('new.dcm')")
     page.keyboard.press("p")
     visit.shown()

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)").expect
 LINE = (94, 234, 255)
 # On a canvas of its own: the page's is not for reading.
 _COUNT = """([selector, colour]) => {
@@ -23,11 +26,11 @@ def _lines(visit: Any, canvas: str = "#film") -> int:
 
 
 def test_regions_are_outlined_and_their_key_hides_them(lungs_visit: Any) -> None:
-    assert lungs_visit.page.locator(".film").get_attribute("data-label") == "PNEUMONIA"
+    expect(lungs_visit.page.locator(".film")).to_have_attribute("data-label", "PNEUMONIA")
     shown = _lines(lungs_visit)
     assert shown > 100
     lungs_visit.page.keyboard.press("e")
-    assert lungs_visit.page.locator("#regions").get_attribute("aria-pressed") == "false"
+    expect(lungs_visit.page.locator("#regions")).to_have_attribute("aria-pressed", "false")
     assert _lines(lungs_visit) < shown / 10
     lungs_visit.page.keyboard.press("e")
     assert _lines(lungs_visit) == shown
@@ -36,10 +39,10 @@ def test_regions_are_outlined_and_their_key_hides_them(lungs_visit: Any) -> None
 def test_key_of_the_lungs_hides_their_outline_and_leaves_the_regions(lungs_visit: Any) -> None:
     shown = _lines(lungs_visit)
     lungs_visit.page.keyboard.press("l")
-    assert lungs_visit.page.locator("#lungs").get_attribute("aria-pressed") == "false"
+    expect(lungs_visit.page.locator("#lungs")).to_have_attribute("aria-pressed", "false")
     assert _lines(lungs_visit) >= 0.9 * shown
     lungs_visit.page.keyboard.press("l")
-    assert lungs_visit.page.locator("#lungs").get_attribute("aria-pressed") == "true"
+    expect(lungs_visit.page.locator("#lungs")).to_have_attribute("aria-pressed", "true")
 
 
 def test_shares_and_what_was_measured_are_told(lungs_visit: Any) -> None:
@@ -55,8 +58,8 @@ def test_normal_film_has_no_regions(lungs_visit: Any) -> None:
     lungs_visit.page.locator("#threshold").fill("1")
     lungs_visit.page.keyboard.press("Enter")
     lungs_visit.painted()
-    assert lungs_visit.page.locator(".film").get_attribute("data-label") == "NORMAL"
-    assert lungs_visit.page.locator("#evidence").count() == 0
+    expect(lungs_visit.page.locator(".film")).to_have_attribute("data-label", "NORMAL")
+    expect(lungs_visit.page.locator("#evidence")).to_have_count(0)
     assert _lines(lungs_visit) == 0
     lungs_visit.page.locator("#threshold").fill("0.01")
     lungs_visit.page.keyboard.press("Enter")

@@ -45,10 +45,10 @@ def test_ten_films_are_judged_with_the_keyboard_alone(visits, twenty_films):
             keys.type("a scar, adjacent to the hilum")
             keys.press("Enter")
         given[name] = word
-        assert page.get_attribute(f"#{word}", "aria-pressed") == "true"
+        expect(page.locator(f"#{word}")).to_have_attribute("aria-pressed", "true")
         keys.press("j")
     assert len(given) == TEN
-    assert f"{TEN} of {TEN} judged" in page.inner_text("#judging-state")
+    expect(page.locator("#judging-state")).to_contain_text(f"{TEN} of {TEN} judged")
     counting = [row for row in rows(saved(visit)) if row["counts"] == "yes"]
     assert {row["path"]: row["verdict"] for row in counting} == given
     assert [row["note"] for row in counting if row["note"]] == ["a scar, adjacent to the hilum"]
@@ -81,7 +81,7 @@ def test_the_last_verdict_counts_and_the_earlier_ones_stay(visits, twenty_films)
     assert {row["reader"] for row in told if row["counts"] == "yes"} == {"AB"}
     page.fill("#reader", "CD")
     page.press("#reader", "Enter")
-    assert "0 of 10 judged" in page.inner_text("#judging-state")
+    expect(page.locator("#judging-state")).to_contain_text("0 of 10 judged")
 
 
 def test_the_list_shows_what_is_left(visits, twenty_films):
@@ -107,7 +107,7 @@ def test_the_list_shows_what_is_left(visits, twenty_films):
         seen.add(page.inner_text("#film-name"))
         page.keyboard.press("a")
     assert len(seen) == 7
-    assert "10 of 10 judged" in page.inner_text("#judging-state")
+    expect(page.locator("#judging-state")).to_contain_text("10 of 10 judged")
     page.keyboard.press("u")
     expect(page.locator("#live")).to_have_text("No film is left to judge.")
 
@@ -132,8 +132,8 @@ def test_saved_verdicts_are_taken_up_again(visits, twenty_films):
     visit.wait_for(TEN)
     page.select_option("#show", "disagree")
     page.click(".film:has(.judged:text-is('disagree'))")
-    assert page.input_value("#note") == '=note, with "quotes"'
-    assert page.input_value("#reader") == '=A"B'
+    expect(page.locator("#note")).to_have_value('=note, with "quotes"')
+    expect(page.locator("#reader")).to_have_value('=A"B')
     assert saved(visit) == text
 
 
@@ -143,7 +143,7 @@ def test_a_note_alone_is_no_verdict(visits, twenty_films):
     visit.wait_for(1)
     visit.page.fill("#note", "look again\tlater")
     visit.page.press("#note", "Enter")
-    assert "0 of 1 judged" in visit.page.inner_text("#judging-state")
+    expect(visit.page.locator("#judging-state")).to_contain_text("0 of 1 judged")
     (row,) = rows(saved(visit))
     assert (row["verdict"], row["note"], row["counts"]) == ("none", "look again later", "no")
     visit.page.keyboard.press("a")
@@ -178,7 +178,7 @@ def test_a_file_of_the_reader_has_each_verdict_once(visits, keeping_service, twe
     again.drop(ten(twenty_films))
     again.wait_for(TEN)
     expect(again.page.locator(".judged:text-is('disagree')")).to_have_count(1)
-    assert "2 of 10 judged" in again.page.inner_text("#judging-state")
+    expect(again.page.locator("#judging-state")).to_contain_text("2 of 10 judged")
 
 
 def test_a_result_is_saved_as_pdf(visits, twenty_films):
