@@ -4,14 +4,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.train.config import (
-    legal_keys,
-    load_config,
-    preset_names,
-    read_toml_config,
-    to_toml,
-    validate,
-)
+from pneumoscan.train.config import legal_keys, load_config, preset_names, read_toml_config, to_toml, validate
 
 
 def test_presets_are_what_they_are_called() -> None:

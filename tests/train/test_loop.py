@@ -81,7 +81,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(small_config
     assert not same(first.weights, other.weights)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"])
+# One of each kind of state: none, one buffer, two buffers and a count.
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
 def test_a_terminated_run_goes_on_to_the_same_weights(
     optimizer, small_config, small_films, tmp_path: Path
 ) -> None:

@@ -57,9 +57,25 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOSCAN_CACHE", str(tmp_path / "cache"))
 
 
-def test_a_run_folder_has_what_is_promised(film_folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    trained = train(small(), film_folder, out)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Films, and the folder of a run that was trained on them. Tests copy both before they change them."""
+    root = tmp_path_factory.mktemp("finished")
+    films = write_film_folder(root / "films")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMOSCAN_CACHE", str(root / "cache"))
+        train(small(), films, root / "run")
+    return films, root / "run"
+
+
+@pytest.fixture
+def finished_copy(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """The films and the run of `finished`, to be changed."""
+    return tuple(shutil.copytree(path, tmp_path / path.name) for path in finished)
+
+
+def test_a_run_folder_has_what_is_promised(finished: tuple[Path, Path]) -> None:
+    _, out = finished
     names = {path.name for path in out.iterdir()}
     assert {
         "config.toml", "history.jsonl", "convergence.svg", "convergence.png", "checkpoints", "model.safetensors",
@@ -68,14 +84,8 @@ def test_a_run_folder_has_what_is_promised(film_folder: Path, tmp_path: Path) ->
     lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert {
-        "train_loss",
-        "val_loss",
-        "train_accuracy",
-        "val_accuracy",
-        "learning_rate",
-        "seconds",
-        "films_per_second",
-    } <= set(lines[0])
+        "train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate", "seconds", "films_per_second",
+    } <= set(lines[0])  # fmt: skip
     manifest = json.loads((out / "manifest.json").read_text())
     assert {"packages", "threads", "seed", "data_sha256", "commit", "films", "result"} <= set(manifest)
     assert tomllib.loads((out / "config.toml").read_text())["loop"]["worker_threads"] == 2
@@ -85,15 +95,13 @@ def test_a_run_folder_has_what_is_promised(film_folder: Path, tmp_path: Path) ->
         parts[row["patient_id"]].add(row["part"])
         assert row["path"].startswith("train/")
     assert all(len(part) == 1 for part in parts.values())
-    assert trained.kept_epoch in {1, 2}
 
 
-def test_an_exported_bundle_reads_films_as_torch_does(film_folder: Path, tmp_path: Path) -> None:
+def test_an_exported_bundle_reads_films_as_torch_does(finished_copy: tuple[Path, Path]) -> None:
     from pneumoscan.bundle.load import load_bundle
 
-    out = tmp_path / "run"
-    train(small(), film_folder, out)
-    exported = export_run(out, film_folder)
+    films, out = finished_copy
+    exported = export_run(out, films)
     assert exported.largest_difference < 1e-4
     bundle = load_bundle(out)
     assert set(bundle.spec.thresholds) == {"best_f1", "balanced", "sensitivity_98"}
@@ -104,20 +112,14 @@ def test_an_exported_bundle_reads_films_as_torch_does(film_folder: Path, tmp_pat
     assert (
         bundle.spec.training["data_sha256"] == json.loads((out / "manifest.json").read_text())["data_sha256"]
     )
-
-
-def test_the_val_split_is_reported_and_no_more(film_folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    train(small(), film_folder, out)
-    export_run(out, film_folder)
+    # The split `val` is reported and changes nothing.
     before = (out / "bundle/model.json").read_bytes()
-    right, read = report_val(out, film_folder)
-    films = list((film_folder / "val").rglob("*.jpeg"))
-    assert 0 <= right <= read == len(films)
+    right, read = report_val(out, films)
+    assert 0 <= right <= read == len(list((films / "val").rglob("*.jpeg")))
     assert json.loads((out / "manifest.json").read_text())["val_split"] == {"right": right, "films": read}
     assert (out / "bundle/model.json").read_bytes() == before
-    shutil.rmtree(film_folder / "val")
-    assert report_val(out, film_folder) == (0, 0)
+    shutil.rmtree(films / "val")
+    assert report_val(out, films) == (0, 0)
 
 
 def test_films_that_cannot_be_read_are_left_out_and_told(film_folder: Path, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_films_that_cannot_be_read_are_left_out_and_told(film_folder: Path, tmp_
             self.append(text)
 
     notes = Notes()
-    train(small(), film_folder, tmp_path / "run", observer=notes)
+    train(small("loop.epochs=1"), film_folder, tmp_path / "run", observer=notes)
     assert any("IM-7777-0001.jpeg" in note for note in notes)
     assert any("train/COVID" in note for note in notes)
     assert json.loads((tmp_path / "run/manifest.json").read_text())["films"]["refused"] == 1
@@ -146,11 +148,10 @@ def test_a_folder_of_other_files_is_no_run_folder(film_folder: Path, tmp_path: P
     assert sorted(film_folder.rglob("*")) == before
 
 
-def test_wrong_uses_are_refused_and_harm_nothing(film_folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
+def test_wrong_uses_are_refused_and_harm_nothing(finished_copy: tuple[Path, Path], tmp_path: Path) -> None:
+    film_folder, out = finished_copy
     with pytest.raises(UsageError, match="contains no run"):
-        train(None, film_folder, out, resume=True)
-    train(small(), film_folder, out)
+        train(None, film_folder, tmp_path / "empty", resume=True)
     before = (out / "model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="already contains a run"):
         train(small(), film_folder, out)
@@ -171,7 +172,7 @@ def test_films_of_several_places(film_folder: Path, tmp_path: Path) -> None:
     write_film_folder(tmp_path / "other", patients=10, seed=7)
     sources = [f"one={film_folder}", f"two={tmp_path / 'other'}"]
     out = tmp_path / "run"
-    train(small(), sources, out)
+    train(small("loop.epochs=1"), sources, out)
     held = [line for line in (out / "split.csv").read_text().splitlines() if line.endswith(",val")]
     assert {line.split("/")[0] for line in held} == {"one", "two"}
     assert export_run(out, sources).films == len(held)
@@ -180,14 +181,6 @@ def test_films_of_several_places(film_folder: Path, tmp_path: Path) -> None:
     assert metrics.n == len(held)
     with pytest.raises(DataDamagedError, match="not those"):
         export_run(out, film_folder)
-
-
-def run_to_the_end(data: Path, out: Path, tmp_path: Path, *extra: str) -> bytes:
-    done = subprocess.run(
-        command(data, out, *extra), env=environment(tmp_path), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return (out / "model.safetensors").read_bytes()
 
 
 def kill_once(data: Path, out: Path, tmp_path: Path, delay: float, number: int, *extra: str) -> int:
@@ -215,13 +208,12 @@ OFTEN = ("loop.checkpoint_seconds=0.0001", "loop.epochs=12", "model.dropout=0.2"
 
 
 def kills(count: int, film_folder: Path, tmp_path: Path) -> tuple[bytes, bytes, int]:
-    whole = run_to_the_end(film_folder, tmp_path / "whole", tmp_path, *OFTEN)
+    train(load_config("baseline", None, [*SMALL, *OFTEN]), film_folder, tmp_path / "whole")
+    whole = (tmp_path / "whole/model.safetensors").read_bytes()
     out, chance, struck = tmp_path / "killed", random.Random(20), 0
-    torn = 0
     for _ in range(count):
         code = kill_once(film_folder, out, tmp_path, chance.uniform(0, 0.12), signal.SIGKILL, *OFTEN)
         struck += code == -signal.SIGKILL
-        torn += any(path.suffix == ".tmp" for path in (out / "checkpoints").iterdir())
         if (out / "model.safetensors").exists():
             break
     done = subprocess.run(
@@ -235,9 +227,9 @@ def kills(count: int, film_folder: Path, tmp_path: Path) -> tuple[bytes, bytes, 
     return whole, (out / "model.safetensors").read_bytes(), struck
 
 
-def test_three_kills_change_nothing(film_folder: Path, tmp_path: Path) -> None:
-    whole, resumed, struck = kills(3, film_folder, tmp_path)
-    assert struck == 3
+def test_two_kills_change_nothing(film_folder: Path, tmp_path: Path) -> None:
+    whole, resumed, struck = kills(2, film_folder, tmp_path)
+    assert struck == 2
     assert resumed == whole
 
 
@@ -263,13 +255,9 @@ def test_two_processes_are_one(film_folder: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     settings = (
-        "loop.epochs=2",
-        "model.dropout=0.2",
-        "loop.worker_threads=1",
-        "optimizer.name=sgd",
-        "optimizer.learning_rate=0.05",
-    )
-    run_to_the_end(film_folder, tmp_path / "one", tmp_path, *settings)
+        "loop.epochs=2", "model.dropout=0.2", "loop.worker_threads=1", "optimizer.name=sgd", "optimizer.learning_rate=0.05",
+    )  # fmt: skip
+    train(load_config("baseline", None, [*SMALL, *settings]), film_folder, tmp_path / "one")
     script = command(film_folder, tmp_path / "two", *settings)[1:]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *script]
     done = subprocess.run(
