@@ -16,7 +16,7 @@ from pneumoscan.errors import FilmError, UsageError
 from pneumoscan.files import locked, make_folder, write_problems
 
 COLUMNS = (
-    "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "resembles",
+    "path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model",
 )  # fmt: skip
 REGION_COLUMNS = ("right_lung_with_evidence", "left_lung_with_evidence", "regions")
 """What `predict --regions` adds."""
@@ -43,7 +43,6 @@ class PredictionRow:
         error_code: Code of the error (`pneumoscan.errors`); empty if the film was read.
         error: The same in words.
         model: Name and first 12 digits of the SHA-256 of the network.
-        resembles: Empty; models that tell films of several hospitals apart are withdrawn.
         regions: `REGION_COLUMNS`, as `bundle.regions.Regions.to_json` returns them; None if they were not asked for, or if the film
             was refused.
     """
@@ -57,7 +56,6 @@ class PredictionRow:
     error_code: str
     error: str
     model: str
-    resembles: str = ""
     regions: Mapping[str, Any] | None = None
 
     def to_json(self, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:

@@ -89,7 +89,6 @@ def test_jsonl(bundle, films):
         "error_code",
         "error",
         "model",
-        "resembles",
     ]
 
 

@@ -1,7 +1,6 @@
 """The same film in another transfer syntax is the same film; other pixels with the same UID are not."""
 
 import asyncio
-import sqlite3
 from dataclasses import replace
 
 import dicom_films
@@ -209,21 +208,3 @@ def test_a_film_that_cannot_be_decoded_has_no_hash():
     with pytest.raises(FilmError):
         pixels_sha256_of(content[:-400] + bytes(400))
     assert read_header(film(Rows=200))[2] == ""
-
-
-def test_a_queue_of_an_earlier_version_is_brought_up_to_date(tmp_path):
-    queue = open_queue(tmp_path)
-    queue.add([Arrival("1.2"), Arrival("1.3")])
-    job = queue.claim("here", 60)
-    queue.advance(job, State.DONE, pixels_sha256="0" * 64, resembles="adults")
-    queue.close()
-    connection = sqlite3.connect(tmp_path / "queue.sqlite")
-    connection.execute("ALTER TABLE job DROP COLUMN stored_sha256")
-    connection.execute("ALTER TABLE job RENAME COLUMN resembles TO site")
-    connection.commit()
-    connection.close()
-    queue = open_queue(tmp_path)
-    assert [(job.state, job.stored_sha256) for job in queue.jobs()] == [(State.DONE, ""), (State.FOUND, "")]
-    assert [job.resembles for job in queue.jobs()] == ["adults", ""]
-    assert queue.receive(Arrival("1.2"), host="here", spool="a", stored_sha256="1", pixels_sha256="") is None
-    queue.close()

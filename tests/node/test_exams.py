@@ -134,7 +134,7 @@ def node(tmp_path):
         class Pool:
             async def read(self, film, *, threshold, want):
                 made.read.append(read_header(film)[0].sop_instance_uid)
-                row = {"label": "NORMAL", "probability": 0.25, "threshold": 0.5, "resembles": "", "model": "m",
+                row = {"label": "NORMAL", "probability": 0.25, "threshold": 0.5, "model": "m",
                        "warnings": (), "pixels_sha256": read_header(film)[2]}  # fmt: skip
                 return SimpleNamespace(row=row, files=())
 

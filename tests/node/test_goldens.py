@@ -26,8 +26,8 @@ from pneumoscan.node.results import fhir_bundle, make_results
 GOLDENS = Path(__file__).with_name("goldens.json")
 FINDINGS = {
     "present": finding(),
-    "absent": finding("NORMAL", probability=1 / 3, resembles="none"),
-    "undetermined": finding("UNSURE", warnings=("near_threshold", "of_a_later_version"), resembles=""),
+    "absent": finding("NORMAL", probability=1 / 3),
+    "undetermined": finding("UNSURE", warnings=("near_threshold", "of_a_later_version")),
     "not judged": finding("NOT_A_CHEST_FILM", warnings=("far_from_training_films",)),
 }
 FILMS = {

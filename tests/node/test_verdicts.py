@@ -22,7 +22,7 @@ from pneumoscan.node.watch.agreement import verdicts_by_week
 
 FOUND = {
     "pixels_sha256": "a" * 64, "label": "PNEUMONIA", "probability": 0.75, "threshold": 0.5, "operating_point": "balanced",
-    "model": "tiny@0123456789ab", "warnings": "near_threshold;low_contrast", "resembles": "adults",
+    "model": "tiny@0123456789ab", "warnings": "near_threshold;low_contrast",
 }  # fmt: skip
 
 

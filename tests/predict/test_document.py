@@ -21,7 +21,7 @@ from pneumoscan.rows import PredictionRow
 def row(**values):
     given = {
         "path": "a.png", "status": "ok", "probability": 0.25, "label": "NORMAL", "threshold": 0.5, "warnings": (),
-        "error_code": "", "error": "", "model": "m@0123456789ab", "resembles": "",
+        "error_code": "", "error": "", "model": "m@0123456789ab",
     }  # fmt: skip
     return PredictionRow(**(given | values))
 

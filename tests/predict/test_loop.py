@@ -191,10 +191,8 @@ def test_jsonl_reads_back_exactly(bundle, films, bad_films):
     ],
 )
 def test_names_stay_as_they_are(path, field):
-    row = PredictionRow(
-        path, "ok", 1e-9, "NORMAL", 0.5, ("low_contrast", "unusual_shape"), "", "", "m@0", "adults"
-    )
-    expected = field + b",ok,0.000000001,NORMAL,0.50,low_contrast;unusual_shape,,,m@0,adults\n"
+    row = PredictionRow(path, "ok", 1e-9, "NORMAL", 0.5, ("low_contrast", "unusual_shape"), "", "", "m@0")
+    expected = field + b",ok,0.000000001,NORMAL,0.50,low_contrast;unusual_shape,,,m@0\n"
     assert row.to_line("csv") == expected
 
 

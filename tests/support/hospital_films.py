@@ -99,7 +99,6 @@ def finding(label: str = "PNEUMONIA", **changes: Any) -> Finding:
         "threshold": 0.5,
         "operating_point": "balanced",
         "warnings": (),
-        "resembles": "adults",
     }
     return Finding(**values | changes)
 

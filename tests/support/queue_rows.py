@@ -27,7 +27,7 @@ def job(day: date = date(2026, 1, 5), *, label: str = "NORMAL", **changes: Any) 
         "done_at": found + 12, "study_date": day.strftime("%Y%m%d"), "accession_number": f"A{number}",
         "device": "Maker One", "stored_sha256": "0" * 64, "pixels_sha256": "0" * 64, "label": label,
         "probability": 0.9 if label == "PNEUMONIA" else 0.1, "threshold": 0.5, "operating_point": "balanced",
-        "warnings": "", "resembles": "adults", "model": "tiny@0123456789ab", "report_uid": "", "report_sha256": "",
+        "warnings": "", "model": "tiny@0123456789ab", "report_uid": "", "report_sha256": "",
         "picture_uid": "", "picture_sha256": "", "state_uid": "", "state_sha256": "",
     }  # fmt: skip
     return Job(**values | changes)
@@ -40,7 +40,6 @@ def refused(day: date = date(2026, 1, 5), **changes: Any) -> Job:
         "probability": None,
         "threshold": None,
         "operating_point": "",
-        "resembles": "",
         "model": "",
     }
     return job(day, **nothing | {"state": State.REFUSED, "code": "film.view"} | changes)
@@ -94,7 +93,6 @@ def store_weeks(folder: Path, *, weeks: int, changed: dict[int, dict[str, Any]])
                     "threshold",
                     "operating_point",
                     "warnings",
-                    "resembles",
                     "model",
                     "code",
                 )

@@ -71,7 +71,7 @@ def test_without_a_node_there_is_no_tab(visits: Any) -> None:
 
 FILM = {
     "id": 12, "device": "Maker", "study_date": "20260105", "label": "PNEUMONIA", "threshold": 0.5, "operating_point": "balanced",
-    "resembles": "adults", "model": "m@0123456789ab", "done_at": 1.0, "probability": 0.75, "warnings": ["near_threshold"],
+    "model": "m@0123456789ab", "done_at": 1.0, "probability": 0.75, "warnings": ["near_threshold"],
     "picture": True, "verdicts": [],
 }  # fmt: skip
 

@@ -301,7 +301,7 @@ def exported(page, names, problem=None):
     films = [
         {
             "path": name, "state": "refused" if problem else "read", "copies": [], "problem": problem,
-            "row": {"probability": 0.1 + i / 97, "model": "m@0", "warnings": [], "resembles": "adults"},
+            "row": {"probability": 0.1 + i / 97, "model": "m@0", "warnings": []},
             "call": {"label": "UNSURE", "warnings": ["low_contrast", "near_threshold"]},
         }
         for i, name in enumerate(names)
@@ -322,7 +322,6 @@ def test_csv_is_that_of_the_command_line(blank):
             "",
             "",
             "m@0",
-            "adults",
         )
         for i, name in enumerate(NAMES)
     ]
@@ -339,19 +338,6 @@ def test_names_that_a_spreadsheet_would_calculate_get_an_apostrophe(blank):
     rows = list(csv.DictReader(io.StringIO(exported(blank, FORMULAS), newline="")))
     assert [row["path"] for row in rows] == ["'" + name for name in FORMULAS]
     assert {row["label"] for row in rows} == {"UNSURE"}
-
-
-def test_the_site_is_told_in_words(blank):
-    model = {"sites": {"a": "children", "b": "adults"}}
-    body = "return [m.forWhom(v[0]), ...v[1].map((site) => m.siteInWords(site, v[0]))];"
-    got = run(blank, "state/text.js", body, [model, ["b", "none", ""]])
-    assert got[0].startswith("Shown to work for children and for adults.")
-    assert got[1] == "Resembles the films of adults."
-    assert got[2].endswith("those of children and of adults.")
-    assert got[3] == run(blank, "state/text.js", body, [{}, []])[0]
-    assert got[3] == "This model does not say for whom it is shown to work."
-    expects = {"sites": {}, "left_out": [{}], "shown_to_work": "Expect less."}
-    assert run(blank, "state/text.js", body, [expects, [""]]) == ["Expect less."] * 2
 
 
 def test_the_files_hold_nothing_that_runs_text_or_calls_elsewhere():

@@ -170,9 +170,7 @@ def show(*, config_path: Path, number: int, as_json: bool) -> None:
         probability = shown_probability(job)
         told = "" if probability is None else f", probability {probability:.6f}"
         print(f"answer {job.label}{told}, threshold {job.threshold} ({job.operating_point})")
-        print(
-            f"resembles {job.resembles or 'not known'}; warnings: {job.warnings.replace(';', ', ') or 'none'}"
-        )
+        print(f"warnings: {job.warnings.replace(';', ', ') or 'none'}")
         print(f"model {job.model}")
     print(f"picture {picture}" if picture.exists() else "no picture is kept")
     for one in said:

@@ -173,7 +173,6 @@ class EvaluatedSplit:
         sites: n sites of the films, empty if unknown; or none.
         labels: n labels of the model at `threshold`, including `UNSURE` and `NOT_A_CHEST_FILM`; or none.
         warnings: n lists of warnings; or none.
-        resembles: n names of the known sites that the films resemble; or none.
         columns: n texts by name of a column of the table of films, empty where unknown.
         by: Columns by which the films are grouped, as in `groups.named_groups`.
         refused: Films that could not be read: path, error code, message.
@@ -199,7 +198,6 @@ class EvaluatedSplit:
     sites: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     warnings: tuple[tuple[str, ...], ...] = ()
-    resembles: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by: tuple[str, ...] = ()
     refused: tuple[tuple[str, str, str], ...] = ()
@@ -219,7 +217,7 @@ class EvaluatedSplit:
                 f"{len(self.patient_ids)} patients have different lengths.",
                 "Give one of each for every film.",
             )
-        for name in ("sites", "labels", "warnings", "resembles"):
+        for name in ("sites", "labels", "warnings"):
             if len(getattr(self, name)) not in (0, len(self.y_true)):
                 raise UsageError(
                     f"{len(getattr(self, name))} {name} and {len(self.y_true)} films have different lengths.",

@@ -26,7 +26,7 @@ from pneumoscan.evaluate.thresholds import ThresholdRow, threshold_table
 from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
 
 _FEW = 200
-PREDICTIONS = ("path", "patient_id", "y_true", "probability", "site", "label", "warnings", "resembles")
+PREDICTIONS = ("path", "patient_id", "y_true", "probability", "site", "label", "warnings")
 ANSWERS = ("answered", "accuracy_answered", "warned", "confident_and_wrong")
 
 
@@ -175,7 +175,7 @@ def _prediction_rows(evaluated: EvaluatedSplit) -> Iterable[Sequence[object]]:
         evaluated.patient_ids,
         evaluated.y_true.tolist(),
         evaluated.y_prob.tolist(),
-        *(column or blank for column in (evaluated.sites, evaluated.labels, warnings, evaluated.resembles)),
+        *(column or blank for column in (evaluated.sites, evaluated.labels, warnings)),
         strict=True,
     )
 

@@ -119,7 +119,6 @@ def _evaluated(
         sites=tuple(film.site for film in read.films),
         labels=tuple(row.label for row in read.rows),
         warnings=tuple(row.warnings for row in read.rows),
-        resembles=tuple(row.resembles for row in read.rows),
         columns=columns_of(read.films),
         by=tuple(by),
         refused=read.refused,

@@ -145,7 +145,6 @@ def _finding_of(bundle: "Bundle", found: "FilmResult", writer: Writer) -> Findin
         threshold=row.threshold,
         operating_point=writer.operating_point,
         warnings=tuple(row.warnings),
-        resembles=row.resembles,
     )
     if found.lungs is None or regions is None or not regions.regions:
         return finding

@@ -132,17 +132,12 @@ def _study_and_series(pacs: Pacs, job: Job) -> Header:
 
 def _has_other_pixels(queue: Queue, job: Job, pixels: str) -> bool:
     """Tell whether the pixels are others than were seen before under that UID."""
-    return bool({row.pixels_sha256 for row in _first_rows(queue, job) if _is_hashed(row)} - {pixels})
+    return bool({row.pixels_sha256 for row in _first_rows(queue, job) if row.pixels_sha256} - {pixels})
 
 
 def _first_rows(queue: Queue, job: Job) -> Iterator[Job]:
     """Return the rows of the object that came first with that UID: one for each reading."""
     return queue.jobs(where={"sop_instance_uid": job.sop_instance_uid, "variant": ""})
-
-
-def _is_hashed(row: Job) -> bool:
-    """Tell whether the decoded pixels of a row are known; earlier versions kept another hash, and none of what is stored."""
-    return bool(row.stored_sha256 and row.pixels_sha256)
 
 
 def _compare_pixels(tools: Tools, job: Job, pixels: str) -> Job | None:
@@ -160,7 +155,7 @@ def _compare_pixels(tools: Tools, job: Job, pixels: str) -> Job | None:
             return tools.queue.advance(job, State.CONFLICT, pixels_sha256=pixels)
         return None
     first = list(_first_rows(tools.queue, job))
-    known = {row.pixels_sha256 for row in first if _is_hashed(row)}
+    known = {row.pixels_sha256 for row in first if row.pixels_sha256}
     if pixels in known:
         raise _discarded(tools, job)
     unread = next((row for row in first if row.state in {State.PARKED, State.SKIPPED}), None)
@@ -263,7 +258,7 @@ def _fetch_anew(tools: Tools, job: Job) -> Job:
 
 
 def _finding(row: Mapping[str, Any], writer: Writer) -> dict[str, Any]:
-    taken = {name: row[name] for name in ("label", "probability", "threshold", "resembles", "model")}
+    taken = {name: row[name] for name in ("label", "probability", "threshold", "model")}
     return taken | {"warnings": ";".join(row["warnings"]), "operating_point": writer.operating_point}
 
 
@@ -274,7 +269,7 @@ def _write_and_list_messages(
     folder = tools.config.path(tools.config.node.fhir)
     if folder is None and not tools.config.pushes:
         return []
-    answer = {name: row[name] for name in ("label", "probability", "threshold", "resembles")}
+    answer = {name: row[name] for name in ("label", "probability", "threshold")}
     found = Finding(**answer, operating_point=tools.writer.operating_point, warnings=tuple(row["warnings"]))
     character_set = tools.config.node.character_set
     pixels = row["pixels_sha256"]

@@ -157,7 +157,6 @@ def films_of(queue: Queue, config: Config, book: VerdictBook) -> list[dict[str, 
         "label",
         "threshold",
         "operating_point",
-        "resembles",
         "model",
         "done_at",
     )

@@ -107,7 +107,6 @@ def test_a_node_writes_it_where_its_settings_name_a_folder(tmp_path: Path) -> No
         "label": "NORMAL",
         "probability": 0.125,
         "threshold": 0.5,
-        "resembles": "none",
         "warnings": ["far_from_training_films"],
         "pixels_sha256": "0" * 64,
     }

@@ -89,16 +89,6 @@ def test_rounding_makes_no_certainty(probability: float, text: str, words: list[
     assert f"Probability of pneumonia {text} %" in words
 
 
-def test_the_site_is_named_and_a_film_of_no_site_is_told(words: list[str]) -> None:
-    picture.draw(film_of(90, 100), finding(), writer())
-    picture.draw(film_of(90, 100), finding(resembles="none"), writer())
-    picture.draw(film_of(90, 100), finding(resembles=""), writer())
-    assert [text for text in words if "resembles" in text] == [
-        "The film resembles the model's films of adults.",
-        "The film resembles none of the films that the model was made with.",
-    ]
-
-
 @pytest.mark.parametrize("size", [(64, 64), (3000, 2400), (400, 2000), (2000, 400)])
 def test_films_of_every_shape_fit(size: tuple[int, int]) -> None:
     drawn = picture.draw(film_of(*size), finding(), writer())

@@ -73,7 +73,6 @@ def test_the_report_has_the_codes_of_a_finding_of_pneumonia() -> None:
         ("CONTAINS", "111012", "81.25"),
         ("CONTAINS", "121052", "52101004 SCT"),
         ("CONTAINS", "121112", FILM),
-        ("CONTAINS", "RESEMBLES", "ADULTS 99PNEUMOSCAN"),
         ("HAS CONCEPT MOD", "111001", "tiny"),
         ("HAS CONCEPT MOD", "111003", "0.1.0"),
         ("HAS CONCEPT MOD", "122405", "A hospital"),
@@ -108,7 +107,7 @@ def test_what_is_no_chest_film_has_no_finding_and_no_number() -> None:
     with pytest.raises(UsageError):
         finding("UNSURE", probability=None)
     assert ("CONTAINS", "111050", "111235 DCM") in said
-    assert not {"121071", "111012", "121052", "RESEMBLES"} & {concept for _, concept, _ in said}
+    assert not {"121071", "111012", "121052"} & {concept for _, concept, _ in said}
     assert "0.8125" not in str(report)
     assert "81.25" not in str(report)
 

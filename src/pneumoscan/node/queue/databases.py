@@ -25,7 +25,7 @@ from pneumoscan.errors import (
     importing,
 )
 from pneumoscan.files import write_problems
-from pneumoscan.node.queue.jobs import ADDED, RENAMED, Execute, Rows, schema
+from pneumoscan.node.queue.jobs import Execute, Rows, schema
 from pneumoscan.node.queue.pushes import push_schema
 from pneumoscan.node.queue.table import Queue
 
@@ -84,23 +84,6 @@ class SqliteDatabase:
             # The number of a row that was discarded is not given again.
             for statement in _tables("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL"):
                 self._connection.execute(statement)
-            self._update_columns()
-
-    def _update_columns(self) -> None:
-        """Bring the table of an earlier version up to date."""
-        known = self._columns()
-        if known >= set(ADDED) and known.isdisjoint(RENAMED):
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        known = self._columns()  # another process may have done it meanwhile
-        for name in sorted(set(ADDED) - known):
-            self._connection.execute(f"ALTER TABLE job ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
-        for old in sorted(known & set(RENAMED)):
-            self._connection.execute(f"ALTER TABLE job RENAME COLUMN {old} TO {RENAMED[old]}")
-        self._connection.execute("COMMIT")
-
-    def _columns(self) -> set[str]:
-        return {str(row[1]) for row in self._connection.execute("PRAGMA table_info(job)")}
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:
@@ -234,15 +217,6 @@ class PostgresDatabase:
             identity = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
             for statement in _tables(identity, "DOUBLE PRECISION"):
                 execute(statement)
-            columns = execute(
-                "SELECT column_name::text FROM information_schema.columns WHERE table_schema = current_schema() "
-                "AND table_name = 'job'"
-            )
-            known = {name for (name,) in columns}
-            for name in sorted(set(ADDED) - known):
-                execute(f"ALTER TABLE job ADD COLUMN IF NOT EXISTS {name} TEXT NOT NULL DEFAULT ''")
-            for old in sorted(known & set(RENAMED)):
-                execute(f"ALTER TABLE job RENAME COLUMN {old} TO {RENAMED[old]}")
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:

@@ -85,7 +85,6 @@ class Job:
     threshold: float | None  # in [0, 1]
     operating_point: str
     warnings: str  # joined by `;`
-    resembles: str  # the site that the film resembles, as in the row of `predict`
     model: str  # name and first digits of the network's SHA-256
     report_uid: str
     report_sha256: str
@@ -96,12 +95,8 @@ class Job:
 
 
 COLUMNS = tuple(field.name for field in fields(Job))
-_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings", "resembles",
+_EMPTY_TEXTS = ("code", "claimed_by", "host", "spool", "stored_sha256", "pixels_sha256", "label", "operating_point", "warnings",
                 "model", "report_uid", "report_sha256", "picture_uid", "picture_sha256", "state_uid", "state_sha256")  # fmt: skip
-# Columns that queues of earlier versions lack.
-ADDED = ("stored_sha256", "state_uid", "state_sha256")
-# Columns that had another name in queues of earlier versions, by that name.
-RENAMED = {"site": "resembles"}
 ARRIVAL = ("sop_instance_uid", "study_instance_uid", "series_instance_uid", "source", "mode", "reading", "variant",
             "study_date", "accession_number", "device")  # fmt: skip
 _NUMBERS = ("lease_until", "fetched_at", "made_at", "stored_at", "done_at", "probability", "threshold")

@@ -109,7 +109,7 @@ class Queue:
                 (host, spool, arrival.sop_instance_uid, stored),
             ):
                 return State.FETCHED
-            # A row without a hash of what is stored was found and not fetched yet, or is of an earlier version.
+            # A row without a hash of what is stored was found and not fetched yet.
             known = execute(
                 "SELECT 1 FROM job WHERE sop_instance_uid = ? "
                 "AND (stored_sha256 IN ('', ?) OR (pixels_sha256 <> '' AND pixels_sha256 = ?))",

@@ -53,7 +53,6 @@ class Finding:
         threshold: Cut-off in [0, 1] that gave the label.
         operating_point: Name of the one that the threshold belongs to; empty for a threshold of one's own.
         warnings: Those of the prediction row.
-        resembles: For films that an earlier model read: whose films they resemble, or `none`; empty for any other.
         regions: The regions of evidence, the largest share first; none for NORMAL and NOT_A_CHEST_FILM.
         lungs: The outlines of the lungs; none if the film has no regions.
         fields: Share of each lung field with evidence, by side, in [0, 1]; empty if the film has no regions.
@@ -68,7 +67,6 @@ class Finding:
     threshold: float
     operating_point: str
     warnings: tuple[str, ...]
-    resembles: str
     regions: tuple[Outline, ...] = ()
     lungs: tuple[Outline, ...] = ()
     fields: tuple[tuple[Literal["right", "left"], float], ...] = ()

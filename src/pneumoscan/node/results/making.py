@@ -96,5 +96,5 @@ def warm_up() -> None:
     from pneumoscan.node.results.report import report_template
 
     writer = Writer("none", "0" * 64, "0" * 64, "0", "", 0.5, "none")
-    report_template(Finding("NORMAL", 0.5, 0.5, "", (), ""), writer)
+    report_template(Finding("NORMAL", 0.5, 0.5, "", ()), writer)
     capture_template(writer)

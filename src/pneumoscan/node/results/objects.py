@@ -55,8 +55,6 @@ FIELDS = {
     "left": Code("LEFTFIELD", SCHEME, "Share of the left lung field with evidence"),
 }
 WARNING = Code("WARNING", SCHEME, "Warning about the answer")
-RESEMBLES = Code("RESEMBLES", SCHEME, "Films of the training that this film resembles")
-_NO_SITE = Code("NONE", SCHEME, "Films of no known site")
 _WARNINGS = {
     FAR: Code("FAR", SCHEME, "The film is unlike the films of the training"),
     NEAR: Code("NEAR", SCHEME, "The probability is near the threshold"),
@@ -78,16 +76,11 @@ def warning_code(name: str) -> Code:
     return _WARNINGS.get(name) or Code(_short(name), SCHEME, plain(name)[:64] or "Unnamed warning")
 
 
-def site_code(name: str) -> Code:
-    """Return the code of a site that the model knows, or of `none`."""
-    return _NO_SITE if name == "none" else Code(_short(name), SCHEME, plain(name)[:64] or "Unnamed site")
-
-
 def scheme_item() -> CodingSchemeIdentificationItem:
     """Return what declares the private scheme (PS3.3, C.12.1, Coding Scheme Identification Sequence)."""
     return CodingSchemeIdentificationItem(
         SCHEME,
-        name="pneumoscan: warnings and sites",
+        name="pneumoscan: warnings and evidence",
         responsible_organization="The pneumoscan developers",
     )
 

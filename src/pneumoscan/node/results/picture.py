@@ -188,12 +188,6 @@ def _percent(probability: float) -> str:
 def _facts(finding: Finding, writer: Writer) -> list[tuple[str, tuple[int, int, int]]]:
     """Return the lines below the films: warnings first, then what the answer rests on."""
     lines = [(f"Caution: {MEANINGS.get(name, plain(name))}.", _ALARM) for name in finding.warnings]
-    if finding.label == NOT_A_CHEST_FILM:
-        pass
-    elif finding.resembles == "none":
-        lines.append(("The film resembles none of the films that the model was made with.", _ALARM))
-    elif finding.resembles:
-        lines.append((f"The film resembles the model's films of {plain(finding.resembles)}.", _INK))
     if finding.fields:
         shares = ", ".join(f"{side} {100 * share:.0f} %" for side, share in finding.fields)
         lines.append((f"Share of the lung field with evidence (inside the blue outlines): {shares}.", _INK))

@@ -45,7 +45,6 @@ from pneumoscan.node.results.objects import (
     PRESENCE,
     PROCEDURE,
     QUALITY,
-    RESEMBLES,
     RIGHT,
     SHARE,
     TITLE,
@@ -56,7 +55,6 @@ from pneumoscan.node.results.objects import (
     presence_of,
     scheme_item,
     set_origin,
-    site_code,
     template_for,
     warning_code,
 )
@@ -187,8 +185,6 @@ def _regions(
 def _evaluations(finding: Finding, presence: Code | None) -> list[QualitativeEvaluation]:
     pairs = [(PRESENCE, presence)] if presence is not None else [(QUALITY, UNUSABLE)]
     pairs += [(WARNING, warning_code(name)) for name in finding.warnings]
-    if finding.resembles and presence is not None:
-        pairs.append((RESEMBLES, site_code(finding.resembles)))
     return [QualitativeEvaluation(concept(name), concept(value)) for name, value in pairs]
 
 

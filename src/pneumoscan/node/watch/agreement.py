@@ -190,7 +190,7 @@ def _told(share: Share) -> str:
 
 COLUMNS = (
     "sop_instance_uid", "study_instance_uid", "accession_number", "study_date", "device", "mode", "reading", "state",
-    "code", "found_at", "done_at", "seconds", "label", "probability", "threshold", "operating_point", "warnings", "resembles",
+    "code", "found_at", "done_at", "seconds", "label", "probability", "threshold", "operating_point", "warnings",
     "model", "report_uid", "picture_uid",
 )  # fmt: skip
 # What a spreadsheet takes for a formula.

@@ -31,7 +31,7 @@ import { ReadQueue } from "./service/queue.js";
 import { VerdictKeeper } from "./service/verdicts.js";
 import { callOf } from "./state/labels.js";
 import { Store } from "./state/store.js";
-import { films, forWhom, LABELS } from "./state/text.js";
+import { films, LABELS } from "./state/text.js";
 import { verdictsFromCsv } from "./state/verdicts.js";
 import { forgetPictures, pictureOf } from "./viewport/pictures.js";
 import { Viewport } from "./viewport/viewport.js";
@@ -68,7 +68,7 @@ async function begin() {
     tokenRefused = false;
     store.begin(model);
     setText(byId("model"), model.model);
-    setText(byId("for-whom"), forWhom(model));
+    setText(byId("for-whom"), model.shown_to_work);
     toolbar.begin(model);
     operatingPoint.begin();
     beginPerformance(store);

@@ -2,23 +2,23 @@
 
 import { decimals, unsureBand } from "../state/labels.js";
 
-export const COLUMNS = ["path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model", "resembles"];
+export const COLUMNS = ["path", "status", "probability", "label", "threshold", "warnings", "error_code", "error", "model"];
 const EXTRA = ["sha256", "logit", "distance", "width", "height", "format"];
 // The command line quotes what a spreadsheet may take for a formula; here an apostrophe keeps it from doing so.
 const FORMULA = /^\s*[=+\-@\t\r]/;
 
-/** Return a film's row, ten columns in their order, as JSON types; null for one that was not read. */
+/** Return a film's row, nine columns in their order, as JSON types; null for one that was not read. */
 export function rowOf(film, store) {
   const { threshold } = store.point;
   const { model } = store.model;
   if (film.state === "read") {
     const { row, call } = film;
-    return { path: film.path, status: "ok", probability: row.probability, label: call.label, threshold, warnings: call.warnings, error_code: "", error: "", model: row.model, resembles: row.resembles };
+    return { path: film.path, status: "ok", probability: row.probability, label: call.label, threshold, warnings: call.warnings, error_code: "", error: "", model: row.model };
   }
   if (film.state !== "refused") return null;
   const { code, message, remedy } = film.problem;
   const error = `${message} ${remedy}`.trim().replaceAll("<bytes>", film.path);
-  return { path: film.path, status: "refused", probability: null, label: "", threshold, warnings: [], error_code: code, error, model, resembles: "" };
+  return { path: film.path, status: "refused", probability: null, label: "", threshold, warnings: [], error_code: code, error, model };
 }
 
 /** Return all films that have an answer as CSV. */

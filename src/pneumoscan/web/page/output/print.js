@@ -8,7 +8,7 @@ import { pointInWords } from "../panels/operating-point.js";
 import { paint, plain } from "../viewport/greyscale.js";
 import { drawOutlines, regionsOf } from "../viewport/outlines.js";
 import { pictureOf } from "../viewport/pictures.js";
-import { capital, full, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, siteInWords, warningInWords } from "../state/text.js";
+import { capital, full, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, warningInWords } from "../state/text.js";
 
 const SIDE = 1000;
 
@@ -78,7 +78,7 @@ function sheet(film, store, grey) {
     hasNumber(film) && scaleOf(row.probability, threshold, band, call.label),
     el("p", {}, reasonOf(call, row.probability, threshold)),
     regionsOf(film).length > 0 && el("p", {}, `${capital(regionsInWords(film.regions))}. ${REGIONS_MEAN} ${store.model.regions_measured.join(" ")}`),
-    hasNumber(film) && el("p", {}, siteInWords(row.resembles, store.model)),
+    hasNumber(film) && el("p", {}, store.model.shown_to_work),
     warningsOf(film).length > 0 && el("ul", {}, warningsOf(film).map((word) => el("li", {}, warningInWords(word)))),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
   );

@@ -3,7 +3,7 @@
 import { byId, el } from "../dom.js";
 import { precisionRecall, reliability } from "./charts.js";
 import { nameInWords } from "../state/operating-curve.js";
-import { forWhom, short, whole } from "../state/text.js";
+import { short, whole } from "../state/text.js";
 
 const VIEWS = { roc_auc: "area under ROC", accuracy: "accuracy", sensitivity: "sensitivity", specificity: "specificity" };
 
@@ -13,7 +13,7 @@ export function beginPerformance(store) {
   const { records } = model;
   byId("performance").replaceChildren(
     el("header", {}, el("h2", {}, "How good is it?"), el("p", { class: "lead" }, leadOf(model))),
-    el("p", { class: "shown-to-work" }, model.shown_to_work ?? forWhom(model)),
+    el("p", { class: "shown-to-work" }, model.shown_to_work),
     ...(records ? recorded(records, model.stress_views ?? {}) : [withoutRecords()]),
     pointsOf(model),
     el("section", { class: "card", "aria-labelledby": "card-title" }, el("h2", { id: "card-title" }, "The model card"), el("div", { class: "card-text" }, ...elementsOf(model.card ?? ""))),

@@ -1,8 +1,8 @@
-/** The result for the film that is shown: its label, the probability on a scale, whose films it resembles, warnings, details. */
+/** The result for the film that is shown: its label, the probability on a scale, for whom the model works, warnings, details. */
 
 import { el, setText, sign } from "../dom.js";
 import { hasNumber, unsureBand, warningsOf } from "../state/labels.js";
-import { capital, films, full, heatmapCaution, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, siteInWords, warningInWords, whole } from "../state/text.js";
+import { capital, films, full, heatmapCaution, HEATMAP_MEANS, HEATMAP_MEANS_NOT, LABELS, reasonOf, REGIONS_MEAN, regionsInWords, short, warningInWords, whole } from "../state/text.js";
 import { regionsOf } from "../viewport/outlines.js";
 import { scaleOf } from "./scale.js";
 
@@ -46,7 +46,7 @@ function readContent(film, store, acts) {
     hasNumber(film) && scaleOf(row.probability, threshold, unsureBand(store.model, threshold), call.label),
     el("p", { class: "reason" }, reasonOf(call, row.probability, threshold)),
     regionsOf(film).length > 0 && el("p", { id: "evidence" }, `${capital(regionsInWords(film.regions))}.`, el("span", { class: "soft" }, ` ${store.model.regions_measured.at(-1)}`)),
-    hasNumber(film) && el("p", { class: "soft", id: "resembles" }, siteInWords(row.resembles, store.model)),
+    hasNumber(film) && el("p", { class: "soft", id: "for-this-film" }, store.model.shown_to_work),
     warningsOf(film).length > 0 &&
       el("ul", { class: "warnings", "aria-label": "Warnings" }, warningsOf(film).map((word) => el("li", { "data-word": word }, warningInWords(word)))),
     film.disagrees &&
@@ -98,7 +98,7 @@ function more(film, store) {
     store.model.has_heatmap && el("p", {}, el("strong", {}, "Heatmap. "), `${HEATMAP_MEANS} ${HEATMAP_MEANS_NOT} ${heatmapCaution(store.model)}`),
     store.model.has_regions && el("p", {}, el("strong", {}, "Regions. "), `${REGIONS_MEAN} ${store.model.regions_measured.join(" ")}`),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
-    el("p", { class: "soft" }, `The model was trained on ${films(store.model.training.n_films ?? 0)}${store.model.training.n_patients ? ` of ${whole(store.model.training.n_patients)} patients` : ""}. ${store.model.shown_to_work ?? ""}`),
+    el("p", { class: "soft" }, `The model was trained on ${films(store.model.training.n_films ?? 0)}${store.model.training.n_patients ? ` of ${whole(store.model.training.n_patients)} patients` : ""}.`),
   );
 }
 

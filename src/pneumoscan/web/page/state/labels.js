@@ -80,7 +80,7 @@ export function warningsOf(film) {
 
 /** Return whether the model's rates hold for a film that was read: it is like the films they were measured on. */
 export function ratesHold(film) {
-  return film.row.resembles !== "none" && hasNumber(film) && !film.call.warnings.some((word) => word === FAR || ABOUT_LUNGS.includes(word));
+  return hasNumber(film) && !film.call.warnings.some((word) => word === FAR || ABOUT_LUNGS.includes(word));
 }
 
 /** Return the predictive values by Bayes' theorem, as shares of all films; `ppv`, `npv` are null where undefined. */

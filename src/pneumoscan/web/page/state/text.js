@@ -50,21 +50,6 @@ export function reasonOf(call, probability, threshold) {
   return `The probability alone would mean ${probability >= threshold ? "PNEUMONIA" : "NORMAL"}, but it should not be relied on here.`;
 }
 
-/** Say in one line for whom the model is shown to work, or what to expect at a new hospital. */
-export function forWhom(model) {
-  const groups = Object.values(model.sites ?? {});
-  if (!groups.length && model.left_out) return model.shown_to_work;
-  if (!groups.length) return "This model does not say for whom it is shown to work.";
-  return `Shown to work for ${groups.join(" and for ")}. Films unlike theirs are labelled UNSURE.`;
-}
-
-/** Say whose films a film resembles: `site` is the column `resembles` of its row, a name, "none" or "". */
-export function siteInWords(site, model) {
-  if (!site) return forWhom({ ...model, sites: null });
-  if (site !== "none") return `Resembles the films of ${model.sites?.[site] ?? site}.`;
-  return `Resembles none of the films that the model is shown to work for: those of ${Object.values(model.sites ?? {}).join(" and of ")}.`;
-}
-
 export const HEATMAP_MEANS =
   "The colours show which parts of the film raised the probability. They mean the same on every film.";
 export const HEATMAP_MEANS_NOT =
