@@ -54,9 +54,8 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.web.app",
         "pneumoscan.web.serving",
         "pneumoscan.node.run",
-        "pneumoscan.node.loop",
+        "pneumoscan.node.work",
         "pneumoscan.workers.worker",
-        "pneumoscan.workers.reading",
     ],
 )
 def test_reading_films_needs_no_training_library(module: str) -> None:
@@ -66,7 +65,7 @@ def test_reading_films_needs_no_training_library(module: str) -> None:
 
 
 def test_the_process_that_reads_films_knows_no_http() -> None:
-    loaded = modules_after("import pneumoscan.workers.worker, pneumoscan.workers.reading")
+    loaded = modules_after("import pneumoscan.workers.worker")
     assert not loaded & {
         "starlette",
         "uvicorn",

@@ -24,7 +24,7 @@ for number in range(int(sys.argv[1])):
 """
 _LISTING = f"""
 import json, resource, sys, time
-from pneumoscan.archive.plan import inputs_of, write_shards
+from pneumoscan.archive.inputs import inputs_of, write_shards
 from pneumoscan.archive.storage import open_folder
 begun = time.monotonic()
 found = write_shards(open_folder(sys.argv[2]), inputs_of(["-"], sys.argv[2], stdin=sys.stdin.buffer), 500)
@@ -33,9 +33,9 @@ print(json.dumps({{{_PEAK}}}))
 """
 _VERIFYING = f"""
 import json, resource, sys, time
-from pneumoscan.archive.plan import write_shards
+from pneumoscan.archive.inputs import write_shards
 from pneumoscan.archive.shard import encoded, part_name
-from pneumoscan.archive.plan import ArchiveSettings, write_plan
+from pneumoscan.archive.inputs import ArchiveSettings, write_plan
 from pneumoscan.archive.run import verified
 from pneumoscan.archive.storage import open_folder
 from pneumoscan.rows import PredictionRow

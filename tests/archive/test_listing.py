@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.archive.plan import described, inputs_of, read_shard, write_shards
+from pneumoscan.archive.inputs import described, inputs_of, read_shard, write_shards
 from pneumoscan.archive.storage import LocalFolder, open_folder
 from pneumoscan.errors import DataDamagedError
 from pneumoscan.predict.sources import expand

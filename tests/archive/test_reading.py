@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscan.archive.film_readers import MOST_DEATHS, FilmReader
-from pneumoscan.archive.plan import ArchiveSettings, model_facts
+from pneumoscan.archive.inputs import ArchiveSettings, model_facts
 from pneumoscan.errors import BundleError, EnvironmentProblemError, PneumoscanError
 from pneumoscan.predict.loop import predict_many
 

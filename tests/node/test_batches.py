@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pneumoscan.errors import PacsAnswerError, PacsAwayError
-from pneumoscan.node.loop import Batches
+from pneumoscan.node.work import Batches
 
 
 def answers(call, items, most=4):

@@ -10,7 +10,7 @@ from node_films import sop
 from pydicom import uid
 
 from pneumoscan.errors import FilmError
-from pneumoscan.node import loop, reader
+from pneumoscan.node import reader
 from pneumoscan.node.audit import Audit
 from pneumoscan.node.header import pixels_sha256_of, read_header
 from pneumoscan.node.queue import Arrival, State, open_queue
@@ -19,6 +19,7 @@ from pneumoscan.node.results import make_results
 from pneumoscan.node.settings import Config, NodeSettings
 from pneumoscan.node.spool import Spool
 from pneumoscan.node.steps import Tools
+from pneumoscan.node.work import Work
 
 pytest.importorskip("highdicom", reason="the extra `node` is not installed")
 pytest.importorskip("imagecodecs", reason="the extra `dicom` is not installed")
@@ -114,7 +115,7 @@ def receive(node, content):
 
 def work(node):
     """Bring every row to its end; return the counts of the states that have rows."""
-    doing = loop.Work(node, Audit(node.config.data / "audit.jsonl"))
+    doing = Work(node, Audit(node.config.data / "audit.jsonl"))
 
     async def run():
         stop = asyncio.Event()

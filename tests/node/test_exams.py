@@ -10,7 +10,6 @@ import pytest
 from hospital_films import hospital_film
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.node import loop
 from pneumoscan.node.audit import Audit
 from pneumoscan.node.config import load_config
 from pneumoscan.node.exams import age_in_years, reason_not_to_read
@@ -19,6 +18,7 @@ from pneumoscan.node.queue import Arrival, State, open_queue
 from pneumoscan.node.settings import Config, ExamRule, ExamsSettings, NodeSettings
 from pneumoscan.node.spool import Spool
 from pneumoscan.node.steps import Tools
+from pneumoscan.node.work import Work
 
 STATION, AGE, BODY_PART, MODALITY, BORN = 0x00081010, 0x00101010, 0x00180015, 0x00080060, 0x00100030
 
@@ -172,7 +172,7 @@ def receive(node, film):
 
 def work(node, holds):
     """Work until something holds; return the counts of the states that have rows."""
-    doing = loop.Work(node.tools, Audit(node.audit))
+    doing = Work(node.tools, Audit(node.audit))
 
     async def run():
         stop = asyncio.Event()

@@ -10,7 +10,7 @@ import pytest
 
 from pneumoscan.errors import DataDamagedError, DiskFullError, FilmError
 from pneumoscan.node.audit import Audit, verify
-from pneumoscan.node.connection import decode_parts, encode_parts
+from pneumoscan.node.client import decode_parts, encode_parts
 from pneumoscan.node.header import read_header
 from pneumoscan.node.spool import PICTURE, REPORT, Spool
 

@@ -11,8 +11,8 @@ import node_films
 import pytest
 
 from pneumoscan.errors import ConfigError, FilmIdentityError, PacsAnswerError, PacsAwayError, PacsLoginError
-from pneumoscan.node import connection, steps
-from pneumoscan.node.connection import decode_parts, encode_parts
+from pneumoscan.node import client, steps
+from pneumoscan.node.client import decode_parts, encode_parts
 from pneumoscan.node.pacs import FilmResults, Pacs, send_results
 from pneumoscan.node.queue import Arrival, open_queue
 from pneumoscan.node.settings import Config, PacsSettings
@@ -297,7 +297,7 @@ def test_another_number_of_objects_is_no_answer(server, pacs, objects):
 @pytest.mark.parametrize("status", [401, 407])
 def test_a_wrong_login_is_tried_twice_in_half_an_hour(server, pacs, monkeypatch, status):
     now = [1000.0]
-    monkeypatch.setattr(connection.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
     server.status = status
     server.respond = lambda _: []
     for _ in range(1790):
@@ -315,7 +315,7 @@ def test_a_wrong_login_is_tried_twice_in_half_an_hour(server, pacs, monkeypatch,
 
 def test_a_login_that_was_accepted_before_is_tried_again_soon_and_then_rarely(server, pacs, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(connection.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
     server.respond = lambda _: []
     pacs.search({}, limit=1)
     server.status = 401

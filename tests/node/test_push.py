@@ -176,7 +176,7 @@ def until(holds, seconds=60):
 @pytest.fixture
 def quick(monkeypatch):
     """Pauses are short."""
-    monkeypatch.setattr("pneumoscan.node.connection._FIRST_WAIT", 0.02)
+    monkeypatch.setattr("pneumoscan.node.client._FIRST_WAIT", 0.02)
     for name in ("_FIRST_PAUSE", "_IDLE_SECONDS", "_LOGIN_SECONDS", "_DISK_SECONDS"):
         monkeypatch.setattr(push, name, 0.02)
 

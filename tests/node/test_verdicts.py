@@ -15,9 +15,9 @@ from pneumoscan.cli import app
 from pneumoscan.errors import DataDamagedError, UsageError
 from pneumoscan.node.audit import verify
 from pneumoscan.node.config import load_config
+from pneumoscan.node.desk import NAME, VerdictBook, films_of, keep_picture, picture_of
 from pneumoscan.node.queue import Arrival, Queue, State, open_queue
 from pneumoscan.node.settings import Config
-from pneumoscan.node.verdicts import NAME, VerdictBook, films_of, keep_picture, picture_of
 from pneumoscan.node.watch.agreement import verdicts_by_week
 
 FOUND = {

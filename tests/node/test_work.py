@@ -8,13 +8,14 @@ from datetime import datetime
 import pytest
 
 from pneumoscan.errors import DiskFullError, PacsAnswerError, PacsAwayError, PacsLoginError
-from pneumoscan.node import find, loop
+from pneumoscan.node import find
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.connection import Backoff
+from pneumoscan.node.client import Backoff
 from pneumoscan.node.header import Header
 from pneumoscan.node.queue import Arrival, State, open_queue
 from pneumoscan.node.settings import Config, FindSettings, NodeSettings
 from pneumoscan.node.steps import Tools
+from pneumoscan.node.work import Work
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ class Page:
 
 
 def test_a_full_disk_does_not_end_the_work(tmp_path, queue, monkeypatch):
-    monkeypatch.setattr(loop, "_DISK_SECONDS", 0.01)
+    monkeypatch.setattr("pneumoscan.node.work._DISK_SECONDS", 0.01)
     claims = []
 
     def claim(host, seconds, limit):
@@ -49,7 +50,7 @@ def test_a_full_disk_does_not_end_the_work(tmp_path, queue, monkeypatch):
 
     monkeypatch.setattr(queue, "claim_several", claim)
     config = Config(node=NodeSettings(name="here"), folder=tmp_path)
-    doing = loop.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
+    doing = Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
 
     async def run():
         stop = asyncio.Event()
@@ -68,7 +69,7 @@ def test_a_film_that_failed_too_often_is_parked_and_its_code_kept(tmp_path, queu
     for _ in range(2):
         queue.give_back(queue.claim("here", 60), code="film.crash", seconds=0, used=True)
     config = Config(node=NodeSettings(name="here", max_attempts=2), folder=tmp_path)
-    doing = loop.Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
+    doing = Work(Tools(config, queue, None, None, None, None), Audit(tmp_path / "audit.jsonl"))
 
     async def run():
         stop = asyncio.Event()
@@ -84,7 +85,7 @@ def test_a_film_that_failed_too_often_is_parked_and_its_code_kept(tmp_path, queu
 
 def test_looking_goes_on_whatever_the_pacs_says(tmp_path, queue, monkeypatch):
     monkeypatch.setattr(find, "_DISK_SECONDS", 0.01)
-    monkeypatch.setattr("pneumoscan.node.connection._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("pneumoscan.node.client._FIRST_WAIT", 0.01)
     config = Config(find=FindSettings(every_seconds=0.1, modalities=("DX",), sweep_days=0), folder=tmp_path)
     pacs, stop = (
         Page(PacsAwayError("away"), DiskFullError("full"), PacsAnswerError("what")),
@@ -137,7 +138,7 @@ def test_a_sweep_is_done_once_a_night(tmp_path, queue):
 
 def test_the_wait_doubles_until_the_pacs_answers(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("pneumoscan.node.connection.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pneumoscan.node.client.time.monotonic", lambda: now[0])
     backoff = Backoff()
     pauses = []
     for _ in range(7):

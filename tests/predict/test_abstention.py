@@ -19,7 +19,7 @@ from pneumoscan.imaging.grey import flat_share
 from pneumoscan.phantom import draw_film
 from pneumoscan.predict.loop import predict_many
 from pneumoscan.workers.protocol import Want
-from pneumoscan.workers.reading import read_film
+from pneumoscan.workers.worker import read_film
 
 GUARD = {"unusual": 0.5, "not_a_chest_film": 2.0, "source": "chosen by hand"}
 BAND = {"low": 0.4, "high": 0.6, "half_width": log_odds(0.6), "films": 0.05, "errors": 0.5, "source": "hand"}

@@ -23,7 +23,7 @@ from pneumoscan.errors import FilmDamagedError
 from pneumoscan.verdicts import VerdictFile
 from pneumoscan.web.app import make_app
 from pneumoscan.web.connection import make_server
-from pneumoscan.web.settings import Settings
+from pneumoscan.web.limits import Settings
 from pneumoscan.workers.pool import PoolFullError, Reading, Want
 
 ABOUT = {

@@ -88,7 +88,7 @@ def test_every_metric_is_told():
 
 def test_the_limits_are_those_of_the_code():
     from pneumoscan.web import connection
-    from pneumoscan.web.settings import MIB, Settings
+    from pneumoscan.web.limits import MIB, Settings
     from pneumoscan.workers.pool import Limits
 
     settings, limits = Settings(), Limits()

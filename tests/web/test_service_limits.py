@@ -15,8 +15,8 @@ import live_service as service
 import pytest
 
 from pneumoscan.web import body, connection
+from pneumoscan.web.limits import Settings, host_name
 from pneumoscan.web.responses import HTTP_CODES, Refused, refused
-from pneumoscan.web.settings import Settings, host_name
 
 MIB = 1 << 20
 

@@ -36,9 +36,9 @@ from pneumoscan.workers.pool import FilmPool, Limits, PoolFullError, PoolStopped
 # A worker in which some films do what only broken decoders do.
 TROUBLE = """
 import os, signal, sys, time
-from pneumoscan.workers import reading, worker
+from pneumoscan.workers import worker
 
-plain = reading.read_film
+plain = worker.read_film
 
 def read_film(bundle, film, threshold, want):
     kind, _, number = film.partition(b" ")
@@ -62,7 +62,7 @@ def read_film(bundle, film, threshold, want):
         os.write(1, b"x" * 100000)
         os.write(2, b"x" * 100000)
     elif kind == b"environment":
-        raise reading.too_large().__class__(" ".join(sorted(os.environ)))
+        raise worker.too_large().__class__(" ".join(sorted(os.environ)))
     else:
         return plain(bundle, film, threshold, want)
     return plain(bundle, open(FILM, "rb").read(), threshold, want)
@@ -71,7 +71,7 @@ def reading_of_another():
     from pneumoscan.workers import protocol
     return protocol.answer(12345, protocol.Reading({"status": "ok"}))
 
-reading.read_film = read_film
+worker.read_film = read_film
 sys.exit(worker.main(sys.argv[1:]))
 """
 

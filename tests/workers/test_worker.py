@@ -35,7 +35,7 @@ from pneumoscan.imaging import read
 from pneumoscan.workers import protocol
 from pneumoscan.workers.process import _ENVIRONMENT, COMMAND
 from pneumoscan.workers.protocol import ProtocolError, Reading, Want
-from pneumoscan.workers.reading import read_film
+from pneumoscan.workers.worker import read_film
 
 BUNDLE, PLAIN = pretrained_bundle(), Want()
 

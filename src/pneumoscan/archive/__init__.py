@@ -11,7 +11,7 @@ Whatever is killed, and whenever: a shard has its part or not. A part depends on
 nothing.
 
     run.py           the way above; storage.py: disks and object stores
-    plan.py          the inputs, as a stream of folders, patterns, lists and object stores, and the plan
+    inputs.py        the inputs, as a stream of folders, patterns, lists and object stores, and the plan
     shard.py         what a worker does with a shard, on this machine or in Ray; its part as CSV or Parquet
     film_readers.py  films in a process of their own
     on_ray.py        the driver of Ray, which `cluster` starts

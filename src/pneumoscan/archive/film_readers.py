@@ -24,7 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pneumoscan.archive.plan import ArchiveSettings
+from pneumoscan.archive.inputs import ArchiveSettings
 from pneumoscan.error_values import error_from, error_values
 from pneumoscan.errors import (
     BundleError,
@@ -263,7 +263,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(model: Path, threshold: float, answers: TextIO) -> None:
-    from pneumoscan.archive.plan import model_facts
+    from pneumoscan.archive.inputs import model_facts
     from pneumoscan.bundle.load import load_bundle
 
     bundle = load_bundle(model, threads=1)

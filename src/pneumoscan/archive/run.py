@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pneumoscan.archive.plan import (
+from pneumoscan.archive.inputs import (
     LOCK,
     ArchivePlan,
     ArchiveSettings,
@@ -56,7 +56,7 @@ class ArchiveOrder:
     """What is wanted.
 
     Attributes:
-        sources: See `plan.inputs_of`.
+        sources: See `inputs.inputs_of`.
         out: Path or URL of the folder for the answers.
         threshold: In [0, 1].
         format: `parquet` or `csv`.

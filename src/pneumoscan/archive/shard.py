@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pneumoscan.archive.film_readers import FilmReader
-from pneumoscan.archive.plan import ArchiveSettings, read_shard
+from pneumoscan.archive.inputs import ArchiveSettings, read_shard
 from pneumoscan.archive.storage import open_folder
 from pneumoscan.error_values import error_values
 from pneumoscan.errors import DataDamagedError, MissingDependencyError, PneumoscanError, importing

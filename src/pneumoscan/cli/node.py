@@ -150,7 +150,7 @@ def show(*, config_path: Path, number: int, as_json: bool) -> None:
     """Print what was found about an object, and what readers said of it. NUMBER is that of `node list`."""
     import dataclasses
 
-    from pneumoscan.node.verdicts import VerdictBook, job_of, shown_probability
+    from pneumoscan.node.desk import VerdictBook, job_of, shown_probability
 
     config = _load(config_path)
     with _queue(config) as queue:

@@ -46,7 +46,7 @@ def opened_queue(config_path: Path) -> "Iterator[Queue]":
 def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, as_json: bool) -> None:
     """Print counts, shares, scores and times by week, and whether they differ from the reference weeks."""
     from pneumoscan.node.config import load_config
-    from pneumoscan.node.verdicts import VerdictBook
+    from pneumoscan.node.desk import VerdictBook
     from pneumoscan.node.watch.agreement import verdicts_by_week
     from pneumoscan.node.watch.drift import watch as look
 
@@ -98,7 +98,7 @@ def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: boo
 def metrics(*, config_path: Path) -> None:
     """Print the figures in the format of Prometheus, for its node exporter."""
     from pneumoscan.node.config import load_config
-    from pneumoscan.node.verdicts import VerdictBook
+    from pneumoscan.node.desk import VerdictBook
     from pneumoscan.node.watch.metrics import metrics_page
 
     with opened_queue(config_path) as queue:

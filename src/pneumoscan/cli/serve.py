@@ -14,8 +14,8 @@ from pneumoscan.cli.options import model_option
 from pneumoscan.errors import UsageError, require
 
 if TYPE_CHECKING:
+    from pneumoscan.web.app import VerdictDesk
     from pneumoscan.web.serving import Address
-    from pneumoscan.web.verdicts import VerdictDesk
 
 _MOST_WORKERS = 8
 _TOKEN_VARIABLE = "PNEUMOSCAN_TOKEN"  # noqa: S105 - its name
@@ -85,9 +85,9 @@ def serve(
     from pneumoscan.bundle.contents import pretrained_bundle
     from pneumoscan.system import allowed_cores
     from pneumoscan.verdicts import VerdictFile
+    from pneumoscan.web.limits import Settings
     from pneumoscan.web.serving import bind
     from pneumoscan.web.serving import serve as run
-    from pneumoscan.web.settings import Settings
 
     kept = None if verdicts is None else VerdictFile(verdicts)
     bundle = model or pretrained_bundle()
@@ -130,7 +130,7 @@ def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
 def _desk(config_path: Path) -> "VerdictDesk":
     from pneumoscan.cli.node_watch import opened_queue
     from pneumoscan.node.config import load_config
-    from pneumoscan.node.verdicts import Desk
+    from pneumoscan.node.desk import Desk
 
     return Desk(load_config(config_path), partial(opened_queue, config_path))
 
@@ -154,7 +154,7 @@ def _token(path: Path | None) -> str | None:
 
 
 def _checked(token: str, source: str) -> str:
-    from pneumoscan.web.settings import MIN_TOKEN
+    from pneumoscan.web.limits import MIN_TOKEN
 
     if len(token) < MIN_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageError(
@@ -181,7 +181,7 @@ def _check_exposure(address: "Address", host: str, token: str | None) -> None:
 
 
 def _host_name(name: str) -> str:
-    from pneumoscan.web.settings import host_name
+    from pneumoscan.web.limits import host_name
 
     known = host_name(name) or host_name(f"[{name}]")
     if not known:

@@ -21,7 +21,7 @@ from typing import Any
 
 from pneumoscan.errors import EnvironmentProblemError, PacsAnswerError, PacsError
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.connection import Backoff
+from pneumoscan.node.client import Backoff
 from pneumoscan.node.header import Header, is_own_result
 from pneumoscan.node.pacs import Pacs, header_of
 from pneumoscan.node.queue import Arrival, Queue

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pneumoscan.errors import PacsAnswerError
-from pneumoscan.node.connection import ASK, DICOM_TYPE, Connection, decode_parts, encode_parts
+from pneumoscan.node.client import ASK, DICOM_TYPE, Connection, decode_parts, encode_parts
 from pneumoscan.node.header import Header, is_uid
 from pneumoscan.node.results.finding import PICTURE_CLASS, REPORT_CLASS, STATE_CLASS
 from pneumoscan.node.settings import Config

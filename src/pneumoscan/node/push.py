@@ -22,8 +22,8 @@ from pneumoscan.errors import (
     importing,
 )
 from pneumoscan.node.audit import Audit
+from pneumoscan.node.client import Backoff, certificates, login
 from pneumoscan.node.config import host_and_port, secret
-from pneumoscan.node.connection import Backoff, certificates, login
 from pneumoscan.node.header import Source
 from pneumoscan.node.queue import Message, Push, Queue
 from pneumoscan.node.results import Finding, Writer, fhir_transaction, message_id, oru_message, result_uids

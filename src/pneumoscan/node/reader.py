@@ -28,7 +28,6 @@ from pneumoscan.node.results.finding import Outline
 from pneumoscan.node.settings import Config
 from pneumoscan.workers import worker
 from pneumoscan.workers.protocol import Reading, Want
-from pneumoscan.workers.reading import too_large
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +132,7 @@ def read_film(bundle: "Bundle", film: bytes, threshold: float, want: Want) -> Re
         finding = _finding_of(bundle, found, Writer(**want.more["writer"]))
         return _with_results(film, seen, row, finding, want.more, evidence)
     except MemoryError:
-        raise too_large() from None
+        raise worker.too_large() from None
 
 
 def _finding_of(bundle: "Bundle", found: "FilmResult", writer: Writer) -> Finding:
@@ -200,8 +199,7 @@ def _picture(
 def _load(model: Path) -> worker.Read:
     """Load the model and what results are made with: once the process is confined, nothing more can be."""
     from pneumoscan.bundle.load import load_bundle
-    from pneumoscan.node.results import picture, state
-    from pneumoscan.node.results.making import warm_up
+    from pneumoscan.node.results import picture, state, warm_up
 
     del picture, state  # imported here, for the limits count what comes later
     warm_up()

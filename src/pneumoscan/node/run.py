@@ -156,9 +156,9 @@ class _Node:
 
     async def _work(self, stop: asyncio.Event) -> None:
         from pneumoscan.node import reader
-        from pneumoscan.node.loop import Work
         from pneumoscan.node.reader import load_model, writer_of
         from pneumoscan.node.steps import Tools
+        from pneumoscan.node.work import Work
         from pneumoscan.workers.pool import FilmPool, Limits
 
         node = self._config.node

@@ -189,7 +189,7 @@ def _queue(config: Config) -> str:
 
 def _audit(config: Config) -> str:
     from pneumoscan.node.audit import verify
-    from pneumoscan.node.verdicts import NAME as VERDICTS
+    from pneumoscan.node.desk import NAME as VERDICTS
 
     found = [
         f"{verify(path)} {what}"

@@ -18,6 +18,7 @@ from typing import Any
 
 from pneumoscan.errors import FilmError, FilmIdentityError, PacsAnswerError, PacsError
 from pneumoscan.node import push, reader
+from pneumoscan.node.desk import keep_picture
 from pneumoscan.node.exams import reason_not_to_read
 from pneumoscan.node.header import Header, is_own_result, read_header, read_source
 from pneumoscan.node.pacs import FilmResults, Pacs, confirm_results, send_results
@@ -25,7 +26,6 @@ from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Message, Queue, 
 from pneumoscan.node.results import Finding, Writer, write_fhir
 from pneumoscan.node.settings import Config
 from pneumoscan.node.spool import PICTURE, REPORT, STATE, Spool
-from pneumoscan.node.verdicts import keep_picture
 from pneumoscan.workers.pool import FilmPool
 from pneumoscan.workers.protocol import Reading
 

@@ -2,7 +2,7 @@
 
 The path of a request, and the modules in reading order:
 
-    serving.py          the process: socket, signals, log, start and stop; settings.py: its limits and addresses
+    serving.py          the process: socket, signals, log, start and stop; limits.py: its limits and addresses
     socket ─► connection.py     header within 10 s and 16 KiB, at most 1,200 connections; 400, 408, 431, 503
            ─► middleware.py     stopping? host? origin? token? security headers, metrics, one line of log
            ─► app.py            the table of routes (Starlette): a file of page/, openapi.json, about.py (the model), or

@@ -1,12 +1,12 @@
-"""The routes of the service, the files of the page, and the OpenAPI description."""
+"""The routes of the service: the files of the page, the OpenAPI description, and the verdicts of readers."""
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pneumoscan import __version__
-from pneumoscan.verdicts import VerdictFile
-from pneumoscan.web.classify import Classify
+from pneumoscan.errors import PneumoscanError, UsageError
+from pneumoscan.verdicts import MOST_BYTES, Verdict, VerdictFile
+from pneumoscan.web.body import BodyLimits, Receive, read_body
+from pneumoscan.web.classify import Classify, check_length, media_type_of
+from pneumoscan.web.limits import Settings
 from pneumoscan.web.middleware import NOTE, AccessMiddleware
-from pneumoscan.web.responses import JSON, PROBLEM, Refused, json_bytes, refused
+from pneumoscan.web.responses import JSON, PROBLEM, Refused, Send, answer, json_bytes, refused, refused_for
 from pneumoscan.web.service import METRICS_TYPE, Service, ServiceMetrics
-from pneumoscan.web.settings import Settings
-from pneumoscan.web.verdicts import NodeVerdicts, VerdictDesk, Verdicts
 from pneumoscan.workers.pool import FilmPool
 
 PAGE = Path(__file__).with_name("page")
@@ -69,6 +70,19 @@ def _file(path: Path) -> PageFile:
     return PageFile(data, _TYPES[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 
+class VerdictDesk(Protocol):
+    """What people judge of a hospital node, and their verdicts; `add` raises UsageError for what is no verdict."""
+
+    def films(self) -> list[dict[str, Any]]:
+        """Return the latest films, as JSON types."""
+
+    def picture(self, number: int) -> bytes | None:
+        """Return the picture of a film as JPEG; None if there is none."""
+
+    def add(self, given: Any) -> bool:
+        """Keep a verdict; return False if it is there already."""
+
+
 NodeView = Callable[[], Mapping[str, Any]]
 """What a hospital node tells of itself, as JSON types; may take a second."""
 
@@ -104,9 +118,9 @@ def make_app(
             Route("/openapi.json", views.openapi),
             Route("/v1/model", views.model),
             Route("/v1/node", views.node),
-            Route("/v1/node/verdicts", NodeVerdicts(service, desk), methods=["GET", "POST"], name="judging"),
+            Route("/v1/node/verdicts", _NodeVerdicts(service, desk), methods=["GET", "POST"], name="judging"),
             Route("/v1/node/pictures/{number:int}", views.picture),
-            Route("/v1/verdicts", Verdicts(service, verdicts), methods=["GET", "POST"], name="verdicts"),
+            Route("/v1/verdicts", _Verdicts(service, verdicts), methods=["GET", "POST"], name="verdicts"),
             Route("/v1/classify", Classify(service), methods=["PUT", "POST"], name="classify"),
         ],
         middleware=[
@@ -178,6 +192,79 @@ class _Views:
         if file.etag in known:
             return Response(status_code=304, headers=headers)
         return Response(file.data, headers={**headers, "content-type": file.media_type})
+
+
+class _NodeVerdicts:
+    """ASGI application: GET the films of a node with their verdicts, POST one."""
+
+    def __init__(self, service: Service, desk: VerdictDesk | None) -> None:
+        self._service, self._desk = service, desk
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Respond with the films, or whether a new verdict is kept."""
+        try:
+            body = await (self._keep(scope, receive) if scope["method"] == "POST" else self._films())
+        except PneumoscanError as problem:
+            raise refused_for(problem) from None
+        await answer(send, 200, JSON, json_bytes(body))
+
+    async def _films(self) -> dict[str, Any]:
+        return {"films": [] if self._desk is None else await asyncio.to_thread(self._desk.films)}
+
+    async def _keep(self, scope: MutableMapping[str, Any], receive: Receive) -> dict[str, Any]:
+        given = await _given(self._service, scope, receive)
+        if self._desk is None:
+            raise UsageError("This service watches no node.", "Start it with --node NODE.TOML.")
+        return {"kept": await asyncio.to_thread(self._desk.add, given)}
+
+
+class _Verdicts:
+    """ASGI application: GET all verdicts, POST one."""
+
+    def __init__(self, service: Service, file: VerdictFile | None) -> None:
+        self._service, self._file = service, file
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Respond with all verdicts, or whether a new one is kept."""
+        try:
+            body = await (self._keep(scope, receive) if scope["method"] == "POST" else self._all())
+        except PneumoscanError as problem:
+            raise refused_for(problem) from None
+        await answer(send, 200, JSON, json_bytes(body))
+
+    async def _all(self) -> dict[str, Any]:
+        if self._file is None:
+            return {"file": None, "verdicts": []}
+        verdicts = await asyncio.to_thread(self._file.all)
+        return {"file": self._file.path.name, "verdicts": [one.to_json() for one in verdicts]}
+
+    async def _keep(self, scope: MutableMapping[str, Any], receive: Receive) -> dict[str, Any]:
+        given = await _given(self._service, scope, receive)
+        if self._file is None:
+            raise UsageError("This service keeps no verdicts.", "Start it with --verdicts FILE.csv.")
+        return {"kept": await asyncio.to_thread(self._file.add, Verdict.from_json(given))}
+
+
+async def _given(service: Service, scope: MutableMapping[str, Any], receive: Receive) -> Any:
+    """Return the JSON of a body.
+
+    Raises:
+        UsageError: It is no JSON.
+        Refused: See `read_body`.
+    """
+    media_type_of(scope["headers"], (JSON,))
+    limits = replace(BodyLimits.of(service.settings), film_bytes=MOST_BYTES, what="verdict")
+    check_length(scope["headers"], limits.film_bytes, limits.too_large())
+    leave = service.enter()
+    with service.budget.share() as share:
+        try:
+            text = await read_body(receive, limits, share)
+        finally:
+            leave()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise UsageError("The body is not JSON.", "Send one verdict as a JSON object.") from None
 
 
 def openapi() -> dict[str, Any]:

@@ -13,8 +13,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pneumoscan.errors import FilmTooLargeError, UsageError
+from pneumoscan.web.limits import Settings
 from pneumoscan.web.responses import Refused, refused, refused_for
-from pneumoscan.web.settings import Settings
 
 _FRESH_SECONDS = 2.0
 

@@ -14,8 +14,8 @@ from pneumoscan.web.responses import PROBLEM, Refused, Send, answer, internal, l
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from pneumoscan.web.limits import Settings
     from pneumoscan.web.service import ServiceMetrics, ServiceState
-    from pneumoscan.web.settings import Settings
 
 MAX_HEADER_BYTES = 16 * 1024
 CLIENT_GONE = 499

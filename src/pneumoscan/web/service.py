@@ -18,7 +18,7 @@ from pneumoscan.web.body import Admission, Budget
 from pneumoscan.web.responses import Refused, refused
 
 if TYPE_CHECKING:
-    from pneumoscan.web.settings import Settings
+    from pneumoscan.web.limits import Settings
     from pneumoscan.workers.pool import FilmPool
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"

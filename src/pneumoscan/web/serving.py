@@ -27,11 +27,10 @@ from pneumoscan.workers.pool import FilmPool, PoolStoppedError
 
 if TYPE_CHECKING:
     from pneumoscan.verdicts import VerdictFile
-    from pneumoscan.web.app import NodeView
+    from pneumoscan.web.app import NodeView, VerdictDesk
     from pneumoscan.web.connection import LimitedServer
+    from pneumoscan.web.limits import Settings
     from pneumoscan.web.service import Service
-    from pneumoscan.web.settings import Settings
-    from pneumoscan.web.verdicts import VerdictDesk
 
 GRACE_SECONDS = 7
 _LATE_SECONDS = 2

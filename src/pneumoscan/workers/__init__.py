@@ -11,8 +11,8 @@
 `Want(heatmap=True, picture=True)` requests two PNG pictures beside the row. If a film crashes its worker, blocks it or exceeds its memory, only
 this film gets an error, and the worker is replaced.
 
-    pool.py       the pool: starts workers, gives them films, replaces them; jobs.py: the films and their queue
-    process.py    one worker, as the service sees it: start, requests, end
+    pool.py       the pool: starts workers, gives them films, replaces them
+    process.py    the films, their queue, and one worker as the pool sees it: start, requests, end
     protocol.py   messages between the two processes
-    worker.py     the process itself, with its limits; reading.py: bytes → row and pictures; other apps may use their own reader
+    worker.py     the process itself, with its limits: bytes → row and pictures; other apps may use their own reader
 """

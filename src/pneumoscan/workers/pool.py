@@ -15,10 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscan.errors import EnvironmentProblemError, PneumoscanError, UsageError
+from pneumoscan.errors import (
+    EnvironmentProblemError,
+    FilmCrashError,
+    FilmTimeoutError,
+    PneumoscanError,
+    UsageError,
+)
 from pneumoscan.system import allowed_cores
-from pneumoscan.workers.jobs import FilmJob, JobQueue, PoolFullError, PoolStoppedError, crashed, too_slow
-from pneumoscan.workers.process import COMMAND, WorkerProcess
+from pneumoscan.workers.process import COMMAND, FilmJob, JobQueue, WorkerProcess
 from pneumoscan.workers.protocol import ProtocolError, Reading, Want
 
 __all__ = ["FilmPool", "Limits", "PoolFullError", "PoolStoppedError", "Reading", "Want"]
@@ -28,6 +33,22 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
 _YOUNG_SECONDS = 1.0
 _FIRST_GUESS_SECONDS = 0.05
 _LONGEST_RETRY = 60
+
+
+class PoolFullError(Exception):
+    """The queue of films is full.
+
+    Attributes:
+        retry_after: Estimated seconds until the queue has a free place, at least 1.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"the queue is full; there may be room in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class PoolStoppedError(Exception):
+    """The pool accepts no more films, or was stopped before it read this one."""
 
 
 @dataclass(frozen=True)
@@ -261,17 +282,22 @@ class FilmPool:
             # Without the traceback, which holds this frame and the job.
             job.fail(problem.with_traceback(None))
         except TimeoutError:
-            job.fail(too_slow(self._limits.seconds))
+            job.fail(
+                FilmTimeoutError(
+                    f"<bytes> took longer than {self._limits.seconds:g} s to read.",
+                    "Save the film with another program, or leave it out.",
+                )
+            )
             return False
         except (EOFError, OSError):
             how = await worker.last_word()
             if given or job.given_back:
-                job.fail(crashed(how))
+                job.fail(_crashed(how))
             else:  # the worker ended before it received the film
                 job.given_back = True
             return False
         except Exception:  # noqa: BLE001 - whatever it said, the film gets an answer and the worker is replaced
-            job.fail(crashed("sent an invalid answer"))
+            job.fail(_crashed("sent an invalid answer"))
             return False
         self._seconds_a_film += 0.1 * (loop.time() - began - self._seconds_a_film)
         return True
@@ -298,3 +324,11 @@ async def _why(worker: WorkerProcess | None, problem: Exception) -> PneumoscanEr
 def _again(problem: PneumoscanError) -> PneumoscanError:
     """Return a copy of the error, because an error that is raised twice accumulates tracebacks."""
     return type(problem)(problem.message, problem.remedy)
+
+
+def _crashed(how: str) -> FilmCrashError:
+    """Return the error for a film whose worker ended or sent an invalid answer; `how` says which, after "the process that read it"."""
+    return FilmCrashError(
+        f"the process that read <bytes> {how}.",
+        "Send it again. If it fails again, save the film with another program, or leave it out.",
+    )

@@ -1,4 +1,4 @@
-"""One worker, as the service sees it: start, requests, end."""
+"""Films and workers, as the pool sees them: a film that waits or is read, their queue, and one worker: start, requests, end."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,127 @@ _PIECE = 1 << 18
 _JOINED = 1 << 20
 _LAST_WORD_SECONDS = 0.5
 _REAP_SECONDS = 2.0
+
+
+# No repr, because it would contain the bytes of the film.
+@dataclass(eq=False, repr=False)
+class FilmJob:
+    """One film that waits or is being read.
+
+    Attributes:
+        film: Its bytes.
+        threshold: Threshold in [0, 1].
+        want: The requested pictures.
+        answer: The reading or the error; cancelled if it is no longer needed.
+        given_back: Whether a worker ended before it received the film. The film is then sent to another worker, once.
+    """
+
+    film: bytes
+    threshold: float
+    want: Want
+    answer: "asyncio.Future[Reading]"
+    given_back: bool = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the job has its answer, or no longer needs one."""
+        return self.answer.done()
+
+    def succeed(self, reading: Reading) -> None:
+        """Answer the job with its reading."""
+        if not self.answered:
+            self.answer.set_result(reading)
+
+    def fail(self, problem: Exception) -> None:
+        """Answer the job with an error."""
+        if not self.answered:
+            self.answer.set_exception(problem)
+
+
+class JobQueue:
+    """Waiting films, idle workers, and films that are being read.
+
+    Args:
+        most_waiting: Maximum number of waiting films, at least 0.
+
+    Attributes:
+        busy: Films that are being read.
+    """
+
+    def __init__(self, most_waiting: int) -> None:
+        self.busy: set[FilmJob] = set()
+        self._most_waiting = most_waiting
+        self._waiting: deque[FilmJob] = deque()
+        self._idle: list[asyncio.Future[FilmJob | None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting films."""
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> int:
+        """Number of idle workers."""
+        return len(self._idle)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a film still needs an answer."""
+        return any(not job.answered for job in (*self.busy, *self._waiting))
+
+    def put(self, job: FilmJob) -> bool:
+        """Give the film to an idle worker, or add it to the queue; return False if the queue is full."""
+        if self._hand_over(job):
+            return True
+        if len(self._waiting) >= self._most_waiting:
+            return False
+        self._waiting.append(job)
+        return True
+
+    def put_back(self, job: FilmJob) -> None:
+        """Put a film that no worker received at the head of the queue."""
+        if not self._hand_over(job):
+            self._waiting.appendleft(job)
+
+    def withdraw(self, job: FilmJob) -> None:
+        """Remove the film from the queue, if it is still there."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+
+    def take_waiting(self) -> list[FilmJob]:
+        """Remove and return all waiting films."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    async def next(self, worker: "WorkerProcess") -> FilmJob | None:
+        """Wait for a film for this worker; None if the worker ends or sends data in the meantime."""
+        if self._waiting:
+            job = self._waiting.popleft()
+            self.busy.add(job)
+            return job
+        turn: asyncio.Future[FilmJob | None] = asyncio.get_running_loop().create_future()
+
+        def lost() -> None:
+            if not turn.done():
+                self._idle.remove(turn)
+                turn.set_result(None)
+
+        self._idle.append(turn)
+        worker.watch(lost)
+        try:
+            return await turn
+        finally:
+            worker.unwatch()
+            if turn in self._idle:
+                self._idle.remove(turn)
+
+    def _hand_over(self, job: FilmJob) -> bool:
+        if not self._idle:
+            return False
+        self.busy.add(job)
+        self._idle.pop().set_result(job)
+        return True
 
 
 class WorkerProcess:

@@ -6,7 +6,7 @@ import pytest
 from queue_rows import job, refused
 
 from pneumoscan.node.queue import State
-from pneumoscan.node.watch.weeks import figures_of, grouped, week_of
+from pneumoscan.node.watch import figures_of, grouped, week_of
 
 
 def test_a_week_is_counted_by_device_and_for_all() -> None:

@@ -25,8 +25,7 @@ from pneumoscan.errors import (
     importing,
 )
 from pneumoscan.files import write_problems
-from pneumoscan.node.queue.jobs import Execute, Rows, schema
-from pneumoscan.node.queue.pushes import push_schema
+from pneumoscan.node.queue.jobs import Execute, Rows, push_schema, schema
 from pneumoscan.node.queue.table import Queue
 
 _BUSY_SECONDS = 30.0

@@ -1,6 +1,6 @@
 """The queue in SQL that SQLite and PostgreSQL both understand; where they differ, `Database` says how.
 
-A lease or a pause that ends later than any that is given (`_LONGEST`) was given before the clock was set back, and counts
+A lease or a pause that ends later than any that is given (`LONGEST`) was given before the clock was set back, and counts
 as over.
 """
 
@@ -11,18 +11,20 @@ from pneumoscan.node.queue.jobs import (
     ARRIVAL,
     COLUMNS,
     ENDS,
+    LONGEST,
     WAITING,
     Arrival,
     Database,
     Execute,
     Job,
+    Message,
+    Pushes,
     Rows,
     State,
+    add_messages,
     listed,
 )
-from pneumoscan.node.queue.pushes import Message, Pushes, add_messages
 
-_LONGEST = 3600
 _PAGE = 500
 _TIMES = {State.FETCHED: "fetched_at", State.STORED: "stored_at", **dict.fromkeys(ENDS, "done_at")}
 
@@ -149,8 +151,8 @@ class Queue:
             rows = execute(
                 f"UPDATE job SET attempts = attempts + 1, claims = claims + 1, lease_until = {clock} + ?, claimed_by = ? "
                 f"WHERE id IN (SELECT id FROM job WHERE state IN ({listed(WAITING)}) "
-                f"AND (lease_until IS NULL OR lease_until < {clock} OR lease_until > {clock} + {_LONGEST}) "
-                f"AND (not_before <= {clock} OR not_before > {clock} + {_LONGEST}) "
+                f"AND (lease_until IS NULL OR lease_until < {clock} OR lease_until > {clock} + {LONGEST}) "
+                f"AND (not_before <= {clock} OR not_before > {clock} + {LONGEST}) "
                 f"AND (source <> 'c-store' OR host IN ('', ?)) {which}"
                 f"ORDER BY attempts, id LIMIT ? {self._database.skip_locked}) RETURNING {', '.join(COLUMNS)}",
                 (seconds, host, host, limit),
@@ -219,7 +221,7 @@ class Queue:
         self._update(
             job,
             f"lease_until = NULL, not_before = {self._clock} + ?, code = ?, attempts = attempts - ?",
-            (min(seconds, _LONGEST), code, 0 if used else 1),
+            (min(seconds, LONGEST), code, 0 if used else 1),
         )
 
     def release(self, host: str) -> int:

@@ -14,9 +14,9 @@ from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
 from pneumoscan.evaluate.sites import Answers, Share
+from pneumoscan.node.desk import NodeVerdict, counting
 from pneumoscan.node.queue import WAITING, Job
-from pneumoscan.node.verdicts import NodeVerdict, counting
-from pneumoscan.node.watch.weeks import watched, week_of
+from pneumoscan.node.watch import watched, week_of
 from pneumoscan.verdicts import AGREE, CANNOT_SAY, DISAGREE
 
 _YES = frozenset(("1", "yes", "true", "pneumonia", "positive"))

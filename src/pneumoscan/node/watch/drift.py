@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.errors import UsageError
 from pneumoscan.node.queue import Job, Queue, State
-from pneumoscan.node.watch.weeks import (
+from pneumoscan.node.watch import (
     ALL_DEVICES,
     Group,
     WeekFigures,

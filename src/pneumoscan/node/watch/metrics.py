@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 
 from pneumoscan.classifier import NOT_A_CHEST_FILM
 from pneumoscan.errors import EnvironmentProblemError
+from pneumoscan.node.desk import VerdictBook, counting
 from pneumoscan.node.queue import WAITING, Job, Queue
 from pneumoscan.node.settings import Config
-from pneumoscan.node.verdicts import VerdictBook, counting
-from pneumoscan.node.watch.weeks import watched
+from pneumoscan.node.watch import watched
 from pneumoscan.verdicts import AGREE, CANNOT_SAY, DISAGREE
 
 if TYPE_CHECKING:

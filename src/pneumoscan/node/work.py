@@ -32,7 +32,7 @@ from pneumoscan.errors import (
 )
 from pneumoscan.node import steps
 from pneumoscan.node.audit import Audit
-from pneumoscan.node.connection import Backoff
+from pneumoscan.node.client import Backoff
 from pneumoscan.node.queue import ENDS, Job, LeaseLostError, State
 from pneumoscan.node.steps import Tools
 from pneumoscan.workers.pool import PoolFullError, PoolStoppedError
