@@ -16,6 +16,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def held_out(run: RunFolder, bundle: Bundle, data: list[str], cache: Path | None
     )
     hold = read_split_csv(run.split, manifest)
     films = training_films(config, manifest, table, hold)
+    films = replace(films, preprocessing=bundle.spec.preprocessing)
     found = {}
     for site in manifest.site_names:
         rows = (

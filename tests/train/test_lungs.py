@@ -29,7 +29,7 @@ from pneumoscan.networks.registry import build, count_parameters, layer_table
 from pneumoscan.train.augment import apply, reshape_masks, sample
 from pneumoscan.train.backend import resolve
 from pneumoscan.train.config import AugmentationConfig, load_config
-from pneumoscan.train.export import export_run, trained_network, write_lungs
+from pneumoscan.train.export import export, export_run, record_run, trained_network, write_lungs
 from pneumoscan.train.films import FilmLabels, LungMasks, TrainingFilms
 from pneumoscan.train.loop import Unobserved
 from pneumoscan.train.lungs import LungsNetwork, preparation_of
@@ -349,6 +349,25 @@ def test_the_bundle_of_a_reader_says_what_torch_says(tmp_path, chest_table, lung
         with torch.no_grad():
             expected = network.evidence_and_features(torch.from_numpy(batch))[1][0].numpy()
         np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
+def test_a_model_may_see_the_aerated_lung_alone(tmp_path, chest_table, reader_run):
+    cache = reader_run.parent / "cache"
+    out = export_run(reader_run, chest_table, tmp_path / "bundle", aerated_alone=True, cache=cache).bundle
+    bundle = load_bundle(out)
+    assert not bundle.spec.preprocessing.surroundings
+    batch, lungs = bundle.input_of(read(chest_table.parent / "f31.png"))
+    assert lungs is not None
+    assert not batch[0, 0].any()
+    assert batch[0, 1].any()
+    # The records are those of the model as it reads, also when they are written again.
+    before = (out / "records.json").read_bytes()
+    record_run(reader_run, chest_table, out, cache=cache)
+    assert (out / "records.json").read_bytes() == before
+    run, config, films = run_with_films(reader_run, chest_table, None, cache)
+    never = config.model_copy(update={"augmentation": AugmentationConfig()})
+    with pytest.raises(UsageError, match="never saw the aerated lung alone"):
+        export(run, never, films, tmp_path / "other", aerated_alone=True)
 
 
 def test_the_outliner_learns_lungs_and_a_run_leaves_its_network(tmp_path, chest_table):

@@ -208,6 +208,11 @@ def _event_writer(folder: Path) -> Any:
     help="hospitals.csv of the same training without a hospital (studies/hospitals.py): what to expect elsewhere. May be repeated.",
 )
 @click.option(
+    "--aerated-alone",
+    is_flag=True,
+    help="A model of lungs sees the aerated lung alone, although training showed part of the films with their surroundings.",
+)
+@click.option(
     "--records-only",
     is_flag=True,
     help="Only write the records of the existing bundle again.",
@@ -219,6 +224,7 @@ def export(
     name: str,
     stress: Path | None,
     left_out: tuple[Path, ...],
+    aerated_alone: bool,
     records_only: bool,
 ) -> None:
     """Write the bundle of a run. Torch and ONNX Runtime first classify the held-out films and must agree.
@@ -233,7 +239,16 @@ def export(
             bundle = record_run(run, data, out, stress=stress, decoding=decoding)
             print(f"records: {bundle.path / 'records.json'}")
             return
-        exported = export_run(run, data, out, name=name, stress=stress, left_out=left_out, decoding=decoding)
+        exported = export_run(
+            run,
+            data,
+            out,
+            name=name,
+            stress=stress,
+            left_out=left_out,
+            aerated_alone=aerated_alone,
+            decoding=decoding,
+        )
     print(f"bundle: {exported.bundle}")
     print(
         f"torch and ONNX Runtime agree to {exported.largest_difference:.1e} on {exported.films} held-out films"

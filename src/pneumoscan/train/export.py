@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -77,6 +77,7 @@ def export(
     name: str = "",
     stress: Path | None = None,
     left_out: Sequence[Path] = (),
+    aerated_alone: bool = False,
 ) -> Exported:
     """Write the bundle of a finished run.
 
@@ -88,10 +89,12 @@ def export(
         name: Name of the model; by default preset and seed.
         stress: `metrics.json` of an evaluation of the held-out films of this run; its stress table is added to the records.
         left_out: Tables of `studies/hospitals.py` of the same training without a hospital; see `evaluate.sites.read_left_out`.
+        aerated_alone: Whether the model sees the aerated lung alone (`Preprocessing.surroundings`), although training showed part
+            of the films with their surroundings. Temperature, thresholds and records are those of such films.
 
     Raises:
-        UsageError, DataDamagedError: The run is not finished, its weights are damaged, `stress` is of another model, or `left_out`
-            names no hospital that was left out.
+        UsageError, DataDamagedError: The run is not finished, its weights are damaged, `stress` is of another model, `left_out`
+            names no hospital that was left out, or the training never showed the aerated lung alone.
         BundleError: See `write_model`.
     """
     network = trained_network(run, config)
@@ -100,6 +103,13 @@ def export(
             f"{run.path} finds lungs and classifies nothing.",
             "Train a classifier with --set data.input=lungs and --set data.lungs=RUN.",
         )
+    if aerated_alone:
+        if config.data.input != "lungs" or not config.augmentation.no_surroundings:
+            raise UsageError(
+                f"{run.path} never saw the aerated lung alone.",
+                "Train with --set data.input=lungs and augmentation.no_surroundings above 0.",
+            )
+        films = replace(films, preprocessing=replace(films.preprocessing, surroundings=False))
     facts = run.read_manifest()
     measured = [row for path in left_out for row in read_left_out(path)]
     return write_model(
@@ -239,8 +249,10 @@ def export_records(
     """
     bundle = load_bundle(out or run.bundle)
     other_run = "Name the bundle that was exported from this run, or export the run again."
-    if bundle.spec.preprocessing != films.preprocessing:
+    own = bundle.spec.preprocessing
+    if replace(films.preprocessing, surroundings=own.surroundings) != own:
         raise BundleError(f"{bundle.path} has another preprocessing than the run.", other_run)
+    films = replace(films, preprocessing=own)
     held = read_held_out(trained_network(run, config), films, config)
     expected = probability_of(held.logits[0], bundle.spec.temperature)
     pieces = [bundle.run(films.plain(rows).numpy()).probability for rows in micro_batches(films.val, 16)]
@@ -264,12 +276,18 @@ def export_run(
     name: str = "",
     stress: Path | None = None,
     left_out: Sequence[Path] = (),
+    aerated_alone: bool = False,
     decoding: Progress | None = None,
     cache: Path | None = None,
 ) -> Exported:
     """Export the finished run in `path` whose films are in `data`; raises as `export` and `run.train` say."""
     return export(
-        *run_with_films(path, data, decoding, cache), out, name=name, stress=stress, left_out=left_out
+        *run_with_films(path, data, decoding, cache),
+        out,
+        name=name,
+        stress=stress,
+        left_out=left_out,
+        aerated_alone=aerated_alone,
     )
 
 
