@@ -111,10 +111,17 @@ def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lung
         logits: float (2, SIDE, SIDE): field, aerated.
         margin: See `MARGIN`.
     """
-    # Beyond ±30 the probability is 0 or 1 in float32.
-    field, aerated = 1 / (1 + np.exp(-np.clip(logits, -30, 30, dtype=np.float32)))
-    whole = _filled(np.asarray(logits[0]) > 0)
-    numbers, lengths, count = _parts(whole, diagonal=True)
+    # Beyond ±30 the probability is 0 or 1 in float32. In place, because most of the time is memory.
+    values = np.clip(logits, -30, 30, dtype=np.float32)
+    np.negative(values, out=values)
+    np.exp(values, out=values)
+    values += 1
+    field, aerated = np.reciprocal(values, out=values)
+    whole = np.asarray(logits[0]) > 0
+    numbers, lengths, count, holes = _parts(whole, diagonal=True)
+    if holes:
+        whole = _filled(whole)
+        numbers, lengths, count, _ = _parts(whole, diagonal=True)
     areas = np.bincount(numbers, weights=lengths, minlength=count)
     large = np.flatnonzero(areas >= _LEAST_PART)
     kept = large[np.argsort(-areas[large], kind="stable")[:2]]
@@ -230,15 +237,23 @@ def standardise_lung_values(grey: npt.NDArray[np.float32], inside: Mask) -> npt.
         grey: float32 (..., S, S).
         inside: bool (..., S, S): aerated lung.
     """
-    enough = inside.mean((-2, -1), keepdims=True) >= _LEAST_INSIDE
-    weights = np.where(enough, inside, np.float32(1))
+    weights = inside.astype(np.float32)
     total = weights.sum((-2, -1), keepdims=True, dtype=np.float64)
+    size = inside.shape[-1] * inside.shape[-2]
+    enough = total / size >= _LEAST_INSIDE
+    shown = weights
+    if not enough.all():
+        shown = weights * enough
+        weights, total = np.where(enough, weights, np.float32(1)), np.where(enough, total, size)
     mean = (grey * weights).sum((-2, -1), keepdims=True, dtype=np.float64) / total
     centred = grey - mean.astype(np.float32)
     variance = (np.square(centred) * weights).sum((-2, -1), keepdims=True, dtype=np.float64) / total
     scale = np.maximum(np.sqrt(variance), _LEAST_STD).astype(np.float32)
-    whole = np.clip(centred / scale, -_MOST_STANDARD, _MOST_STANDARD)
-    return np.stack((whole, whole * (inside & enough)), axis=-3)
+    standard = np.empty((*grey.shape[:-2], 2, *grey.shape[-2:]), np.float32)
+    whole, aerated = standard[..., 0, :, :], standard[..., 1, :, :]
+    np.clip(centred / scale, -_MOST_STANDARD, _MOST_STANDARD, out=whole)
+    np.multiply(whole, shown, out=aerated)
+    return standard
 
 
 def shape_distance(
@@ -269,7 +284,7 @@ def _filled(mask: Mask) -> Mask:
     """Return a mask whose holes are filled: background that no path connects with the film's edge."""
     outside = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
     outside[1:-1, 1:-1] = ~mask
-    numbers, lengths, count = _parts(outside, diagonal=False)
+    numbers, lengths, count, _ = _parts(outside, diagonal=False)
     if count == 1:
         return mask
     # The first part is the one around the film.
@@ -286,7 +301,7 @@ def pieces_of(mask: Mask) -> list[tuple[Mask, npt.NDArray[np.float64]]]:
     Returns:
         For each piece its mask, bool (h, w), and its outline, float64 (n, 2): x and y as shares of the width and height.
     """
-    numbers, lengths, count = _parts(mask, diagonal=True)
+    numbers, lengths, count, _ = _parts(mask, diagonal=True)
     order = np.repeat(numbers, lengths)
     pieces = []
     for number in range(count):
@@ -297,7 +312,7 @@ def pieces_of(mask: Mask) -> list[tuple[Mask, npt.NDArray[np.float64]]]:
     return pieces
 
 
-def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
     """Return the connected parts of a mask, as runs of pixels in a row, of which an outline has a few hundred.
 
     Args:
@@ -305,7 +320,8 @@ def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.ND
         diagonal: Whether pixels that touch at a corner are connected.
 
     Returns:
-        int64 (runs,): the part of each run, numbered in reading order; int64 (runs,): its length; the number of parts.
+        int64 (runs,): the part of each run, numbered in reading order; int64 (runs,): its length; the number of parts; the
+        number of holes in them, by Euler's formula.
     """
     height, width = mask.shape
     framed = np.zeros((height, width + 2), np.bool_)
@@ -317,6 +333,7 @@ def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.ND
     low, high = (starts - diagonal).tolist(), (ends + diagonal).tolist()
     left, right = starts.tolist(), ends.tolist()
     parent = list(range(len(left)))
+    contacts = 0
     for row in range(1, height):
         above, last = first[row - 1], first[row]
         for run in range(last, first[row + 1]):
@@ -332,26 +349,37 @@ def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.ND
                 else:
                     parent[other] = root
                 over += 1
+            contacts += over - above
     numbers: list[int] = []
     count = 0
     for run, above in enumerate(parent):
         # A parent comes before its run, so its number is known.
         numbers.append(count if above == run else numbers[above])
         count += above == run
-    return np.asarray(numbers, np.int64), ends - starts, count
+    return np.asarray(numbers, np.int64), ends - starts, count, contacts - len(parent) + count
+
+
+def _counts(mask: Mask, axis: int) -> npt.NDArray[np.int64]:
+    """Return how many pixels of each column (axis 0) or row (axis 1) are set: at most `SIDE`, so bytes are enough and fast."""
+    counts: npt.NDArray[np.int64] = np.add.reduce(mask.view(np.uint8), axis, dtype=np.uint8).astype(np.int64)
+    return counts
 
 
 def _centre(mask: Mask) -> float:
     """Return the mean column of a mask, in pixels from the left edge."""
-    columns = mask.sum(0)
+    columns = _counts(mask, 0)
     return float(columns @ np.arange(0.5, len(columns)) / columns.sum())
 
 
 def _cut(mask: Mask) -> float:
     """Return the share of the border of a mask that lies on the edge of the film, counted in sides of pixels."""
-    on_edge = int(mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum())
-    within = int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
+    on_edge = sum(map(np.count_nonzero, (mask[0], mask[-1], mask[:, 0], mask[:, -1])))
+    within = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
     return on_edge / (on_edge + within)
+
+
+def _share(part: Mask, of: Mask) -> float:
+    return np.count_nonzero(part) / np.count_nonzero(of)
 
 
 def _shape(
@@ -361,11 +389,11 @@ def _shape(
     left, top, right, bottom = extent
     width, height = right - left, bottom - top
     whole = whole[top:bottom, left:right]
-    area = int(whole.sum())
+    area = np.count_nonzero(whole)
     sides = []
     for side in (1, 2):
         mask = parts[top:bottom, left:right] == side
-        across, down = mask.sum(0), mask.sum(1)
+        across, down = _counts(mask, 0), _counts(mask, 1)
         total = int(down.sum())
         if not total:
             continue
@@ -378,10 +406,10 @@ def _shape(
         sides.append((x, y, np.count_nonzero(across) / width, len(rows) / height, slant))
     (x0, y0, w0, h0, slant0), (x1, y1, w1, h1, slant1) = sides[0], sides[-1]
     quarter = max(1, height // 4)
-    upper, lower = int(whole[:quarter].sum()), int(whole[-quarter:].sum())
+    upper, lower = np.count_nonzero(whole[:quarter]), np.count_nonzero(whole[-quarter:])
     half = max(1, height // 2)
-    aerated = air[top:bottom, left:right] > 127
-    gap = whole[:, round(width * 0.42) : max(round(width * 0.58), round(width * 0.42) + 1)].mean()
+    aerated = (air[top:bottom, left:right] > 127) & whole
+    gap = whole[:, round(width * 0.42) : max(round(width * 0.58), round(width * 0.42) + 1)]
     return (
         float(np.log(width / height)),
         float(area / (width * height)),
@@ -391,10 +419,10 @@ def _shape(
         float(abs(w1 - w0)),
         float(min(h0, h1)),
         float(np.log((upper + 1) / (lower + 1))),
-        float(aerated[whole].mean()),
-        float(gap),
+        np.count_nonzero(aerated) / area,
+        np.count_nonzero(gap) / gap.size,
         slant1 - slant0,
-        float(aerated[-half:][whole[-half:]].mean() - aerated[:half][whole[:half]].mean()),
+        _share(aerated[-half:], whole[-half:]) - _share(aerated[:half], whole[:half]),
     )
 
 

@@ -115,9 +115,9 @@ def standardise(values: npt.NDArray[np.float32], settings: Preprocessing) -> npt
     """Normalise float32 values in [0, 1], such as augmented films (..., size, size)."""
     if settings.normalisation == "fixed":
         return (values - np.float32(settings.mean)) / np.float32(settings.std)
-    mean = values.mean(axis=(-2, -1), keepdims=True, dtype=np.float32)
-    std = values.std(axis=(-2, -1), keepdims=True, dtype=np.float32)
-    standard: npt.NDArray[np.float32] = (values - mean) / np.maximum(std, np.float32(1 / 255))
+    centred = values - values.mean(axis=(-2, -1), keepdims=True, dtype=np.float32)
+    std = np.sqrt(np.square(centred).mean(axis=(-2, -1), keepdims=True, dtype=np.float32))
+    standard: npt.NDArray[np.float32] = centred / np.maximum(std, np.float32(1 / 255))
     return standard
 
 
