@@ -203,7 +203,12 @@ def _of_model(records: Records) -> dict[str, Fact]:
         "code": (place, f"release {spec.pneumoscan_version}, commit {spec.commit or 'unknown'}"),
     }
     if lungs:
-        found["part"] = (f"{place}: preprocessing", "the box of the lungs of each film; the rest is not seen")
+        found["part"] = (
+            f"{place}: preprocessing",
+            "the box of the lungs of each film; the rest is not seen"
+            if pre.surroundings
+            else "the aerated lung of each film; the rest is not seen",
+        )
         found["poor"] = (
             f"{place}: lungs",
             "films without lungs, with one lung, cut or unusual lungs are UNSURE or NOT_A_CHEST_FILM",
