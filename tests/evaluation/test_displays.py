@@ -92,10 +92,7 @@ def test_reliability_and_confusion_hold_their_counts():
     assert ReliabilityDisplay.from_predictions([0, 1, 1], [0.05, 0.9, 1.0]).count.sum() == 3
     assert ConfusionDisplay.from_predictions(
         [0, 0, 1, 1, 1], [0.1, 0.9, 0.2, 0.8, 0.9], threshold=0.5
-    ).counts.tolist() == [
-        [1, 1],
-        [1, 2],
-    ]
+    ).counts.tolist() == [[1, 1], [1, 2]]
 
 
 @pytest.mark.parametrize("display", OF_OUTCOMES)

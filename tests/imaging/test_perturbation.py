@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 
 from pneumoscan.imaging import Film, read
-from pneumoscan.imaging.perturbation import (
-    PERTURBATIONS,
-    bend,
-    blur,
-    crop,
-    flip,
-    mask_border,
-    narrow,
-    pad,
-)
+from pneumoscan.imaging.perturbation import PERTURBATIONS, bend, blur, crop, flip, mask_border, narrow, pad
 from pneumoscan.imaging.preprocessing import squash
 
 NAMES = (

@@ -150,10 +150,7 @@ def _pngs() -> dict[str, BadFilm]:
         "png: width 0": (png(header(0, 120), body, chunk(b"IEND")), errors.FilmTooSmallError),
         "png: 1×1": (encoded("PNG", small.resize((1, 1))), errors.FilmTooSmallError),
         "png: 31×200": (encoded("PNG", small.resize((31, 200))), errors.FilmTooSmallError),
-        "png: animated": (
-            png(header(100, 120), control, body, chunk(b"IEND")),
-            errors.FilmAnimatedError,
-        ),
+        "png: animated": (png(header(100, 120), control, body, chunk(b"IEND")), errors.FilmAnimatedError),
         "png: animated, written by Pillow": (
             encoded("PNG", small, save_all=True, append_images=[Image.fromarray(picture(seed=1))]),
             errors.FilmAnimatedError,

@@ -20,11 +20,7 @@ NATIVE = {
     "explicit big": uid.ExplicitVRBigEndian,
     "deflated": uid.DeflatedExplicitVRLittleEndian,
 }
-LOSSLESS = {
-    "RLE": uid.RLELossless,
-    "JPEG-LS": uid.JPEGLSLossless,
-    "JPEG 2000": uid.JPEG2000Lossless,
-}
+LOSSLESS = {"RLE": uid.RLELossless, "JPEG-LS": uid.JPEGLSLossless, "JPEG 2000": uid.JPEG2000Lossless}
 SYNTAXES = {**NATIVE, **LOSSLESS}
 
 

@@ -107,8 +107,7 @@ class FhirReceiver:
                     self.close_connection = True
                 elif code == 200:
                     self.reply(
-                        200,
-                        {"resourceType": "Bundle", "type": "transaction-response", "entry": entries},
+                        200, {"resourceType": "Bundle", "type": "transaction-response", "entry": entries}
                     )
                 else:
                     self.reply(code, {"resourceType": "OperationOutcome", "issue": []})
