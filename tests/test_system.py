@@ -1,6 +1,7 @@
 """Only `system` knows the operating system, and the package works where what only Linux has is not there."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -51,10 +52,16 @@ class Library(ctypes.CDLL):
         return super().__getattr__(name)
 ctypes.CDLL = Library
 """
-COMMAND = """
+COMMANDS = """
+import json
 from pneumoscan.cli import main
-sys.argv = ["pneumoscan", *sys.argv[1:]]
-main()
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["pneumoscan", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"{words[0]} ended with {end.code}")
 """
 
 
@@ -164,11 +171,11 @@ def test_training_evaluation_export_and_prediction_need_nothing_of_linux_alone(t
         ["predict", films / "test" / "NORMAL"],
     )
     environment = {**os.environ, "PNEUMOSCAN_CACHE": str(tmp_path / "cache")}
-    for words in commands:
-        done = subprocess.run(
-            [sys.executable, "-c", WITHOUT + COMMAND, *map(str, words)], capture_output=True, text=True, check=False, env=environment,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT + COMMANDS, json.dumps(commands, default=str)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "evaluation" / "report.html").is_file()
     assert (tmp_path / "rows.csv").read_text().count("\n") > 5
 

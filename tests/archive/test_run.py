@@ -207,7 +207,8 @@ def test_films_and_answers_in_object_stores(bundle, order, films) -> None:
     assert run_archive(remote, bundle, Never(), silent).was_finished
 
 
-def test_killed_at_any_time_the_same_command_ends_with_the_same_rows(bundle, order, films) -> None:
+@pytest.mark.parametrize("step", [0.5, pytest.param(0.1, marks=pytest.mark.slow)])
+def test_killed_at_any_time_the_same_command_ends_with_the_same_rows(bundle, order, films, step) -> None:
     command = [
         sys.executable,
         "-m",
@@ -223,7 +224,7 @@ def test_killed_at_any_time_the_same_command_ends_with_the_same_rows(bundle, ord
     kills = 0
     for number in range(40):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.4 + 0.1 * number)
+        time.sleep(0.6 + step * number)
         os.kill(process.pid, signal.SIGKILL)
         if process.wait() != -signal.SIGKILL:
             break

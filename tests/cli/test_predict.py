@@ -323,10 +323,10 @@ def test_memory_is_flat(bundle, films):
         "from itertools import repeat, islice\n"
         "from pneumoscan.predict.loop import predict_many\n"
         "from pneumoscan.bundle.load import load_bundle\n"
-        "rows = predict_many(load_bundle(sys.argv[1]), repeat(sys.argv[2], 4000), workers=2)\n"
+        "rows = predict_many(load_bundle(sys.argv[1]), repeat(sys.argv[2], 2000), workers=2)\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "first = [peak() for _ in islice(rows, 1000)][-1]\n"
-        "print(([peak() for _ in rows][-1] - first) / 3)\n"
+        "first = [peak() for _ in islice(rows, 800)][-1]\n"
+        "print(([peak() for _ in rows][-1] - first) / 1.2)\n"
     )
     arguments = [str(bundle), str(films / "0.png")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)

@@ -40,25 +40,7 @@ def judge(y_true, y_prob, **changes) -> Metrics:
 
 
 def test_the_thresholds_are_seventeen_exact_decimals():
-    assert THRESHOLDS == (
-        0.1,
-        0.15,
-        0.2,
-        0.25,
-        0.3,
-        0.35,
-        0.4,
-        0.45,
-        0.5,
-        0.55,
-        0.6,
-        0.65,
-        0.7,
-        0.75,
-        0.8,
-        0.85,
-        0.9,
-    )
+    assert tuple(percent / 100 for percent in range(10, 91, 5)) == THRESHOLDS
 
 
 @pytest.mark.parametrize("steps", [0, 20])
@@ -93,12 +75,8 @@ def test_metrics_agree_with_scikit_learn_and_formulas(make_outcome):
     found = judge(y_true, y_prob, threshold=0.37)
     called = (y_prob >= 0.37).astype(int)
     tn, fp, fn, tp = reference.confusion_matrix(y_true, called).ravel().tolist()
-    assert (found.confusion.tn, found.confusion.fp, found.confusion.fn, found.confusion.tp) == (
-        tn,
-        fp,
-        fn,
-        tp,
-    )
+    table = found.confusion
+    assert (table.tn, table.fp, table.fn, table.tp) == (tn, fp, fn, tp)
     positives, negatives = y_prob[y_true == 1], y_prob[y_true == 0]
     pairs = (positives[:, None] > negatives).mean() + (positives[:, None] == negatives).mean() / 2
     expected = {

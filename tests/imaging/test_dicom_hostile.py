@@ -283,8 +283,8 @@ def fuzz(dicom, count, seed):
 def test_random_damage_gives_a_film_or_a_typed_refusal(dicom, capfd):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        read_well, refused = fuzz(dicom, 700, seed=1)
-    assert read_well > 50
+        read_well, refused = fuzz(dicom, 300, seed=1)
+    assert read_well > 20
     assert len(refused) >= 5
     assert not warned
     assert capfd.readouterr() == ("", "")

@@ -10,7 +10,6 @@ from synthetic_films import write_film_folder
 
 from pneumoscan.study.execute import StudyOrder, run_study
 from pneumoscan.study.trial import TrialAnswer
-from pneumoscan.study.trial_records import StudyFolder
 from pneumoscan.study.trials import Planned
 
 HEAD = """
@@ -167,12 +166,6 @@ def record_bytes(out: Path) -> dict[str, bytes]:
 def records_of() -> Callable[[Path], dict[str, bytes]]:
     """Return the function that reads a study's records as bytes."""
     return record_bytes
-
-
-@pytest.fixture
-def folder_of() -> Callable[[Path], StudyFolder]:
-    """Return the class of a study's folder."""
-    return StudyFolder
 
 
 @pytest.fixture

@@ -7,23 +7,6 @@ import pytest
 
 from pneumoscan import cluster
 from pneumoscan.study.execute import StudyOrder, run_study
-from pneumoscan.study.trial import TrialAnswer
-
-
-class Quiet:
-    """A watcher that remembers the answers."""
-
-    def __init__(self) -> None:
-        self.answers: list[TrialAnswer] = []
-
-    def planned(self, trials, ended) -> None: ...
-
-    def begun(self, name) -> None: ...
-
-    def ended(self, answer) -> None:
-        self.answers.append(answer)
-
-    def note(self, text) -> None: ...
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,17 +27,14 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_two_workers_of_ray_leave_the_same_records(
-    finished_study, tmp_path: Path, records_of, monkeypatch
+    finished_study, tmp_path: Path, records_of, monkeypatch, notes
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'pneumoscan[cluster]'")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    out, films, notes = finished_study
-    watcher = Quiet()
+    out, films, whole = finished_study
     order = StudyOrder(films, tmp_path / "ray", jobs=2, launcher="ray", cache=out.parent / "cache")
-    run_study(out / "study.toml", order, watcher)
-    assert sorted(answer.name for answer in watcher.answers) == sorted(
-        answer.name for answer in notes.answers
-    )
+    run_study(out / "study.toml", order, notes)
+    assert sorted(answer.name for answer in notes.answers) == sorted(answer.name for answer in whole.answers)
     assert records_of(tmp_path / "ray") == records_of(out)
     processes = {
         path.read_text().split('"process": ')[1].split(",")[0]

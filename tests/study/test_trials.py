@@ -8,15 +8,7 @@ import pytest
 
 from pneumoscan.study.plan import StudyPlan, read_plan
 from pneumoscan.study.trial_records import StudyFacts
-from pneumoscan.study.trials import (
-    Conditions,
-    Machine,
-    confirmations,
-    first_trials,
-    slots,
-    trial_of,
-    unique,
-)
+from pneumoscan.study.trials import Conditions, Machine, confirmations, first_trials, slots, trial_of, unique
 
 CONDITIONS = Conditions(Machine(1, "float32", "cpu"), "films", "held out")
 

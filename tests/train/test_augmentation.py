@@ -1,7 +1,5 @@
 """Augmentation: every change does what it says, is off when it is off, and can be drawn again."""
 
-import sys
-import time
 from dataclasses import fields
 from typing import Any
 
@@ -419,20 +417,6 @@ def test_erasing_paints_its_box_with_the_films_mean_and_nothing_else(films):
 def test_anything_but_such_a_batch_is_refused(images):
     with pytest.raises(UsageError):
         apply(images, draw(2, size=96, **EVERYTHING))
-
-
-def test_speed_is_shown(capsys):
-    films = torch.rand(32, 1, 200, 200)
-    mild = draw(32, rotation=10, shift=0.05, zoom=0.1, gamma=0.2, contrast=0.2)
-    apply(films, mild)
-    began = time.perf_counter()
-    for _ in range(5):
-        apply(films, mild)
-    milliseconds = 200 * (time.perf_counter() - began)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"[{milliseconds:.1f} ms for 32 films of 200×200, {torch.get_num_threads()} threads] "
-        )
 
 
 # Borders, markers and tone

@@ -27,7 +27,14 @@ class StopsAt(Unobserved):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("run", goldens.RUNS)
+# How many threads take part is one piece of code for all presets, which the baseline holds.
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, marks=pytest.mark.slow) if threads > 1 and preset != "baseline" else run
+        for run, (preset, _, threads) in goldens.RUNS.items()
+    ],
+)
 def test_a_seed_trains_the_stored_bytes_also_after_two_interruptions(run, tmp_path):
     config, films = goldens.config(run), goldens.films()
     for step in (2, 1):

@@ -474,7 +474,7 @@ def test_every_film_has_one_answer_while_workers_are_killed(tiny, films):
                 results[n] = (await pool.read(films[n % len(films)], threshold=0.5)).row
             except FilmError as problem:
                 results[n] = problem
-            if n >= 200 and pool.restarts >= 12:
+            if n >= 100 and pool.restarts >= 6:
                 return
 
     async def scenario():
