@@ -54,10 +54,7 @@ class FilmReader:
     """A process that reads films, and its successors. One thread uses it.
 
     Args:
-        model: Folder of the bundle.
-        settings: Threshold and model of the rows.
         seconds: For one film; then its process is killed.
-        command: Starts the process.
     """
 
     def __init__(

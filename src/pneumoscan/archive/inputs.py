@@ -35,8 +35,6 @@ class Listing:
     """What was listed.
 
     Attributes:
-        inputs: Number of inputs.
-        shards: Number of shards.
         sha256: Of all inputs in order, each followed by NUL.
     """
 
@@ -193,18 +191,15 @@ class ArchiveSettings:
     """What the rows of an archive depend on, besides its inputs.
 
     Attributes:
-        model: The column `model`.
         model_sha256: SHA-256 of the model's `model.json`, which has the hashes of its other files.
         threshold: In [0, 1].
-        format: `parquet` or `csv`.
-        part_size: Rows of a part.
         pneumoscan_version: The version that reads the films.
     """
 
     model: str
     model_sha256: str
     threshold: float
-    format: str
+    format: str  # `parquet` or `csv`
     part_size: int
     pneumoscan_version: str = __version__
 
@@ -214,8 +209,6 @@ class ArchivePlan:
     """The content of `plan.json`.
 
     Attributes:
-        settings: See `ArchiveSettings`.
-        listing: The inputs.
         sources: The names that were given for them.
         created: When they had been listed, UTC.
     """

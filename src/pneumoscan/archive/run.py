@@ -56,21 +56,17 @@ class ArchiveOrder:
     """What is wanted.
 
     Attributes:
-        sources: See `inputs.inputs_of`.
         out: Path or URL of the folder for the answers.
         threshold: In [0, 1].
-        format: `parquet` or `csv`.
         part_size: Rows of a part, at least 1.
-        recursive: Read subfolders too.
         listed: Go on with the inputs that were listed at first, without listing again.
-        stdin: For the source `-`.
         note: Called with a sentence for each linked folder that is not followed.
     """
 
     sources: tuple[str, ...]
     out: str
     threshold: float
-    format: str = "parquet"
+    format: str = "parquet"  # or `csv`
     part_size: int = 500
     recursive: bool = True
     listed: bool = False
@@ -84,9 +80,6 @@ class ArchiveOutcome:
 
     Attributes:
         inputs: Number of inputs, which is the number of rows.
-        ok: Films that were read.
-        refused: The others.
-        parts: Number of parts.
         parts_before: Parts that an earlier call had written.
     """
 

@@ -25,9 +25,6 @@ class Answered(NamedTuple):
 
     Attributes:
         path: The column `path`, as `shown` writes it.
-        status: The column `status`.
-        error_code: The column `error_code`.
-        model: The column `model`.
     """
 
     path: str
@@ -117,9 +114,7 @@ class ShardJob:
     """What a worker must know.
 
     Attributes:
-        out: Path or URL of the folder.
         model: Folder of the bundle, at the same path on every machine.
-        settings: See `ArchiveSettings`.
     """
 
     out: str
@@ -139,13 +134,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard whose part is written.
-
-    Attributes:
-        shard: Its number.
-        ok: Films that were read.
-        refused: The others.
-    """
+    """A shard whose part is written."""
 
     shard: int
     ok: int

@@ -204,7 +204,7 @@ def login(user: str, password: str, token: str) -> dict[str, str]:
 
 
 def certificates(table: str, authorities: Path | None, own: Path | None) -> "ssl.SSLContext":
-    """Return whom to trust and what to show.
+    """Return a TLS context with the certificates to trust and the one to show.
 
     Args:
         table: Of the settings that name both files.
@@ -279,10 +279,10 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
 
 class Backoff:
-    """What all tasks of a process know of the PACS.
+    """How long to wait for a server that is away, shared by all tasks of a process.
 
     Attributes:
-        away: Whether the last that was record of it was that it is away.
+        away: Whether the last request failed because it is away.
     """
 
     def __init__(self) -> None:

@@ -120,12 +120,7 @@ def picture_of(config: Config, number: int) -> bytes | None:
 
 
 class Desk:
-    """What people judge in the tab of a node, and their verdicts.
-
-    Args:
-        config: Of the node.
-        opened: Opens its queue.
-    """
+    """What people judge in the tab of a node, and their verdicts."""
 
     def __init__(self, config: Config, opened: Callable[[], AbstractContextManager[Queue]]) -> None:
         self._config, self._opened, self._book = config, opened, VerdictBook(config)
@@ -150,16 +145,7 @@ def films_of(queue: Queue, config: Config, book: VerdictBook) -> list[dict[str, 
     said: dict[int, list[dict[str, Any]]] = {}
     for one in counting(book.all()):
         said.setdefault(one.object, []).append(one.said.to_json())
-    names = (
-        "id",
-        "device",
-        "study_date",
-        "label",
-        "threshold",
-        "operating_point",
-        "model",
-        "done_at",
-    )
+    names = ("id", "device", "study_date", "label", "threshold", "operating_point", "model", "done_at")
     read = [job for job in queue.jobs((State.DONE, State.STORED, State.MADE)) if job.label][-_SHOWN:]
     kept = {path.stem for path in (config.data / "pictures").glob("*.jpg")}
     return [

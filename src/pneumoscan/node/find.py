@@ -22,7 +22,7 @@ from typing import Any
 from pneumoscan.errors import EnvironmentProblemError, PacsAnswerError, PacsError
 from pneumoscan.node.audit import Audit
 from pneumoscan.node.client import Backoff
-from pneumoscan.node.header import Header, is_own_result
+from pneumoscan.node.header import Header
 from pneumoscan.node.pacs import Pacs, header_of
 from pneumoscan.node.queue import Arrival, Queue
 from pneumoscan.node.settings import Config
@@ -81,7 +81,7 @@ def enqueue(
 ) -> Found:
     """Put the objects of one answer into the queue; our own results stay out."""
     headers = [header for header in page if header.sop_instance_uid]
-    films = [header for header in headers if not is_own_result(header.identity)]
+    films = [header for header in headers if not header.is_own_result]
     new = queue.add(arrivals_of(films, source, config.node.mode, reading), mark)
     return Found(len(headers), new, len(headers) - len(films))
 

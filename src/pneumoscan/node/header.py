@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,11 +30,10 @@ from pneumoscan.imaging.dicom.file import NATIVE, DicomFile, layout_of, open_fil
 from pneumoscan.imaging.dicom.frames import decode
 from pneumoscan.imaging.film import MAX_INFLATED, MAX_PIXELS
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pydicom.dataset import Dataset
-
+MODEL_NAME = OWN_DEVICE
+REPORT_SERIES = "pneumoscan: report"
+PICTURE_SERIES = "pneumoscan: picture"
+STATE_SERIES = "pneumoscan: outlines"
 # What most software takes for granted where nothing is declared.
 UNDECLARED = "ISO_IR 100"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -99,15 +97,11 @@ class Source:
     """A film as a result refers to it.
 
     Attributes:
-        sop_class_uid: Of the film.
-        sop_instance_uid: Of the film.
-        series_instance_uid: Of its series.
         study_instance_uid: Of its study, to which the results belong as well.
         identity: By tag, the value representation and the value of each element that a result carries, byte for byte as
             they stand in the film; padded to an even length.
         offset: From UTC, of every time in the film's header, where the header tells it.
         burned_in: Whether the header says that the pixels name the patient: `YES`, `NO`, or empty where it does not say.
-        pixels_sha256: See `pixels_sha256_of`.
     """
 
     sop_class_uid: str
@@ -303,19 +297,20 @@ class Header:
         return f"{self.manufacturer} {self.model_name}".strip()
 
     @property
-    def identity(self) -> dict[str, str]:
-        """What tells our own results from films, by the keywords of the dictionary (PS3.6)."""
-        return {
-            "ManufacturerModelName": self.model_name,
-            "SeriesDescription": self.series_description,
-        }
+    def is_own_result(self) -> bool:
+        """Whether this is a result that pneumoscan made, of any version and by any node.
+
+        Results are known by the device that they name and by the description of their series, whichever a PACS tells or leaves
+        as it was. Ask for both in a query: Manufacturer's Model Name (0008,1090) and Series Description (0008,103E).
+        """
+        own_series = {REPORT_SERIES, PICTURE_SERIES, STATE_SERIES}
+        return (
+            self.model_name.strip().casefold() == MODEL_NAME or self.series_description.strip() in own_series
+        )
 
 
 def read_header(data: bytes) -> tuple[Header, str, str]:
     """Read what a row of the queue needs from an object's file.
-
-    Args:
-        data: All its bytes.
 
     Returns:
         The header; the SHA-256 of what is stored, which is the same if the same bytes come again; and that of the decoded
@@ -363,23 +358,3 @@ def _hashes(file: DicomFile) -> tuple[str, str]:
         with suppress(FilmError):
             return (found := decoded_sha256(file)), found
     return stored_sha256(file), ""
-
-
-MODEL_NAME = OWN_DEVICE
-REPORT_SERIES = "pneumoscan: report"
-PICTURE_SERIES = "pneumoscan: picture"
-STATE_SERIES = "pneumoscan: outlines"
-
-
-def is_own_result(header: "Dataset | Mapping[str, str]") -> bool:
-    """Tell whether an object is a report or picture that pneumoscan made, of any version and by any node.
-
-    Results are known by the device that they name and by the description of their series, whichever a PACS tells or leaves
-    as it was. Ask for both in a query: Manufacturer's Model Name (0008,1090) and Series Description (0008,103E).
-
-    Args:
-        header: Of the object, or the answer to a query for it; or values by their keywords.
-    """
-    device = str(header.get("ManufacturerModelName") or "").strip()
-    series = str(header.get("SeriesDescription") or "").strip()
-    return device.casefold() == MODEL_NAME or series in {REPORT_SERIES, PICTURE_SERIES, STATE_SERIES}

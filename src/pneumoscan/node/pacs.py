@@ -311,10 +311,6 @@ class FilmResults:
 def send_results(pacs: Pacs, films: Sequence[FilmResults]) -> list[PacsAnswerError | None]:
     """Send those objects that the PACS does not have.
 
-    Args:
-        pacs: The PACS.
-        films: The results for several films.
-
     Returns:
         For each film what went wrong; None where the PACS names all that was sent.
 

@@ -17,7 +17,7 @@ from pneumoscan.errors import ConfigError, EnvironmentProblemError, FilmError, i
 from pneumoscan.imaging.dicom.file import JPEG, JPEG_2000, JPEG_LS, NATIVE, RLE
 from pneumoscan.node.audit import Audit
 from pneumoscan.node.find import arrivals_of
-from pneumoscan.node.header import Header, is_own_result, read_header
+from pneumoscan.node.header import Header, read_header
 from pneumoscan.node.queue import Queue, State
 from pneumoscan.node.settings import Config, ReceiveSettings
 from pneumoscan.node.spool import Spool
@@ -94,7 +94,7 @@ class Receiver:
             return CANNOT_UNDERSTAND
         if header.sop_instance_uid != announced or not announced:
             return DOES_NOT_MATCH
-        if is_own_result(header.identity):
+        if header.is_own_result:
             return SUCCESS
         name = self._spool.put(content)
         if self._commit_row(header, name, stored, pixels) is not State.FETCHED:

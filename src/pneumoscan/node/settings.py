@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 Mode = Literal["shadow", "live"]
+# Meanings of settings that several tables have.
+_USER = "User of HTTP basic authentication; empty for none."
+_AUTHORITIES = "Certificates to trust; empty for those of the system."
+_CERTIFICATE = "PEM file with the certificate and key that this node shows; empty for none."
 
 
 def setting(default: Any, meaning: str, least: float | None = None, most: float | None = None) -> Any:
@@ -73,13 +77,11 @@ class PacsSettings:
     dicom: str = setting(
         "", "`AE@host:port` of the PACS, to which `node check` sends an echo; empty for none."
     )
-    user: str = setting("", "User of HTTP basic authentication; empty for none.")
+    user: str = setting("", _USER)
     password_file: str = setting("", "File with the password in one line; or PNEUMOSCAN_PACS_PASSWORD.")
     token_file: str = setting("", "File with a bearer token in one line; or PNEUMOSCAN_PACS_TOKEN.")
-    ca_file: str = setting("", "Certificates to trust; empty for those of the system.")
-    client_certificate: str = setting(
-        "", "PEM file with the certificate and key that this node shows; empty for none."
-    )
+    ca_file: str = setting("", _AUTHORITIES)
+    client_certificate: str = setting("", _CERTIFICATE)
     timeout_seconds: float = setting(20.0, "Maximum time until the next bytes of an answer.", 1, 600)
     transfer_seconds: float = setting(60.0, "Maximum time for a whole answer.", 1, 600)
     max_object_mb: int = setting(128, "Maximum size of one object, in MiB.", 1, 256)
@@ -164,13 +166,11 @@ class FhirSettings:
         "",
         "Address of a FHIR R4 server, to which each result is [sent](hospital-results.md#pushed-results) as a transaction; empty for none.",
     )
-    user: str = setting("", "User of HTTP basic authentication; empty for none.")
+    user: str = setting("", _USER)
     password_file: str = setting("", "File with the password in one line; or PNEUMOSCAN_FHIR_PASSWORD.")
     token_file: str = setting("", "File with a bearer token in one line; or PNEUMOSCAN_FHIR_TOKEN.")
-    ca_file: str = setting("", "Certificates to trust; empty for those of the system.")
-    client_certificate: str = setting(
-        "", "PEM file with the certificate and key that this node shows; empty for none."
-    )
+    ca_file: str = setting("", _AUTHORITIES)
+    client_certificate: str = setting("", _CERTIFICATE)
     timeout_seconds: float = setting(20.0, "Maximum time until the next bytes of an answer.", 1, 600)
     allow_unencrypted: bool = setting(False, "Whether a server on another machine may be used without TLS.")
 
@@ -184,10 +184,8 @@ class Hl7Settings:
         "`host:port` of an MLLP receiver, to which each result is [sent](hospital-results.md#pushed-results) as ORU^R01; empty for none.",
     )
     tls: bool = setting(False, "Whether to use TLS.")
-    ca_file: str = setting("", "Certificates to trust; empty for those of the system.")
-    client_certificate: str = setting(
-        "", "PEM file with the certificate and key that this node shows; empty for none."
-    )
+    ca_file: str = setting("", _AUTHORITIES)
+    client_certificate: str = setting("", _CERTIFICATE)
     sending_application: str = setting("PNEUMOSCAN", "MSH-3.")
     sending_facility: str = setting("", "MSH-4.")
     receiving_application: str = setting("", "MSH-5.")

@@ -20,7 +20,7 @@ from pneumoscan.errors import FilmError, FilmIdentityError, PacsAnswerError, Pac
 from pneumoscan.node import push, reader
 from pneumoscan.node.desk import keep_picture
 from pneumoscan.node.exams import reason_not_to_read
-from pneumoscan.node.header import Header, is_own_result, read_header, read_source
+from pneumoscan.node.header import Header, read_header, read_source
 from pneumoscan.node.pacs import FilmResults, Pacs, confirm_results, send_results
 from pneumoscan.node.queue import WAITING, Job, LeaseLostError, Message, Queue, State
 from pneumoscan.node.results import Finding, Writer, write_fhir
@@ -42,11 +42,7 @@ class SameFilmError(Exception):
 
 
 class NotYetError(Exception):
-    """It is too early: the object that came first with the same UID has not been read yet, or the study may not be complete.
-
-    Attributes:
-        seconds: When to try again.
-    """
+    """It is too early: the object that came first with the same UID has not been read yet, or the study may not be complete."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         super().__init__()
@@ -97,7 +93,7 @@ def fetch(tools: Tools, job: Job) -> Job:
     }
     if pixels:
         facts["pixels_sha256"] = pixels
-    if is_own_result(header.identity):
+    if header.is_own_result:
         return tools.queue.advance(job, State.REFUSED, code=OWN_RESULT, **facts)
     if pixels and _has_other_pixels(tools.queue, job, pixels):
         return tools.queue.advance(job, State.CONFLICT, **facts)

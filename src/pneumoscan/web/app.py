@@ -46,8 +46,6 @@ class PageFile:
     """One file of the page.
 
     Attributes:
-        data: Its content.
-        media_type: Media type by its extension.
         etag: Entity tag of its content, in quotes.
     """
 

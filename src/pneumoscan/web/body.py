@@ -20,11 +20,7 @@ _FRESH_SECONDS = 2.0
 
 
 class Budget:
-    """A limit on the bytes of all requests together.
-
-    Args:
-        total: Maximum number of bytes.
-    """
+    """A limit on the bytes of all requests together."""
 
     def __init__(self, total: int) -> None:
         self.total = total

@@ -39,7 +39,6 @@ class Query:
 
     Attributes:
         threshold: Threshold in [0, 1].
-        want: The requested pictures.
         as_png: Whether the response is the heatmap, with the row in its header.
         as_pdf: Whether the response is the result as a PDF, with the row in its header.
     """
@@ -52,10 +51,6 @@ class Query:
 
 def query_of(scope: MutableMapping[str, Any], about: Mapping[str, Any]) -> Query:
     """Read the query.
-
-    Args:
-        scope: The ASGI scope of the request.
-        about: Facts about the model.
 
     Raises:
         Refused: `usage` or `config`: a parameter is unknown, repeated, or has an illegal value.

@@ -49,7 +49,6 @@ class Note:
     """Facts about a request for log and metrics, besides its route and status.
 
     Attributes:
-        code: `ok`, or the code of the error.
         sha256: SHA-256 of the film; empty if there is none.
     """
 
@@ -67,14 +66,7 @@ def route_of(path: str) -> str:
 
 
 class AccessMiddleware:
-    """ASGI middleware around all routes.
-
-    Args:
-        app: The routes.
-        settings: Limits and access rules.
-        metrics: The metrics of the service.
-        state: The state of the service.
-    """
+    """ASGI middleware around all routes."""
 
     def __init__(
         self, app: "ASGIApp", settings: "Settings", metrics: "ServiceMetrics", state: "ServiceState"

@@ -115,10 +115,8 @@ class Refused(Exception):  # noqa: N818 - a response, not a fault
     """A request whose response is a problem.
 
     Args:
-        status: Status of the response.
         code: A code of `pneumoscan.errors` or of `HTTP_CODES`.
         title: The kind of problem, the same for each code and status.
-        detail: What is wrong with this request.
         remedy: What the client can do.
         headers: Further header fields of the response.
     """

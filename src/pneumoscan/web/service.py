@@ -104,13 +104,7 @@ class Service:
     """One running service: the shared state of its routes.
 
     Attributes:
-        settings: Limits of the service.
-        pool: The pool that reads films.
-        metrics: The metrics of the service.
         about: Facts about the model; None until they are loaded.
-        state: Whether the service is stopping.
-        budget: Limit of the bytes in memory.
-        admission: Limit of the bodies that arrive.
     """
 
     settings: "Settings"

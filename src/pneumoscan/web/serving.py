@@ -49,7 +49,6 @@ class Address:
 
     Attributes:
         socket: Bound socket that does not listen yet.
-        url: Address of the page.
         loopback: Whether only this machine can reach it.
         any_address: Whether it is bound to all addresses of this machine.
     """

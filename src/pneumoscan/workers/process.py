@@ -51,9 +51,7 @@ class FilmJob:
     """One film that waits or is being read.
 
     Attributes:
-        film: Its bytes.
         threshold: Threshold in [0, 1].
-        want: The requested pictures.
         answer: The reading or the error; cancelled if it is no longer needed.
         given_back: Whether a worker ended before it received the film. The film is then sent to another worker, once.
     """
@@ -85,9 +83,6 @@ class JobQueue:
 
     Args:
         most_waiting: Maximum number of waiting films, at least 0.
-
-    Attributes:
-        busy: Films that are being read.
     """
 
     def __init__(self, most_waiting: int) -> None:

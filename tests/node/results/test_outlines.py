@@ -14,7 +14,7 @@ from PIL import Image
 
 pytest.importorskip("highdicom", reason="the extra `node` is not installed")
 
-from pneumoscan.node.header import is_own_result
+from pneumoscan.node.header import read_header
 from pneumoscan.node.results import make_results
 from pneumoscan.node.results.finding import ResultObject
 
@@ -103,9 +103,10 @@ def test_there_is_a_presentation_state_only_where_it_is_asked_for_and_can_be() -
 
 def test_presentation_state_draws_the_outlines_over_the_film() -> None:
     found = outlined()
-    state = read(made(found=found)["state"])
+    result = made(found=found)["state"]
+    state = read(result)
     assert (state.Modality, state.StudyInstanceUID, state.PatientID) == ("PR", STUDY, "PID42")
-    assert is_own_result(state)
+    assert read_header(result.content)[0].is_own_result
     (series,) = state.ReferencedSeriesSequence
     assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == FILM
     area = state.DisplayedAreaSelectionSequence[0]

@@ -43,7 +43,6 @@ class _Group:
     """Transactions that are committed together.
 
     Attributes:
-        count: How many there are.
         settled: Set when they are on the disk, or will never be.
         problem: Why they are not; None if they are.
     """

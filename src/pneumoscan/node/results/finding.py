@@ -88,10 +88,6 @@ class Writer:
     """What made a result: the model, how it is used, and the software around it.
 
     Attributes:
-        model_name: As `model.json` names it.
-        model_json_sha256: Of the bytes of `model.json`, 64 hexadecimal digits.
-        onnx_sha256: Of the bytes of `model.onnx`.
-        pneumoscan_version: Of this package.
         operating_point: Name; empty for a threshold of one's own.
         threshold: Cut-off in [0, 1].
         manufacturer: Who answers for the node: what stands as Manufacturer in each result.
@@ -121,14 +117,8 @@ class ResultUids:
     """The UIDs of the results for one film by one writer, each `2.25.` and 128 bits as a decimal number.
 
     Attributes:
-        report: SOP Instance UID of the structured report.
-        report_series: Series Instance UID of the report.
-        picture: SOP Instance UID of the picture.
-        picture_series: Series Instance UID of the picture.
         tracking: Of the finding itself (PS3.16, TID 1501, Tracking Unique Identifier).
         device: Of the writer as an observer (TID 1004, Device Observer UID); the same for all films.
-        state: SOP Instance UID of the presentation state.
-        state_series: Series Instance UID of the presentation state.
     """
 
     report: str
@@ -151,9 +141,6 @@ class ResultObject:
     """A DICOM object to be stored beside the film.
 
     Attributes:
-        kind: `report`, `picture` or `state`.
-        sop_class_uid: Of the object.
-        sop_instance_uid: Of the object.
         series_instance_uid: Of its series, which holds nothing else.
         content: The bytes of a DICOM file (PS3.10), explicit little endian or JPEG baseline.
     """

@@ -82,12 +82,6 @@ def fhir_transaction(film: Source, finding: Finding, writer: Writer, *, made_at:
 
     Each resource is created only where the server has none with its identifier (`ifNoneExist`), so a transaction that comes twice
     changes nothing. References within it are UUIDs, the same numbers as the UIDs (PS3.5, B.2), for some servers resolve no OIDs.
-
-    Args:
-        film: Of `read_source`.
-        finding: What was found about it.
-        writer: What found it.
-        made_at: With a time zone.
     """
     entries = _entries(film, finding, writer, made_at)
     uuids = {entry["fullUrl"]: UUID(int=int(entry["fullUrl"].rpartition(".")[2])).urn for entry in entries}
@@ -280,13 +274,6 @@ def oru_message(
 
     The patient is named by the ID in the film's header, the study by its accession number and UID; no name and no date of
     birth is written.
-
-    Args:
-        film: Of `read_source`.
-        finding: What was found about it.
-        writer: What found it.
-        settings: Name sender and receiver.
-        made_at: With a time zone.
     """
     uids = result_uids(film.sop_instance_uid, film.pixels_sha256, writer)
     made = film.local(made_at).strftime("%Y%m%d%H%M%S%z")

@@ -188,14 +188,7 @@ def _element(tag: int, representation: bytes, value: bytes) -> bytes:
 
 
 def values_of(source: Source, uids: ResultUids, probability: float, made_at: datetime) -> dict[str, bytes]:
-    """Return what differs between the results of two films with the same answer, as values of elements.
-
-    Args:
-        source: The film.
-        uids: Of its results.
-        probability: Of PNEUMONIA, in [0, 1].
-        made_at: In the film's time zone.
-    """
+    """Return what differs between the results of two films with the same answer, as values of elements."""
     percent = percent_of(probability)
     of_film = {name: getattr(source, name) for name in ("sop_class_uid", "sop_instance_uid", "series_instance_uid",
                                                         "study_instance_uid")}  # fmt: skip

@@ -269,12 +269,7 @@ def make_capture(source: Source, writer: Writer, uids: ResultUids, made_at: date
 
 
 def picture_elements(source: Source, picture: Image.Image) -> dict[int, tuple[bytes, bytes]]:
-    """Return the elements of a picture: by tag, value representation and value.
-
-    Args:
-        source: The film.
-        picture: RGB.
-    """
+    """Return the elements of a picture: by tag, value representation and value."""
     pixels = BytesIO()
     picture.save(pixels, "JPEG", quality=_QUALITY, subsampling="4:2:2")
     jpeg = pixels.getvalue()

@@ -26,12 +26,7 @@ class WeekFigures:
     Attributes:
         week: ISO 8601, such as `2026-W09`.
         device: Manufacturer and model; empty for all devices together.
-        found: Objects that were found.
-        read: Those that the model read.
-        refused: Those that admission refused.
         failed: Those that were parked, or were in conflict.
-        waiting: Those that still wait.
-        labels: How many have each label.
         score_quantiles: Of the probability at `QUANTILES`, of films that are chest films; None if there are none.
         seconds_median: From arrival to the end, of what was read; None if nothing was.
         seconds_95: The same for the slowest twentieth.

@@ -134,8 +134,6 @@ class WeekOfVerdicts:
     Attributes:
         week: ISO week; empty for all weeks together.
         agree: Verdicts that count (the last of each reader on each object), of those that agree or disagree.
-        disagree: Number of verdicts.
-        cannot_say: Number of verdicts.
     """
 
     week: str

@@ -45,13 +45,10 @@ class WeekComparison:
     """One measure of one week and device beside the reference weeks.
 
     Attributes:
-        week: ISO week.
         device: Empty for all devices together.
         measure: `scores`, or whose share: `UNSURE`, `NOT_A_CHEST_FILM`, `refused`.
         reference: Median score, or share, in the reference weeks.
         now: The same in the week.
-        reference_n: Studies in the reference weeks.
-        n: Studies in the week.
         p: Of the test, adjusted for the tests of the week.
         differs: Whether `p` is below 0.05 / 52.
     """
@@ -85,9 +82,6 @@ class Drift:
     """What the comparisons say.
 
     Attributes:
-        reference: The reference weeks, in order.
-        weeks: The weeks that were compared.
-        comparisons: All of them.
         sentences: What has changed; or that nothing has, or why nothing can be said.
     """
 

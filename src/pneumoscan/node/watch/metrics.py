@@ -101,10 +101,6 @@ def metrics_page(queue: Queue, book: VerdictBook | None = None) -> bytes:
 def served_metrics(queue: Queue, config: Config) -> "Iterator[WSGIServer]":
     """Answer Prometheus at `/metrics` from a thread, for the length of a block.
 
-    Args:
-        queue: Of the node.
-        config: With the table `[watch]`.
-
     Raises:
         EnvironmentProblemError: The address is in use, or the certificate cannot be read.
     """
