@@ -199,10 +199,9 @@ def _picture(
 def _load(model: Path) -> worker.Read:
     """Load the model and what results are made with: once the process is confined, nothing more can be."""
     from pneumoscan.bundle.load import load_bundle
-    from pneumoscan.node.results import picture, state, warm_up
+    from pneumoscan.node.results import warm_up
 
-    del picture, state  # imported here, for the limits count what comes later
-    warm_up()
+    warm_up()  # imports what makes results, too: the limits count what comes later
     bundle = load_bundle(model, threads=1)
     gc.collect()
     gc.freeze()
