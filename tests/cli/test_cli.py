@@ -5,12 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pneumoscan", *words], capture_output=True, text=True, check=False
-    )
+from command_line import run
 
 
 def test_help_names_every_command() -> None:
@@ -23,23 +18,24 @@ def test_help_names_every_command() -> None:
 def test_version() -> None:
     import pneumoscan
 
-    assert run("--version").stdout == f"pneumoscan {pneumoscan.__version__}\n"
+    command = [sys.executable, "-m", "pneumoscan"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"pneumoscan {pneumoscan.__version__}\n"
+    # What a process ends with is what `main` ends with.
+    assert subprocess.run([*command, "nonsense"], capture_output=True, check=False).returncode == 2
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    "words",
     [
-        ((), 2),
-        (("nonsense",), 2),
-        (("train",), 2),
-        (("model", "show", "resnet"), 2),
-        (("train", "--data", "nowhere", "--out", "absent", "--set", "loop.epoch=3"), 2),
-        (("export", "/nonexistent", "--data", "/nonexistent"), 2),
+        (),
+        ("train", "--data", "nowhere", "--out", "absent", "--set", "loop.epoch=3"),
+        ("export", "/nonexistent", "--data", "/nonexistent"),
     ],
 )
-def test_wrong_words_exit_with_two_and_say_so_on_stderr(words: tuple[str, ...], code: int, tmp_path) -> None:
+def test_wrong_words_exit_with_two_and_say_so_on_stderr(words: tuple[str, ...]) -> None:
     done = run(*words)
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert not words or done.stderr
 
@@ -91,6 +87,7 @@ def test_a_command_imports_no_other() -> None:
 def test_errors_carry_their_code_and_remedy() -> None:
     done = run("model", "show", "resnet")
     what, remedy = done.stderr.splitlines()
+    assert done.returncode == 2
     assert what == "error [config]: there is no network named 'resnet'."
     assert {"baseline", "flagship", "transfer"} <= set(re.findall(r"\w+", remedy))
     assert done.stdout == ""

@@ -4,21 +4,17 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
+from functools import partial
 
+import command_line
 import pytest
 
 from pneumoscan.cli import options
 from pneumoscan.cli.options import progress
 
-
-def _run(*arguments, cwd=None, **environment):
-    command = [sys.executable, "-m", "pneumoscan", "data", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | environment
-    )
+_run = partial(command_line.run, "data")
 
 
 @pytest.fixture

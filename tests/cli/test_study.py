@@ -1,18 +1,15 @@
 """`pneumoscan study` on the command line."""
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+import command_line
 import pytest
 
 ARTICLE = Path(__file__).parents[2] / "studies" / "article.toml"
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pneumoscan", "study", *words], capture_output=True, text=True, check=False
-    )
+run = partial(command_line.run, "study")
 
 
 def test_run_is_what_is_meant_where_no_command_is_named() -> None:

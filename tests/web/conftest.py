@@ -50,17 +50,25 @@ _PAINTED = """() => Promise.race([
 _ACTIONS = ("check", "click", "fill", "press")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """One browser for a module; playwright's loop must not outlive it, for other modules have loops of their own."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """The browser of this machine, if it and what drives it are installed."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
     found = next((path for path in map(shutil.which, BROWSERS) if path), None)
     if found is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium(browser_path: str) -> Iterator[Any]:
+    """One browser for a module; playwright's loop must not outlive it, for other modules have loops of their own."""
+    from playwright import sync_api
+
     # As long as the pages wait for anything else.
     sync_api.expect.set_options(timeout=20_000)
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -85,9 +93,9 @@ def serving(log: Path, *options: str, **environment: str) -> Iterator[str]:
         process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def service(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service with the model that comes with the package."""
+@pytest.fixture(scope="session")
+def service(browser_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service with the model that comes with the package; it keeps nothing of what a page sends."""
     for name in ("starlette", "uvicorn", "prometheus_client", "python_multipart"):
         pytest.importorskip(name, reason=f"{name} is not installed (extra web)")
     with serving(tmp_path_factory.mktemp("serve") / "log") as address:

@@ -58,15 +58,15 @@ def slow_ones(load, service):
     soak.finish()
 
 
-def test_four_hundred_requests_one_in_ten_bad(load, service):
+def test_two_hundred_requests_one_in_ten_bad(load, service):
     soak_module = load("service.soak")
     soak = soak_module.Soak(service, films=32)
     soak.attacks = [attack for attack in soak.attacks if not attack.slow]
     with soak_module.Watch(service, soak.tally):
-        soak.block(400)
+        soak.block(200)
     soak.finish()
     assert not soak.tally.wrong
-    assert soak.tally.outcomes["good, plain: right"] > 150
+    assert soak.tally.outcomes["good, plain: right"] > 75
     assert max(soak.tally.health) < 1
 
 
@@ -84,13 +84,13 @@ def test_every_attack_gets_an_answer_that_is_foreseen(load, service):
 
 def test_damaged_films_get_the_answers_of_the_command_line(load, service):
     mutations = load("service.mutations")
-    films = load("service.films").damaged_films(150, seed=3)
+    films = load("service.films").damaged_films(80, seed=3)
     rows = mutations.rows_of_the_command(films)
     assert None not in rows, "the command line crashed"
     tally, seconds = mutations.read_all(service, films, rows)
     assert not tally.wrong
     assert max(seconds) < mutations.SLOWEST
-    assert tally.outcomes["damaged film: 200"] > 10
+    assert tally.outcomes["damaged film: 200"] > 5
 
 
 def test_two_hundred_clients_at_once(load, service):
@@ -108,12 +108,12 @@ def test_silent_connections_do_not_shut_others_out(load, service):
     assert stampede.among_idlers(service, films[0], 100) == {"200": 20}
 
 
-def test_memory_is_flat_over_hundreds_of_films(load, service):
+def test_memory_is_flat_over_many_films(load, service):
     soak = load("service.soak").Soak(service, seed=1, films=16)
     soak.attacks = [attack for attack in soak.attacks if not attack.slow]
-    soak.block(100)
+    soak.block(80)
     before = service.megabytes()["all"]
-    soak.block(250)
+    soak.block(160)
     soak.finish()
     assert not soak.tally.wrong
     assert service.megabytes()["all"] - before < 20
@@ -139,13 +139,13 @@ def test_workers_that_are_killed_cost_a_film_each(load, service):
     ended, killed, before = threading.Event(), [], len(service.processes())
 
     def kill() -> None:
-        while not ended.wait(0.4) and len(killed) < 4:
+        while not ended.wait(0.3) and len(killed) < 3:
             killed.append(service.processes()[-1])
             os.kill(killed[-1], signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
-    soak.block(200)
+    soak.block(150)
     ended.set()
     thread.join()
     soak.finish()
