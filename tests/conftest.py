@@ -50,6 +50,15 @@ def film_folder(tmp_path: Path) -> Path:
     return synthetic_films.write_film_folder(tmp_path / "films")
 
 
+@pytest.fixture
+def quick_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the drawing out of evaluations in this process: the displays have their own tests."""
+    names = ("precision_recall", "threshold", "confusion", "roc", "reliability", "stress")
+    monkeypatch.setattr(
+        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
+    )
+
+
 @pytest.fixture(scope="session")
 def real_films() -> Path:
     """The folder of real films, where there is one (PNEUMOSCAN_FILMS, or ../shared/chest_xray)."""

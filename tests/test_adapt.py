@@ -4,9 +4,10 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 import sys
+from functools import partial
 
+import command_line
 import numpy as np
 import onnx
 import pytest
@@ -45,6 +46,8 @@ from pneumoscan.evaluate.calibration import fit_probability, log_losses, reliabi
 from pneumoscan.evaluate.intervals import score_interval
 from pneumoscan.evaluate.thresholds import choose_thresholds
 
+pytestmark = pytest.mark.usefixtures("quick_graphs")
+
 
 def sigmoid(values):
     return np.exp(-np.logaddexp(0, -np.asarray(values, np.float64)))
@@ -61,13 +64,12 @@ def shifted(tmp_path):
     return write_films(tmp_path / "films", shift=5.0)
 
 
-@pytest.fixture(autouse=True)
-def quick_graphs(monkeypatch):
-    """Leave the drawing out of what runs in this process."""
-    names = ("precision_recall", "threshold", "confusion", "roc", "reliability")
-    monkeypatch.setattr(
-        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
-    )
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """The model adapted once to the shifted films: its folder, the films, what was found, and the new bundle."""
+    root = tmp_path_factory.mktemp("adapted")
+    model, films = write_model(root / "model"), write_films(root / "films", shift=5.0)
+    return model, films, adapt(model, films, out=root / "new", workers=2), root / "new"
 
 
 def simulated(films=60, *, shift=0.0, gap=4.0, seed=0):
@@ -307,8 +309,8 @@ def test_without_onnx_it_says_what_to_install(model, shifted, tmp_path, monkeypa
 # The whole
 
 
-def test_a_shift_is_repaired(model, shifted, tmp_path):
-    found = adapt(model, shifted, out=tmp_path / "new", workers=2)
+def test_a_shift_is_repaired(adapted, tmp_path):
+    model, _, found, new = adapted
     assert found.verdict.advice == "use_adapted"
     assert found.as_it_is["specificity"].value < 0.1
     assert found.adapted["balanced_accuracy"].value > 0.9
@@ -317,18 +319,20 @@ def test_a_shift_is_repaired(model, shifted, tmp_path):
     # On films of other patients, by the way that everybody takes.
     others = write_films(tmp_path / "others", shift=5.0, seed=7, split="test", films=80)
     before = evaluate(model, others, split="test", out=tmp_path / "before")
-    after = evaluate(tmp_path / "new", others, split="test", out=tmp_path / "after")
+    after = evaluate(new, others, split="test", out=tmp_path / "after")
     assert before.balanced_accuracy < 0.6
     assert after.balanced_accuracy > 0.9
     assert after.brier_score < 0.1 < before.brier_score
     assert not any("used to train" in caution for caution in after.cautions)
 
 
-def test_the_new_bundle_is_the_same_network_with_its_record(model, shifted, tmp_path):
-    before = {path.name: path.read_bytes() for path in model.iterdir()}
-    found = adapt(model, shifted, out=tmp_path / "new")
-    assert before == {path.name: path.read_bytes() for path in model.iterdir()}
-    old, new = load_bundle(model), load_bundle(tmp_path / "new")
+def test_the_new_bundle_is_the_same_network_with_its_record(adapted, tmp_path):
+    model, _, found, folder = adapted
+    untouched = write_model(tmp_path / "model")
+    assert {path.name: path.read_bytes() for path in untouched.iterdir()} == {
+        path.name: path.read_bytes() for path in model.iterdir()
+    }
+    old, new = load_bundle(model), load_bundle(folder)
     films = np.random.default_rng(0).random((6, 1, SIZE, SIZE)).astype(np.float32)
     then, now = old.run(films), new.run(films)
     offset, temperature = found.fitted.offset, found.fitted.temperature
@@ -352,27 +356,27 @@ def test_the_new_bundle_is_the_same_network_with_its_record(model, shifted, tmp_
     assert spec.thresholds["of_the_ward"]["threshold"] == pytest.approx(
         sigmoid((logit + offset) / temperature)
     )
-    record = json.loads((tmp_path / "new" / "model.json").read_text())["adaptation"]
+    record = json.loads((folder / "model.json").read_text())["adaptation"]
     assert record == json.loads(json.dumps(found.to_json()))
     assert record["base"] == {"name": "brightness", "sha256": old.spec.files["model.onnx"]}
     assert (record["n"], record["n_positive"], record["n_patients"]) == (60, 30, 30)
-    card = (tmp_path / "new" / "README.md").read_text()
+    card = (folder / "README.md").read_text()
     assert "checked on films where it is used" in card
     assert "The old card." in card
 
 
-def test_no_file_name_and_no_patient_gets_into_the_bundle(model, shifted, tmp_path):
-    adapt(model, shifted, out=tmp_path / "new")
-    for path in (tmp_path / "new").iterdir():
+def test_no_file_name_and_no_patient_gets_into_the_bundle(adapted):
+    _, films, _, new = adapted
+    for path in new.iterdir():
         text = path.read_bytes()
-        assert not re.search(rb"person\d|IM-\d|\.png|" + str(tmp_path).encode(), text), path.name
+        assert not re.search(rb"person\d|IM-\d|\.png|" + str(films.parent).encode(), text), path.name
 
 
-def test_films_of_the_adaptation_are_known_afterwards(model, shifted, tmp_path):
-    adapt(model, shifted, out=tmp_path / "new")
-    hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in shifted.rglob("*.png")}
-    assert load_bundle(tmp_path / "new").training_films() == hashes | {"ab" * 32}
-    cautions = evaluate(tmp_path / "new", shifted, split="train", out=tmp_path / "out").cautions
+def test_films_of_the_adaptation_are_known_afterwards(adapted, tmp_path):
+    _, films, _, new = adapted
+    hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in films.rglob("*.png")}
+    assert load_bundle(new).training_films() == hashes | {"ab" * 32}
+    cautions = evaluate(new, films, split="train", out=tmp_path / "out").cautions
     assert any(
         "60 of these 60 films were used to train or select this model" in caution for caution in cautions
     )
@@ -433,16 +437,15 @@ def test_the_sensitive_point_is_judged_and_used_if_it_is_named(model, tmp_path):
     assert load_bundle(tmp_path / "new").spec.threshold() == found.fitted.threshold("sensitivity_98")
 
 
-def test_the_same_films_give_the_same_record_whatever_the_workers(model, shifted, tmp_path):
-    records = [
-        adapt(model, shifted, out=tmp_path / f"new{workers}", workers=workers).to_json() for workers in (1, 4)
-    ]
-    assert records[0] == records[1]
+def test_the_same_films_give_the_same_record_whatever_the_workers(adapted, tmp_path):
+    model, films, found, new = adapted
+    record = found.to_json()
+    assert adapt(model, films, out=tmp_path / "one", workers=1).to_json() == record
     for name in ("model.onnx", "training_films.txt", "README.md"):
-        assert (tmp_path / "new1" / name).read_bytes() == (tmp_path / "new4" / name).read_bytes()
-    other = adapt(model, shifted, out=tmp_path / "seed", seed=1).to_json()
-    assert other["fitted"] == records[0]["fitted"]
-    assert other["adapted"] != records[0]["adapted"]
+        assert (tmp_path / "one" / name).read_bytes() == (new / name).read_bytes()
+    other = adapt(model, films, out=tmp_path / "seed", seed=1).to_json()
+    assert other["fitted"] == record["fitted"]
+    assert other["adapted"] != record["adapted"]
 
 
 def test_copies_seen_films_and_torn_labels_are_left_out(shifted, tmp_path):
@@ -584,13 +587,7 @@ def test_a_shortcut_in_the_films_is_named(model, tmp_path):
 # The command line
 
 
-def run_cli(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "pneumoscan", "adapt", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+run_cli = partial(command_line.run, "adapt")
 
 
 def test_the_command_prints_the_verdict_and_writes_bundle_and_report(model, shifted, tmp_path):

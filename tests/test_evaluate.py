@@ -3,11 +3,11 @@
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import command_line
 import numpy as np
 import onnx
 import pytest
@@ -34,6 +34,7 @@ from pneumoscan.imaging import Preprocessing, preprocess, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 
 SIZE, GAIN, SHIFT, TEMPERATURE = 32, 30.0, -14.5, 1.25
+pytestmark = pytest.mark.usefixtures("quick_graphs")
 
 
 def make_onnx() -> bytes:
@@ -88,15 +89,6 @@ def write_model(out: Path, training_films=()) -> Path:
     )
     write_bundle(out, onnx=make_onnx(), spec=spec, readme="# mean\n", training_films=tuple(training_films))
     return out
-
-
-@pytest.fixture(autouse=True)
-def quick_graphs(monkeypatch):
-    """Leave the drawing out of what runs in this process: the displays have their own tests."""
-    names = ("precision_recall", "threshold", "confusion", "roc", "reliability", "stress")
-    monkeypatch.setattr(
-        "pneumoscan.evaluate.report._write_graphs", lambda *_: dict.fromkeys(names, b"<svg/>")
-    )
 
 
 @pytest.fixture
@@ -342,16 +334,13 @@ def test_arrays_in_an_npz_are_judged(model, tmp_path, draw_film):
     assert (metrics.n, metrics.n_positive, metrics.n_refused) == (8, 4, 0)
 
 
-def run_cli(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "pneumoscan", "evaluate", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+run_cli = partial(command_line.run, "evaluate")
 
 
-def test_the_command_prints_a_summary_and_tells_refused_films_by_its_exit_code(model, film_folder, tmp_path):
+def test_the_command_prints_a_summary_and_tells_refused_films_by_its_exit_code(
+    model, film_folder, tmp_path, monkeypatch
+):
+    monkeypatch.undo()  # The graphs are drawn.
     next((film_folder / "test").rglob("*.jpeg")).write_bytes(b"no film")
     done = run_cli(
         *(model, "--data", film_folder, "--out", tmp_path / "out"),

@@ -168,6 +168,7 @@ def test_wrong_uses_are_refused_and_harm_nothing(finished_copy: tuple[Path, Path
         train(small(), tmp_path / "cache", tmp_path / "other")
 
 
+@pytest.mark.usefixtures("quick_graphs")
 def test_films_of_several_places(film_folder: Path, tmp_path: Path) -> None:
     write_film_folder(tmp_path / "other", patients=10, seed=7)
     sources = [f"one={film_folder}", f"two={tmp_path / 'other'}"]
@@ -204,20 +205,21 @@ def kill_once(data: Path, out: Path, tmp_path: Path, delay: float, number: int, 
 
 
 # A checkpoint after every step: most instants lie inside a write.
-OFTEN = ("loop.checkpoint_seconds=0.0001", "loop.epochs=12", "model.dropout=0.2", "loop.ema_decay=0.9")
+OFTEN = ("loop.checkpoint_seconds=0.0001", "model.dropout=0.2", "loop.ema_decay=0.9")
 
 
-def kills(count: int, film_folder: Path, tmp_path: Path) -> tuple[bytes, bytes, int]:
-    train(load_config("baseline", None, [*SMALL, *OFTEN]), film_folder, tmp_path / "whole")
+def kills(count: int, epochs: int, film_folder: Path, tmp_path: Path) -> tuple[bytes, bytes, int]:
+    often = (*OFTEN, f"loop.epochs={epochs}")
+    train(load_config("baseline", None, [*SMALL, *often]), film_folder, tmp_path / "whole")
     whole = (tmp_path / "whole/model.safetensors").read_bytes()
     out, chance, struck = tmp_path / "killed", random.Random(20), 0
     for _ in range(count):
-        code = kill_once(film_folder, out, tmp_path, chance.uniform(0, 0.12), signal.SIGKILL, *OFTEN)
+        code = kill_once(film_folder, out, tmp_path, chance.uniform(0, 0.12), signal.SIGKILL, *often)
         struck += code == -signal.SIGKILL
         if (out / "model.safetensors").exists():
             break
     done = subprocess.run(
-        [*command(film_folder, out, *OFTEN), "--resume"],
+        [*command(film_folder, out, *often), "--resume"],
         env=environment(tmp_path),
         capture_output=True,
         text=True,
@@ -228,7 +230,7 @@ def kills(count: int, film_folder: Path, tmp_path: Path) -> tuple[bytes, bytes, 
 
 
 def test_two_kills_change_nothing(film_folder: Path, tmp_path: Path) -> None:
-    whole, resumed, struck = kills(2, film_folder, tmp_path)
+    whole, resumed, struck = kills(2, 8, film_folder, tmp_path)
     assert struck == 2
     assert resumed == whole
 
@@ -236,7 +238,7 @@ def test_two_kills_change_nothing(film_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_change_nothing(film_folder: Path, tmp_path: Path) -> None:
-    whole, resumed, struck = kills(20, film_folder, tmp_path)
+    whole, resumed, struck = kills(20, 12, film_folder, tmp_path)
     assert struck == 20
     assert resumed == whole
 
