@@ -175,6 +175,14 @@ def live(folder: Path, *options: str, wait: bool = True, env: dict[str, str] | N
         process.stdout.close()
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 10) -> bool:
+    """Wait until something holds; False if it does not in that time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(condition())
+
+
 class StandIn:
     """A pool that answers as it is told; films that begin with `bad` are damaged."""
 

@@ -21,7 +21,7 @@ from pneumoscan.web.responses import HTTP_CODES, Refused, refused
 MIB = 1 << 20
 
 
-ask, put, request, Raw = service.ask, service.put, service.request, service.Raw
+ask, put, request, Raw, wait_for = service.ask, service.put, service.request, service.Raw, service.wait_for
 SMALL = Settings(film_bytes=MIB, idle_seconds=0.5, body_seconds=1.5, ready_seconds=0.5)
 
 
@@ -41,13 +41,6 @@ def put_head(port: int, **fields: str) -> bytes:
         **{name.replace("_", "-"): value for name, value in fields.items()},
     }
     return bytes(request(port, "PUT", "/v1/classify", None, headers))
-
-
-def wait_for(condition: Any, seconds: float = 3) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return bool(condition())
 
 
 # Sizes
