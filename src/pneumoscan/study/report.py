@@ -1,15 +1,20 @@
 """The report of a study: page, graphs and tables from the records alone; the same records give the same bytes."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pneumoscan.bundle.spec import probability_of
 from pneumoscan.evaluate.drawing import save_figure
 from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
+from pneumoscan.evaluate.stress import readable_name
 from pneumoscan.files import make_folder, write_atomic
+from pneumoscan.pages import percent, plural, render, score
+from pneumoscan.study.compare import COMPARED, PRIMARY, peak_of, stop_of
+from pneumoscan.study.evaluation import RESAMPLES
+from pneumoscan.study.forecast import in_words
 from pneumoscan.study.graphs import (
     MOST_LINES,
     Curves,
@@ -22,9 +27,15 @@ from pneumoscan.study.graphs import (
     draw_sweep,
 )
 from pneumoscan.study.plan import BASELINE
-from pneumoscan.study.report_page import build_page
-from pneumoscan.study.results import Findings, SectionFindings, VariantFindings, films_per_second, gather
-from pneumoscan.study.trial_records import EPOCH_FIGURES, TIMES, StudyFolder, TrialRecord
+from pneumoscan.study.results import (
+    Findings,
+    SectionFindings,
+    VariantFindings,
+    films_per_second,
+    gather,
+    write_tables,
+)
+from pneumoscan.study.trial_records import StudyFolder, TrialRecord
 from pneumoscan.study.trials import setting
 
 READ = (
@@ -44,7 +55,7 @@ def write_report(out: Path) -> Path:
         The path of the page.
 
     Raises:
-        UsageError, DataDamagedError, ConfigError: See `findings.gather`.
+        UsageError, DataDamagedError, ConfigError: See `results.gather`.
         MissingDependencyError: matplotlib or scikit-learn is not installed.
         DiskFullError, NotWritableError: See `files.open_atomic`.
     """
@@ -138,121 +149,216 @@ def _points(section: SectionFindings, figure: str) -> list[SweepPoint]:
     return found
 
 
-# Tables for other programs
+# The page
 
 
-TRIAL_COLUMNS = (
-    "section", "variant", "seed", "trial", "status", "reason", "parameters", "films_per_second", "epochs",
-    "kept_epoch", "val_loss", "accuracy", "sensitivity", "specificity", "roc_auc", "average_precision", "best_f1",
-    "best_f1_threshold", "stress_roc_auc_mean", "stress_roc_auc_worst", "stress_worst_view",
-    "stress_specificity_mean", "stress_specificity_worst",
-)  # fmt: skip
-EPOCH_COLUMNS = ("trial", "seed", "epoch", *EPOCH_FIGURES, *TIMES)
-DIFFERENCE_COLUMNS = (
-    "section", "variant", "trial_key", "figure", "seeds", "difference", "ci95_low", "ci95_high", "verdict",
-)  # fmt: skip
+def build_page(found: Findings, graphs: Mapping[str, bytes]) -> str:
+    """Return the page as HTML; it opens offline.
 
-_SITE_FIGURES = ("n", "n_positive", "n_patients", "roc_auc", "sensitivity", "specificity")
-SITE_COLUMNS = (
-    "section", "variant", "seed", "trial", "site", "view", "left_out", "n", "n_positive", "n_patients", "roc_auc", "ci95_low",
-    "ci95_high", "sensitivity", "specificity",
-)  # fmt: skip
-
-
-def write_tables(folder: Path, found: Findings) -> None:
-    """Write `trials.csv`, `epochs.csv`, `differences.csv`, and with several sites `sites.csv`; unknown cells are empty.
-
-    `trials.csv` has a row for every seed of every variant. A trial in several sections has several rows with the same
-    `trial`, which is its name in `epochs.csv`.
+    Args:
+        found: The results.
+        graphs: SVG by name: `precision_recall`; for each section `convergence-NAME`, and `differences-NAME`, `epochs-NAME`, `sites-NAME`
+            if there is something to draw.
     """
-    _write_table(folder / "trials.csv", TRIAL_COLUMNS, _trial_rows(found))
-    _write_table(folder / "epochs.csv", EPOCH_COLUMNS, _epoch_rows(found))
-    _write_table(folder / "differences.csv", DIFFERENCE_COLUMNS, _difference_rows(found))
-    if by_site := list(_site_rows(found)):
-        _write_table(folder / "sites.csv", SITE_COLUMNS, by_site)
+    known = {COMPARED[name]: found.comparison.seed_factor[name] for name in PRIMARY}
+    compared = {
+        (variant.trial.key, name)
+        for _, variant in found.variants()
+        for name in PRIMARY
+        if name in variant.differences
+    }
+    return render(
+        "pneumoscan.study",
+        "study.html",
+        found=found,
+        plan=found.plan,
+        base=found.baseline,
+        graphs=graphs,
+        summary=_summary(found),
+        cautions=_cautions(found),
+        spread=" and ".join(
+            f"{100 * f:.0f}% of the error ({name})" for name, f in known.items() if f is not None
+        ),
+        conclusions=len(compared),
+        thresholds=_thresholds(found.baseline.done),
+        provenance=_provenance(found),
+        primary=PRIMARY,
+        resamples=RESAMPLES,
+        change=_change,
+        shown=_shown,
+        tally=_tally,
+        signed=lambda value: score(value, 4, "+").replace("-", "−"),
+        epochs=_by_epoch,
+        peaks=_peaks,
+        stops=_stops,
+        setting_of_base=lambda name: str(setting(found.plan.baseline_config(), name)),
+    )
 
 
-def _trial_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
-    for section, variant in found.variants():
-        for record in variant.records:
-            yield {"section": section, "variant": variant.name, **_figures(record)}
-        for name in variant.missing:
-            seed = name.rsplit("seed", 1)[1]
-            yield {
-                "section": section, "variant": variant.name, "seed": seed, "trial": name, "status": "missing",
-            }  # fmt: skip
+def _summary(found: Findings) -> str:
+    facts, records = found.facts, found.records()
+    spent = sum(sum(record.origin.get("seconds", ())) for record in records)
+    evaluated = sum(record.origin.get("judging_seconds", 0) for record in records)
+    return (
+        f"{len(records)} trials of {len({record.key for record in records})} configurations, "
+        f"{sum(len(record.history) for record in records):,} epochs, {in_words(spent + evaluated)} of computing. "
+        f"{facts.train:,} training films; {facts.held_out:,} films of {facts.patients:,} other patients held out, "
+        f"{int(found.y_true.sum()):,} of them with pneumonia."
+    )
 
 
-def _figures(record: TrialRecord) -> dict[str, Any]:
-    figures, stress = record.figures, record.figures.get("stress", {})
-    best, mean, worst = figures.get("best_f1", {}), stress.get("mean", {}), stress.get("worst", {})
-    lowest, least_specific = worst.get("roc_auc") or {}, worst.get("specificity") or {}
-    own = ("val_loss", "accuracy", "sensitivity", "specificity", "roc_auc", "average_precision")
+def _cautions(found: Findings) -> list[str]:
+    records = found.records()
+    missing = {name for _, variant in found.variants() for name in variant.missing}
+    diverged = sum(record.status == "diverged" for record in records)
+    said = []
+    if found.facts.synthetic:
+        said.append(
+            "These films are synthetic: the figures show that the program works. They say nothing about patients."
+        )
+    if missing:
+        said.append(
+            f"{len(missing)} planned trials have not ended, so conclusions that need them are missing."
+        )
+    said += [f"Trial {each.name} failed: {each.reason}" for each in records if each.status == "failed"]
+    if diverged:
+        said.append(
+            f"{plural(diverged, 'trial')} diverged: the loss was no longer a finite number. This is a result, and is listed in its "
+            "section."
+        )
+    said.append(
+        "Epochs, best variants and best thresholds were chosen on the films that the figures come from, so all figures are "
+        "somewhat too good. No film of the test split was read."
+    )
+    return said
+
+
+def _provenance(found: Findings) -> dict[str, str]:
+    machines, software = set(), set()
+    for origin in (record.origin for record in found.records()):
+        machines.add(f"{origin['machine']['processor']}, {origin['machine']['cores']} cores")
+        packages = ", ".join(f"{name} {version}" for name, version in origin["packages"].items() if version)
+        software.add(
+            f"pneumoscan {origin['pneumoscan']} ({origin['commit'] or 'no commit'}), Python {origin['python']}, {packages}"
+        )
+    conditions = found.facts.conditions
+    machine = conditions.machine
     return {
-        "seed": record.seed,
-        "trial": record.name,
-        "status": record.status,
-        "reason": record.reason,
-        **{key: record.facts.get(key) for key in ("parameters", "epochs", "kept_epoch")},
-        "films_per_second": films_per_second(record),
-        **{key: figures.get(key) for key in own},
-        "best_f1": best.get("f1"),
-        "best_f1_threshold": best.get("threshold"),
-        "stress_roc_auc_mean": mean.get("roc_auc"),
-        "stress_roc_auc_worst": lowest.get("value"),
-        "stress_worst_view": lowest.get("perturbation"),
-        "stress_specificity_mean": mean.get("specificity"),
-        "stress_specificity_worst": least_specific.get("value"),
+        "study": found.plan.study.name,
+        "preset": found.plan.study.preset,
+        "data SHA-256": conditions.data_sha256,
+        "hold-out SHA-256": conditions.held_out_sha256,
+        "each trial uses": f"{machine.worker_threads} worker threads in {machine.precision} on {machine.device}",
+        "machines": "; ".join(sorted(machines)),
+        "software": "; ".join(sorted(software)),
     }
 
 
-def _epoch_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
-    for record in found.records():
-        for place, row in enumerate(record.history):
-            times = {key: _at(record.origin.get(key), place) for key in TIMES}
-            yield {"trial": record.name, "seed": record.seed, **row, **times}
+def _change(variant: VariantFindings) -> str:
+    changes = [f"{key} {json.dumps(value)}" for key, value in variant.change.items()]
+    if variant.trial.config.augmentation.is_off and len(changes) > 1:
+        # Eight settings at 0 count as one change.
+        changes = ["no augmentation", *(text for text in changes if not text.startswith("augmentation."))]
+    return ", ".join(changes)
 
 
-def _difference_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
-    for section, variant in found.variants():
-        for figure, difference in variant.differences.items():
-            yield {
-                "section": section,
-                "variant": variant.name,
-                "trial_key": variant.trial.key,
-                "figure": figure,
-                "seeds": len(variant.done),
-                "difference": difference.value,
-                "ci95_low": difference.ci95[0],
-                "ci95_high": difference.ci95[1],
-                "verdict": difference.verdict,
-            }
+def _shown(variant: VariantFindings) -> dict[str, Any]:
+    """Return what the tables show of a variant with finished trials: means over their seeds."""
+    best = [record.figures["best_f1"] for record in variant.done]
+    at = sorted({row["threshold"] for row in best})
+    stress = {}
+    for figure in ("roc_auc", "specificity"):
+        lows = [record.figures["stress"]["worst"][figure] or {} for record in variant.done]
+        views = {low.get("perturbation") for low in lows}
+        stress[figure] = {
+            "mean": variant.mean(lambda record, name=figure: record.figures["stress"]["mean"][name]),
+            "worst": variant.mean(
+                lambda record, name=figure: (record.figures["stress"]["worst"][name] or {}).get("value")
+            ),
+            "view": readable_name(str(views.pop())) if len(views) == 1 else "various",
+        }
+    return {
+        "speed": variant.mean(films_per_second),
+        "kept_epoch": _span([record.facts["kept_epoch"] for record in variant.done]),
+        **{
+            name: variant.mean(lambda record, key=name: record.figures[key])
+            for name in ("val_loss", "accuracy", "roc_auc")
+        },
+        "best_f1": fmean(row["f1"] for row in best),
+        "best_f1_at": f"{at[0]:.2f}" if len(at) == 1 else f"{at[0]:.2f}–{at[-1]:.2f}",
+        "stress": stress,
+    }
 
 
-def _site_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
-    for section, variant in found.variants():
+def _tally(section: SectionFindings) -> str:
+    found = [variant.differences.get("stress_roc_auc") for variant in section.variants]
+    verdicts = [each.verdict for each in found if each is not None]
+    return ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
+
+
+def _thresholds(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Return the 17 rows of the thresholds, as means over seeds."""
+    rows = []
+    for same in zip(*(record.figures["thresholds"] for record in records), strict=True):
+        f1 = [row["f1"] for row in same]
+        means = [fmean(row[name] for row in same) for name in ("precision", "recall", "f1", "accuracy")]
+        rows.append({"threshold": same[0]["threshold"], "means": means, "low": min(f1), "high": max(f1)})
+    top = max(rows, key=lambda row: row["means"][2], default=None)
+    return [row | {"best": row is top} for row in rows]
+
+
+def _by_epoch(section: SectionFindings) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return head and rows of validation loss, accuracy and AUC of seed 0 after each epoch of the section."""
+    epochs, rows = section.section.reads_epochs, []
+    for variant in section.variants:
+        history = variant.records[0].history if variant.records else ()
+        at = [{row["epoch"]: row for row in history}.get(epoch, {}) for epoch in epochs]
+        losses, areas = ([score(row.get(name), 4) for row in at] for name in ("val_loss", "val_auc"))
+        rows.append((variant.title, *losses, *(percent(row.get("val_accuracy")) for row in at), *areas))
+    names = [f"val. {name}, epoch {epoch}" for name in ("loss", "accuracy", "AUC") for epoch in epochs]
+    return ("variant", *names), rows
+
+
+def _peaks(section: SectionFindings) -> list[Sequence[str]]:
+    """Return how each trial of a section continued after its best epoch."""
+    rows = []
+    for variant in section.variants:
         for record in variant.done:
-            for site, facts in record.figures.get("sites", {}).items():
-                for view, own in {"": facts, **facts.get("views", {})}.items():
-                    low, high = own["roc_auc_ci95"] or (None, None)
-                    counts = {key: own.get(key) for key in _SITE_FIGURES}
-                    yield {
-                        "section": section, "variant": variant.name, "seed": record.seed, "trial": record.name,
-                        "site": site, "view": view, "left_out": facts["left_out"], **counts, "ci95_low": low, "ci95_high": high,
-                    }  # fmt: skip
+            peak = peak_of(record.history)
+            if peak is None:
+                continue
+            rise = peak.last_loss / peak.best_loss - 1 if peak.best_loss else 0.0
+            rows.append((
+                f"{variant.title}, seed {record.seed}",
+                f"{peak.best_loss:.4f} (epoch {peak.best_epoch})",
+                f"{peak.last_loss:.4f} (epoch {peak.epochs})",
+                f"{100 * rise:+.0f}%".replace("-", "−"),
+                f"{percent(peak.best_accuracy)} (epoch {peak.best_accuracy_epoch})",
+                percent(peak.last_accuracy),
+            ))  # fmt: skip
+    return rows
 
 
-def _at(values: Sequence[Any] | None, place: int) -> Any:
-    return values[place] if values is not None and place < len(values) else None
+def _stops(section: SectionFindings) -> list[Sequence[str]]:
+    """Return what early stopping with each patience of the section would have done."""
+    rows = []
+    for variant in section.variants:
+        histories = [record.history for record in variant.done if peak_of(record.history)]
+        least = [min(row["val_loss"] for row in history) for history in histories]
+        for patience in section.section.reads_patience if histories else ():
+            stops = [stop_of(history, patience) for history in histories]
+            lost = fmean(stop.loss - best for stop, best in zip(stops, least, strict=True))
+            rows.append((
+                f"{variant.title}, patience {patience}",
+                _span([stop.stopped for stop in stops]),
+                _span([stop.kept for stop in stops]),
+                f"{fmean(stop.loss for stop in stops):.4f}",
+                f"{lost:+.4f}" if lost else "nothing",
+                f"{100 * fmean(stop.saved for stop in stops):.0f}% of the epochs",
+            ))  # fmt: skip
+    return rows
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    write_atomic(path, text.getvalue())
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.7g}" if isinstance(value, float) else "" if value is None else value
+def _span(epochs: Sequence[int]) -> str:
+    low, high = min(epochs), max(epochs)
+    return str(low) if low == high else f"{low}–{high}"

@@ -1,7 +1,10 @@
-"""The results of a study, collected from its records."""
+"""The results of a study, collected from its records, and the same as tables for other programs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -9,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
+from pneumoscan.files import write_atomic
 from pneumoscan.study.compare import COMPARED, Difference, StudyComparison
 from pneumoscan.study.plan import BASELINE, Section, StudyPlan, parse_plan
 from pneumoscan.study.trial_records import (
+    EPOCH_FIGURES,
+    TIMES,
     StudyFacts,
     StudyFolder,
     TrialRecord,
@@ -263,3 +269,123 @@ def _read_all(folder: StudyFolder, first: Sequence[Planned]) -> dict[str, dict[i
 
 def _find(records: Mapping[str, Mapping[int, TrialRecord]], trial: Trial) -> TrialRecord | None:
     return records.get(trial.key, {}).get(trial.seed)
+
+
+# Tables for other programs
+
+
+TRIAL_COLUMNS = (
+    "section", "variant", "seed", "trial", "status", "reason", "parameters", "films_per_second", "epochs",
+    "kept_epoch", "val_loss", "accuracy", "sensitivity", "specificity", "roc_auc", "average_precision", "best_f1",
+    "best_f1_threshold", "stress_roc_auc_mean", "stress_roc_auc_worst", "stress_worst_view",
+    "stress_specificity_mean", "stress_specificity_worst",
+)  # fmt: skip
+EPOCH_COLUMNS = ("trial", "seed", "epoch", *EPOCH_FIGURES, *TIMES)
+DIFFERENCE_COLUMNS = (
+    "section", "variant", "trial_key", "figure", "seeds", "difference", "ci95_low", "ci95_high", "verdict",
+)  # fmt: skip
+
+_SITE_FIGURES = ("n", "n_positive", "n_patients", "roc_auc", "sensitivity", "specificity")
+SITE_COLUMNS = (
+    "section", "variant", "seed", "trial", "site", "view", "left_out", "n", "n_positive", "n_patients", "roc_auc", "ci95_low",
+    "ci95_high", "sensitivity", "specificity",
+)  # fmt: skip
+
+
+def write_tables(folder: Path, found: Findings) -> None:
+    """Write `trials.csv`, `epochs.csv`, `differences.csv`, and with several sites `sites.csv`; unknown cells are empty.
+
+    `trials.csv` has a row for every seed of every variant. A trial in several sections has several rows with the same
+    `trial`, which is its name in `epochs.csv`.
+    """
+    _write_table(folder / "trials.csv", TRIAL_COLUMNS, _trial_rows(found))
+    _write_table(folder / "epochs.csv", EPOCH_COLUMNS, _epoch_rows(found))
+    _write_table(folder / "differences.csv", DIFFERENCE_COLUMNS, _difference_rows(found))
+    if by_site := list(_site_rows(found)):
+        _write_table(folder / "sites.csv", SITE_COLUMNS, by_site)
+
+
+def _trial_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
+    for section, variant in found.variants():
+        for record in variant.records:
+            yield {"section": section, "variant": variant.name, **_figures(record)}
+        for name in variant.missing:
+            seed = name.rsplit("seed", 1)[1]
+            yield {
+                "section": section, "variant": variant.name, "seed": seed, "trial": name, "status": "missing",
+            }  # fmt: skip
+
+
+def _figures(record: TrialRecord) -> dict[str, Any]:
+    figures, stress = record.figures, record.figures.get("stress", {})
+    best, mean, worst = figures.get("best_f1", {}), stress.get("mean", {}), stress.get("worst", {})
+    lowest, least_specific = worst.get("roc_auc") or {}, worst.get("specificity") or {}
+    own = ("val_loss", "accuracy", "sensitivity", "specificity", "roc_auc", "average_precision")
+    return {
+        "seed": record.seed,
+        "trial": record.name,
+        "status": record.status,
+        "reason": record.reason,
+        **{key: record.facts.get(key) for key in ("parameters", "epochs", "kept_epoch")},
+        "films_per_second": films_per_second(record),
+        **{key: figures.get(key) for key in own},
+        "best_f1": best.get("f1"),
+        "best_f1_threshold": best.get("threshold"),
+        "stress_roc_auc_mean": mean.get("roc_auc"),
+        "stress_roc_auc_worst": lowest.get("value"),
+        "stress_worst_view": lowest.get("perturbation"),
+        "stress_specificity_mean": mean.get("specificity"),
+        "stress_specificity_worst": least_specific.get("value"),
+    }
+
+
+def _epoch_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
+    for record in found.records():
+        for place, row in enumerate(record.history):
+            times = {key: _at(record.origin.get(key), place) for key in TIMES}
+            yield {"trial": record.name, "seed": record.seed, **row, **times}
+
+
+def _difference_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
+    for section, variant in found.variants():
+        for figure, difference in variant.differences.items():
+            yield {
+                "section": section,
+                "variant": variant.name,
+                "trial_key": variant.trial.key,
+                "figure": figure,
+                "seeds": len(variant.done),
+                "difference": difference.value,
+                "ci95_low": difference.ci95[0],
+                "ci95_high": difference.ci95[1],
+                "verdict": difference.verdict,
+            }
+
+
+def _site_rows(found: Findings) -> Iterable[Mapping[str, Any]]:
+    for section, variant in found.variants():
+        for record in variant.done:
+            for site, facts in record.figures.get("sites", {}).items():
+                for view, own in {"": facts, **facts.get("views", {})}.items():
+                    low, high = own["roc_auc_ci95"] or (None, None)
+                    counts = {key: own.get(key) for key in _SITE_FIGURES}
+                    yield {
+                        "section": section, "variant": variant.name, "seed": record.seed, "trial": record.name,
+                        "site": site, "view": view, "left_out": facts["left_out"], **counts, "ci95_low": low, "ci95_high": high,
+                    }  # fmt: skip
+
+
+def _at(values: Sequence[Any] | None, place: int) -> Any:
+    return values[place] if values is not None and place < len(values) else None
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    write_atomic(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.7g}" if isinstance(value, float) else "" if value is None else value
