@@ -65,8 +65,8 @@ def run_code(code: str) -> subprocess.CompletedProcess[str]:
 def test_ctrl_c_ends_without_a_word() -> None:
     done = run_code(
         "import signal, sys\n"
-        "from pneumoscan.cli import doctor, main\n"
-        "doctor.doctor.callback = lambda **_: signal.raise_signal(signal.SIGINT)\n"
+        "from pneumoscan.cli import demo, main\n"
+        "demo.doctor.callback = lambda **_: signal.raise_signal(signal.SIGINT)\n"
         "sys.argv = ['pneumoscan', 'doctor']\n"
         "main()"
     )

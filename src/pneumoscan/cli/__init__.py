@@ -16,7 +16,9 @@ from pneumoscan.errors import PneumoscanError, Terminated, as_missing
 COMMANDS = (
     "adapt", "archive", "card", "compare", "demo", "doctor", "evaluate", "export", "node", "predict", "serve", "study", "train", "data", "model",
 )  # fmt: skip
-_MODULES = dict.fromkeys(("export", "model"), "train")
+_MODULES = {
+    **dict.fromkeys(("adapt", "compare"), "evaluate"), **dict.fromkeys(("card", "export", "model"), "train"), "doctor": "demo",
+}  # fmt: skip
 
 
 _show_warning = warnings.showwarning

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.cli.options import model_option, say
+from pneumoscan.cli.options import model_option, point_option, recursive_option, say, threshold_option
 from pneumoscan.errors import NothingUsableError, Terminated, UsageError
 
 if TYPE_CHECKING:
@@ -36,11 +36,9 @@ _STEPS = {"listing": "Listing films", "reading": "Reading films", "verifying": "
     "--workers", type=click.IntRange(1), help="Processes that read films [cores; of a cluster, all]."
 )
 @click.option("--part-size", type=click.IntRange(1, 100_000), default=500, help="Rows of a part.")
-@click.option(
-    "--threshold", type=click.FloatRange(0.0, 1.0), help="Label a film PNEUMONIA from this probability on."
-)
-@click.option("--operating-point", help="Use the model's threshold of this name.")
-@click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
+@threshold_option
+@point_option
+@recursive_option
 @click.option("--listed", is_flag=True, help="Go on with the inputs that were listed at first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def archive(

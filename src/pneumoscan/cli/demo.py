@@ -1,20 +1,22 @@
-"""`pneumoscan demo`: the whole workflow without data: synthetic films, inspection, training, export, evaluation, new films."""
+"""`pneumoscan doctor` and `demo`: whether this machine can do it all, by a check and by the whole workflow on synthetic films."""
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.errors import UsageError
+from pneumoscan.errors import EnvironmentProblemError, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.classifier import PneumoniaClassifier
+    from pneumoscan.doctor import Check
     from pneumoscan.evaluate.metrics import Metrics
     from pneumoscan.train.export import Exported
     from pneumoscan.train.loop import Observer
@@ -27,6 +29,36 @@ SETTINGS = (
 )  # fmt: skip
 
 Say = Callable[[str], None]
+
+
+@click.command(short_help="Check this machine: packages, folders, memory.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def doctor(as_json: bool) -> None:
+    """Check Python, packages, processors, memory, folders and codecs. The exit code is 6 if something must be fixed."""
+    from pneumoscan.doctor import diagnose
+
+    findings = diagnose()
+    print(_json(findings) if as_json else _table(findings))
+    failed = [finding.name for finding in findings if finding.status == "fail"]
+    if failed:
+        raise EnvironmentProblemError(
+            f"pneumoscan does not work here: {', '.join(failed)}.", "The report says what to do."
+        )
+
+
+def _json(findings: "list[Check]") -> str:
+    usable = all(finding.status != "fail" for finding in findings)
+    return json.dumps({"usable": usable, "findings": [asdict(finding) for finding in findings]}, indent=2)
+
+
+def _table(findings: "list[Check]") -> str:
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:<4}  {finding.name:<{width}}  {finding.value}")
+        if finding.remedy:
+            lines.append(f"{'':<{width + 6}}  - {finding.remedy}")
+    return "\n".join(lines)
 
 
 @click.command(short_help="Run the whole workflow on synthetic films.")

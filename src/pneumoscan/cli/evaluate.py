@@ -1,19 +1,24 @@
-"""`pneumoscan evaluate`: evaluate a model on one split."""
+"""`pneumoscan evaluate`, `compare` and `adapt`: a model, or two, on labelled films."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.cli.options import data_option, figures_option
+from pneumoscan.cli.options import data_option, figures_option, model_option, workers_option
 from pneumoscan.errors import FilmError
 
 if TYPE_CHECKING:
+    from pneumoscan.adapt import Adaptation
+    from pneumoscan.evaluate.comparison import Comparison
     from pneumoscan.evaluate.groups import GroupTable
     from pneumoscan.evaluate.metrics import Metrics
     from pneumoscan.evaluate.sites import Answers, SiteTable
     from pneumoscan.evaluate.stress import StressTable
+
+Facts = list[tuple[str, str]]
 
 
 @click.command(short_help="Evaluate a model on one split of a set.")
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     help="Also evaluate the groups of a column of the table: view, sex, age:18,65. May be repeated.",
 )
 @figures_option
-@click.option("--workers", type=int, help="Films read at the same time [cores + 1].")
+@workers_option
 def evaluate(
     model: Path | None,
     data: tuple[str, ...],
@@ -58,21 +63,12 @@ def evaluate(
     MODEL is a bundle or an exported run folder; by default the model of PNEUMOSCAN_MODEL, or else the one in the package.
     The threshold is part of the model. It is never chosen on the films that are evaluated.
     """
-    import shlex
-
     from pneumoscan.bundle.contents import pretrained_bundle
-    from pneumoscan.cli.options import progress
+    from pneumoscan.cli.options import command_line, progress
     from pneumoscan.evaluate import evaluate as evaluate_split
     from pneumoscan.evaluate.drawing import for_papers
 
     model = model or pretrained_bundle()
-    films = [word for source in data for word in ("--data", source)]
-    words = ["pneumoscan", "evaluate", str(model), *films, "--split", split, "--out", str(out)]
-    words += ["--threshold", str(threshold)] if threshold is not None else []
-    words += ["--operating-point", operating_point] if operating_point is not None else []
-    words += ["--stress"] if stress else []
-    words += [word for each in by for word in ("--by", each)]
-    words += [word for each in figures for word in ("--figures", each)]
     with (
         for_papers(figures),
         progress("Reading films in 11 views" if stress else "Reading films") as report,
@@ -88,18 +84,25 @@ def evaluate(
             by=by,
             workers=workers,
             progress=report,
-            command=shlex.join(words),
+            command=command_line(),
         )
-    for caution in metrics.cautions:
+    _end(_evaluated(metrics, out), metrics.cautions, refused=metrics.n_refused)
+
+
+def _end(lines: Facts | str, cautions: Iterable[str], *, refused: int) -> None:
+    """Print the cautions and the result; the exit code tells that films were refused."""
+    for caution in cautions:
         print(f"caution: {caution}", file=sys.stderr)
-    print(_summary(metrics, out))
-    if metrics.n_refused:
+    if not isinstance(lines, str):
+        lines = "\n".join(f"{name + ' ':<18}{value}" for name, value in lines)
+    print(lines)
+    if refused:
         sys.exit(FilmError.exit_code)
 
 
-def _summary(metrics: "Metrics", out: Path) -> str:
+def _evaluated(metrics: "Metrics", out: Path) -> Facts:
     counts, best = metrics.confusion, metrics.best_f1
-    facts = (
+    return [
         (
             "films",
             f"{metrics.n} of {metrics.n_patients} patients, {metrics.n_positive} PNEUMONIA ({metrics.split})",
@@ -126,8 +129,7 @@ def _summary(metrics: "Metrics", out: Path) -> str:
         *(fact for each in metrics.groups for fact in _group_facts(each)),
         *_stress_facts(metrics.stress),
         ("report", str(out / "report.html")),
-    )
-    return "\n".join(f"{name + ' ':<18}{value}" for name, value in facts)
+    ]
 
 
 def _answer_facts(answers: "Answers | None") -> tuple[tuple[str, str], ...]:
@@ -204,3 +206,188 @@ def _share(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
         return "not defined for these films"
     return f"{value:.4f}" + (f" (95% {interval[0]:.4f} to {interval[1]:.4f})" if interval else "")
+
+
+@click.command(short_help="Compare two models on the same films.")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@data_option("The labelled films.", required=False)
+@click.option("--split", default="test", help="Films of --data: train, val, test or all.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for report.html, JSON and CSV."
+)
+@click.option("--threshold-a", type=float, help="Threshold of the first from 0 to 1, instead of its own.")
+@click.option("--threshold-b", type=float, help="Threshold of the second from 0 to 1, instead of its own.")
+@click.option("--score", default="", help="Column of the scores in CSV files [found by its name].")
+@click.option("--logits", is_flag=True, help="Convert scores outside of 0 to 1 by the sigmoid.")
+@click.option("--common", is_flag=True, help="Leave out films that only one of them has a score for.")
+@figures_option
+@workers_option
+def compare(
+    *,
+    first: Path,
+    second: Path,
+    data: tuple[str, ...],
+    split: str,
+    out: Path,
+    threshold_a: float | None,
+    threshold_b: float | None,
+    score: str,
+    logits: bool,
+    common: bool,
+    figures: tuple[str, ...],
+    workers: int | None,
+) -> None:
+    """Compare two models on the same films: area under ROC, rates at the threshold of each, reclassified films, and a verdict.
+
+    FIRST and SECOND are models (a bundle, a run, or the name of a model in the package) or CSV files of scores: predictions.csv of
+    evaluate, rows of predict, the published predictions of MedMNIST, or any with a path and a score. Differences are SECOND minus FIRST.
+    """
+    from pneumoscan.cli.options import command_line, progress
+    from pneumoscan.evaluate.comparison import compare as compare_two
+    from pneumoscan.evaluate.drawing import for_papers
+
+    with for_papers(figures), progress("Reading films") as report:
+        found = compare_two(
+            first,
+            second,
+            data,
+            split=split,
+            out=out,
+            thresholds=(threshold_a, threshold_b),
+            score=score,
+            logits=logits,
+            common=common,
+            workers=workers,
+            progress=report,
+            command=command_line(),
+        )
+    _end(_compared(found, out), found.cautions, refused=len(found.refused))
+
+
+def _compared(found: "Comparison", out: Path) -> Facts:
+    paired, moved = found.paired, found.paired.reclassified
+    facts = [
+        ("films", f"{paired.n} of {paired.n_patients} patients, {paired.n_positive} PNEUMONIA"),
+        ("first", f"{found.names[0]}, threshold {paired.threshold_a:.4g} ({found.threshold_sources[0]})"),
+        ("second", f"{found.names[1]}, threshold {paired.threshold_b:.4g} ({found.threshold_sources[1]})"),
+    ]
+    if paired.area:
+        area = paired.area
+        facts.append(
+            (
+                "area under ROC",
+                _line(area.roc_auc_a, area.roc_auc_b, area.difference, area.ci95, area.p_value),
+            )
+        )
+    for rate in paired.rates:
+        if rate.a is not None and rate.b is not None and rate.difference is not None:
+            told = _line(rate.a, rate.b, rate.difference, rate.ci95, rate.p_value)
+            facts.append(
+                (rate.name, f"{told}; right only in the first {rate.only_a}, in the second {rate.only_b}")
+            )
+    net = f"{moved.net:+.4f}" if moved.net is not None else "not defined for these films"
+    net += f" (95% {moved.ci95[0]:+.4f} to {moved.ci95[1]:+.4f})" if moved.ci95 else ""
+    facts += [
+        (
+            "reclassified",
+            f"PNEUMONIA {moved.up_positive} found, {moved.down_positive} lost; NORMAL {moved.up_negative} new false alarms, "
+            f"{moved.down_negative} fewer; net {net}",
+        ),
+        *(("verdict", text) for text in found.verdict),
+        ("report", str(out / "report.html")),
+    ]
+    return facts
+
+
+def _line(
+    a: float, b: float, difference: float, interval: tuple[float, float] | None, p_value: float | None
+) -> str:
+    told = f"{a:.4f} and {b:.4f}, difference {difference:+.4f}"
+    told += f" (95% {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ""
+    return told + ("" if p_value is None else f", p = {p_value:.4g}")
+
+
+@click.command(short_help="Evaluate and refit a model on your own films.")
+@click.argument("data", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the new bundle; it must not exist.",
+)
+@model_option
+@click.option(
+    "--operating-point",
+    help="Operating point: best_f1, balanced or sensitivity_98 [the model's default].",
+)
+@click.option(
+    "--folds", type=click.IntRange(2, 20), default=5, help="Folds of the cross-validation by patient."
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for the report [OUT-report].")
+@workers_option
+def adapt(
+    data: Path,
+    out: Path,
+    model: Path | None,
+    operating_point: str | None,
+    folds: int,
+    report: Path | None,
+    workers: int | None,
+) -> None:
+    """Evaluate a model on 50 to 200 labelled films of your own, refit it to them, and advise whether to use it.
+
+    DIR is a folder with NORMAL and PNEUMONIA in it, a CSV table, or an .npz file. All its films are used. The new bundle
+    has the same network. It is not written if the advice is not to use the model. Research use only, not for diagnosis.
+    """
+    from pneumoscan.adapt import adapt as adapt_model
+    from pneumoscan.adapt.adaptation import write_report
+    from pneumoscan.bundle.contents import pretrained_bundle
+    from pneumoscan.bundle.load import load_bundle
+    from pneumoscan.classifier import shown_to_work
+    from pneumoscan.cli.options import progress
+
+    model = model or pretrained_bundle()
+    folder = report or out.with_name(f"{out.name}-report")
+    with progress("Reading films") as done:
+        found = adapt_model(
+            model,
+            data,
+            out=out,
+            operating_point=operating_point,
+            folds=folds,
+            workers=workers,
+            progress=done,
+        )
+    write_report(folder, found)
+    spec = load_bundle(model, self_check=False).spec
+    if spec.left_out:
+        print(shown_to_work(spec), file=sys.stderr)
+    _end(_adapted(found, out, folder), found.cautions, refused=len(found.films.refused))
+
+
+def _adapted(found: "Adaptation", out: Path, report: Path) -> str:
+    from pneumoscan.adapt.adaptation import NAMES, shown
+
+    films, fitted, point = found.films, found.fitted, found.operating_point
+    lines = [
+        f"{films.n} films of {films.n_patients} patients, {films.n_positive} PNEUMONIA; operating point {point}",
+        f"area under ROC        {shown(found.area)}",
+        "",
+        f"{'':<20}  {'as it is':<24}  {'re-fitted':<24}  difference",
+        f"{'temperature':<20}  {found.temperature_before:<24.4g}  {fitted.temperature:.4g}",
+        f"{'offset':<20}  {0:<24}  {fitted.offset:+.4g}",
+        f"{'threshold':<20}  {found.threshold_before:<24.4f}  {fitted.threshold(point):.4f}",
+    ]
+    for name, title in NAMES.items():
+        cells = (shown(found.as_it_is[name]), shown(found.adapted[name]), shown(found.gain[name], "+"))
+        lines.append(f"{title:<20}  {cells[0]:<24}  {cells[1]:<24}  {cells[2]}")
+    lines += [
+        "(in brackets: 95% intervals over patients; re-fitted: cross-validated; with a star: lower is better; a film that is not answered counts as wrong)",
+        "",
+        found.verdict.words,
+        *(f"  {reason}" for reason in found.verdict.reasons),
+        f"bundle: {out}" if found.verdict.is_usable else "bundle: none written",
+        f"report: {report / 'adaptation.md'}",
+    ]
+    return "\n".join(lines)

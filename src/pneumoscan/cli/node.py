@@ -1,21 +1,22 @@
-"""`pneumoscan node`: a node beside the PACS of a hospital."""
+"""`pneumoscan node`: a node beside the PACS of a hospital, and what it has read, for those who answer for it."""
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumoscan.cli.node_watch import export, metrics, opened_queue, watch
 from pneumoscan.cli.options import json_option, node_option
 from pneumoscan.errors import NothingUsableError, UsageError
 
 if TYPE_CHECKING:
     from pneumoscan.node.queue import Job, Queue
     from pneumoscan.node.settings import Config
+    from pneumoscan.node.watch.drift import Watch
 
 _STATES = ("found", "fetched", "made", "stored", "done", "refused", "skipped", "conflict", "parked")
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -27,10 +28,6 @@ def node() -> None:
 
     Research use only, not for diagnosis. docs/hospital.md explains how to begin.
     """
-
-
-for _command in (watch, export, metrics):
-    node.add_command(_command)
 
 
 @node.command()
@@ -88,7 +85,7 @@ def status(*, config_path: Path, as_json: bool) -> None:
     from pneumoscan.node.status import status_of
 
     config = _load(config_path)
-    with _queue(config) as queue:
+    with opened_queue(config) as queue:
         found = status_of(queue, config)
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
@@ -133,8 +130,10 @@ def list_jobs(*, config_path: Path, state: tuple[str, ...], limit: int, as_json:
     """List objects: number, state, code, attempts, label and probability. --json adds UIDs and accession numbers."""
     import dataclasses
 
-    with opened_queue(config_path) as queue:
-        jobs = list(queue.jobs(_states(state), limit=limit))
+    from pneumoscan.node.queue import State
+
+    with opened_queue(_load(config_path)) as queue:
+        jobs = list(queue.jobs([State(name) for name in state], limit=limit))
     if as_json:
         print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=2))
         return
@@ -153,7 +152,7 @@ def show(*, config_path: Path, number: int, as_json: bool) -> None:
     from pneumoscan.node.desk import VerdictBook, job_of, shown_probability
 
     config = _load(config_path)
-    with _queue(config) as queue:
+    with opened_queue(config) as queue:
         job = job_of(queue, number)
     if job is None:
         raise UsageError(f"there is no object {number}.", "pneumoscan node list")
@@ -218,7 +217,7 @@ def drain(*, config_path: Path, timeout: float) -> None:
 
     until = time.monotonic() + timeout
     config = _load(config_path)
-    with _queue(config) as queue:
+    with opened_queue(config) as queue:
         queue.set_mark(DRAIN, "yes")
         while True:
             counts, pushes = queue.counts(), queue.pushes.waiting(config.pushes)
@@ -251,12 +250,85 @@ def sweep(*, config_path: Path, since: datetime, until: datetime | None, re_read
     if since.date() > last:
         raise UsageError("--since is after --until.", "Give the earlier date first.")
     reading = reading_of(writer_of(config, load_model(config))) if re_read else ""
-    with _queue(config) as queue, Pacs(config) as pacs:
+    with opened_queue(config) as queue, Pacs(config) as pacs:
         found = search_days(pacs, queue, config, since=since.date(), until=last, reading=reading)
         Audit(config.data / "audit.jsonl").write(
             "swept", new=found.new, **({"reading": reading} if reading else {})
         )
     print(f"{found.new} new of {found.seen}")
+
+
+@node.command()
+@node_option
+@click.option(
+    "--reference",
+    nargs=2,
+    metavar="FIRST LAST",
+    help="First and last reference week, such as 2026-W01 2026-W08 [those of the settings].",
+)
+@click.option(
+    "--weeks", type=click.IntRange(1), default=12, help="Number of weeks to print, up to the last one."
+)
+@json_option
+def watch(*, config_path: Path, reference: tuple[str, str] | None, weeks: int, as_json: bool) -> None:
+    """Print counts, shares, scores and times by week, and whether they differ from the reference weeks."""
+    from pneumoscan.node.desk import VerdictBook
+    from pneumoscan.node.watch.agreement import verdicts_by_week
+    from pneumoscan.node.watch.drift import watch as look
+
+    config = _load(config_path)
+    chosen = reference or config.watch.reference
+    with opened_queue(config) as queue:
+        watched = look(queue, reference=chosen)
+        verdicts = VerdictBook(config).all()
+        said = verdicts_by_week(queue.jobs(), verdicts) if verdicts else []
+    if as_json:
+        print(json.dumps(watched.to_json() | {"verdicts": [one.to_json() for one in said]}, indent=2))
+        return
+    _print_weeks(watched, weeks)
+    for sentence in watched.drift.sentences:
+        print(sentence)
+    for one in said[-weeks - 1 :]:
+        print(one.sentence())
+
+
+@node.command()
+@node_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="CSV file to write.")
+@click.option(
+    "--diagnoses",
+    type=click.Path(path_type=Path),
+    help="CSV file with accession_number and diagnosis; the agreement of the answers with it is printed.",
+)
+@json_option
+def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: bool) -> None:
+    """Write all rows to a CSV file. It contains patient data: UIDs and accession numbers."""
+    from pneumoscan.files import write_atomic
+    from pneumoscan.node.watch.agreement import agreement_of, csv_of, read_diagnoses
+
+    known = None if diagnoses is None else read_diagnoses(diagnoses)
+    with opened_queue(_load(config_path)) as queue:
+        jobs = list(queue.jobs())
+    write_atomic(out, "".join(csv_of(jobs)), mode=0o600)
+    found = None if known is None else agreement_of(jobs, known)
+    if as_json:
+        print(json.dumps({"rows": len(jobs), "agreement": found.to_json() if found else None}, indent=2))
+        return
+    print(f"{len(jobs)} rows are in {out}")
+    for sentence in found.sentences() if found else ():
+        print(sentence)
+
+
+@node.command()
+@node_option
+def metrics(*, config_path: Path) -> None:
+    """Print the figures in the format of Prometheus, for its node exporter."""
+    from pneumoscan.node.desk import VerdictBook
+    from pneumoscan.node.watch.metrics import metrics_page
+
+    config = _load(config_path)
+    with opened_queue(config) as queue:
+        print(metrics_page(queue, VerdictBook(config)).decode(), end="")
 
 
 def _load(path: Path) -> "Config":
@@ -265,18 +337,17 @@ def _load(path: Path) -> "Config":
     return load_config(path)
 
 
-def _queue(config: "Config") -> Any:
-    from contextlib import closing
+@contextmanager
+def opened_queue(config: "Config") -> "Iterator[Queue]":
+    """Open the queue of a node.
 
+    Raises:
+        EnvironmentProblemError, DataDamagedError: It cannot be opened.
+    """
     from pneumoscan.node.queue import open_queue
 
-    return closing(open_queue(config.data, config.queue.postgres))
-
-
-def _states(names: tuple[str, ...]) -> list[Any]:
-    from pneumoscan.node.queue import State
-
-    return [State(name) for name in names]
+    with closing(open_queue(config.data, config.queue.postgres)) as queue:
+        yield queue
 
 
 def _line(job: "Job") -> str:
@@ -289,9 +360,25 @@ def _change(path: Path, event: str, change: "Callable[[Queue], int]") -> None:
     from pneumoscan.node.audit import Audit
 
     config = _load(path)
-    with _queue(config) as queue:
+    with opened_queue(config) as queue:
         count = change(queue)
     if not count:
         raise NothingUsableError("no such object is in a state for that.", "pneumoscan node list")
     Audit(config.data / "audit.jsonl").write(event, objects=count)
     print(f"{count} {event}")
+
+
+def _print_weeks(watched: "Watch", weeks: int) -> None:
+    rows = [week for week in watched.weeks if not week.device][-weeks:]
+    print("week       found   read  refused  UNSURE  NOT_A_CHEST_FILM  median score  seconds (median, 95%)")
+    for row in rows:
+        score = f"{row.score_quantiles[2]:.3f}" if row.score_quantiles else "-"
+        seconds = "-" if row.seconds_median is None else f"{row.seconds_median:.1f}, {row.seconds_95:.1f}"
+        print(
+            f"{row.week}{row.found:8}{row.read:7}{_percent(row.refused_share):>9}{_percent(row.unsure_share):>8}"
+            f"{_percent(row.not_a_chest_film_share):>18}{score:>14}  {seconds}"
+        )
+
+
+def _percent(share: Any) -> str:
+    return "-" if share is None else f"{100 * share:.1f}%"

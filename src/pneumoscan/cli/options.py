@@ -1,6 +1,7 @@
 """What several commands share: options, lines on stderr, a bar of progress."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +27,16 @@ node_option = click.option(
     help="Settings of the node.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
+workers_option = click.option(
+    "--workers", type=click.IntRange(1), help="Films read at the same time [cores + 1]."
+)
+threshold_option = click.option(
+    "--threshold", type=click.FloatRange(0.0, 1.0), help="Label a film PNEUMONIA from this probability on."
+)
+point_option = click.option("--operating-point", help="Use the model's threshold of this name.")
+recursive_option = click.option(
+    "--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too."
+)
 figures_option = click.option(
     "--figures",
     multiple=True,
@@ -50,6 +59,25 @@ def data_option(text: str, *, required: bool = True) -> Callable[[Any], Any]:
         metavar="[NAME=]PATH",
         help=f"{text} May be given once per site.",
     )
+
+
+def command_line() -> str:
+    """Return the command that runs as one line for a shell, with what was given and what its defaults name."""
+    context = click.get_current_context()
+    words = ["pneumoscan", *context.command_path.split()[1:]]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.multiple if isinstance(option, click.Option) else option.nargs != 1:
+            given = [str(each) for each in value or ()]
+        else:
+            given = [str(value)] if value not in {None, "", False} else []
+        if isinstance(option, click.Argument):
+            words += given
+        elif isinstance(option, click.Option) and option.is_flag:
+            words += option.opts[:1] if given else []
+        else:
+            words += [word for each in given for word in (option.opts[0], each)]
+    return shlex.join(words)
 
 
 Report = Callable[[int, int], None]

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumoscan.cli.options import model_option, say
+from pneumoscan.cli.options import (
+    model_option,
+    point_option,
+    recursive_option,
+    say,
+    threshold_option,
+    workers_option,
+)
 from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableError, Terminated, UsageError
 
 if TYPE_CHECKING:
@@ -32,11 +39,9 @@ _OUTLINES, _MASKS = "outlines", "masks"
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to this file instead of stdout.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted file of --out.")
-@click.option("--workers", type=click.IntRange(1), help="Films read at the same time [cores + 1].")
-@click.option(
-    "--threshold", type=click.FloatRange(0.0, 1.0), help="Label a film PNEUMONIA from this probability on."
-)
-@click.option("--operating-point", help="Use the model's threshold of this name.")
+@workers_option
+@threshold_option
+@point_option
 @click.option("--prevalence", type=float, help="Also print the predictive values at this prevalence.")
 @click.option("--heatmaps", type=click.Path(path_type=Path), help="Folder for a heatmap of each film.")
 @click.option(
@@ -52,7 +57,7 @@ _OUTLINES, _MASKS = "outlines", "masks"
     "--features", type=click.Path(path_type=Path), help="An .npz file for the vector before the last layer."
 )
 @click.option("--maps", type=click.Path(path_type=Path), help="An .npz file for the raw maps of evidence.")
-@click.option("--recursive/--no-recursive", default=True, help="Read the subfolders of a folder too.")
+@recursive_option
 def predict(
     *,
     paths: tuple[str, ...],

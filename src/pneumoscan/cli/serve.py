@@ -118,21 +118,22 @@ def serve(
 
 def _node_view(config_path: Path) -> Callable[[], dict[str, Any]]:
     """Return what the tab shows of a node; its queue is opened once now, so that a wrong file is told at the start."""
-    from pneumoscan.cli.node_watch import opened_queue
+    from pneumoscan.cli.node import opened_queue
     from pneumoscan.node.config import load_config
     from pneumoscan.node.watch.drift import view_of
 
-    reference = load_config(config_path).watch.reference
-    with opened_queue(config_path):
-        return view_of(partial(opened_queue, config_path), reference)
+    config = load_config(config_path)
+    with opened_queue(config):
+        return view_of(partial(opened_queue, config), config.watch.reference)
 
 
 def _desk(config_path: Path) -> "VerdictDesk":
-    from pneumoscan.cli.node_watch import opened_queue
+    from pneumoscan.cli.node import opened_queue
     from pneumoscan.node.config import load_config
     from pneumoscan.node.desk import Desk
 
-    return Desk(load_config(config_path), partial(opened_queue, config_path))
+    config = load_config(config_path)
+    return Desk(config, partial(opened_queue, config))
 
 
 def _token(path: Path | None) -> str | None:
