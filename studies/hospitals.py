@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from pneumoscan.bundle.load import Bundle, load_bundle
 from pneumoscan.data.cache import open_cache
@@ -31,6 +30,8 @@ from pneumoscan.data.layouts import load_sites
 from pneumoscan.data.manifest import FilmRecord
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import FilmError
+from pneumoscan.evaluate.intervals import area_draws, interval_of
+from pneumoscan.evaluate.sites import HOSPITALS
 from pneumoscan.files import write_atomic
 from pneumoscan.train.config import read_toml_config
 from pneumoscan.train.films import training_films
@@ -38,18 +39,6 @@ from pneumoscan.train.lungs import preparation_of
 from pneumoscan.train.run import RunFolder, train_split
 
 RESAMPLES = 1000
-COLUMNS = (
-    "films",
-    "seen",
-    "n_ill",
-    "n_healthy",
-    "roc_auc",
-    "ci95_low",
-    "ci95_high",
-    "threshold",
-    "sensitivity",
-    "specificity",
-)
 
 
 class Answers:
@@ -69,8 +58,8 @@ class Answers:
             [film.patient_id for film, chosen in zip(self.films, of, strict=True) if chosen],
             return_inverse=True,
         )[1]
-        area = roc_auc_score(y, p)
-        low, high = _interval(y, p, patients)
+        area, draws = area_draws(y, p, patients, n_resamples=RESAMPLES)
+        low, high = interval_of(draws) or (np.nan, np.nan)
         called = p >= threshold
         rates = called[y == 1].mean(), 1 - called[y == 0].mean()
         return [
@@ -103,19 +92,6 @@ class Answers:
             *rows,
             self.figures(f"{name}: opacity against all others", seen, threshold, ill=ill, of=readings != ""),
         ]
-
-
-def _interval(y: npt.NDArray[Any], p: npt.NDArray[Any], patients: npt.NDArray[Any]) -> tuple[float, float]:
-    rng = np.random.default_rng(0)
-    areas = []
-    for _ in range(RESAMPLES):
-        weights = np.bincount(
-            rng.integers(0, patients.max() + 1, patients.max() + 1), minlength=patients.max() + 1
-        )[patients]
-        if weights[y == 1].any() and weights[y == 0].any():
-            areas.append(roc_auc_score(y, p, sample_weight=weights))
-    low, high = np.quantile(areas, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def held_out(run: RunFolder, bundle: Bundle, data: list[str], cache: Path | None) -> dict[str, Any]:
@@ -214,10 +190,10 @@ def main() -> None:
             ill = readings == "OPACITY"
             rows.append(answers.figures(f"{name}, whole films, one batch", "", threshold, ill=ill, of=of))
     asked.out.mkdir(parents=True, exist_ok=True)
-    _write(asked.out / "hospitals.csv", COLUMNS, rows)
+    _write(asked.out / "hospitals.csv", HOSPITALS, rows)
     if drawn:
         _write(asked.out / "boxes.csv", list(drawn[0]), [list(each.values()) for each in drawn])
-    for row in [COLUMNS, *rows, *drawn]:
+    for row in [HOSPITALS, *rows, *drawn]:
         sys.stdout.write(f"{row}\n")
 
 

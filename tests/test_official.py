@@ -13,7 +13,7 @@ import pytest
 from pneumoscan.bundle.contents import SHIPPED
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.card.model_card import elsewhere
-from pneumoscan.evaluate.page import PUBLISHED
+from pneumoscan.evaluate.report import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
 OFFICIAL = ROOT / "results" / "official"

@@ -5,14 +5,16 @@ step, and the folder is flushed. Readers see either the old or the new file, als
 """
 
 import codecs
+import csv
 import errno
 import hashlib
 import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -106,6 +108,26 @@ def write_json(path: Path, value: Any) -> None:
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(value, indent=2, allow_nan=False)
     write_atomic(path, text + "\n")
+
+
+def write_table(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, as_it_was: bool = False
+) -> None:
+    """Write a table as CSV in one step; None is an empty cell.
+
+    Args:
+        path: The file.
+        header: Names of the columns.
+        rows: Cells by row.
+        as_it_was: Write the bytes of a file name that are not UTF-8 as they are, instead of visible escapes.
+
+    Raises:
+        DiskFullError, NotWritableError: See `open_atomic`.
+    """
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows((header, *rows))
+    data = text.getvalue()
+    write_atomic(path, data.encode("utf-8", "surrogateescape") if as_it_was else data)
 
 
 def check_writable(path: Path) -> None:

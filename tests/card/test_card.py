@@ -22,7 +22,7 @@ from pneumoscan.classifier import model_name
 from pneumoscan.cli import app
 from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.evaluate.metrics import evaluate_predictions
-from pneumoscan.evaluate.page import PUBLISHED
+from pneumoscan.evaluate.report import PUBLISHED
 from pneumoscan.evaluate.stress import StressTable
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 

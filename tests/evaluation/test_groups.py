@@ -11,10 +11,9 @@ from sklearn.metrics import roc_auc_score
 from pneumoscan.data.layouts import load_manifest
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluate.films import EvaluatedSplit
-from pneumoscan.evaluate.groups import columns_of, group_tables, named_groups
 from pneumoscan.evaluate.intervals import wilson
 from pneumoscan.evaluate.report import write_evaluation
-from pneumoscan.evaluate.sites import SiteTable
+from pneumoscan.evaluate.sites import SiteTable, columns_of, named_groups, tables_of
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def evaluated(make_outcome):
 
 
 def test_each_group_has_its_own_figures_and_unknown_values_are_a_group(evaluated):
-    views, ages = group_tables(evaluated)
+    _, (views, ages) = tables_of(evaluated)
     assert [row.site for row in views.table.rows] == ["AP", "PA", "(not told)"]
     assert [row.site for row in ages.table.rows] == [
         "below 18",

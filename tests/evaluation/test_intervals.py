@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluate.delong import delong_test
 from pneumoscan.evaluate.intervals import (
     bootstrap_by_patient,
     rate_intervals,
@@ -15,6 +14,7 @@ from pneumoscan.evaluate.intervals import (
     weighted_roc_auc,
     wilson,
 )
+from pneumoscan.evaluate.paired import delong_test
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (380, 390), (1, 1)])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pneumoscan.evaluate.paired import compare_predictions, differing, exchange_test, verdicts
+from pneumoscan.evaluate.comparison import verdicts
+from pneumoscan.evaluate.paired import compare_predictions, differing, exchange_test
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (0, 1), (3, 9), (10, 10), (0, 12), (40, 61)])

@@ -11,8 +11,7 @@ from sklearn.metrics import f1_score, precision_score
 
 from pneumoscan.errors import FilmDamagedError, NotWritableError, UsageError
 from pneumoscan.evaluate.films import EvaluatedSplit
-from pneumoscan.evaluate.page import PUBLISHED, most_wrong
-from pneumoscan.evaluate.report import write_evaluation
+from pneumoscan.evaluate.report import PUBLISHED, most_wrong, write_evaluation
 
 HOSTILE = "test/NORMAL/<img src=https://evil.example onerror=alert(1)>\"'&$title\udcff.jpeg"
 

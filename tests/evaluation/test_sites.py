@@ -10,9 +10,10 @@ from sklearn.metrics import roc_auc_score
 from pneumoscan.bundle.spec import BundleSpec
 from pneumoscan.classifier import shown_to_work
 from pneumoscan.errors import BundleError, UsageError
-from pneumoscan.evaluate.displays import RiskCoverageDisplay
+from pneumoscan.evaluate.displays import RiskCoverageDisplay, SiteDisplay
+from pneumoscan.evaluate.films import Answers, risk_coverage
 from pneumoscan.evaluate.intervals import wilson
-from pneumoscan.evaluate.sites import Answers, SiteDisplay, SiteTable, read_left_out, risk_coverage
+from pneumoscan.evaluate.sites import SiteTable, read_left_out
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pneumoscan.errors import FilmDamagedError, UsageError
 from pneumoscan.evaluate.films import EvaluatedSplit
 from pneumoscan.evaluate.metrics import evaluate_predictions
-from pneumoscan.evaluate.page import example
-from pneumoscan.evaluate.report import write_evaluation
+from pneumoscan.evaluate.report import example, write_evaluation
 from pneumoscan.evaluate.stress import (
     FIGURES,
     StressDisplay,

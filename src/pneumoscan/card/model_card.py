@@ -11,7 +11,7 @@ from typing import Any
 
 from pneumoscan.card.measured import Records, SeedRecord, read_json
 from pneumoscan.classifier import certain_distance, model_name, shown_to_work
-from pneumoscan.evaluate.page import PUBLISHED
+from pneumoscan.evaluate.report import PUBLISHED
 from pneumoscan.evaluate.stress import FIGURES, readable_name
 from pneumoscan.imaging.perturbation import PERTURBATIONS
 from pneumoscan.pages import percent, render

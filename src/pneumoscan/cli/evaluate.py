@@ -13,9 +13,9 @@ from pneumoscan.errors import FilmError
 if TYPE_CHECKING:
     from pneumoscan.adapt import Adaptation
     from pneumoscan.evaluate.comparison import Comparison
-    from pneumoscan.evaluate.groups import GroupTable
+    from pneumoscan.evaluate.films import Answers
     from pneumoscan.evaluate.metrics import Metrics
-    from pneumoscan.evaluate.sites import Answers, SiteTable
+    from pneumoscan.evaluate.sites import GroupTable, SiteTable
     from pneumoscan.evaluate.stress import StressTable
 
 Facts = list[tuple[str, str]]

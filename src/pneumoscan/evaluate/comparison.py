@@ -1,11 +1,9 @@
 """Compare two models, or the scores of two, on the same films: read both, match the films, write figures, tables and a page."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +14,39 @@ from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.classifier import model_name
 from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.manifest import Manifest, Split
-from pneumoscan.errors import LayoutError, NothingUsableError, PneumoscanError, UsageError, require
+from pneumoscan.errors import NothingUsableError, PneumoscanError, UsageError, require
 from pneumoscan.evaluate.displays import RocDisplay
-from pneumoscan.evaluate.drawing import save_figure
+from pneumoscan.evaluate.drawing import (
+    BLUE,
+    PALE,
+    VERMILION,
+    figure_of,
+    new_axes,
+    save_figure,
+    say_undefined,
+    styled,
+)
 from pneumoscan.evaluate.films import Progress, ReadSplit, read_split
-from pneumoscan.evaluate.page import software
-from pneumoscan.evaluate.paired import Paired, PairedRocDisplay, compare_predictions, differing, verdicts
-from pneumoscan.evaluate.report import readable
+from pneumoscan.evaluate.paired import (
+    FIRST,
+    NONE,
+    SECOND,
+    UNKNOWN,
+    Paired,
+    RateDifference,
+    compare_predictions,
+    differing,
+)
+from pneumoscan.evaluate.report import readable, software
 from pneumoscan.evaluate.run import LOOKS, last_look, looks_with, seen_before, thumbnails
-from pneumoscan.evaluate.scores import Scores, notes_on, read_scores
+from pneumoscan.evaluate.scores import Scores, matched, notes_on, read_scores
 from pneumoscan.evaluate.thresholds import check_threshold
-from pneumoscan.files import check_writable, make_folder, write_atomic, write_json
+from pneumoscan.files import check_writable, make_folder, write_atomic, write_json, write_table
 from pneumoscan.pages import picture_uri, render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
 TABLES = frozenset({".csv", ".tsv", ".txt"})
@@ -36,20 +55,15 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same films.
+    """Two models on the same films; pairs are of the first and the second.
 
     Attributes:
-        names: Names of the first and the second model.
         sources: Where the scores of each are from.
-        threshold_sources: Origin of the threshold of each.
-        paired: The figures.
         verdict: What the comparison shows, in sentences.
         cautions: Sentences to read before the figures.
         refused: Films that could not be read and are in none of the figures.
-        paths: n films.
-        patient_ids: n patients.
         y_true: int64 (n,).
-        y_prob: float64 (2, n): the first and the second model.
+        y_prob: float64 (2, n).
     """
 
     names: tuple[str, str]
@@ -157,11 +171,11 @@ def compare(
         if cut is not None:
             side = replace(side, threshold=check_threshold(cut), threshold_source="given by hand")
         sides.append(side)
-    matched, facts, notes = _matched((sides[0], sides[1]), manifest, frozenset(unreadable), common=common)
+    scored, facts, notes = matched((sides[0], sides[1]), manifest, frozenset(unreadable), common=common)
 
     paths = sorted(facts)
     y_true = np.array([facts[path][0] for path in paths], dtype=np.int64)
-    y_prob = np.array([[side[path] for path in paths] for side in matched], dtype=np.float64)
+    y_prob = np.array([[side[path] for path in paths] for side in scored], dtype=np.float64)
     patients = tuple(facts[path][1] for path in paths)
     paired = compare_predictions(
         y_true,
@@ -219,107 +233,6 @@ def _films_of(data: Sources, split: str) -> Manifest:
     return part
 
 
-_Facts = dict[str, tuple[int, str]]
-
-
-def _matched(
-    sides: tuple[Scores, Scores], manifest: Manifest | None, unreadable: frozenset[str], *, common: bool
-) -> tuple[list[dict[str, float]], _Facts, list[str]]:
-    """Return the scores of both by film, label and patient of each film that both have, and what was done to match them."""
-    notes = [note for side in sides for note in side.notes]
-    by_number = any(side.by_number for side in sides)
-    if manifest is not None:
-        films = {film.path: (film.label, film.patient_id) for film in manifest.films}
-        found = [_by_film(side, list(films), by_number, notes) for side in sides]
-    else:
-        found = [{_key(path, by_number): value for path, value in side.probability.items()} for side in sides]
-        films = _told(sides, by_number)
-    wanted = set(films) - unreadable
-    if unreadable:
-        some = "1 film" if len(unreadable) == 1 else f"{len(unreadable)} films"
-        notes.append(f"{some} could not be read and left out, such as {min(unreadable)}.")
-    both = wanted & found[0].keys() & found[1].keys()
-    if not both:
-        examples = " and ".join(f"{next(iter(side.probability))!r} in {side.source}" for side in sides)
-        of_data = f", and {next(iter(films))!r} in the films" if manifest is not None and films else ""
-        raise NothingUsableError(
-            f"the two have no film in common: {examples}{of_data}.",
-            "Both must name the same films by the same paths.",
-        )
-    for side, there in zip(sides, found, strict=True):
-        gone = sorted(wanted - there.keys())
-        if gone:
-            some = "1 film has" if len(gone) == 1 else f"{len(gone)} of {len(wanted)} films have"
-            text = f"{some} no score in {side.source}, such as {gone[0]}"
-            if not common:
-                raise UsageError(
-                    f"{text}.", "Give the scores of the same films, or --common to leave them out."
-                )
-            notes.append(f"{text}; left out.")
-    return found, {path: films[path] for path in both}, notes
-
-
-def _by_film(side: Scores, films: list[str], by_number: bool, notes: list[str]) -> dict[str, float]:
-    """Return the scores by the path of the film, whose last parts suffice where the file has a longer path."""
-    known = {_key(film, by_number): film for film in films}
-    found: dict[str, float] = {}
-    shortened = unknown = 0
-    for path, value in side.probability.items():
-        key = _key(path, by_number)
-        while key not in known and "/" in key and not key.startswith("#"):
-            key = key.partition("/")[2]
-        if key not in known:
-            unknown += 1
-            continue
-        if known[key] in found:
-            raise LayoutError(
-                f"{side.source} names the film {known[key]} twice, such as by {path!r}.",
-                "List every film once.",
-            )
-        shortened += key != path and not by_number
-        found[known[key]] = value
-    if shortened:
-        notes.append(f"The films of {side.source} are found by the last parts of their paths.")
-    if unknown and found:
-        some = "1 film" if unknown == 1 else f"{unknown} films"
-        notes.append(
-            f"{some} of {side.source} that {'is' if unknown == 1 else 'are'} not among the films left out."
-        )
-    return found
-
-
-def _key(path: str, by_number: bool) -> str:
-    """Return what identifies a film: its path, or its number in an `.npz` file, `#test/12`."""
-    return "#" + path.rpartition("#")[2] if by_number else path
-
-
-def _told(sides: tuple[Scores, Scores], by_number: bool) -> _Facts:
-    """Return label and patient of each film from the files themselves."""
-    facts: _Facts = {}
-    for side in sides:
-        for path, label in side.y_true.items():
-            key = _key(path, by_number)
-            if key in facts and facts[key][0] != label:
-                raise UsageError(
-                    f"{path} is {CLASS_NAMES[facts[key][0]]} in {sides[0].source} and {CLASS_NAMES[label]} in {side.source}.",
-                    "Give the same labels, or the labelled films with --data.",
-                )
-            facts.setdefault(key, (label, side.patient_ids.get(path, path)))
-    if not facts:
-        raise UsageError(
-            f"neither {sides[0].source} nor {sides[1].source} has the true labels (y_true).",
-            "Give the labelled films with --data: a folder, a table or an .npz file.",
-        )
-    scored = {_key(path, by_number) for side in sides for path in (*side.probability, *side.missing)}
-    bare = sorted(scored - facts.keys())
-    if bare:
-        raise UsageError(
-            f"{len(bare)} films have no true label, such as {bare[0]}.",
-            "Give the labelled films with --data.",
-        )
-    return facts
-
-
 def _write(
     out: Path, comparison: Comparison, manifest: Manifest | None, data: Sources, split: str, command: str
 ) -> None:
@@ -327,20 +240,20 @@ def _write(
     (out / "comparison.json").unlink(missing_ok=True)
     calls, paired = comparison.calls, comparison.paired
     right = calls == (comparison.y_true == 1)
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ("path", "patient_id", "y_true", "probability_a", "probability_b", "label_a", "label_b", "right")
-    )
-    for row, path in enumerate(comparison.paths):
-        who = {(True, True): "both", (True, False): "a", (False, True): "b", (False, False): "neither"}
-        labels = [CLASS_NAMES[int(called)] for called in calls[:, row]]
-        scores = comparison.y_prob[:, row].tolist()
-        told = who[bool(right[0, row]), bool(right[1, row])]
-        writer.writerow(
-            (path, comparison.patient_ids[row], int(comparison.y_true[row]), *scores, *labels, told)
+    who = {(True, True): "both", (True, False): "a", (False, True): "b", (False, False): "neither"}
+    rows = (
+        (
+            path,
+            comparison.patient_ids[row],
+            int(comparison.y_true[row]),
+            *comparison.y_prob[:, row].tolist(),
+            *(CLASS_NAMES[int(called)] for called in calls[:, row]),
+            who[bool(right[0, row]), bool(right[1, row])],
         )
-    write_atomic(out / "films.csv", readable(text.getvalue()))
+        for row, path in enumerate(comparison.paths)
+    )
+    head = ("path", "patient_id", "y_true", "probability_a", "probability_b", "label_a", "label_b", "right")
+    write_table(out / "films.csv", head, rows)
     curves = [
         RocDisplay.from_predictions(comparison.y_true, prob, threshold=cut)
         for prob, cut in zip(comparison.y_prob, (paired.threshold_a, paired.threshold_b), strict=True)
@@ -371,6 +284,93 @@ def _write(
     )
     write_atomic(out / "report.html", page)
     write_json(out / "comparison.json", comparison.to_json())
+
+
+@dataclass(frozen=True)
+class PairedRocDisplay:
+    """The ROC curves of two models on the same films, each with its name and threshold."""
+
+    curves: tuple[tuple[str, RocDisplay], ...]
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw both curves and the diagonal of chance."""
+        with styled():
+            ax = ax if ax is not None else new_axes(5.6, 5.2)
+            ax.set(
+                xlabel="1 − specificity", ylabel="sensitivity (recall)", title="ROC curves on the same films"
+            )
+            if any(curve.roc_auc is None for _, curve in self.curves):
+                say_undefined(ax, "All films have one label:\nthere is no curve to draw.")
+                return figure_of(ax)
+            ax.plot([0, 1], [0, 1], color=PALE, linewidth=1)
+            for (name, curve), colour, dashes in zip(
+                self.curves, (BLUE, VERMILION), ("-", "--"), strict=True
+            ):
+                label = f"{name if len(name) <= 40 else name[:39] + '…'} · {curve.roc_auc:.3f}"
+                ax.plot(
+                    curve.false_positive_rate, curve.true_positive_rate, dashes, color=colour, label=label
+                )
+                if curve.point is not None:
+                    ax.plot(*curve.point, "o", color=colour, markersize=8)
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), aspect="equal")
+            ax.grid(visible=True)
+            ax.legend(loc="lower right")
+            return figure_of(ax)
+
+
+def verdicts(paired: Paired, name_a: str, name_b: str) -> tuple[str, ...]:
+    """Return what the comparison shows, in sentences; the first is about the area under ROC."""
+    found = [_area_in_words(paired, name_a, name_b)]
+    found += [_rate_in_words(each, name_a, name_b) for each in paired.rates[:2]]
+    rates = {each.name: each.verdict for each in paired.rates}
+    both = {rates["sensitivity"], rates["specificity"]}
+    if both == {FIRST, SECOND}:
+        found.append(
+            "One model is better in sensitivity and the other in specificity: the thresholds differ, which says nothing about which ranks "
+            "films better. The area does."
+        )
+    if paired.area_verdict == NONE and both == {NONE}:
+        found.append(
+            f"Over all: no detectable difference on these {paired.n:,} films of {paired.n_patients:,} patients."
+        )
+    return tuple(found)
+
+
+def _area_in_words(paired: Paired, name_a: str, name_b: str) -> str:
+    area = paired.area
+    if area is None:
+        return "The area under ROC cannot be compared: a class has fewer than two patients."
+    numbers = (
+        f"area under ROC {area.roc_auc_a:.4f} and {area.roc_auc_b:.4f}, difference {area.difference:+.4f} "
+        f"(95% {area.ci95[0]:+.4f} to {area.ci95[1]:+.4f}, p {_p(area.p_value)})"
+    )
+    if paired.area_verdict == UNKNOWN:
+        return f"The areas have no variance that a test could use: {area.roc_auc_a:.4f} and {area.roc_auc_b:.4f}."
+    if paired.area_verdict == NONE:
+        most = max(map(abs, area.ci95))
+        return (
+            f"No detectable difference in how {name_a} and {name_b} rank the films: {numbers}. "
+            f"A difference up to {most:.4f} is not excluded."
+        )
+    better, other = (name_b, name_a) if paired.area_verdict == SECOND else (name_a, name_b)
+    return f"{better} ranks the films better than {other}: {numbers}."
+
+
+def _rate_in_words(rate: RateDifference, name_a: str, name_b: str) -> str:
+    if rate.a is None or rate.b is None or rate.difference is None or rate.p_value is None:
+        return f"The {rate.name} cannot be compared: there are no such films."
+    interval = f"95% {rate.ci95[0]:+.4f} to {rate.ci95[1]:+.4f}, " if rate.ci95 else ""
+    numbers = (
+        f"{rate.a:.4f} and {rate.b:.4f}, difference {rate.difference:+.4f} ({interval}p {_p(rate.p_value)})"
+    )
+    if rate.verdict == NONE:
+        return f"No detectable difference in {rate.name} at the threshold of each: {numbers}."
+    better = name_b if rate.verdict == SECOND else name_a
+    return f"{better} has the higher {rate.name} at the threshold of each: {numbers}."
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
 
 
 def _film(

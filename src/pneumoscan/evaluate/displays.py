@@ -11,7 +11,6 @@ from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.errors import require
 from pneumoscan.evaluate.arrays import Floats, Labels, check_outcome
 from pneumoscan.evaluate.calibration import BINS, reliability
-from pneumoscan.evaluate.convergence import ConvergenceDisplay
 from pneumoscan.evaluate.drawing import (
     BLUE,
     GREEN,
@@ -22,39 +21,24 @@ from pneumoscan.evaluate.drawing import (
     VERMILION,
     figure_of,
     new_axes,
-    save_figure,
     say_undefined,
     styled,
-    svg_bytes,
 )
-from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
-from pneumoscan.evaluate.sites import ALL, NO_SITE, Answers, risk_coverage
+from pneumoscan.evaluate.films import Answers, risk_coverage
+from pneumoscan.evaluate.intervals import Interval
+from pneumoscan.evaluate.sites import NO_SITE, GroupTable, SiteTable
 from pneumoscan.evaluate.thresholds import Confusion, ThresholdRow, best_f1, confusion, threshold_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "ConfusionDisplay",
-    "ConvergenceDisplay",
-    "PrecisionRecallDisplay",
-    "ReliabilityDisplay",
-    "RocDisplay",
-    "ThresholdDisplay",
-    "save_figure",
-    "svg_bytes",
-]
+ALL = "all films"
 
 
 @dataclass(frozen=True)
 class ThresholdDisplay:
-    """Precision, recall, F1 and accuracy against the threshold.
-
-    Attributes:
-        rows: The rows by ascending threshold.
-        threshold: The threshold of the model; None marks none.
-    """
+    """Precision, recall, F1 and accuracy of the rows, by rising threshold; `threshold` is the model's, None marks none."""
 
     rows: tuple[ThresholdRow, ...]
     threshold: float | None = None
@@ -82,7 +66,9 @@ class ThresholdDisplay:
                 ax.plot(at, values, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=label)
             best = best_f1(self.rows)
             ax.plot([best.threshold], [best.f1], "o", markersize=10, color="none", markeredgecolor=VERMILION)
-            self._mark_carried(ax)
+            if self.threshold is not None and 0.08 <= self.threshold <= 0.92:
+                label = f"model's threshold {self.threshold:.3g}"
+                ax.axvline(self.threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)), label=label)
             lowest = min(min(row.precision, row.recall, row.f1, row.accuracy) for row in self.rows)
             ax.set(xlabel="threshold", ylabel="score", xlim=(0.08, 0.92), xticks=np.arange(0.1, 0.91, 0.1))
             ax.set_ylim(
@@ -93,23 +79,10 @@ class ThresholdDisplay:
             ax.legend(loc="best")
             return figure_of(ax)
 
-    def _mark_carried(self, ax: "Axes") -> None:
-        if self.threshold is not None and 0.08 <= self.threshold <= 0.92:
-            label = f"model's threshold {self.threshold:.3g}"
-            ax.axvline(self.threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)), label=label)
-
 
 @dataclass(frozen=True)
 class ReliabilityDisplay:
-    """Observed share of PNEUMONIA against the predicted probability, with the number of films per bin.
-
-    Attributes:
-        mean_probability: float64 (bins,), mean over the films of a bin; NaN if it is empty.
-        positive_rate: float64 (bins,), share of PNEUMONIA in a bin; NaN if it is empty.
-        count: int64 (bins,), films.
-        edges: float64 (bins + 1,), from 0 to 1.
-        expected_calibration_error: Mean difference, weighted by films.
-    """
+    """Observed share of PNEUMONIA against the predicted probability, with the number of films per bin; see `calibration.Reliability`."""
 
     mean_probability: Floats
     positive_rate: Floats
@@ -160,12 +133,7 @@ class ReliabilityDisplay:
 
 @dataclass(frozen=True)
 class ConfusionDisplay:
-    """The confusion matrix at one threshold.
-
-    Attributes:
-        counts: int64 (2, 2): rows are the true labels (NORMAL, PNEUMONIA), columns the predicted ones.
-        threshold: A film was labelled PNEUMONIA from this probability on.
-    """
+    """The confusion matrix at one threshold: int64 (2, 2), rows are the true labels (NORMAL, PNEUMONIA), columns the predicted ones."""
 
     counts: Labels
     threshold: float
@@ -357,3 +325,69 @@ class RiskCoverageDisplay:
             ax.grid(visible=True)
             ax.legend(loc="upper left")
             return figure_of(ax)
+
+
+@dataclass(frozen=True)
+class SiteDisplay:
+    """A forest plot: a dot with its interval for each site, and for all films at the bottom.
+
+    `rows` are name, number of films, area under ROC and its 95% interval, from the top.
+    """
+
+    rows: tuple[tuple[str, int, float | None, Interval | None], ...]
+    title: str = "Area under ROC by site"
+
+    @classmethod
+    def from_table(
+        cls, table: SiteTable, roc_auc: float | None, roc_auc_ci95: Interval | None
+    ) -> "SiteDisplay":
+        """Create the display from a table, and the area of all its films together."""
+        whole = (ALL, sum(row.n for row in table.rows), roc_auc, roc_auc_ci95)
+        return cls((*((row.site, row.n, row.roc_auc, row.roc_auc_ci95) for row in table.rows), whole))
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw the sites below each other; the dashed line is chance."""
+        with styled():
+            ax = ax if ax is not None else new_axes(7.2, 1.4 + 0.42 * len(self.rows))
+            ax.set_title(self.title)
+            places = list(range(len(self.rows)))
+            known = [(row[2], row[3]) for row in self.rows if row[2] is not None]
+            if not known:
+                say_undefined(ax, "All films of each row have one label:\nthere is no area.")
+                return figure_of(ax)
+            low = min([0.5, *(area for area, _ in known), *(bounds[0] for _, bounds in known if bounds)])
+            ax.set_xlim(low - 0.02, 1.01)
+            ax.hlines(places, low - 0.02, 1.01, color=PALE, linewidth=0.6, zorder=0)
+            ax.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+            for place, (name, _, area, bounds) in enumerate(self.rows):
+                colour, mark = (INK, "D") if name == ALL else (BLUE, "o")
+                if bounds:
+                    ax.plot(bounds, (place, place), color=colour, linewidth=1.6, alpha=0.6)
+                if area is not None:
+                    ax.plot([area], [place], mark, color=colour, markersize=7)
+                label = "one label only" if area is None else f"{area:.3f}"
+                label += f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
+                ax.annotate(
+                    label,
+                    (1.02, place),
+                    xycoords=("axes fraction", "data"),
+                    va="center",
+                    annotation_clip=False,
+                )
+            ax.set_yticks(places, [f"{name} ({n:,})" for name, n, _, _ in self.rows])
+            ax.set_ylim(len(self.rows) - 0.4, -0.6)
+            ax.set_xlabel("area under ROC, 95% interval over patients (0.5: chance)")
+            ax.tick_params(axis="y", length=0)
+            return figure_of(ax)
+
+
+def group_display(
+    tables: Sequence[GroupTable], n: int, roc_auc: float | None, interval: Interval | None
+) -> SiteDisplay:
+    """Return the forest plot of all groups, with all n films and their area at the bottom."""
+    rows = [
+        (f"{each.column} {row.site}", row.n, row.roc_auc, row.roc_auc_ci95)
+        for each in tables
+        for row in each.table.rows
+    ]
+    return SiteDisplay((*rows, (ALL, n, roc_auc, interval)), title="Area under ROC by group")

@@ -1,9 +1,9 @@
-"""Every film of a split with the model's probability, label and warnings, also in the views of the stress test."""
+"""Every film of a split with the model's probability, label and warnings, also in the views of the stress test; how many it answers."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.bundle.load import Bundle
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.classifier import find_in, probability_of_film
 from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError, UsageError, require
-from pneumoscan.evaluate.arrays import Floats, Labels
+from pneumoscan.evaluate.arrays import Floats, Labels, check_outcome
+from pneumoscan.evaluate.intervals import Interval, wilson
 from pneumoscan.imaging.perturbation import Perturbation
 from pneumoscan.predict.loop import answers_of
 from pneumoscan.rows import PredictionRow
 
 Progress = Callable[[int, int], None]
+# Log-odds of a probability of 0 or 1.
+_FARTHEST = 40.0
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,99 @@ class EvaluatedSplit:
                 )
 
     @property
-    def several_sites(self) -> bool:
-        """Whether the films come from two or more sites."""
-        return len(set(self.sites)) > 1
+    def warned(self) -> list[bool]:
+        """Whether each film has a warning."""
+        return [bool(words) for words in self.warnings] or [False] * len(self.y_true)
+
+
+# What the model answers
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `of` films, with the share and its 95% interval (Wilson) in [0, 1]; None if `of` is 0."""
+
+    count: int
+    of: int
+    share: float | None
+    ci95: Interval | None
+
+    @classmethod
+    def from_count(cls, count: int, of: int) -> "Share":
+        """Return the share with its interval, treating films as independent."""
+        return cls(count, of, count / of if of else None, wilson(count, of) if of else None)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a model for films with known labels.
+
+    Attributes:
+        answered: Films labelled PNEUMONIA or NORMAL, of all.
+        not_answered: Films labelled UNSURE or NOT_A_CHEST_FILM, of all.
+        accuracy_answered: Films labelled correctly, of the answered.
+        warned: Films with any warning, of all.
+        confident_and_wrong: Films labelled wrongly without a warning, of all.
+    """
+
+    answered: Share
+    not_answered: Share
+    accuracy_answered: Share
+    warned: Share
+    confident_and_wrong: Share
+
+    @classmethod
+    def from_labels(
+        cls, y_true: npt.ArrayLike, labels: Sequence[str], warned: Sequence[bool] | npt.ArrayLike
+    ) -> "Answers":
+        """Count the answers.
+
+        Args:
+            y_true: (n,) of 0 and 1.
+            labels: n labels of the model.
+            warned: (n,) whether a film has a warning.
+        """
+        truth, has_warning = np.asarray(y_true), np.asarray(warned, dtype=bool)
+        given = np.array([CLASS_NAMES.index(label) if label in CLASS_NAMES else -1 for label in labels])
+        answered, n = given >= 0, len(truth)
+        right = answered & (given == truth)
+        return cls(
+            answered=Share.from_count(int(answered.sum()), n),
+            not_answered=Share.from_count(int((~answered).sum()), n),
+            accuracy_answered=Share.from_count(int(right.sum()), int(answered.sum())),
+            warned=Share.from_count(int(has_warning.sum()), n),
+            confident_and_wrong=Share.from_count(int((answered & ~right & ~has_warning).sum()), n),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shares as JSON types."""
+        return asdict(self)
+
+
+def risk_coverage(y_true: npt.ArrayLike, y_prob: npt.ArrayLike, threshold: float) -> tuple[Floats, Floats]:
+    """Return the risk-coverage curve: the share of films answered, most confident first, and the error among them.
+
+    R. El-Yaniv, Y. Wiener, On the Foundations of Noise-free Selective Classification, JMLR 11 (2010) 1605–1641. Confidence is
+    the distance of the log-odds of a film from those of the threshold.
+
+    Args:
+        y_true: (n,) of 0 and 1.
+        y_prob: (n,) in [0, 1].
+        threshold: A film is labelled PNEUMONIA from this probability on.
+
+    Returns:
+        Coverage k / n, float64 (n,), and the error among the k most confident films, float64 (n,).
+    """
+    outcome = check_outcome(y_true, y_prob)
+    sure = np.abs(_log_odds(outcome.y_prob) - _log_odds(np.array([threshold]))[0])
+    order = np.argsort(-sure, kind="stable")
+    wrong = (outcome.y_prob >= threshold) != (outcome.y_true == 1)
+    count = np.arange(1, outcome.n + 1)
+    return count / outcome.n, np.cumsum(wrong[order]) / count
+
+
+def _log_odds(probability: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        odds = np.log(probability) - np.log1p(-probability)
+    clipped: Floats = np.clip(odds, -_FARTHEST, _FARTHEST)
+    return clipped

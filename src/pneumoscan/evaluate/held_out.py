@@ -25,31 +25,13 @@ FALSE_ALARMS = 0.01
 MOST_UNSURE = 0.05
 HELD_ERRORS = 0.5
 _BLOCK = 32
-
-
 MOST_CURVE_POINTS = 300
 FEW_FILMS = 100
-_FIGURES = [
-    "n",
-    "n_positive",
-    "threshold",
-    "accuracy",
-    "accuracy_ci95",
-    "roc_auc",
-    "roc_auc_ci95",
-    "average_precision",
-    "sensitivity",
-    "sensitivity_ci95",
-    "specificity",
-    "specificity_ci95",
-    "precision",
-    "precision_ci95",
-    "npv",
-    "f1",
-    "brier_score",
-    "expected_calibration_error",
-    "confusion",
-]
+_FIGURES = (
+    "n", "n_positive", "threshold", "accuracy", "accuracy_ci95", "roc_auc", "roc_auc_ci95", "average_precision", "sensitivity",
+    "sensitivity_ci95", "specificity", "specificity_ci95", "precision", "precision_ci95", "npv", "f1", "brier_score",
+    "expected_calibration_error", "confusion",
+)  # fmt: skip
 _DIGITS = 6
 _SAME_AREA = 1e-3
 _FAR_OFF = 0.02
@@ -140,7 +122,12 @@ def ood_facts(
         turned: Distances of the altered films, by the name of the change.
     """
     cuts = cut_offs(distance)
-    halves = _halves(len(distance), patients)
+    # Whole patients are in either half.
+    groups = (
+        np.arange(len(distance)) // _BLOCK
+        if patients is None
+        else np.unique(patients, return_inverse=True)[1]
+    )
     return {
         **cuts,
         "source": (
@@ -148,8 +135,11 @@ def ood_facts(
             f"not_a_chest_film is no lower and at least {CERTAIN:g}, which practically no frontal chest film reaches"
         ),
         "n": len(distance),
-        "false_alarms": _false_alarms(distance, halves),
-        "caught": {name: _rates(values, cuts) for name, values in turned.items()},
+        "false_alarms": _false_alarms(distance, groups % 2 == 1),
+        "caught": {
+            name: {cut: float((values >= cuts[cut]).mean()) for cut in cuts}
+            for name, values in turned.items()
+        },
     }
 
 
@@ -171,7 +161,8 @@ def band_around(
     probability = probability_of(logits, temperature)
     gap = np.abs(logits / temperature - log_odds(threshold))
     wrong = (probability >= threshold) != (y_true == 1)
-    half_width = min(_holding(gap[wrong], HELD_ERRORS), _widest(gap, MOST_UNSURE))
+    holding = float(np.quantile(gap[wrong], HELD_ERRORS, method="higher")) if wrong.any() else 0.0
+    half_width = min(holding, _widest(gap, MOST_UNSURE))
     middle = log_odds(threshold)
     low, high = (float(probability_of(middle + side * half_width, 1.0)) for side in (-1, 1))
     inside = gap <= half_width
@@ -212,13 +203,6 @@ def _calibration(logits: Floats, y_true: npt.NDArray[np.int64], temperature: flo
     }
 
 
-def _halves(count: int, patients: npt.NDArray[Any] | None) -> npt.NDArray[np.bool_]:
-    """Divide films into two halves without dividing patients: bool (n,)."""
-    groups = np.arange(count) // _BLOCK if patients is None else np.unique(patients, return_inverse=True)[1]
-    odd: npt.NDArray[np.bool_] = groups % 2 == 1
-    return odd
-
-
 def _false_alarms(distance: Floats, halves: npt.NDArray[np.bool_]) -> dict[str, float] | None:
     """Return the shares of held-out films beyond thresholds from other patients' films; None if there are too few."""
     if min(halves.sum(), (~halves).sum()) < 2 * _BLOCK:
@@ -229,15 +213,6 @@ def _false_alarms(distance: Floats, halves: npt.NDArray[np.bool_]) -> dict[str, 
         for name, cut in cuts.items():
             beyond[name] += int((distance[part] >= cut).sum())
     return {name: count / len(distance) for name, count in beyond.items()}
-
-
-def _rates(distance: Floats, cuts: dict[str, float]) -> dict[str, float]:
-    return {name: float((distance >= cut).mean()) for name, cut in cuts.items()}
-
-
-def _holding(gaps: Floats, share: float) -> float:
-    """Return the smallest width that contains a share of the films with these gaps; 0 if there are none."""
-    return float(np.quantile(gaps, share, method="higher")) if gaps.size else 0.0
 
 
 def _widest(gaps: Floats, share: float) -> float:
@@ -268,9 +243,22 @@ def records_of(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
         threshold_source=spec.default_operating_point,
         split="held-out",
     )
+    every, y_true = probability_of(held.logits.ravel(), spec.temperature), held.y_true
+    named = [float(point["threshold"]) for point in spec.thresholds.values()]
+    points = operating_curve(y_true, every, patient_ids=held.patient_ids, named=named)
+    figures = metrics.to_json()
     values: dict[str, Any] = {
-        "operating_curve": _operating_curve(spec, held),
-        "held_out": _held_out(metrics, held),
+        "operating_curve": {
+            "source": held.description,
+            "n": len(y_true),
+            "n_positive": int(y_true.sum()),
+            "points": [each.to_json() | _unsure(spec, each.threshold, y_true, every) for each in points],
+        },
+        "held_out": {
+            "source": "held-out training films as they are",
+            "n_patients": None if held.patients is None else metrics.n_patients,
+            **{key: figures[key] for key in _FIGURES},
+        },
         "precision_recall": _precision_recall(held.labels, plain),
         "reliability": {"bins": _bins(held.labels, plain)},
         "stress": None,
@@ -361,18 +349,6 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _operating_curve(spec: BundleSpec, held: HeldOut) -> dict[str, Any]:
-    y_true, y_prob = held.y_true, probability_of(held.logits.ravel(), spec.temperature)
-    named = [float(point["threshold"]) for point in spec.thresholds.values()]
-    points = operating_curve(y_true, y_prob, patient_ids=held.patient_ids, named=named)
-    return {
-        "source": held.description,
-        "n": len(y_true),
-        "n_positive": int(y_true.sum()),
-        "points": [point.to_json() | _unsure(spec, point.threshold, y_true, y_prob) for point in points],
-    }
-
-
 def _unsure(
     spec: BundleSpec, threshold: float, y_true: npt.NDArray[np.int64], y_prob: Floats
 ) -> dict[str, float]:
@@ -383,15 +359,6 @@ def _unsure(
         "unsure_films": float(inside.mean()),
         "unsure_pneumonia": float(inside[y_true == 1].mean()),
         "unsure_normal": float(inside[y_true == 0].mean()),
-    }
-
-
-def _held_out(metrics: Metrics, held: HeldOut) -> dict[str, Any]:
-    values = metrics.to_json()
-    return {
-        "source": "held-out training films as they are",
-        "n_patients": None if held.patients is None else metrics.n_patients,
-        **{key: values[key] for key in _FIGURES},
     }
 
 

@@ -105,7 +105,7 @@ def bootstrap_by_patient(
         seed=seed,
         n_patients=int(patients.max()) + 1,
         intervals={
-            name: _percentiles(row) if enough else None for name, row in zip(BOOTSTRAPPED, used, strict=True)
+            name: interval_of(row) if enough else None for name, row in zip(BOOTSTRAPPED, used, strict=True)
         },
     )
 
@@ -231,13 +231,11 @@ def curve_intervals(
 def _rate_interval(right: Floats, films: Floats, right_of: Floats, films_of: Floats) -> Interval | None:
     """Return the interval of a rate from its counts by resample (b,) and by patient (p,)."""
     shares = divide(right, films)
-    used = shares[np.isfinite(shares)]
-    if used.size < max(1, shares.size // 2):
-        return None
-    patients = int((films_of > 0).sum())
-    if right_of.sum() in {0, films_of.sum()}:
+    found = interval_of(shares)
+    if found is not None and right_of.sum() in {0, films_of.sum()}:
+        patients = int((films_of > 0).sum())
         return wilson(patients if right_of.sum() else 0, patients)
-    return _percentiles(used)
+    return found
 
 
 def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: Floats) -> Floats:
@@ -279,8 +277,12 @@ def patient_draws(
         yield np.bincount(drawn.ravel(), minlength=b * n_patients).reshape(b, n_patients)
 
 
-def _percentiles(values: Floats) -> Interval:
-    low, high = np.quantile(values, [0.025, 0.975])
+def interval_of(draws: Floats) -> Interval | None:
+    """Return the 95% interval of resamples (b,), from quantile to quantile; None if fewer than half of them are finite."""
+    used = draws[np.isfinite(draws)]
+    if used.size < max(1, draws.size // 2):
+        return None
+    low, high = np.quantile(used, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from pneumoscan.errors import require
 from pneumoscan.evaluate.arrays import Outcome, check_outcome, check_patients
 from pneumoscan.evaluate.calibration import BINS, reliability
-from pneumoscan.evaluate.groups import GroupTable
+from pneumoscan.evaluate.films import Answers
 from pneumoscan.evaluate.intervals import Bootstrap, Interval, bootstrap_by_patient, wilson
-from pneumoscan.evaluate.sites import Answers, SiteTable
+from pneumoscan.evaluate.sites import GroupTable, SiteTable
 from pneumoscan.evaluate.stress import StressTable
 from pneumoscan.evaluate.thresholds import (
     THRESHOLDS,

@@ -1,45 +1,147 @@
-"""Two models on the same films: area under ROC, rates at the threshold of each, reclassified films, and a verdict in words.
+"""Two models on the same films: area under ROC (DeLong's test), rates at the threshold of each, and reclassified films.
 
 Every difference is the second model minus the first. Films of a patient are dependent, so tests and intervals take patients as the units.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from math import erfc, sqrt
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
-from pneumoscan.evaluate.arrays import Floats, Labels, check_outcome, check_patients, check_same_length
-from pneumoscan.evaluate.delong import DeLong, delong_test
-from pneumoscan.evaluate.displays import RocDisplay
-from pneumoscan.evaluate.drawing import BLUE, PALE, VERMILION, figure_of, new_axes, say_undefined, styled
-from pneumoscan.evaluate.intervals import Interval, patient_draws, wilson
+from pneumoscan.evaluate.arrays import (
+    Floats,
+    Labels,
+    check_finite,
+    check_labels,
+    check_outcome,
+    check_patients,
+    check_same_length,
+)
+from pneumoscan.evaluate.intervals import Interval, interval_of, patient_draws, wilson
 from pneumoscan.evaluate.thresholds import check_threshold
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ALPHA = 0.05
 NONE, SECOND, FIRST, UNKNOWN = "no_detectable_difference", "second_better", "first_better", "undetermined"
 
 
 @dataclass(frozen=True)
+class DeLong:
+    """Two models on the same films by the area under the ROC curve; `difference` is first minus second, with a normal 95% interval.
+
+    `z` is 0 if both rank the films equally, the p-value is two-sided, and `clustered` says whether the films of a patient were one cluster.
+    """
+
+    roc_auc_a: float
+    roc_auc_b: float
+    difference: float
+    standard_error: float
+    ci95: Interval
+    z: float
+    p_value: float
+    clustered: bool
+
+
+def delong_test(
+    y_true: npt.ArrayLike,
+    y_score_a: npt.ArrayLike,
+    y_score_b: npt.ArrayLike,
+    *,
+    patient_ids: Sequence[str] | npt.ArrayLike | None = None,
+) -> DeLong:
+    """Compare two models that scored the same films.
+
+    E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988) 837–845; with `patient_ids` the variance of
+    N. Obuchowski, Biometrics 53 (1997) 567–578, which treats the films of a patient as a cluster.
+
+    Args:
+        y_true: (n,) of 0 and 1, with at least two patients of each class.
+        y_score_a: (n,) probabilities or logits of the first model.
+        y_score_b: (n,) of the second model.
+        patient_ids: (n,); without them, films count as independent.
+
+    Raises:
+        UsageError: Lengths differ, values are not finite, or a class has fewer than two patients.
+    """
+    truth = check_labels(y_true)
+    scores = np.stack([_scores_of(truth, y_score_a, "y_score_a"), _scores_of(truth, y_score_b, "y_score_b")])
+    patients = check_patients(patient_ids, truth.size)
+    for label in (0, 1):
+        if np.unique(patients[truth == label]).size < 2:
+            raise UsageError(
+                f"class {label} has fewer than two patients.", "There is no variance to compare with."
+            )
+    auc, covariance = _auc_covariance(truth, scores, patients)
+    difference = float(auc[0] - auc[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    error = sqrt(variance) if variance > 1e-15 else 0.0
+    z = difference / error if error else 0.0
+    half = NormalDist().inv_cdf(0.975) * error
+    return DeLong(
+        float(auc[0]),
+        float(auc[1]),
+        difference,
+        error,
+        (difference - half, difference + half),
+        z,
+        erfc(abs(z) / sqrt(2)),
+        patient_ids is not None,
+    )
+
+
+def _scores_of(truth: Labels, scores: npt.ArrayLike, name: str) -> Floats:
+    values = check_finite(scores, name)
+    check_same_length(truth, values, "y_true", name)
+    return values
+
+
+def _auc_covariance(truth: Labels, scores: Floats, patients: Labels) -> tuple[Floats, Floats]:
+    """Return areas (m,) and their covariance (m, m) for scores (m, n)."""
+    positive, negative = scores[:, truth == 1], scores[:, truth == 0]
+    n_positive, n_negative = positive.shape[1], negative.shape[1]
+    won = np.stack([_share_below(p, q) for p, q in zip(positive, negative, strict=True)])
+    lost = 1 - np.stack([_share_below(q, p) for p, q in zip(positive, negative, strict=True)])
+    auc = won.mean(axis=1)
+    of_positive, counted_positive = _patient_sums(won - auc[:, None], patients[truth == 1], patients)
+    of_negative, counted_negative = _patient_sums(lost - auc[:, None], patients[truth == 0], patients)
+    within = _spread(of_positive, of_positive, counted_positive) / n_positive**2
+    within += _spread(of_negative, of_negative, counted_negative) / n_negative**2
+    n_patients = int(patients.max()) + 1
+    across = _spread(of_positive, of_negative, n_patients) / (n_positive * n_negative)
+    return auc, within + across + across.T
+
+
+def _share_below(values: Floats, others: Floats) -> Floats:
+    """Return, for each value, the share of `others` below it; ties count half. float64 like `values`."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
+    return below.astype(np.float64) / (2 * others.size)
+
+
+def _patient_sums(deviations: Floats, owners: Labels, patients: Labels) -> tuple[Floats, int]:
+    """Return the sums of deviations (m, k) by patient, float64 (m, patients), and the number of patients with any."""
+    n_patients = int(patients.max()) + 1
+    rows = [np.bincount(owners, weights=row, minlength=n_patients) for row in deviations]
+    sums: Floats = np.array(rows, dtype=np.float64)
+    return sums, int(np.unique(owners).size)
+
+
+def _spread(first: Floats, second: Floats, count: int) -> Floats:
+    return np.asarray(first @ second.T * (count / (count - 1)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
 class RateDifference:
-    """A share of films that both models classified, at the threshold of each.
+    """A share of films that both models classified, `a` and `b`, at the threshold of each; None without such films.
 
     Attributes:
         name: `sensitivity`, `specificity` or `accuracy`.
-        n: Films that count for it.
-        n_patients: Patients of these films.
-        a: The rate of the first model, in [0, 1]; None without films.
-        b: The rate of the second.
-        difference: Second minus first.
-        ci95: Its 95% interval over patients.
-        only_a: Films that only the first model classified correctly.
-        only_b: Films that only the second classified correctly.
+        difference: Second minus first, with its 95% interval over patients.
+        only_a: Films that only the first model classified correctly; `only_b` likewise.
         p_value: McNemar's exact test, by patient; see `exchange_test`.
         verdict: `second_better`, `first_better`, `no_detectable_difference`, or `undetermined` without films.
     """
@@ -61,13 +163,8 @@ class RateDifference:
 class Reclassification:
     """The films that the second model labels otherwise than the first (M. Pencina et al., Statist. Med. 27 (2008) 157–172).
 
-    Attributes:
-        up_positive: PNEUMONIA films that only the second model labels PNEUMONIA.
-        down_positive: PNEUMONIA films that only the first labels so.
-        up_negative: NORMAL films that only the second labels PNEUMONIA.
-        down_negative: NORMAL films that only the first labels so.
-        net: Net reclassification: the sum of the differences of sensitivity and specificity, in [-2, 2]; None without one class.
-        ci95: Its 95% interval over patients.
+    `up` only the second labels PNEUMONIA, `down` only the first. `net` is the sum of the differences of sensitivity and specificity, in
+    [-2, 2], with its 95% interval over patients; None without one class.
     """
 
     up_positive: int
@@ -83,17 +180,10 @@ class Paired:
     """The comparison of two models on the same films.
 
     Attributes:
-        n: Number of films.
-        n_positive: Films with the true label PNEUMONIA.
-        n_patients: Their patients.
-        threshold_a: Threshold of the first model.
-        threshold_b: Threshold of the second.
         area: Areas under ROC and DeLong's test by patient; `difference` is second minus first. None where a class has fewer than two patients.
         area_verdict: As in `RateDifference`.
         rates: Sensitivity, specificity and accuracy.
-        reclassified: The films with another label.
-        n_resamples: Resamples of the intervals of the rates.
-        seed: Their seed.
+        n_resamples: Resamples of the intervals of the rates, with their seed.
     """
 
     n: int
@@ -198,7 +288,7 @@ def compare_predictions(
             up_negative=int((up & ~truth).sum()),
             down_negative=int((down & ~truth).sum()),
             net=net,
-            ci95=_quantiles(total) if net is not None and moved else None,
+            ci95=interval_of(total) if net is not None and moved else None,
         ),
         n_resamples=n_resamples,
         seed=seed,
@@ -223,7 +313,7 @@ def _rate(
         return RateDifference(name, 0, 0, None, None, None, None, 0, 0, None, UNKNOWN)
     only_a, only_b = int((right_a & ~right_b & own).sum()), int((right_b & ~right_a & own).sum())
     difference, p_value = (only_b - only_a) / n, exchange_test(gains)
-    interval = _quantiles(shares)
+    interval = interval_of(shares)
     if not gains.any():
         # All resamples agree. What the films exclude is a difference in more patients than the upper bound of none.
         bound = wilson(0, people)[1]
@@ -241,14 +331,6 @@ def _rate(
         p_value,
         _verdict(difference, p_value),
     )
-
-
-def _quantiles(values: Floats) -> Interval | None:
-    used = values[np.isfinite(values)]
-    if used.size < max(1, values.size // 2):
-        return None
-    low, high = np.quantile(used, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _verdict(difference: float, p_value: float) -> str:
@@ -286,61 +368,6 @@ def exchange_test(gains: npt.ArrayLike) -> float:
     return min(1.0, float(chances[sums >= seen].sum()))
 
 
-def verdicts(paired: Paired, name_a: str, name_b: str) -> tuple[str, ...]:
-    """Return what the comparison shows, in sentences; the first is about the area under ROC."""
-    found = [_area_in_words(paired, name_a, name_b)]
-    found += [_rate_in_words(each, name_a, name_b) for each in paired.rates[:2]]
-    rates = {each.name: each.verdict for each in paired.rates}
-    both = {rates["sensitivity"], rates["specificity"]}
-    if both == {FIRST, SECOND}:
-        found.append(
-            "One model is better in sensitivity and the other in specificity: the thresholds differ, which says nothing about which ranks "
-            "films better. The area does."
-        )
-    if paired.area_verdict == NONE and both == {NONE}:
-        found.append(
-            f"Over all: no detectable difference on these {paired.n:,} films of {paired.n_patients:,} patients."
-        )
-    return tuple(found)
-
-
-def _area_in_words(paired: Paired, name_a: str, name_b: str) -> str:
-    area = paired.area
-    if area is None:
-        return "The area under ROC cannot be compared: a class has fewer than two patients."
-    numbers = (
-        f"area under ROC {area.roc_auc_a:.4f} and {area.roc_auc_b:.4f}, difference {area.difference:+.4f} "
-        f"(95% {area.ci95[0]:+.4f} to {area.ci95[1]:+.4f}, p {_p(area.p_value)})"
-    )
-    if paired.area_verdict == UNKNOWN:
-        return f"The areas have no variance that a test could use: {area.roc_auc_a:.4f} and {area.roc_auc_b:.4f}."
-    if paired.area_verdict == NONE:
-        most = max(map(abs, area.ci95))
-        return (
-            f"No detectable difference in how {name_a} and {name_b} rank the films: {numbers}. "
-            f"A difference up to {most:.4f} is not excluded."
-        )
-    better, other = (name_b, name_a) if paired.area_verdict == SECOND else (name_a, name_b)
-    return f"{better} ranks the films better than {other}: {numbers}."
-
-
-def _rate_in_words(rate: RateDifference, name_a: str, name_b: str) -> str:
-    if rate.a is None or rate.b is None or rate.difference is None or rate.p_value is None:
-        return f"The {rate.name} cannot be compared: there are no such films."
-    interval = f"95% {rate.ci95[0]:+.4f} to {rate.ci95[1]:+.4f}, " if rate.ci95 else ""
-    numbers = (
-        f"{rate.a:.4f} and {rate.b:.4f}, difference {rate.difference:+.4f} ({interval}p {_p(rate.p_value)})"
-    )
-    if rate.verdict == NONE:
-        return f"No detectable difference in {rate.name} at the threshold of each: {numbers}."
-    better = name_b if rate.verdict == SECOND else name_a
-    return f"{better} has the higher {rate.name} at the threshold of each: {numbers}."
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
-
-
 def differing(
     paired_calls: Sequence[tuple[bool, bool]], y_true: Labels, gap: Floats, limit: int = 12
 ) -> list[int]:
@@ -360,39 +387,3 @@ def differing(
     fill = [index for index in ranked if index not in set(half)][: limit - len(half)]
     kept = {*half, *fill}
     return [int(index) for index in ranked if index in kept]
-
-
-@dataclass(frozen=True)
-class PairedRocDisplay:
-    """The ROC curves of two models on the same films, with the threshold of each.
-
-    Attributes:
-        curves: Name and curve of the first and the second model.
-    """
-
-    curves: tuple[tuple[str, RocDisplay], ...]
-
-    def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw both curves and the diagonal of chance."""
-        with styled():
-            ax = ax if ax is not None else new_axes(5.6, 5.2)
-            ax.set(
-                xlabel="1 − specificity", ylabel="sensitivity (recall)", title="ROC curves on the same films"
-            )
-            if any(curve.roc_auc is None for _, curve in self.curves):
-                say_undefined(ax, "All films have one label:\nthere is no curve to draw.")
-                return figure_of(ax)
-            ax.plot([0, 1], [0, 1], color=PALE, linewidth=1)
-            for (name, curve), colour, dashes in zip(
-                self.curves, (BLUE, VERMILION), ("-", "--"), strict=True
-            ):
-                label = f"{name if len(name) <= 40 else name[:39] + '…'} · {curve.roc_auc:.3f}"
-                ax.plot(
-                    curve.false_positive_rate, curve.true_positive_rate, dashes, color=colour, label=label
-                )
-                if curve.point is not None:
-                    ax.plot(*curve.point, "o", color=colour, markersize=8)
-            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), aspect="equal")
-            ax.grid(visible=True)
-            ax.legend(loc="lower right")
-            return figure_of(ax)

@@ -1,29 +1,35 @@
 """The folder of an evaluation: figures as JSON, tables as CSV, graphs as SVG and PNG, and the report page."""
 
-import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from io import StringIO
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from pneumoscan.errors import NotWritableError, require
+import numpy as np
+
+from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.errors import NotWritableError, PneumoscanError, require
 from pneumoscan.evaluate.displays import (
     ConfusionDisplay,
     ReliabilityDisplay,
     RiskCoverageDisplay,
     RocDisplay,
+    SiteDisplay,
     ThresholdDisplay,
+    group_display,
 )
 from pneumoscan.evaluate.drawing import save_figure
-from pneumoscan.evaluate.films import EvaluatedSplit
-from pneumoscan.evaluate.groups import GroupTable, group_display, group_tables
+from pneumoscan.evaluate.films import Answers, EvaluatedSplit
 from pneumoscan.evaluate.metrics import Metrics, evaluate_predictions
-from pneumoscan.evaluate.page import build_page
 from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
-from pneumoscan.evaluate.sites import RATES, Answers, SiteDisplay, SiteFigures, SiteTable
-from pneumoscan.evaluate.stress import FIGURES, StressDisplay, StressTable
-from pneumoscan.evaluate.thresholds import ThresholdRow, threshold_table
-from pneumoscan.files import make_folder, write_atomic, write_json, write_problems
+from pneumoscan.evaluate.sites import RATES, SiteFigures, tables_of
+from pneumoscan.evaluate.stress import FIGURES, PLAIN, StressDisplay, StressTable, readable_name
+from pneumoscan.evaluate.thresholds import ThresholdRow, confusion, threshold_table
+from pneumoscan.files import make_folder, write_atomic, write_json, write_problems, write_table
+from pneumoscan.imaging.perturbation import PERTURBATIONS, Pixels
+from pneumoscan.pages import picture_uri, plural, render, score
 
 _FEW = 200
 PREDICTIONS = ("path", "patient_id", "y_true", "probability", "site", "label", "warnings")
@@ -57,52 +63,26 @@ def write_evaluation(out: Path, evaluated: EvaluatedSplit) -> Metrics:
         seed=evaluated.seed,
         n_bootstrap=evaluated.n_bootstrap,
     )
+    sites, groups = tables_of(evaluated)
     metrics = replace(
         metrics,
         stress=_stress(evaluated),
-        answers=_answers(evaluated),
-        sites=_sites(evaluated),
-        groups=group_tables(evaluated),
+        answers=Answers.from_labels(evaluated.y_true, evaluated.labels, evaluated.warned)
+        if evaluated.labels
+        else None,
+        sites=sites,
+        groups=groups,
     )
     rows = threshold_table(evaluated.y_true, evaluated.y_prob)
     cautions = (*evaluated.cautions, *_own_cautions(metrics, len(evaluated.refused)))
     make_folder(out)
     _remove(out / "metrics.json")
-    _write_tables(out, evaluated, rows)
-    _write_stress(out, metrics.stress)
-    _write_sites(out, metrics.sites)
-    _write_groups(out, metrics.groups)
+    _write_tables(out, evaluated, metrics, rows)
     graphs = _write_graphs(out, evaluated, metrics)
     write_atomic(out / "report.html", build_page(evaluated, metrics, rows, graphs, cautions))
     completed = replace(metrics, n_refused=len(evaluated.refused), cautions=cautions)
     write_json(out / "metrics.json", {"model": readable(evaluated.model), **completed.to_json()})
     return completed
-
-
-def _answers(evaluated: EvaluatedSplit) -> Answers | None:
-    if not evaluated.labels:
-        return None
-    return Answers.from_labels(evaluated.y_true, evaluated.labels, _warned(evaluated))
-
-
-def _sites(evaluated: EvaluatedSplit) -> SiteTable | None:
-    if not evaluated.several_sites:
-        return None
-    return SiteTable.from_predictions(
-        evaluated.y_true,
-        evaluated.y_prob,
-        evaluated.sites,
-        threshold=evaluated.threshold,
-        patient_ids=evaluated.patient_ids,
-        labels=evaluated.labels,
-        warned=_warned(evaluated),
-        n_bootstrap=evaluated.n_bootstrap,
-        seed=evaluated.seed,
-    )
-
-
-def _warned(evaluated: EvaluatedSplit) -> list[bool]:
-    return [bool(warnings) for warnings in evaluated.warnings] or [False] * len(evaluated.y_true)
 
 
 def _stress(evaluated: EvaluatedSplit) -> StressTable | None:
@@ -127,8 +107,9 @@ def readable(text: str) -> str:
 def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
     found = []
     if metrics.n < _FEW:
-        films = "1 film" if metrics.n == 1 else f"{metrics.n} films"
-        found.append(f"Only {films}: one film is {100 / metrics.n:.3g} points of accuracy.")
+        found.append(
+            f"Only {plural(metrics.n, 'film')}: one film is {100 / metrics.n:.3g} points of accuracy."
+        )
     if n_refused:
         films = (
             "1 film could not be read and is"
@@ -140,59 +121,55 @@ def _own_cautions(metrics: Metrics, n_refused: int) -> tuple[str, ...]:
     return (*found, *metrics.warnings, *(metrics.sites.warnings() if metrics.sites else ()), *of_groups)
 
 
-def _write_tables(out: Path, evaluated: EvaluatedSplit, rows: Sequence[ThresholdRow]) -> None:
-    write_atomic(
-        out / "thresholds.csv",
-        _csv(
-            ("threshold", "precision", "recall", "f1", "accuracy"),
-            ((f"{row.threshold:.2f}", row.precision, row.recall, row.f1, row.accuracy) for row in rows),
-        ),
-    )
-    passed_on = [name for name in evaluated.columns if name != "site"]
-    names = [name if name not in PREDICTIONS else f"table_{name}" for name in passed_on]
-    rows_with_columns = zip(
-        _prediction_rows(evaluated),
-        zip(*(evaluated.columns[name] for name in passed_on), strict=True)
-        if passed_on
-        else ((),) * len(evaluated.y_true),
-        strict=True,
-    )
-    write_atomic(
-        out / "predictions.csv",
-        _csv((*PREDICTIONS, *names), ((*row, *cells) for row, cells in rows_with_columns)),
-    )
-    if evaluated.refused:
-        write_atomic(out / "refused.csv", _csv(("path", "error_code", "error"), evaluated.refused))
-    else:
-        _remove(out / "refused.csv")
+_FIGURES = (
+    "n", "n_positive", "n_patients", "roc_auc", *RATES,
+    *(f"{name}_{end}" for name in ("roc_auc", *RATES) for end in ("low", "high")), *ANSWERS,
+)  # fmt: skip
 
 
-def _prediction_rows(evaluated: EvaluatedSplit) -> Iterable[Sequence[object]]:
+def _write_tables(
+    out: Path, evaluated: EvaluatedSplit, metrics: Metrics, thresholds: Sequence[ThresholdRow]
+) -> None:
+    """Write the tables; those of an older evaluation that this one lacks are removed with their graphs."""
+    names = ("threshold", "precision", "recall", "f1", "accuracy")
+    cells = ((f"{row.threshold:.2f}", row.precision, row.recall, row.f1, row.accuracy) for row in thresholds)
+    write_table(out / "thresholds.csv", names, cells)
     blank = ("",) * len(evaluated.y_true)
     warnings = tuple(";".join(words) for words in evaluated.warnings)
-    return zip(
+    passed_on = [name for name in evaluated.columns if name != "site"]
+    columns = (
         evaluated.paths,
         evaluated.patient_ids,
         evaluated.y_true.tolist(),
         evaluated.y_prob.tolist(),
         *(column or blank for column in (evaluated.sites, evaluated.labels, warnings)),
-        strict=True,
+        *(evaluated.columns[name] for name in passed_on),
     )
-
-
-def _write_sites(out: Path, table: SiteTable | None) -> None:
-    """Write `sites.csv`; without a table remove the files of an older evaluation."""
-    if table is None:
-        for suffix in ("csv", "svg", "png"):
-            _remove(out / f"sites.{suffix}")
-        return
-    write_atomic(out / "sites.csv", _csv(("site", *_FIGURES), map(_figures_of, table.rows)))
-
-
-_FIGURES = (
-    "n", "n_positive", "n_patients", "roc_auc", *RATES,
-    *(f"{name}_{end}" for name in ("roc_auc", *RATES) for end in ("low", "high")), *ANSWERS,
-)  # fmt: skip
+    others = [name if name not in PREDICTIONS else f"table_{name}" for name in passed_on]
+    write_table(out / "predictions.csv", (*PREDICTIONS, *others), zip(*columns, strict=True))
+    stress, sites = metrics.stress, metrics.sites
+    views = ("perturbation", "n", *FIGURES)
+    groups = [
+        (each.by, *_figures_of(row), row is each.smallest)
+        for each in metrics.groups
+        for row in each.table.rows
+    ]
+    for name, header, rows in (
+        ("refused", ("path", "error_code", "error"), list(evaluated.refused)),
+        ("sites", ("site", *_FIGURES), [_figures_of(row) for row in sites.rows] if sites else []),
+        ("groups", ("by", "group", *_FIGURES, "smallest"), groups),
+        (
+            "stress",
+            views,
+            [[getattr(row, view) for view in views] for row in (stress.plain, *stress.rows)]
+            if stress
+            else [],
+        ),
+    ):
+        if rows:
+            write_table(out / f"{name}.csv", header, rows)
+        for suffix in () if rows else ("csv", "svg", "png"):
+            _remove(out / f"{name}.{suffix}")
 
 
 def _figures_of(row: SiteFigures) -> list[object]:
@@ -207,38 +184,9 @@ def _figures_of(row: SiteFigures) -> list[object]:
     ]
 
 
-def _write_groups(out: Path, tables: Sequence[GroupTable]) -> None:
-    """Write `groups.csv`; without groups remove the files of an older evaluation."""
-    if not tables:
-        for suffix in ("csv", "svg", "png"):
-            _remove(out / f"groups.{suffix}")
-        return
-    rows = [[each.by, *_figures_of(row), row is each.smallest] for each in tables for row in each.table.rows]
-    write_atomic(out / "groups.csv", _csv(("by", "group", *_FIGURES, "smallest"), rows))
-
-
-def _write_stress(out: Path, table: StressTable | None) -> None:
-    """Write `stress.csv`, the unchanged films first; without a table remove the files of an older evaluation."""
-    if table is None:
-        for suffix in ("csv", "svg", "png"):
-            _remove(out / f"stress.{suffix}")
-        return
-    columns = ("perturbation", "n", *FIGURES)
-    rows = ([getattr(row, name) for name in columns] for row in (table.plain, *table.rows))
-    write_atomic(out / "stress.csv", _csv(columns, rows))
-
-
 def _remove(path: Path) -> None:
     with write_problems(path):
         path.unlink(missing_ok=True)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return readable(text.getvalue())
 
 
 def _write_graphs(out: Path, evaluated: EvaluatedSplit, metrics: Metrics) -> dict[str, bytes]:
@@ -250,10 +198,10 @@ def _write_graphs(out: Path, evaluated: EvaluatedSplit, metrics: Metrics) -> dic
         "confusion": ConfusionDisplay.from_counts(metrics.confusion, threshold).plot(),
         "roc": RocDisplay.from_predictions(truth, prob, threshold=threshold).plot(),
         "reliability": ReliabilityDisplay.from_predictions(truth, prob).plot(),
+        "risk_coverage": RiskCoverageDisplay.from_predictions(
+            truth, prob, threshold=threshold, sites=evaluated.sites, answers=metrics.answers
+        ).plot(),
     }
-    figures["risk_coverage"] = RiskCoverageDisplay.from_predictions(
-        truth, prob, threshold=threshold, sites=evaluated.sites, answers=metrics.answers
-    ).plot()
     if metrics.sites is not None:
         figures["sites"] = SiteDisplay.from_table(metrics.sites, metrics.roc_auc, metrics.roc_auc_ci95).plot()
     if metrics.groups:
@@ -263,3 +211,164 @@ def _write_graphs(out: Path, evaluated: EvaluatedSplit, metrics: Metrics) -> dic
     if metrics.stress is not None:
         figures["stress"] = StressDisplay.from_table(metrics.stress).plot()
     return {name: save_figure(figure, out / name) for name, figure in figures.items()}
+
+
+# The page
+
+
+OFFICIAL_TEST = (624, 390)
+"""Films of the official test split, and how many of them show pneumonia."""
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """What a publication reports for the official test split.
+
+    Attributes:
+        model: The network, and who published it.
+        accuracy: Share of films that are classified correctly, in [0, 1].
+        f1: F-score, in [0, 1]; None where it is not reported.
+        roc_auc: Area under the ROC curve, in [0, 1]; None where it is not reported.
+    """
+
+    model: str
+    accuracy: float
+    f1: float | None = None
+    roc_auc: float | None = None
+
+
+PUBLISHED = (
+    PublishedResult("the article whose network our baseline rebuilds", 0.904, f1=0.856),
+    PublishedResult("Inception V3 with ImageNet weights, Kermany et al., Cell 2018", 0.928, roc_auc=0.968),
+    PublishedResult("Google AutoML Vision at 28×28 pixels, Yang et al., Sci Data 2023", 0.946, roc_auc=0.991),
+)
+"""The results that pneumoscan is compared with, by rising accuracy."""
+
+SHOWN_WRONG = 12
+_CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
+    PLAIN: lambda pixels: pixels,
+    **{view.name: view.change for view in PERTURBATIONS},
+}
+
+
+def build_page(
+    evaluated: EvaluatedSplit,
+    metrics: Metrics,
+    rows: Sequence[ThresholdRow],
+    graphs: Mapping[str, bytes],
+    cautions: Sequence[str],
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        evaluated: The films, their probabilities and the facts about them.
+        metrics: The figures of these films.
+        rows: The 17 thresholds.
+        graphs: SVG by name: `precision_recall`, `threshold`, `confusion`, `roc`, `reliability`, `risk_coverage`; `sites` where the films are of several sites; `stress` where they were evaluated in several views.
+        cautions: Sentences for the top of the report.
+    """
+    official = evaluated.split == "test" and (metrics.n, metrics.n_positive) == OFFICIAL_TEST
+    boot = metrics.bootstrap
+    return render(
+        "pneumoscan.evaluate",
+        "report.html",
+        evaluated=evaluated,
+        metrics=metrics,
+        rows=rows,
+        graphs=graphs,
+        cautions=cautions,
+        published=PUBLISHED if official else (),
+        points=_operating_points(evaluated),
+        wrong=[_film(evaluated, index) for index in most_wrong(evaluated, metrics.threshold)],
+        provenance={
+            "model": evaluated.model,
+            **evaluated.model_facts,
+            "split": evaluated.split,
+            **evaluated.data_facts,
+            "bootstrap": f"{boot.n_resamples} resamples of {boot.n_patients} patients, {boot.n_used} used, seed {boot.seed}",
+            "software": software(),
+            "command": evaluated.command,
+        },
+        figures=FIGURES,
+        described={view.name: view.description for view in PERTURBATIONS},
+        readable_name=readable_name,
+        strip=_strip(evaluated) if metrics.stress else None,
+    )
+
+
+def most_wrong(evaluated: EvaluatedSplit, threshold: float, limit: int = SHOWN_WRONG) -> list[int]:
+    """Return the indices of misclassified films, largest error first; each kind of error fills at least a third."""
+    wrong = np.flatnonzero((evaluated.y_prob >= threshold) != (evaluated.y_true == 1))
+    ranked = wrong[np.argsort(-np.abs(evaluated.y_prob[wrong] - evaluated.y_true[wrong]), kind="stable")]
+    certain = [index for label in (0, 1) for index in ranked[evaluated.y_true[ranked] == label][: limit // 3]]
+    fill = [index for index in ranked if index not in certain][: limit - len(certain)]
+    kept = {*certain, *fill}
+    return [int(index) for index in ranked if index in kept]
+
+
+def _film(evaluated: EvaluatedSplit, index: int) -> dict[str, Any]:
+    facts = {
+        "path": evaluated.paths[index],
+        "label": CLASS_NAMES[int(evaluated.y_true[index])],
+        "probability": float(evaluated.y_prob[index]),
+    }
+    if evaluated.thumbnail is None:
+        return {**facts, "image": "", "missing": "no picture"}
+    try:
+        return {**facts, "image": picture_uri(evaluated.thumbnail(index), longest=240, quality=82)}
+    except (PneumoscanError, OSError):
+        return {**facts, "image": "", "missing": "the film can no longer be read"}
+
+
+def _strip(evaluated: EvaluatedSplit) -> dict[str, Any] | None:
+    """Return one film in every view, with its probability there; None without pictures."""
+    if evaluated.thumbnail is None:
+        return None
+    index, changed = example(evaluated)
+    try:
+        pixels = evaluated.thumbnail(index)
+    except (PneumoscanError, OSError):
+        return None
+    probs, ill = {PLAIN: evaluated.y_prob, **evaluated.views}, bool(evaluated.y_true[index] == 1)
+    views = [
+        {
+            "name": readable_name(name),
+            "image": picture_uri(change(pixels), longest=180, quality=82),
+            "probability": float(probs[name][index]),
+            "right": (probs[name][index] >= evaluated.threshold) == ill,
+        }
+        for name, change in _CHANGES.items()
+        if name in probs
+    ]
+    return {"views": views, "path": evaluated.paths[index], "label": CLASS_NAMES[ill], "changed": changed}
+
+
+def example(evaluated: EvaluatedSplit) -> tuple[int, int]:
+    """Return the correctly classified film whose label changes in most views, and the number of these views."""
+    called = evaluated.y_prob >= evaluated.threshold
+    views = np.stack([prob >= evaluated.threshold for prob in evaluated.views.values()])
+    changes = (views != called).sum(axis=0)
+    index = int(np.argmax(np.where(called == (evaluated.y_true == 1), changes, -1)))
+    return index, int(changes[index])
+
+
+def _operating_points(evaluated: EvaluatedSplit) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, point in evaluated.operating_points.items():
+        threshold = float(point["threshold"])
+        counts = confusion(evaluated.y_true, evaluated.y_prob, threshold)
+        found, passed = counts.tp + counts.fn, counts.tn + counts.fp
+        rates = score(counts.tp / found if found else None), score(counts.tn / passed if passed else None)
+        rows.append((name.replace("_", " "), score(threshold), *rates, str(point.get("source", ""))))
+    return rows
+
+
+def software() -> str:
+    """Return Python and the packages that the figures depend on, with their versions."""
+    found = [f"Python {platform.python_version()}"]
+    for package in ("pneumoscan", "numpy", "scikit-learn", "matplotlib", "onnxruntime", "pillow"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)

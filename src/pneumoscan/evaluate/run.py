@@ -17,9 +17,9 @@ from pneumoscan.data.manifest import FilmRecord, Manifest, Split
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import ConfigError, DataDamagedError, NothingUsableError, UsageError
 from pneumoscan.evaluate.films import EvaluatedSplit, Progress, ReadSplit, read_split
-from pneumoscan.evaluate.groups import columns_of, named_groups
 from pneumoscan.evaluate.metrics import Metrics
 from pneumoscan.evaluate.report import write_evaluation
+from pneumoscan.evaluate.sites import columns_of, named_groups
 from pneumoscan.evaluate.thresholds import check_threshold
 from pneumoscan.files import check_writable, make_folder, write_json
 from pneumoscan.imaging.perturbation import PERTURBATIONS

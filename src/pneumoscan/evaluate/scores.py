@@ -1,4 +1,4 @@
-"""The scores that a model gave to films, from a CSV file: of `evaluate`, of `predict`, of MedMNIST, or any with a path and a score."""
+"""The scores that a model gave to films, from a CSV file (of `evaluate`, of `predict`, of MedMNIST, or any with a path and a score), and the films that two have in common."""
 
 import csv
 import io
@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from math import exp, isfinite
 from pathlib import Path
 
+from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.data.layouts.folder import facts_of
 from pneumoscan.data.layouts.table import Row, open_rows
-from pneumoscan.errors import LayoutError, UsageError
+from pneumoscan.data.manifest import Manifest
+from pneumoscan.errors import LayoutError, NothingUsableError, UsageError
 from pneumoscan.evaluate.arrays import Floats
 from pneumoscan.files import as_text
 from pneumoscan.pages import plural
@@ -237,3 +239,119 @@ def _named_by(path: Path, cuts: set[str]) -> tuple[str, float, str]:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             pass
     return name, HALF, "0.5, since the file tells none"
+
+
+# The same films in both
+
+
+Facts = dict[str, tuple[int, str]]
+
+
+def matched(
+    sides: tuple[Scores, Scores], manifest: Manifest | None, unreadable: frozenset[str], *, common: bool
+) -> tuple[list[dict[str, float]], Facts, list[str]]:
+    """Return the scores of both by film, label and patient of each film that both have, and what was done to match them.
+
+    Args:
+        sides: The two.
+        manifest: The labelled films; without them the files tell the labels.
+        unreadable: Films that count for neither.
+        common: Leave out the films that only one has a score for.
+
+    Raises:
+        UsageError: Only one has a score for a film and `common` is not given, or the labels are missing or contradict each other.
+        LayoutError: A file names a film twice.
+        NothingUsableError: No film is left.
+    """
+    notes = [note for side in sides for note in side.notes]
+    by_number = any(side.by_number for side in sides)
+    if manifest is not None:
+        films = {film.path: (film.label, film.patient_id) for film in manifest.films}
+        found = [_by_film(side, list(films), by_number, notes) for side in sides]
+    else:
+        found = [{_key(path, by_number): value for path, value in side.probability.items()} for side in sides]
+        films = _told(sides, by_number)
+    wanted = set(films) - unreadable
+    if unreadable:
+        some = "1 film" if len(unreadable) == 1 else f"{len(unreadable)} films"
+        notes.append(f"{some} could not be read and left out, such as {min(unreadable)}.")
+    both = wanted & found[0].keys() & found[1].keys()
+    if not both:
+        examples = " and ".join(f"{next(iter(side.probability))!r} in {side.source}" for side in sides)
+        of_data = f", and {next(iter(films))!r} in the films" if manifest is not None and films else ""
+        raise NothingUsableError(
+            f"the two have no film in common: {examples}{of_data}.",
+            "Both must name the same films by the same paths.",
+        )
+    for side, there in zip(sides, found, strict=True):
+        gone = sorted(wanted - there.keys())
+        if gone:
+            some = "1 film has" if len(gone) == 1 else f"{len(gone)} of {len(wanted)} films have"
+            text = f"{some} no score in {side.source}, such as {gone[0]}"
+            if not common:
+                raise UsageError(
+                    f"{text}.", "Give the scores of the same films, or --common to leave them out."
+                )
+            notes.append(f"{text}; left out.")
+    return found, {path: films[path] for path in both}, notes
+
+
+def _by_film(side: Scores, films: list[str], by_number: bool, notes: list[str]) -> dict[str, float]:
+    """Return the scores by the path of the film, whose last parts suffice where the file has a longer path."""
+    known = {_key(film, by_number): film for film in films}
+    found: dict[str, float] = {}
+    shortened = unknown = 0
+    for path, value in side.probability.items():
+        key = _key(path, by_number)
+        while key not in known and "/" in key and not key.startswith("#"):
+            key = key.partition("/")[2]
+        if key not in known:
+            unknown += 1
+            continue
+        if known[key] in found:
+            raise LayoutError(
+                f"{side.source} names the film {known[key]} twice, such as by {path!r}.",
+                "List every film once.",
+            )
+        shortened += key != path and not by_number
+        found[known[key]] = value
+    if shortened:
+        notes.append(f"The films of {side.source} are found by the last parts of their paths.")
+    if unknown and found:
+        some = "1 film" if unknown == 1 else f"{unknown} films"
+        notes.append(
+            f"{some} of {side.source} that {'is' if unknown == 1 else 'are'} not among the films left out."
+        )
+    return found
+
+
+def _key(path: str, by_number: bool) -> str:
+    """Return what identifies a film: its path, or its number in an `.npz` file, `#test/12`."""
+    return "#" + path.rpartition("#")[2] if by_number else path
+
+
+def _told(sides: tuple[Scores, Scores], by_number: bool) -> Facts:
+    """Return label and patient of each film from the files themselves."""
+    facts: Facts = {}
+    for side in sides:
+        for path, label in side.y_true.items():
+            key = _key(path, by_number)
+            if key in facts and facts[key][0] != label:
+                raise UsageError(
+                    f"{path} is {CLASS_NAMES[facts[key][0]]} in {sides[0].source} and {CLASS_NAMES[label]} in {side.source}.",
+                    "Give the same labels, or the labelled films with --data.",
+                )
+            facts.setdefault(key, (label, side.patient_ids.get(path, path)))
+    if not facts:
+        raise UsageError(
+            f"neither {sides[0].source} nor {sides[1].source} has the true labels (y_true).",
+            "Give the labelled films with --data: a folder, a table or an .npz file.",
+        )
+    scored = {_key(path, by_number) for side in sides for path in (*side.probability, *side.missing)}
+    bare = sorted(scored - facts.keys())
+    if bare:
+        raise UsageError(
+            f"{len(bare)} films have no true label, such as {bare[0]}.",
+            "Give the labelled films with --data.",
+        )
+    return facts

@@ -1,40 +1,28 @@
-"""Shares of films that a model answers, the figures of each site, and the differences between sites."""
+"""The figures of each site, or of each group by a column of the table (`view`, `sex`, `age:18,65`), and the differences between them."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.bundle.spec import CLASS_NAMES
+from pneumoscan.data.manifest import COLUMNS, FilmRecord
 from pneumoscan.errors import UsageError
 from pneumoscan.evaluate.arrays import Floats, check_outcome, check_patients
-from pneumoscan.evaluate.drawing import BLUE, GREY, INK, PALE, figure_of, new_axes, say_undefined, styled
-from pneumoscan.evaluate.intervals import Interval, area_draws, group_area_draws, wilson
+from pneumoscan.evaluate.films import Answers, EvaluatedSplit
+from pneumoscan.evaluate.intervals import Interval, area_draws, group_area_draws, interval_of, wilson
 from pneumoscan.evaluate.thresholds import confusion
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-_FARTHEST = 40.0
 VIEWS = ("PA", "AP")
-_HOSPITALS = (
-    "films",
-    "seen",
-    "n_ill",
-    "n_healthy",
-    "roc_auc",
-    "ci95_low",
-    "ci95_high",
-    "sensitivity",
-    "specificity",
-)
+HOSPITALS = (
+    "films", "seen", "n_ill", "n_healthy", "roc_auc", "ci95_low", "ci95_high", "threshold", "sensitivity", "specificity",
+)  # fmt: skip
+"""The columns of a table of `studies/hospitals.py`."""
 
 
 def read_left_out(path: Path) -> list[dict[str, Any]]:
@@ -67,7 +55,7 @@ def read_left_out(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
         raise UsageError(
             f"{path} is not a table of hospitals: {type(problem).__name__} {problem}.",
-            f"Give a CSV table with the columns {', '.join(_HOSPITALS)}, as studies/hospitals.py writes it.",
+            f"Give a CSV table with the columns {', '.join(HOSPITALS)}, as studies/hospitals.py writes it.",
         ) from None
     if not found or not trained:
         raise UsageError(
@@ -75,96 +63,6 @@ def read_left_out(path: Path) -> list[dict[str, Any]]:
             "Judge a run whose sampling.films leaves a site out: its rows are `left out`, the others `held out`.",
         )
     return found
-
-
-@dataclass(frozen=True)
-class Share:
-    """`count` of `of` films, with the share and its 95% interval (Wilson) in [0, 1]; None if `of` is 0."""
-
-    count: int
-    of: int
-    share: float | None
-    ci95: Interval | None
-
-    @classmethod
-    def from_count(cls, count: int, of: int) -> "Share":
-        """Return the share with its interval, treating films as independent."""
-        return cls(count, of, count / of if of else None, wilson(count, of) if of else None)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers of a model for films with known labels.
-
-    Attributes:
-        answered: Films labelled PNEUMONIA or NORMAL, of all.
-        not_answered: Films labelled UNSURE or NOT_A_CHEST_FILM, of all.
-        accuracy_answered: Films labelled correctly, of the answered.
-        warned: Films with any warning, of all.
-        confident_and_wrong: Films labelled wrongly without a warning, of all.
-    """
-
-    answered: Share
-    not_answered: Share
-    accuracy_answered: Share
-    warned: Share
-    confident_and_wrong: Share
-
-    @classmethod
-    def from_labels(
-        cls, y_true: npt.ArrayLike, labels: Sequence[str], warned: Sequence[bool] | npt.ArrayLike
-    ) -> "Answers":
-        """Count the answers.
-
-        Args:
-            y_true: (n,) of 0 and 1.
-            labels: n labels of the model.
-            warned: (n,) whether a film has a warning.
-        """
-        truth, has_warning = np.asarray(y_true), np.asarray(warned, dtype=bool)
-        given = np.array([CLASS_NAMES.index(label) if label in CLASS_NAMES else -1 for label in labels])
-        answered, n = given >= 0, len(truth)
-        right = answered & (given == truth)
-        return cls(
-            answered=Share.from_count(int(answered.sum()), n),
-            not_answered=Share.from_count(int((~answered).sum()), n),
-            accuracy_answered=Share.from_count(int(right.sum()), int(answered.sum())),
-            warned=Share.from_count(int(has_warning.sum()), n),
-            confident_and_wrong=Share.from_count(int((answered & ~right & ~has_warning).sum()), n),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the shares as JSON types."""
-        return asdict(self)
-
-
-def risk_coverage(y_true: npt.ArrayLike, y_prob: npt.ArrayLike, threshold: float) -> tuple[Floats, Floats]:
-    """Return the risk-coverage curve: the share of films answered, most confident first, and the error among them.
-
-    R. El-Yaniv, Y. Wiener, On the Foundations of Noise-free Selective Classification, JMLR 11 (2010) 1605–1641. Confidence is
-    the distance of the log-odds of a film from those of the threshold.
-
-    Args:
-        y_true: (n,) of 0 and 1.
-        y_prob: (n,) in [0, 1].
-        threshold: A film is labelled PNEUMONIA from this probability on.
-
-    Returns:
-        Coverage k / n, float64 (n,), and the error among the k most confident films, float64 (n,).
-    """
-    outcome = check_outcome(y_true, y_prob)
-    sure = np.abs(_log_odds(outcome.y_prob) - _log_odds(np.array([threshold]))[0])
-    order = np.argsort(-sure, kind="stable")
-    wrong = (outcome.y_prob >= threshold) != (outcome.y_true == 1)
-    count = np.arange(1, outcome.n + 1)
-    return count / outcome.n, np.cumsum(wrong[order]) / count
-
-
-def _log_odds(probability: Floats) -> Floats:
-    with np.errstate(divide="ignore"):
-        odds = np.log(probability) - np.log1p(-probability)
-    clipped: Floats = np.clip(odds, -_FARTHEST, _FARTHEST)
-    return clipped
 
 
 NO_SITE = "(not told)"
@@ -290,7 +188,7 @@ class SiteTable:
                     truth, prob, patients, n_resamples=0 if shared else n_bootstrap, seed=seed + place
                 )
                 spread = spread if joint is None else joint[place]
-                row = replace(row, roc_auc=area, roc_auc_ci95=_interval(spread))
+                row = replace(row, roc_auc=area, roc_auc_ci95=interval_of(spread))
                 draws[name] = spread
             if labels:
                 has_warning = (
@@ -338,74 +236,150 @@ def _figures(
 
 def _differences(rows: Sequence[SiteFigures], draws: dict[str, Floats]) -> Iterator[SiteDifference]:
     for one, two in combinations([row for row in rows if row.roc_auc is not None], 2):
-        interval = _interval(draws[one.site] - draws[two.site])
+        interval = interval_of(draws[one.site] - draws[two.site])
         if interval is not None and one.roc_auc is not None and two.roc_auc is not None:
             yield SiteDifference(one.site, two.site, one.roc_auc - two.roc_auc, interval)
 
 
-def _interval(draws: Floats) -> Interval | None:
-    """Return the interval of resamples; None if fewer than half of them contain both classes."""
-    used = draws[np.isfinite(draws)]
-    if len(used) < max(1, len(draws) // 2):
-        return None
-    low, high = np.quantile(used, [0.025, 0.975])
-    return float(low), float(high)
+# Groups by a column
 
 
-ALL = "all films"
+MOST = 40
+"""More groups than this are a list of values rather than groups."""
 
 
 @dataclass(frozen=True)
-class SiteDisplay:
-    """A forest plot: a dot with its interval for each site, and for all films at the bottom.
+class GroupTable:
+    """The figures of the groups of one column.
 
     Attributes:
-        rows: Name, number of films, area under ROC and its 95% interval, from the top.
-        title: Title of the graph.
+        by: The column, with bounds if there are any: `view`, `age:18,65`.
+        column: Name of the column.
+        table: The figures of each group and the differences between them; films without a value are a group of their own.
     """
 
-    rows: tuple[tuple[str, int, float | None, Interval | None], ...]
-    title: str = "Area under ROC by site"
+    by: str
+    column: str
+    table: SiteTable
 
-    @classmethod
-    def from_table(
-        cls, table: SiteTable, roc_auc: float | None, roc_auc_ci95: Interval | None
-    ) -> "SiteDisplay":
-        """Create the display from a table, and the area of all its films together."""
-        whole = (ALL, sum(row.n for row in table.rows), roc_auc, roc_auc_ci95)
-        return cls((*((row.site, row.n, row.roc_auc, row.roc_auc_ci95) for row in table.rows), whole))
+    @property
+    def smallest(self) -> SiteFigures:
+        """The group with the fewest films, the first of equals."""
+        return min(self.table.rows, key=lambda row: row.n)
 
-    def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw the sites below each other; the dashed line is chance."""
-        with styled():
-            ax = ax if ax is not None else new_axes(7.2, 1.4 + 0.42 * len(self.rows))
-            ax.set_title(self.title)
-            places = list(range(len(self.rows)))
-            known = [(row[2], row[3]) for row in self.rows if row[2] is not None]
-            if not known:
-                say_undefined(ax, "All films of each row have one label:\nthere is no area.")
-                return figure_of(ax)
-            low = min([0.5, *(area for area, _ in known), *(bounds[0] for _, bounds in known if bounds)])
-            ax.set_xlim(low - 0.02, 1.01)
-            ax.hlines(places, low - 0.02, 1.01, color=PALE, linewidth=0.6, zorder=0)
-            ax.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
-            for place, (name, _, area, bounds) in enumerate(self.rows):
-                colour, mark = (INK, "D") if name == ALL else (BLUE, "o")
-                if bounds:
-                    ax.plot(bounds, (place, place), color=colour, linewidth=1.6, alpha=0.6)
-                if area is not None:
-                    ax.plot([area], [place], mark, color=colour, markersize=7)
-                label = "one label only" if area is None else f"{area:.3f}"
-                label += f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
-                ax.annotate(
-                    label,
-                    (1.02, place),
-                    xycoords=("axes fraction", "data"),
-                    va="center",
-                    annotation_clip=False,
-                )
-            ax.set_yticks(places, [f"{name} ({n:,})" for name, n, _, _ in self.rows])
-            ax.set_ylim(len(self.rows) - 0.4, -0.6)
-            ax.set_xlabel("area under ROC, 95% interval over patients (0.5: chance)")
-            ax.tick_params(axis="y", length=0)
-            return figure_of(ax)
+    def to_json(self) -> dict[str, Any]:
+        """Return `column`, `groups` by name, `smallest`, and the list `differences`."""
+        told = self.table.to_json()
+        differences = [{"group": each.pop("site"), **each} for each in told["site_differences"]]
+        return {
+            "column": self.column,
+            "smallest": self.smallest.site,
+            "groups": told["sites"],
+            "differences": differences,
+        }
+
+
+def columns_of(films: Sequence[FilmRecord]) -> dict[str, tuple[str, ...]]:
+    """Return the columns of a table of n films that have a value for any of them: n texts by name, empty where unknown."""
+    others = dict.fromkeys(name for film in films for name, _ in film.others)
+    found = {name: tuple(film.column(name) for film in films) for name in COLUMNS}
+    if others:
+        cells = [dict(film.others) for film in films]
+        found |= {name: tuple(row.get(name, "") for row in cells) for name in others if name not in COLUMNS}
+    return {name: values for name, values in found.items() if any(values)}
+
+
+def named_groups(by: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, list[str], list[str]]:
+    """Return the name of a column, the group of each film (empty if unknown), and the groups in their order.
+
+    Args:
+        by: `COLUMN`, or `COLUMN:NUMBER,NUMBER,…` with rising numbers, at which a new group begins.
+        columns: See `columns_of`.
+
+    Raises:
+        UsageError: There is no such column, or its values are not numbers that can be divided, or too many.
+    """
+    column, bounds = _parsed(by, columns)
+    values = list(columns[column])
+    if not bounds:
+        groups = sorted(set(values) - {""}, key=lambda text: (_number(text) is None, _number(text), text))
+        if len(groups) > MOST:
+            raise UsageError(
+                f"--by {by}: the column has {len(groups)} values.",
+                f"Divide a column of numbers, such as --by {column}:18,65; at most {MOST} groups are shown.",
+            )
+        return column, values, groups
+    numbers = [_number(text) for text in values]
+    if all(number is None for number in numbers):
+        shown = next(text for text in values if text)
+        raise UsageError(
+            f"--by {by}: the column has no numbers; the first value is {shown!r}.",
+            f"Leave out the numbers: --by {column}.",
+        )
+    starts = [f"{bound:g}" for bound in bounds]
+    names = [
+        f"below {starts[0]}",
+        *(f"{low} to below {high}" for low, high in pairwise(starts)),
+        f"{starts[-1]} and above",
+    ]
+    placed = ["" if number is None else names[sum(number >= cut for cut in bounds)] for number in numbers]
+    return column, placed, names
+
+
+def _parsed(by: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, list[float]]:
+    """Return the column of a choice and its bounds, none if it has none."""
+    known = {name.lower(): name for name in columns}
+    if by.strip().lower() in known:
+        return known[by.strip().lower()], []
+    name, mark, text = by.rpartition(":")
+    column = known.get((name if mark else by).strip().lower())
+    if column is None:
+        there = ", ".join(columns)
+        raise UsageError(
+            f"--by {by}: the films have no column {(name if mark else by)!r} with a value.",
+            f"The columns are {there}." if there else "Give the films as a table with such a column.",
+        )
+    bounds = [_number(part) for part in text.split(",")]
+    rising = [bound for bound in bounds if bound is not None]
+    if len(rising) != len(bounds) or sorted(set(rising)) != rising:
+        raise UsageError(
+            f"--by {by}: {text!r} are not rising numbers.", f"Write for instance --by {column}:18,65."
+        )
+    return column, rising
+
+
+def _number(text: str) -> float | None:
+    """Return a cell as a number; None if it is none. A decimal comma is read where there is no point."""
+    try:
+        number = float(text if "." in text else text.replace(",", "."))
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def tables_of(evaluated: EvaluatedSplit) -> tuple[SiteTable | None, tuple[GroupTable, ...]]:
+    """Return the figures of each site, if there are several, and those of each choice of `EvaluatedSplit.by`, each once.
+
+    Raises:
+        UsageError: See `named_groups`.
+    """
+
+    def table(names: Sequence[str], order: Sequence[str] = ()) -> SiteTable:
+        return SiteTable.from_predictions(
+            evaluated.y_true,
+            evaluated.y_prob,
+            names,
+            threshold=evaluated.threshold,
+            patient_ids=evaluated.patient_ids,
+            labels=evaluated.labels,
+            warned=evaluated.warned,
+            order=order,
+            n_bootstrap=evaluated.n_bootstrap,
+            seed=evaluated.seed,
+        )
+
+    groups = []
+    for by in dict.fromkeys(evaluated.by):
+        column, names, order = named_groups(by, evaluated.columns)
+        groups.append(GroupTable(by, column, table(names, [*order, NO_SITE])))
+    return table(evaluated.sites) if len(set(evaluated.sites)) > 1 else None, tuple(groups)

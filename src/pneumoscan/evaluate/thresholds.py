@@ -36,15 +36,7 @@ _FARTHEST = 3.0
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """The figures at one threshold.
-
-    Attributes:
-        threshold: A film is labelled PNEUMONIA from this probability on.
-        precision: Share of PNEUMONIA among the films with that label; 0 if there are none.
-        recall: Share of the PNEUMONIA films with that label; 0 if there are none.
-        f1: Harmonic mean of both; 0 if both are 0.
-        accuracy: Share of films classified correctly.
-    """
+    """The figures at one threshold: a film is labelled PNEUMONIA from this probability on. Precision and recall are 0 where they are undefined."""
 
     threshold: float
     precision: float
@@ -55,14 +47,7 @@ class ThresholdRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix: films by true and predicted label.
-
-    Attributes:
-        tn: NORMAL, predicted NORMAL.
-        fp: NORMAL, predicted PNEUMONIA.
-        fn: PNEUMONIA, predicted NORMAL.
-        tp: PNEUMONIA, predicted PNEUMONIA.
-    """
+    """The confusion matrix: films by predicted label, PNEUMONIA (positive) or NORMAL, and whether it is true."""
 
     tn: int
     fp: int
@@ -72,20 +57,13 @@ class Confusion:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """An operating point, with its figures on the films on which it was chosen.
+    """An operating point, with its figures on the n films on which it was chosen.
 
     Attributes:
         name: `best_f1`, `balanced` or `sensitivity_98`.
-        threshold: In [0, 1].
         source: The rule and the films by which it was chosen.
-        recall: Sensitivity, in [0, 1].
-        specificity: In [0, 1].
-        precision: In [0, 1]; 0 if no film is labelled PNEUMONIA.
-        f1: In [0, 1].
-        n: Number of films on which it was chosen.
-        n_positive: Number of these with the label PNEUMONIA.
-        recall_ci95: 95% interval of `recall` over patients at this threshold, without the uncertainty of its choice. None if the
-            patients are unknown.
+        precision: 0 if no film is labelled PNEUMONIA.
+        recall_ci95: 95% interval over patients at this threshold, without the uncertainty of its choice. None if the patients are unknown.
         specificity_ci95: The same for `specificity`.
     """
 
@@ -306,15 +284,7 @@ _FARTHEST_ODDS = 12.0
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The figures at one threshold; rates are in [0, 1].
-
-    Attributes:
-        threshold: A film is labelled PNEUMONIA from this probability on.
-        recall: Sensitivity.
-        specificity: Recall of NORMAL.
-        recall_ci95: 95% interval of `recall` by patient, see `rate_intervals`; None if the patients are unknown.
-        specificity_ci95: The same for `specificity`.
-    """
+    """Sensitivity and specificity at one threshold, with 95% intervals by patient (see `rate_intervals`); None if the patients are unknown."""
 
     threshold: float
     recall: float

@@ -13,7 +13,7 @@ from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.classifier import NOT_A_CHEST_FILM, UNSURE
 from pneumoscan.data.layouts.table import open_rows
 from pneumoscan.errors import LayoutError, NothingUsableError
-from pneumoscan.evaluate.sites import Answers, Share
+from pneumoscan.evaluate.films import Answers, Share
 from pneumoscan.node.desk import NodeVerdict, counting
 from pneumoscan.node.queue import WAITING, Job
 from pneumoscan.node.watch import watched, week_of
