@@ -16,7 +16,7 @@ from stored import assert_as_stored, digest
 from pneumoscan import audit as audit_package
 from pneumoscan.audit import inspect, summary_lines, write_inspection
 from pneumoscan.audit.duplicates import MIN_CORRELATION, unit_detail
-from pneumoscan.audit.inspection_page import diverging
+from pneumoscan.audit.inspection import diverging
 from pneumoscan.audit.scan import scan
 from pneumoscan.audit.shortcuts import shortcuts_of
 from pneumoscan.bundle.spec import CLASS_NAMES

@@ -264,26 +264,31 @@ def _change(variant: VariantFindings) -> str:
 
 def _shown(variant: VariantFindings) -> dict[str, Any]:
     """Return what the tables show of a variant with finished trials: means over their seeds."""
+
+    def mean(*path: str) -> float | None:
+        def figure(record: TrialRecord) -> float | None:
+            value: Any = record.figures
+            for key in path:
+                value = (value or {}).get(key)
+            return None if value is None else float(value)
+
+        return variant.mean(figure)
+
     best = [record.figures["best_f1"] for record in variant.done]
     at = sorted({row["threshold"] for row in best})
     stress = {}
-    for figure in ("roc_auc", "specificity"):
-        lows = [record.figures["stress"]["worst"][figure] or {} for record in variant.done]
+    for name in ("roc_auc", "specificity"):
+        lows = [record.figures["stress"]["worst"][name] or {} for record in variant.done]
         views = {low.get("perturbation") for low in lows}
-        stress[figure] = {
-            "mean": variant.mean(lambda record, name=figure: record.figures["stress"]["mean"][name]),
-            "worst": variant.mean(
-                lambda record, name=figure: (record.figures["stress"]["worst"][name] or {}).get("value")
-            ),
+        stress[name] = {
+            "mean": mean("stress", "mean", name),
+            "worst": mean("stress", "worst", name, "value"),
             "view": readable_name(str(views.pop())) if len(views) == 1 else "various",
         }
     return {
         "speed": variant.mean(films_per_second),
         "kept_epoch": _span([record.facts["kept_epoch"] for record in variant.done]),
-        **{
-            name: variant.mean(lambda record, key=name: record.figures[key])
-            for name in ("val_loss", "accuracy", "roc_auc")
-        },
+        **{name: mean(name) for name in ("val_loss", "accuracy", "roc_auc")},
         "best_f1": fmean(row["f1"] for row in best),
         "best_f1_at": f"{at[0]:.2f}" if len(at) == 1 else f"{at[0]:.2f}–{at[-1]:.2f}",
         "stress": stress,
@@ -307,7 +312,7 @@ def _thresholds(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     return [row | {"best": row is top} for row in rows]
 
 
-def _by_epoch(section: SectionFindings) -> tuple[Sequence[str], list[Sequence[str]]]:
+def _by_epoch(section: SectionFindings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of validation loss, accuracy and AUC of seed 0 after each epoch of the section."""
     epochs, rows = section.section.reads_epochs, []
     for variant in section.variants:
@@ -319,7 +324,7 @@ def _by_epoch(section: SectionFindings) -> tuple[Sequence[str], list[Sequence[st
     return ("variant", *names), rows
 
 
-def _peaks(section: SectionFindings) -> list[Sequence[str]]:
+def _peaks(section: SectionFindings) -> list[tuple[str, ...]]:
     """Return how each trial of a section continued after its best epoch."""
     rows = []
     for variant in section.variants:
@@ -339,7 +344,7 @@ def _peaks(section: SectionFindings) -> list[Sequence[str]]:
     return rows
 
 
-def _stops(section: SectionFindings) -> list[Sequence[str]]:
+def _stops(section: SectionFindings) -> list[tuple[str, ...]]:
     """Return what early stopping with each patience of the section would have done."""
     rows = []
     for variant in section.variants:
