@@ -1,7 +1,7 @@
 """Find pneumonia in chest X-rays: train a network, evaluate it, and classify new films.
 
 A film is one chest radiograph. Films pass through the packages in this order: `imaging` reads them, `data` collects them
-in a table, `training` trains a network of `models` on them, and `evaluate` computes the figures. `classifier` reads
+in a table, `train` trains a network of `networks` on them, and `evaluate` computes the figures. `classifier` reads
 new films with the exported model, which `bundle` loads.
 """
 

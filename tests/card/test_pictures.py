@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pneumoscan.card import foreign_pictures as not_chest
 from pneumoscan.card import measuring
+from pneumoscan.phantom import foreign_pictures as not_chest
 
 
 @pytest.mark.parametrize("side", [64, 201])

@@ -4,7 +4,6 @@ measured.py          the measurements, the texts of the authors, and a check tha
 measuring.py         measures: held-out films, detector, heatmaps, time of a film
 model_card.py        what the card shows; templates/card.md says it
 checklist.py         reporting checklists for reviewers, CLAIM 2024 and TRIPOD+AI, from the same records
-foreign_pictures.py  synthetic pictures that are not chest films
 """
 
 from pneumoscan.card.measured import Records, read_records

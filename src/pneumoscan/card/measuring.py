@@ -26,7 +26,6 @@ from PIL import Image
 
 from pneumoscan.bundle.checks import MAP_OUTPUT
 from pneumoscan.bundle.load import Bundle, load_bundle
-from pneumoscan.card.foreign_pictures import DRAWN, TURNED, drawn
 from pneumoscan.classifier import certain_distance, find_in, model_name
 from pneumoscan.data.layouts import Sources, load_sites
 from pneumoscan.data.splits import read_split_csv
@@ -35,6 +34,7 @@ from pneumoscan.evaluate import HELD_OUT, evaluate
 from pneumoscan.files import make_folder, write_json
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.phantom.foreign_pictures import DRAWN, TURNED, drawn
 from pneumoscan.phantom.rendering import draw_film
 
 Floats = npt.NDArray[np.float64]

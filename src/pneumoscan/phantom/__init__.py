@@ -4,6 +4,7 @@ canvas.py     the projection plane, its shapes, and trees of vessels and bronchi
 patient.py    the body, the position on a film, and the pneumonia
 anatomy.py    the chest as path lengths: soft parts, lungs, bones
 rendering.py  from path lengths to the pixels and the file of a film
+foreign_pictures.py  pictures that are no upright frontal chest film, to try a detector on
 
 The plan of a set and its folder are here.
 """

@@ -326,7 +326,7 @@ def _by_epoch(section: SectionFindings) -> tuple[tuple[str, ...], list[tuple[str
 
 def _peaks(section: SectionFindings) -> list[tuple[str, ...]]:
     """Return how each trial of a section continued after its best epoch."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for variant in section.variants:
         for record in variant.done:
             peak = peak_of(record.history)
@@ -346,7 +346,7 @@ def _peaks(section: SectionFindings) -> list[tuple[str, ...]]:
 
 def _stops(section: SectionFindings) -> list[tuple[str, ...]]:
     """Return what early stopping with each patience of the section would have done."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for variant in section.variants:
         histories = [record.history for record in variant.done if peak_of(record.history)]
         least = [min(row["val_loss"] for row in history) for history in histories]
