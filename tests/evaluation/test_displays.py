@@ -176,7 +176,7 @@ def test_drawing_leaves_the_global_settings_alone(make_outcome):
 
 def test_drawing_works_where_home_cannot_be_written(tmp_path):
     code = (
-        "from pathlib import Path; from pneumoscan.evaluate.displays import *;"
+        "from pathlib import Path; from pneumoscan.evaluate.displays import ConfusionDisplay; from pneumoscan.evaluate.drawing import save_figure;"
         f"save_figure(ConfusionDisplay.from_predictions([0, 1], [0.1, 0.9], threshold=0.5).plot(), Path({str(tmp_path / 'x')!r}));"
         "import sys; assert 'matplotlib.pyplot' not in sys.modules"
     )
