@@ -3,13 +3,14 @@
 Read in this order:
 
 run.py          the evaluation of one split, from model and films to the folder of results
-films.py        every film with its probability, label and warnings
-metrics.py      all figures; thresholds.py, calibration.py, sites.py, groups.py and stress.py hold those of one kind
+films.py        every film with its probability, label and warnings, and how many are answered
+metrics.py      all figures; thresholds.py, calibration.py, sites.py (groups too) and stress.py hold those of one kind
 intervals.py    Wilson's interval, and the only bootstrap by patient
-comparison.py   two models on the same films: scores.py reads files of scores, paired.py and delong.py have tests and verdict
+comparison.py   two models on the same films: scores.py reads files of scores and matches them, paired.py has the tests
 arrays.py       what labels, probabilities and patients must be
-report.py       the folder of results; templates/ has its page
+report.py       the folder of results and its page; templates/ has the words
 displays.py     graphs: they hold what they draw; drawing.py has their style
+held_out.py     what a bundle says about the held-out films of its training
 
 The package imports only numpy and what reads films. Functions import scikit-learn, matplotlib and Jinja2 when they need them.
 """
