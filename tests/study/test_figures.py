@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pneumoscan.study.compare import Difference
+from pneumoscan.study.differences import Difference
 from pneumoscan.study.graphs import (
     LOOKS,
     MOST_LINES,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscan.study.compare import peak_of, stop_of
+from pneumoscan.study.differences import peak_of, stop_of
 from pneumoscan.study.trial_records import StudyFolder, read_record
 from pneumoscan.train.config import load_config
 

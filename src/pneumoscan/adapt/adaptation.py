@@ -44,17 +44,11 @@ class Adaptation:
 
     Attributes:
         films: The films of the hospital with the outputs of the model.
-        operating_point: The operating point that is evaluated.
         base: Name and SHA-256 of the network.
         fitted: The fit to all films.
-        threshold_before: The original threshold, in [0, 1].
-        temperature_before: The original temperature.
         cross_validated: Predictions under fits to other patients.
-        area: Area under the ROC curve.
         as_it_is: Figures at the original temperature and threshold.
-        adapted: Cross-validated figures.
-        gain: `adapted` minus `as_it_is`.
-        verdict: The advice.
+        adapted: Cross-validated figures, and their `gain` over those.
         shortcuts: How well the labels of these films can be guessed without the lungs.
         cautions: Sentences to read before the figures.
     """

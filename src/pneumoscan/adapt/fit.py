@@ -31,12 +31,9 @@ _LOGISTIC_DEVIATION = np.pi / np.sqrt(3)
 
 @dataclass(frozen=True)
 class Refit:
-    """Fitted parameters.
+    """Fitted parameters: probability = sigmoid((logit + offset) / temperature).
 
-    Attributes:
-        temperature: Temperature, above 0.
-        offset: probability = sigmoid((logit + offset) / temperature).
-        cuts: By operating point the logit from which a film is labelled PNEUMONIA, before offset and temperature.
+    `cuts` are by operating point the logits from which a film is labelled PNEUMONIA, before offset and temperature.
     """
 
     temperature: float

@@ -22,12 +22,7 @@ _Z = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Figure:
-    """A number and its 95% interval.
-
-    Attributes:
-        value: The figure on the films.
-        ci95: Lower and upper bound.
-    """
+    """A number and its 95% interval."""
 
     value: float
     ci95: Interval

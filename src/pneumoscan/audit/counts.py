@@ -19,18 +19,7 @@ from pneumoscan.data.manifest import SPLITS, FilmRecord, Manifest
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Figures of one split.
-
-    Attributes:
-        split: `train`, `val` or `test`.
-        n_films: Rows of the table, including unreadable films.
-        n_readable: Films that can be used.
-        n_patients: Patients of these films.
-        films: Rows by class name.
-        patients: Patients by class name.
-        causes: Rows by cause (`bacteria`, `virus`); empty if file names contain none.
-        pneumonia_share: Share of PNEUMONIA among the rows, in [0, 1].
-    """
+    """Figures of one split: rows of the table (`n_films`, unreadable ones too) and their patients, by class name and by cause."""
 
     split: str
     n_films: int
@@ -53,20 +42,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes, modes and formats of the readable films of one class, or of all.
-
-    Attributes:
-        name: Class name, or `all`.
-        width: Width in pixels.
-        height: Height in pixels.
-        aspect: Width divided by height.
-        n_bytes: Size of the file; zeros without files.
-        brightness: Mean grey value in [0, 255].
-        most_common: Up to five (`WIDTHxHEIGHT`, films).
-        n_sizes: Number of different sizes.
-        modes: Films by Pillow mode or dtype.
-        formats: Films by format.
-    """
+    """Sizes, modes and formats of the readable films of one class, or of `all`; `most_common` are up to five (`WIDTHxHEIGHT`, films)."""
 
     name: str
     width: Range
@@ -92,13 +68,7 @@ class SharedPatient:
 class Patients:
     """Films per patient (a patient number within a split), and numbers in several splits or classes.
 
-    Attributes:
-        n_patients: Different patient numbers.
-        films_per_patient: Distribution over the patients of each split.
-        histogram: Patients by number of films: `1`, `2`, `3`, `4`, `5-9`, `10+`.
-        largest: Up to five (patient, films).
-        across_splits: Numbers in more than one split, most films first.
-        n_with_both_classes: Numbers with films of both classes.
+    `histogram` has the bins `1`, `2`, `3`, `4`, `5-9`, `10+`; `largest` are up to five (patient, films).
     """
 
     n_patients: int
@@ -213,21 +183,9 @@ MAX_PROBED = 8
 
 @dataclass(frozen=True)
 class SiteFacts:
-    """Figures of one site; sizes and grey values are of the readable films.
+    """Figures of one site, `(not told)` for films without one. Rows count unreadable films too; sizes and grey values are of the others.
 
-    Attributes:
-        site: Name of the site; `(not told)` for films without one.
-        n_films: Rows of the table, including unreadable films.
-        n_readable: Films that can be used.
-        n_patients: Patients of these films.
-        pneumonia_share: Share of PNEUMONIA among the rows, in [0, 1].
-        width: Original width in pixels; None if no film is readable, as for the next four.
-        height: Original height in pixels.
-        brightness: Mean grey value of a film in [0, 255].
-        contrast: Standard deviation of the grey values of a film at 64×64.
-        border: Mean grey value of the outer frame.
-        views: Number of films by view, `PA` or `AP`, if known.
-        age: Of the patients in years, if given, else None.
+    Contrast is the standard deviation of the grey values of a film at 64×64, border the mean grey value of the outer frame.
     """
 
     site: str

@@ -19,15 +19,7 @@ SHARE_GAP = 0.10
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """A finding.
-
-    Attributes:
-        severity: `high` can invalidate every result, `medium` can mislead, `note` is useful to know.
-        key: Stable name for programs.
-        title: A sentence.
-        text: The finding with its figures.
-        advice: What to do.
-    """
+    """A finding: `high` can invalidate every result, `medium` can mislead, `note` is useful to know; `key` is a stable name for programs."""
 
     severity: Severity
     key: str

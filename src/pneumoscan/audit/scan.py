@@ -31,19 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class FilmFacts:
-    """Facts about a readable film.
-
-    Attributes:
-        index: Its row in the manifest.
-        content_sha256: SHA-256 of the bytes of the file, or of the array.
-        pixels_sha256: SHA-256 of the decoded grey pixels and their shape.
-        n_bytes: Size of the file; 0 without a file.
-        width: Width in pixels.
-        height: Height in pixels.
-        mode: Pillow mode before the conversion to grey, or dtype of the array.
-        format: `JPEG`, `PNG` or `array`.
-        brightness: Mean grey value in [0, 255].
-    """
+    """Facts about a readable film; `index` is its row in the manifest, `n_bytes` 0 without a file, `mode` that before the conversion to grey."""
 
     index: int
     content_sha256: str

@@ -35,16 +35,7 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Probe:
-    """A feature, and how well it predicts the label.
-
-    Attributes:
-        name: Stable key.
-        title: Readable name.
-        sees: Description of the input of the linear model.
-        roc_auc: Mean over the folds, in [0, 1]; 0.5 if the feature is the same for all films.
-        fold_aucs: One for each fold.
-        constant: Whether all films have the same value.
-    """
+    """A feature that a linear model sees, and how well it predicts the label: mean area over the folds; 0.5 if it is the same for all films."""
 
     name: str
     title: str

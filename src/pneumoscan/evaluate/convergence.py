@@ -20,17 +20,7 @@ _KEYS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_r
 
 @dataclass(frozen=True)
 class ConvergenceDisplay:
-    """Curves of a training; NaN if an epoch has no such figure.
-
-    Attributes:
-        epoch: float64 (k,), whole numbers, ascending.
-        train_loss: float64 (k,).
-        val_loss: float64 (k,), on the held-out patients.
-        train_accuracy: float64 (k,), in [0, 1].
-        val_accuracy: float64 (k,), in [0, 1].
-        learning_rate: float64 (k,).
-        best_epoch: The epoch whose weights were kept; None marks none.
-    """
+    """Curves of a training by epoch, float64 (k,); NaN if an epoch has no such figure. `best_epoch` is the one whose weights were kept."""
 
     epoch: Floats
     train_loss: Floats

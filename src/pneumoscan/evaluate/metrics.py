@@ -53,42 +53,19 @@ SCHEMA_VERSION = 1
 class Metrics:
     """The figures of one model on one split. Proportions are in [0, 1]; None means that the films do not determine it.
 
+    Intervals of shares are Wilson's, that of the area is by bootstrap over patients.
+
     Attributes:
-        schema_version: Version of `metrics.json`.
         split: `train`, `val`, `test` or `held-out`.
-        n: Films evaluated.
-        n_positive: Films with the true label PNEUMONIA.
-        n_patients: Patients of these films.
-        prevalence: n_positive / n.
-        threshold: A film was labelled PNEUMONIA from this probability on.
-        threshold_source: Origin of the threshold, one sentence.
-        accuracy: Share of films classified correctly.
-        accuracy_ci95: Wilson.
-        roc_auc: Area under the ROC curve.
-        roc_auc_ci95: Bootstrap by patient.
-        average_precision: Area under the precision-recall curve.
-        sensitivity: Recall of PNEUMONIA.
-        sensitivity_ci95: Wilson.
-        specificity: Recall of NORMAL.
-        specificity_ci95: Wilson.
-        precision: Positive predictive value; 0 if no film was labelled PNEUMONIA.
-        precision_ci95: Wilson.
-        npv: Negative predictive value; 0 if no film was labelled NORMAL.
-        f1: Harmonic mean of precision and sensitivity.
-        balanced_accuracy: Mean of sensitivity and specificity.
+        threshold: A film was labelled PNEUMONIA from this probability on; chosen elsewhere.
+        precision: Positive predictive value; 0 if no film was labelled PNEUMONIA, likewise `npv`: see `zero_division`.
         brier_score: Mean squared error of the probability (lower is better).
-        expected_calibration_error: 15 bins of equal width.
-        expected_calibration_error_equal_mass: 15 bins with equal numbers of films.
+        expected_calibration_error: 15 bins of equal width; `_equal_mass`: with equal numbers of films.
         best_f1: The row of the table with the highest F1, chosen on these films.
-        confusion: The confusion matrix.
-        bootstrap: Intervals over patients, and the resampling.
-        zero_division: Value of precision and npv if no film has that label.
         warnings: Sentences about figures that the films do not determine.
         n_refused: Films that could not be read and are in none of the figures.
         cautions: Sentences to read before the figures, including the warnings.
-        stress: The stress test; None without one.
-        answers: The answers of the model; None if unknown.
-        sites: The figures of each site; None if the films come from one site.
+        stress: The stress test; None without one, as for the answers of the model, and the sites if there is only one.
         groups: The figures of groups of films, for each column that was asked for.
     """
 

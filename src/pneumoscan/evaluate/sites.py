@@ -71,22 +71,9 @@ RATES = ("accuracy", "sensitivity", "specificity")
 
 @dataclass(frozen=True)
 class SiteFigures:
-    """The figures of one site; None means that its films do not determine it.
+    """The figures of one site or group, `(not told)` for films without one; None means that its films do not determine it.
 
-    Attributes:
-        site: Name of the site; `(not told)` for films without a site.
-        n: Number of films.
-        n_positive: Films with the true label PNEUMONIA.
-        n_patients: Patients of these films.
-        roc_auc: Area under ROC.
-        roc_auc_ci95: Bootstrap by patient.
-        accuracy: Share of films classified correctly at the threshold.
-        accuracy_ci95: Wilson.
-        sensitivity: Recall of PNEUMONIA.
-        sensitivity_ci95: Wilson.
-        specificity: Recall of NORMAL.
-        specificity_ci95: Wilson.
-        answers: The answers of the model; None if unknown.
+    Intervals of the area are by bootstrap over patients, those of the rates are Wilson's.
     """
 
     site: str
@@ -250,13 +237,7 @@ MOST = 40
 
 @dataclass(frozen=True)
 class GroupTable:
-    """The figures of the groups of one column.
-
-    Attributes:
-        by: The column, with bounds if there are any: `view`, `age:18,65`.
-        column: Name of the column.
-        table: The figures of each group and the differences between them; films without a value are a group of their own.
-    """
+    """The figures of the groups of one column; `by` has its bounds if there are any: `view`, `age:18,65`."""
 
     by: str
     column: str

@@ -42,16 +42,9 @@ Predict = Callable[[Images], npt.ArrayLike]
 
 @dataclass(frozen=True)
 class StressRow:
-    """The figures of the films in one view. Proportions are in [0, 1]; None means that the films do not determine it.
+    """The figures of the films in one view, `plain` for the unchanged films; None means that the films do not determine it.
 
-    Attributes:
-        perturbation: Name of the perturbation; `plain` for the unchanged films.
-        n: Films evaluated.
-        roc_auc: Area under the ROC curve.
-        roc_auc_ci95: Bootstrap by patient; every view has the same resamples.
-        accuracy: Share of films classified correctly at the threshold.
-        sensitivity: Recall of PNEUMONIA.
-        specificity: Recall of NORMAL.
+    The interval of the area is by bootstrap over patients, with the same resamples for every view.
     """
 
     perturbation: str
@@ -65,12 +58,7 @@ class StressRow:
 
 @dataclass(frozen=True)
 class Lowest:
-    """The lowest value of a figure over the views.
-
-    Attributes:
-        perturbation: Name of the perturbation.
-        value: The figure in this view, in [0, 1].
-    """
+    """The lowest value of a figure over the views, in [0, 1], and the perturbation of that view."""
 
     perturbation: str
     value: float

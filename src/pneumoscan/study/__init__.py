@@ -7,7 +7,7 @@ evaluation.py     the films of a study, with one hold-out for all trials; evalua
 trial_records.py  the folder of a study: what all trials share, and the record of each
 launchers.py      where trials run: in this process, in several processes, or on a cluster
 execute.py        the whole study, from the plan to the last record; forecast.py: how long it will take
-compare.py        differences to the baseline, their intervals, and the conclusion; early stopping
+differences.py    differences to the baseline, their intervals, and the conclusion; early stopping
 results.py        all results, read from the records, and tables of them for other programs
 report.py         page and graphs from them
 """

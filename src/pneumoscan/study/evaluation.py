@@ -37,15 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class StudyFilms:
-    """Films of one size with their patients.
-
-    Attributes:
-        films: Pixels, labels and hold-out.
-        held_out_paths: n paths of the held-out films.
-        held_out_patients: n patients of the held-out films.
-        data_sha256: Identifies the films; see `data.cache`.
-        synthetic: Whether they are synthetic films.
-    """
+    """Films of one size with their hold-out; `data_sha256` identifies them as in `data.cache`."""
 
     films: TrainingFilms
     held_out_paths: tuple[str, ...]

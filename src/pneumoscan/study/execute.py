@@ -50,8 +50,6 @@ class StudyOrder:
     """Options of a study run.
 
     Attributes:
-        data: The films.
-        out: Folder of the study, for the records.
         work: Folder for checkpoints and weights; None: `OUT/work`.
         jobs: Trials at the same time, on this machine.
         launcher: One of `LAUNCHERS`.

@@ -42,12 +42,9 @@ PUBLIC_SET = FilmCounts(train=4433, held_out=783)
 
 @dataclass(frozen=True)
 class Pace:
-    """Time per unit of work: core-milliseconds for one film of the baseline network.
+    """Core-milliseconds for one film of the baseline network, in general and by measured configuration.
 
-    Attributes:
-        core_ms: General value.
-        by_key: Measured values of configurations.
-        measured: Number of measured trials; 0: the built-in value.
+    `measured` is the number of measured trials; 0: the built-in value.
     """
 
     core_ms: float
@@ -131,13 +128,9 @@ def _work(config: ModelConfig, size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class ForecastTrial:
-    """A line of the dry run.
+    """A line of the dry run, with its estimated duration, or the actual one if it has ended (`done`, `diverged`, `failed`).
 
-    Attributes:
-        title: Title of the trial.
-        seconds: Estimated duration; the actual one if it has ended.
-        status: `done`, `diverged`, `failed`, or empty.
-        places: Names of the sections that contain it.
+    `places` are the sections that contain it.
     """
 
     title: str
@@ -148,15 +141,7 @@ class ForecastTrial:
 
 @dataclass(frozen=True)
 class Forecast:
-    """A dry run.
-
-    Attributes:
-        entries: One for each trial, in order.
-        jobs: Trials at the same time.
-        pace: Basis of the estimates.
-        sizes: Numbers of training films and held-out films.
-        assumed: Whether the numbers of the public set are assumed, because no films were given.
-    """
+    """A dry run: one entry for each trial, in order. `assumed`: the numbers of films are those of the public set, because none were given."""
 
     entries: tuple[ForecastTrial, ...]
     jobs: int

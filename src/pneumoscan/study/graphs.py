@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, PALE, VERMILION, styled
-from pneumoscan.study.compare import COMPARED, PRIMARY, Difference
+from pneumoscan.study.differences import COMPARED, PRIMARY, Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,13 +38,7 @@ MOST_LINES = len(LOOKS)
 
 @dataclass(frozen=True)
 class Curves:
-    """The epochs of all seeds of a variant.
-
-    Attributes:
-        name: Name in the legend.
-        histories: One per seed, in the form of `TrialRecord.history`.
-        is_baseline: Whether it is drawn as the reference.
-    """
+    """The epochs of all seeds of a variant, one history per seed as in `TrialRecord`; the baseline is drawn as the reference."""
 
     name: str
     histories: Sequence[Sequence[Mapping[str, Any]]]
@@ -231,13 +225,7 @@ def _draw_epochs(panel: "Axes", points: Sequence[SweepPoint]) -> None:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """The area under ROC of a variant at each site.
-
-    Attributes:
-        name: Name on the axis.
-        areas: By site, one value per seed.
-        left_out: The sites that were left out of its training.
-    """
+    """The area under ROC of a variant at each site, one value per seed, and the sites that were left out of its training."""
 
     name: str
     areas: Mapping[str, Sequence[float]]

@@ -12,7 +12,7 @@ from pneumoscan.evaluate.precision_recall import PrecisionRecallDisplay
 from pneumoscan.evaluate.stress import readable_name
 from pneumoscan.files import make_folder, write_atomic
 from pneumoscan.pages import percent, plural, render, score
-from pneumoscan.study.compare import COMPARED, PRIMARY, peak_of, stop_of
+from pneumoscan.study.differences import COMPARED, PRIMARY, peak_of, stop_of
 from pneumoscan.study.evaluation import RESAMPLES
 from pneumoscan.study.forecast import in_words
 from pneumoscan.study.graphs import (

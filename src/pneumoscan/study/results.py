@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pneumoscan.errors import UsageError
 from pneumoscan.files import write_atomic
-from pneumoscan.study.compare import COMPARED, Difference, StudyComparison
+from pneumoscan.study.differences import COMPARED, Difference, StudyComparison
 from pneumoscan.study.plan import BASELINE, Section, StudyPlan, parse_plan
 from pneumoscan.study.trial_records import (
     EPOCH_FIGURES,
@@ -42,11 +42,8 @@ class VariantFindings:
     """A variant and its trials.
 
     Attributes:
-        name: `baseline` for the baseline.
         title: Title in tables and legends; it says if the variant is the baseline itself.
         change: Settings that differ from the baseline: name → value.
-        why: The reason.
-        expect: The expectation.
         trial: Its trial with seed 0.
         records: Records of ended trials by seed.
         missing: Names of planned trials that have not ended.
@@ -87,13 +84,7 @@ class VariantFindings:
 
 @dataclass(frozen=True)
 class SectionFindings:
-    """A section and its variants.
-
-    Attributes:
-        section: The planned section.
-        variants: The variants in the order of the plan.
-        groups: The variants by group, in order; one group without a name if the section names no setting.
-    """
+    """A planned section with its variants in the order of the plan, and by group; one group without a name if it names no setting."""
 
     section: Section
     variants: tuple[VariantFindings, ...]
@@ -122,14 +113,10 @@ def _best(variants: Sequence[VariantFindings]) -> VariantFindings | None:
 
 @dataclass(frozen=True)
 class Findings:
-    """A study's plan and records.
+    """A study's plan as last given, and its records.
 
     Attributes:
-        plan: The plan as last given.
-        facts: Facts that all trials share.
         y_true: int64 (n,), labels of the held-out films.
-        baseline: The baseline.
-        sections: The sections in the order of the plan.
         planned: Every trial with its places, including confirmations.
         comparison: All finished trials.
     """

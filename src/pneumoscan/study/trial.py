@@ -42,16 +42,7 @@ SECONDS_BETWEEN_PROGRESS = 1.0
 class Task:
     """What a worker needs for a trial; paths must be valid wherever it runs.
 
-    Attributes:
-        key: Key of the trial.
-        seed: Seed of the trial.
-        config: Configuration of the trial as a nested mapping.
-        data: The films.
-        cache: Folder of the film cache; empty for the default.
-        out: Folder of the study, for the record.
-        work: Folder for checkpoints and weights.
-        data_sha256: Identifies the films.
-        held_out_sha256: Identifies the hold-out.
+    `out` is the folder of the study, for the record, `work` that for checkpoints and weights, `cache` empty for the default.
     """
 
     key: str

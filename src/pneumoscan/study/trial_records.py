@@ -108,15 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """Facts that all trials of a study share.
-
-    Attributes:
-        conditions: Films, hold-out and settings of the machine.
-        train: Number of training films.
-        held_out: Number of held-out films.
-        patients: Number of patients of the held-out films.
-        synthetic: Whether the films are synthetic.
-    """
+    """What all trials of a study share: the conditions, and the numbers of training films, held-out films and their patients."""
 
     conditions: Conditions
     train: int

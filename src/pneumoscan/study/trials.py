@@ -28,12 +28,9 @@ _LATER: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Machine:
-    """Settings of the machine, which are the same for a whole study because they affect the last bits of a result.
+    """Settings of the machine, the same for a whole study because they affect the last bits of a result.
 
-    Attributes:
-        worker_threads: Threads of one trial.
-        precision: `float32` or `bfloat16`.
-        device: `cpu` or `cuda`.
+    `precision` is `float32` or `bfloat16`, `device` `cpu` or `cuda`.
     """
 
     worker_threads: int
@@ -43,13 +40,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions that all trials of a study share: films, hold-out and machine.
-
-    Attributes:
-        machine: Settings of the machine.
-        data_sha256: Identifies the films; see `data.cache`.
-        held_out_sha256: Identifies the hold-out: SHA-256 over the paths of its films.
-    """
+    """What all trials of a study share: the machine, the films (see `data.cache`), and the hold-out (SHA-256 over the paths of its films)."""
 
     machine: Machine
     data_sha256: str
@@ -58,12 +49,9 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training.
+    """One training: its key, its seed, and the resolved configuration with the seed.
 
-    Attributes:
-        key: 12 hexadecimal digits that identify the configuration without seed, the films and the hold-out.
-        seed: Seed of weights, order, augmentation and dropout.
-        config: Resolved configuration with the seed.
+    The key is 12 hexadecimal digits that identify the configuration without seed, the films and the hold-out.
     """
 
     key: str
@@ -78,13 +66,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial at its place in the plan; one trial may have several places.
-
-    Attributes:
-        section: Name of the section; `baseline` for the baseline.
-        variant: Name of the variant; `baseline` for the baseline.
-        trial: The training.
-    """
+    """A trial at its place in the plan, of which it may have several; section and variant are `baseline` for the baseline."""
 
     section: str
     variant: str
@@ -99,14 +81,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Slot:
-    """Further seeds of the best variant of a group, which is not known yet.
-
-    Attributes:
-        section: Its name.
-        group: Value of the grouping setting; empty if there is only one group.
-        seeds: Number of further seeds.
-        trials: Trials of the variants with seed 0.
-    """
+    """Further seeds of the best variant of a group, which is not known yet; the trials are those of the variants with seed 0."""
 
     section: str
     group: str

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumoscan.evaluate.intervals import weighted_roc_auc
-from pneumoscan.study.compare import StudyComparison, figures_of
+from pneumoscan.study.differences import StudyComparison, figures_of
 from pneumoscan.study.evaluation import patient_weights
 from pneumoscan.study.trial_records import TrialRecord
 

@@ -35,12 +35,7 @@ PRIMARY = ("roc_auc", "stress_roc_auc")
 
 @dataclass(frozen=True)
 class TrialFigure:
-    """A figure of one trial.
-
-    Attributes:
-        value: The figure, in [0, 1].
-        draws: float64 (b,): its value in each resample of the patients; NaN if it is not defined.
-    """
+    """A figure of one trial in [0, 1], and its value in each resample of the patients, float64 (b,); NaN where it is not defined."""
 
     value: float
     draws: Floats
@@ -48,13 +43,10 @@ class TrialFigure:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of a variant over its seeds minus that of the baseline.
+    """The mean of a variant over its seeds minus that of the baseline; above 0 the variant is better.
 
-    Attributes:
-        value: The difference; above 0 the variant is better.
-        ci95: Its 95% interval.
-        verdict: `better` or `worse` if the interval excludes 0.
-        seeds_known: Whether the interval includes the spread over seeds; otherwise it is too narrow.
+    `verdict` is `better` or `worse` if the interval excludes 0. Unless `seeds_known`, the interval lacks the spread over seeds and is too
+    narrow.
     """
 
     value: float
@@ -90,11 +82,9 @@ def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floa
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """All finished trials of a study.
+    """All finished trials of a study: by configuration and figure, one `TrialFigure` per seed.
 
-    Attributes:
-        by_key: Figures of each configuration: name → one `TrialFigure` per seed.
-        seed_factor: For each figure, the spread over seeds divided by the error; None if no configuration has two seeds.
+    `seed_factor` is for each figure the spread over seeds divided by the error; None if no configuration has two seeds.
     """
 
     by_key: Mapping[str, Mapping[str, Sequence[TrialFigure]]]
@@ -173,17 +163,7 @@ History = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Peak:
-    """How a run continued after its best epoch.
-
-    Attributes:
-        epochs: Number of epochs.
-        best_epoch: Epoch of the lowest validation loss.
-        best_loss: This loss.
-        last_loss: Loss at the end.
-        best_accuracy_epoch: Epoch of the highest validation accuracy.
-        best_accuracy: This accuracy.
-        last_accuracy: Accuracy at the end.
-    """
+    """How a run continued after its best epoch, that of the lowest validation loss; and the same for the validation accuracy."""
 
     epochs: int
     best_epoch: int
@@ -196,14 +176,9 @@ class Peak:
 
 @dataclass(frozen=True)
 class Stop:
-    """What early stopping with a patience would have done.
+    """What early stopping with a patience would have done, as a share of the epochs `saved`.
 
-    Attributes:
-        patience: Epochs without a better validation loss.
-        stopped: The epoch after which it would have stopped; the run's last if it never would.
-        kept: The epoch whose weights would have been kept.
-        loss: The validation loss there.
-        saved: Share of the epochs that would not have been trained.
+    `stopped` is the epoch after which it would have ended (the run's last if never), `kept` the one with the lowest validation `loss`.
     """
 
     patience: int
