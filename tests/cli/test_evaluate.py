@@ -1,10 +1,12 @@
-"""Which model `pneumoscan evaluate` takes where none is named."""
+"""Which model `pneumoscan evaluate` takes where none is named, and the command that its report tells."""
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from pneumoscan.bundle import contents as pretrained
 from pneumoscan.cli import app
+from pneumoscan.cli.options import command_line
 from pneumoscan.errors import BundleError
 
 
@@ -49,3 +51,14 @@ def test_without_any_model_it_says_what_to_name(evaluated, monkeypatch, tmp_path
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
     with pytest.raises(BundleError, match="contains no model"):
         evaluated()
+
+
+def test_the_command_is_told_with_what_was_given(monkeypatch) -> None:
+    told = []
+    command = app.get_command(click.Context(app), "evaluate")
+    monkeypatch.setattr(command, "callback", lambda **_: told.append(command_line()))
+    words = ["evaluate", "my model", "--data", "a=b c", "--out", "o", "--stress", "--threshold", "0"]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    assert told == [
+        "pneumoscan evaluate 'my model' --data 'a=b c' --split test --out o --threshold 0.0 --stress"
+    ]

@@ -70,7 +70,7 @@ def command_line() -> str:
         if option.multiple if isinstance(option, click.Option) else option.nargs != 1:
             given = [str(each) for each in value or ()]
         else:
-            given = [str(value)] if value not in {None, "", False} else []
+            given = [] if value is None or value is False or value == "" else [str(value)]
         if isinstance(option, click.Argument):
             words += given
         elif isinstance(option, click.Option) and option.is_flag:
