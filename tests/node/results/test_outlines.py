@@ -72,6 +72,11 @@ def test_regions_have_side_share_and_a_tracking_uid_of_their_own() -> None:
         items_of(groups[0], f"Share of the {side} lung field with evidence")[0] for side in ("right", "left")
     ]
     assert [float(one.MeasuredValueSequence[0].NumericValue) for one in fields] == [25, 12.5]
+    for field, lung in zip(fields, outlined().lungs, strict=True):
+        (line,) = field.ContentSequence
+        points = np.reshape(line.GraphicData, (-1, 2))
+        assert points[:-1] == pytest.approx(np.array(lung.points) * (COLUMNS, ROWS), abs=1e-3)
+        assert line.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == FILM
 
 
 def test_results_with_regions_are_the_same_bytes_again_and_keep_their_uids() -> None:
@@ -172,7 +177,7 @@ def test_validators_find_no_error(tmp_path: Path) -> None:
     assert "Error" not in said_by("dcentvfy", *paths.values())
     assert "Test passed" in said_by("dcmpschk", paths["state"])
     dumped = said_by("dsrdump", paths["report"])
-    assert dumped.count("SCOORD") == 3
+    assert dumped.count("SCOORD") == 5
     assert not [line for line in dumped.splitlines() if line.startswith(("E:", "F:"))]
     # A viewer of dcmtk's applies it to the film.
     out = tmp_path / "shown.pgm"

@@ -1,6 +1,7 @@
 """The structured report: Comprehensive 3D SR with a Measurement Report (PS3.16, TID 1500), made by highdicom.
 
-A film with regions of evidence has a group for each of them (TID 1410) behind that of the finding: its outline as SCOORD.
+A film with regions of evidence has a group for each of them (TID 1410) behind that of the finding: its outline as SCOORD. The share of
+a lung field refers to the outline of the lung; without coordinates in each group, OHIF shows nothing of a report.
 Below it is the presentation state.
 """
 
@@ -11,9 +12,11 @@ from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from highdicom.sr import (
     AlgorithmIdentification,
     Comprehensive3DSR,
+    CoordinatesForMeasurement,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     ImageRegion,
@@ -108,7 +111,7 @@ def make_report(
         observation_context=_observer(writer, uids),
         procedure_reported=concept(PROCEDURE),
         imaging_measurements=[
-            _group(source, finding, writer, uids),
+            _group(source, finding, writer, uids, size),
             *_regions(source, finding, writer, uids, size),
         ],
         title=concept(TITLE),
@@ -143,7 +146,7 @@ def _observer(writer: Writer, uids: ResultUids) -> ObservationContext:
 
 
 def _group(
-    source: Source, finding: Finding, writer: Writer, uids: ResultUids
+    source: Source, finding: Finding, writer: Writer, uids: ResultUids, size: tuple[int, int]
 ) -> MeasurementsAndQualitativeEvaluations:
     presence = presence_of(finding.label)
     judged = presence is not None
@@ -157,18 +160,33 @@ def _group(
         finding_type=concept(PNEUMONIA) if judged else None,
         finding_sites=[FindingSite(concept(LUNG))] if judged else None,
         algorithm_id=_algorithm(writer),
-        measurements=[certainty, *_fields(finding)] if judged else None,
+        measurements=[certainty, *_fields(source, finding, size)] if judged else None,
         qualitative_evaluations=_evaluations(finding, presence),
         source_images=[SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)],
     )
 
 
-def _fields(finding: Finding) -> list[Measurement]:
-    return [_percent_measured(FIELDS[side], share) for side, share in finding.fields]
+def _fields(source: Source, finding: Finding, size: tuple[int, int]) -> list[Measurement]:
+    image = SourceImageForRegion(source.sop_class_uid, source.sop_instance_uid)
+    lungs: dict[str, list[CoordinatesForMeasurement]] = {}
+    for lung in finding.lungs:
+        line = CoordinatesForMeasurement("POLYLINE", _closed(lung, size), image)
+        lungs.setdefault(lung.side, []).append(line)
+    return [_percent_measured(FIELDS[side], share, lungs.get(side)) for side, share in finding.fields]
 
 
-def _percent_measured(name: Code, share: float) -> Measurement:
-    return Measurement(name=concept(name), value=round(100 * share, 2), unit=concept(PERCENT))
+def _percent_measured(
+    name: Code, share: float, within: list[CoordinatesForMeasurement] | None = None
+) -> Measurement:
+    percent = round(100 * share, 2)
+    return Measurement(
+        name=concept(name), value=percent, unit=concept(PERCENT), referenced_coordinates=within
+    )
+
+
+def _closed(outline: Outline, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Return an outline in pixels, with the corner of the first one at 0, 0; the last point closes the line (PS3.3, C.18.6.1.2)."""
+    return np.asarray((*outline.points, outline.points[0])) * size
 
 
 def _regions(
@@ -178,15 +196,13 @@ def _regions(
     image = SourceImageForRegion(source.sop_class_uid, source.sop_instance_uid)
     groups = []
     for number, region in enumerate(finding.regions, 1):
-        # Pixels, with the corner of the first one at 0, 0; the last point closes the line (PS3.3, C.18.6.1.2).
-        points = np.asarray((*region.points, region.points[0])) * size
         groups.append(
             PlanarROIMeasurementsAndQualitativeEvaluations(
                 tracking_identifier=TrackingIdentifier(
                     uid=uids.tracking_of(number),
                     identifier=f"Region {number} of evidence for pneumonia on this film",
                 ),
-                referenced_region=ImageRegion("POLYLINE", points, image),
+                referenced_region=ImageRegion("POLYLINE", _closed(region, size), image),
                 finding_type=concept(EVIDENCE),
                 finding_sites=[
                     FindingSite(concept(LUNG), laterality=concept(RIGHT if region.side == "right" else LEFT))
@@ -354,7 +370,7 @@ def _annotation(layer: str, image: Dataset, outlines: Iterable[Outline], size: t
     annotation.ReferencedImageSequence, annotation.GraphicLayer = [image], layer
     graphics, texts = [], []
     for outline in outlines:
-        points = np.asarray((*outline.points, outline.points[0])) * size
+        points = _closed(outline, size)
         graphic = Dataset()
         graphic.GraphicAnnotationUnits, graphic.GraphicDimensions = "PIXEL", 2
         graphic.NumberOfGraphicPoints = len(points)
