@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pneumoscan.evaluate.intervals import weighted_roc_auc
+from pneumoscan.evaluate.intervals import patient_weights, weighted_roc_auc
 from pneumoscan.study.differences import StudyComparison, figures_of
-from pneumoscan.study.evaluation import patient_weights
+from pneumoscan.study.evaluation import RESAMPLES
 from pneumoscan.study.trial_records import TrialRecord
 
 N = 200
@@ -17,7 +17,7 @@ def record(key: str, seed: int, *, skill: float, noise: int = 0) -> TrialRecord:
     """A trial whose logits follow the labels with `skill`; trials of one `noise` err on the same films."""
     rng = np.random.default_rng(noise)
     logits = (skill * (2 * Y_TRUE - 1) + rng.normal(size=N)).astype(np.float32)
-    weights = patient_weights(PATIENTS)
+    weights = patient_weights(PATIENTS, n_resamples=RESAMPLES)
     area = weighted_roc_auc(Y_TRUE, logits.astype(np.float64), np.ones((1, N)))[0]
     return TrialRecord(
         key,
@@ -92,14 +92,14 @@ def test_the_baseline_and_what_is_missing_have_no_difference() -> None:
 
 
 def test_resamples_draw_patients_with_all_their_films_and_always_the_same() -> None:
-    weights = patient_weights(PATIENTS)
+    weights = patient_weights(PATIENTS, n_resamples=RESAMPLES)
     assert weights.shape == (400, N)
     assert (weights[:, 0::2] == weights[:, 1::2]).all()
     assert (weights.sum(axis=1) == N).all()
-    assert (weights == patient_weights(PATIENTS)).all()
+    assert (weights == patient_weights(PATIENTS, n_resamples=RESAMPLES)).all()
 
 
 def test_the_draws_centre_on_the_figure() -> None:
     one = record("a", 0, skill=1.0)
-    for figure in figures_of(one, Y_TRUE, patient_weights(PATIENTS)).values():
+    for figure in figures_of(one, Y_TRUE, patient_weights(PATIENTS, n_resamples=RESAMPLES)).values():
         assert np.nanmean(figure.draws) == pytest.approx(figure.value, abs=0.01)

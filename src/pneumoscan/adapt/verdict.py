@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ from pneumoscan.evaluate.intervals import Interval, patient_weights, score_inter
 Bools = npt.NDArray[np.bool_]
 RESAMPLES = 1000
 ERROR = "expected_calibration_error"
-_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)

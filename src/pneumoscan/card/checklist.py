@@ -155,9 +155,7 @@ def _of_training(records: Records) -> dict[str, Fact]:
     if training.get("kept_epoch"):
         told = f"epoch {training['kept_epoch']} of {training.get('epochs')}"
         found["selection"] = (place, f"{told}; temperature and thresholds on the held-out films")
-        members = training.get("members") or ()
-        ensemble = f"the mean of {len(members)} networks" if len(members) > 1 else "none: one network"
-        found["ensemble"] = (place, ensemble)
+        found["ensemble"] = (place, "none: one network")
     return found
 
 

@@ -2,7 +2,7 @@
 
     RECORDS/
         seed-K/metrics.json     `pneumoscan evaluate RUN --split held-out --stress`; required for the seed of the bundle
-        seed-K/history.jsonl    of the run, or of each `member` of a combined one; required for the seed of the bundle
+        seed-K/history.jsonl    of the run; required for the seed of the bundle
         seed-K/manifest.json    of the run; required for the seed of the bundle
         about.toml              optional: texts of the authors; see `about`
         heatmaps.json, guard.json, latency.json

@@ -253,9 +253,10 @@ def _resampled_figures(y_true: Labels, y_prob: Floats, called: Floats, weights: 
     )
 
 
-def patient_weights(patients: Labels, *, n_resamples: int = 1000, seed: int = 0) -> Floats:
-    """Return the number of times that each film is in each resample of the patients: float64 (n_resamples, n)."""
-    return np.concatenate([np.empty((0, patients.size)), *_patient_weights(patients, n_resamples, seed)])
+def patient_weights(patients: Sequence[str] | Labels, *, n_resamples: int = 1000, seed: int = 0) -> Floats:
+    """Return the number of times that each of n films is in each resample of their patients (n,): float64 (n_resamples, n)."""
+    numbers = check_patients(patients, len(patients))
+    return np.concatenate([np.empty((0, numbers.size)), *_patient_weights(numbers, n_resamples, seed)])
 
 
 def _patient_weights(patients: Labels, n_resamples: int, seed: int) -> Iterator[Floats]:

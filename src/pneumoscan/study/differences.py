@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pneumoscan.evaluate.intervals import Interval, weighted_roc_auc
-from pneumoscan.study.evaluation import patient_weights
+from pneumoscan.evaluate.intervals import Interval, patient_weights, weighted_roc_auc
+from pneumoscan.study.evaluation import RESAMPLES
 from pneumoscan.study.trial_records import TrialRecord
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ def figures_of(record: TrialRecord, y_true: npt.NDArray[np.int64], weights: Floa
     Args:
         record: Record of the trial.
         y_true: int64 (n,), labels of the held-out films.
-        weights: float64 (b, n), the result of `evaluation.patient_weights`.
+        weights: float64 (b, n), the result of `intervals.patient_weights`.
     """
     logits = record.logits.astype(np.float64)
     right = ((logits >= 0) == (y_true == 1)).astype(np.float64)
@@ -95,7 +95,7 @@ class StudyComparison:
         cls, records: Iterable[TrialRecord], y_true: npt.NDArray[np.int64], patients: tuple[str, ...]
     ) -> "StudyComparison":
         """Create the comparison from the records of a study, without unfinished ones."""
-        weights = patient_weights(patients)
+        weights = patient_weights(patients, n_resamples=RESAMPLES)
         by_key: dict[str, dict[str, list[TrialFigure]]] = {}
         for record in records:
             if record.status != "done":

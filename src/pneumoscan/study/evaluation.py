@@ -16,10 +16,8 @@ from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.splits import hold_out
 from pneumoscan.errors import NothingUsableError
-from pneumoscan.evaluate import intervals
-from pneumoscan.evaluate.arrays import check_patients
 from pneumoscan.evaluate.held_out import HeldOut
-from pneumoscan.evaluate.intervals import weighted_roc_auc
+from pneumoscan.evaluate.intervals import patient_weights, weighted_roc_auc
 from pneumoscan.evaluate.sites import VIEWS
 from pneumoscan.evaluate.stress import StressTable, perturbed
 from pneumoscan.evaluate.thresholds import balanced_cut, best_f1, threshold_table
@@ -98,6 +96,7 @@ def open_films(
 
 
 THRESHOLD = 0.5
+# The same for every trial, so trials can be compared resample by resample.
 RESAMPLES = 400
 _AT_ONCE = 256
 
@@ -147,14 +146,6 @@ def evaluate_network(
         logits=plain,
         stress_draws=_stress_draws(y_true, views, films.held_out_patients),
     )
-
-
-def patient_weights(patients: tuple[str, ...], resamples: int = RESAMPLES) -> Floats:
-    """Return the number of times that each film is in each resample of patients: float64 (resamples, n).
-
-    The resamples are the same for every trial, so trials can be compared resample by resample.
-    """
-    return intervals.patient_weights(check_patients(patients, len(patients)), n_resamples=resamples)
 
 
 def _by_site(backend: Backend, films: StudyFilms, plain: Logits, left_out: frozenset[str]) -> dict[str, Any]:
@@ -209,7 +200,7 @@ def _at_site(
         return {**facts, "roc_auc": None, "roc_auc_ci95": None, "sensitivity": None, "specificity": None}
     scores = logits.astype(np.float64)
     area = float(weighted_roc_auc(y_true, scores, np.ones((1, len(rows))))[0])
-    draws = weighted_roc_auc(y_true, scores, patient_weights(patients))
+    draws = weighted_roc_auc(y_true, scores, patient_weights(patients, n_resamples=RESAMPLES))
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     called = scores >= (np.inf if threshold is None else threshold)
     rates = {
@@ -275,6 +266,6 @@ def _figures(y_true: npt.NDArray[np.int64], plain: Logits, views: dict[str, Logi
 def _stress_draws(
     y_true: npt.NDArray[np.int64], views: dict[str, Logits], patients: tuple[str, ...]
 ) -> Floats:
-    weights = patient_weights(patients)
+    weights = patient_weights(patients, n_resamples=RESAMPLES)
     areas = [weighted_roc_auc(y_true, logits.astype(np.float64), weights) for logits in views.values()]
     return np.asarray(np.mean(areas, axis=0), dtype=np.float64)
