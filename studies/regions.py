@@ -132,7 +132,7 @@ def _padded(field: Image.Image) -> Image.Image:
 
 
 def _pieces(mask: Mask) -> list[Mask]:
-    from pneumoscan.imaging.lungs import pieces_of
+    from pneumoscan.imaging.outlines import pieces_of
 
     return [piece for piece, _ in pieces_of(mask)]
 

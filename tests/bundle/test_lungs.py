@@ -19,8 +19,8 @@ from pneumoscan.bundle.write import write_bundle
 from pneumoscan.classifier import find_in, predict_one
 from pneumoscan.errors import BundleError, ConfigError, SelfCheckError, UsageError
 from pneumoscan.imaging import Preprocessing, read
-from pneumoscan.imaging.lungs import find_lungs, lung_crop, standardise_lungs
-from pneumoscan.imaging.preprocessing import preprocess
+from pneumoscan.imaging.lungs import find_lungs
+from pneumoscan.imaging.preprocessing import lung_crop, preprocess, standardise_lungs
 from pneumoscan.predict.pictures import mask_picture, outline_picture
 
 

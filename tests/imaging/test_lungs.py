@@ -8,17 +8,8 @@ from PIL import Image
 
 from pneumoscan.bundle.heatmap import to_film
 from pneumoscan.imaging import Film, Preprocessing
-from pneumoscan.imaging.lungs import (
-    SHAPE_FACTS,
-    SIDE,
-    WHOLE_FILM,
-    find_lungs,
-    fit_shapes,
-    lung_crop,
-    shape_distance,
-    standardise_lungs,
-)
-from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.imaging.lungs import SHAPE_FACTS, SIDE, WHOLE_FILM, find_lungs, fit_shapes, shape_distance
+from pneumoscan.imaging.preprocessing import lung_crop, normalise, standardise_lungs
 
 Mask = npt.NDArray[np.bool_]
 

@@ -21,8 +21,8 @@ from pneumoscan.data.layouts import load_sites
 from pneumoscan.errors import ConfigError, Terminated, UsageError
 from pneumoscan.evaluate import read_split
 from pneumoscan.imaging import read
-from pneumoscan.imaging.lungs import lung_crop, standardise_lungs
 from pneumoscan.imaging.perturbation import PERTURBATIONS
+from pneumoscan.imaging.preprocessing import lung_crop, standardise_lungs
 from pneumoscan.networks.exported import onnx_of, round_weights
 from pneumoscan.networks.layers import BatchNorm
 from pneumoscan.networks.registry import build, count_parameters, layer_table

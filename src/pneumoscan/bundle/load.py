@@ -52,8 +52,8 @@ from pneumoscan.bundle.spec import (
 )
 from pneumoscan.errors import BundleError, SelfCheckError
 from pneumoscan.imaging import Film, preprocess
-from pneumoscan.imaging.lungs import SIDE, Lungs, cut_film, find_lungs, lung_crop
-from pneumoscan.imaging.preprocessing import normalise
+from pneumoscan.imaging.lungs import SIDE, Lungs, find_lungs
+from pneumoscan.imaging.preprocessing import cut_film, lung_crop, normalise
 
 __all__ = [
     "Bundle",

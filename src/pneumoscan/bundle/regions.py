@@ -15,7 +15,8 @@ from pneumoscan.bundle.heatmap import Evidence, check_has_map, evidence_of, to_f
 from pneumoscan.bundle.load import Bundle
 from pneumoscan.bundle.spec import BundleSpec
 from pneumoscan.errors import UsageError
-from pneumoscan.imaging.lungs import SIDE, Box, Lungs, pieces_of
+from pneumoscan.imaging.lungs import SIDE, Box, Lungs
+from pneumoscan.imaging.outlines import pieces_of
 
 LEVEL = 1.0
 """The level of a model whose `model.json` has none."""

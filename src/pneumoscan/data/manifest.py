@@ -12,7 +12,7 @@ from PIL import Image
 from pneumoscan.errors import FilmDamagedError
 from pneumoscan.imaging import Film, read
 from pneumoscan.imaging.film import MIN_SIDE, read_bytes
-from pneumoscan.imaging.lungs import shows_only_lungs
+from pneumoscan.imaging.preprocessing import shows_only_lungs
 
 SYNTHETIC_NOTICE = "SYNTHETIC.txt"
 SPLITS = ("train", "val", "test")

@@ -192,7 +192,7 @@ def readable_name(name: str) -> str:
 def perturbed(images: Images, view: Perturbation) -> Images:
     """Return resized films uint8 (n, S, S) in a view, resized to S×S again if their size changed.
 
-    Of crops of lungs, uint8 (n, 2 or more, S, S), the planes of `imaging.lungs.lung_crop` are returned, the mask changed like its film.
+    Of crops of lungs, uint8 (n, 2 or more, S, S), the planes of `imaging.preprocessing.lung_crop` are returned, the mask changed like its film.
     """
     size = images.shape[-1]
     if images.ndim == 3:

@@ -1,4 +1,4 @@
-"""From bytes to model input: the reader for films (`film`) and the preprocessing (`preprocessing`)."""
+"""From bytes to model input. Read in this order: `film` (the reader), `lungs` (where they are), `preprocessing` (what a network sees)."""
 
 from pneumoscan.imaging.film import Film, FilmSource, read
 from pneumoscan.imaging.preprocessing import Preprocessing, preprocess

@@ -1,4 +1,4 @@
-"""The lungs of a film: from the answer of the lungs network to mask, box, quality, and the input of the classifier.
+"""The lungs of a film: from the answer of the lungs network to mask, box and quality.
 
 The network sees the film squashed to a square of `SIDE` pixels and gives two logits for each pixel: the lung *field* as
 people outline it, with the lung behind the heart, and the *aerated* lung, without dense consolidation. The field gives
@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from pneumoscan.imaging.film import Film
+from pneumoscan.imaging.outlines import Mask, filled, outline_of, parts_of
 
 SIDE = 128
 """Side in pixels of the network's input and of every mask."""
@@ -27,16 +26,9 @@ SHAPE_FACTS = (
 """The names of `Quality.shape`, in order."""
 # Smaller parts are specks. 64 pixels are 0.4% of the film, a tenth of a small lung.
 _LEAST_PART = 64
-_LEAST_INSIDE = 0.01
-_SMOOTHINGS = 5
-_LEAST_STD = 4 / 255
-_MOST_STANDARD = 6.0
-# A film that shows nothing but the lungs has one grey value outside, up to the noise of JPEG.
-_NOISE, _ALIKE = 6, 0.95
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the film's width and height, in [0, 1]."""
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Lungs:
 
     def outlines(self) -> tuple[npt.NDArray[np.float64], ...]:
         """Return the outline of each lung: float64 (n, 2), x and y as shares of the film, closed."""
-        return tuple(_outline(self.parts == part) for part in (1, 2) if (self.parts == part).any())
+        return tuple(outline_of(self.parts == part) for part in (1, 2) if (self.parts == part).any())
 
     def sides(self) -> tuple[Literal["right", "left"], ...]:
         """Return the side of the patient of each of `outlines`."""
@@ -118,10 +110,10 @@ def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lung
     values += 1
     field, aerated = np.reciprocal(values, out=values)
     whole = np.asarray(logits[0]) > 0
-    numbers, lengths, count, holes = _parts(whole, diagonal=True)
+    numbers, lengths, count, holes = parts_of(whole, diagonal=True)
     if holes:
-        whole = _filled(whole)
-        numbers, lengths, count, _ = _parts(whole, diagonal=True)
+        whole = filled(whole)
+        numbers, lengths, count, _ = parts_of(whole, diagonal=True)
     areas = np.bincount(numbers, weights=lengths, minlength=count)
     large = np.flatnonzero(areas >= _LEAST_PART)
     kept = large[np.argsort(-areas[large], kind="stable")[:2]]
@@ -154,108 +146,6 @@ def find_lungs(logits: npt.NDArray[np.floating], margin: float = MARGIN) -> Lung
     return Lungs(parts, air, _widened(extent, whole.shape[0], margin), quality)
 
 
-def lung_crop(film: Film, lungs: Lungs, size: int) -> npt.NDArray[np.uint8]:
-    """Return the film and the aerated lung inside the box, each squashed to a square.
-
-    Args:
-        film: The film, at its own size.
-        lungs: Its lungs.
-        size: Side of the square in pixels.
-
-    Returns:
-        uint8 (2, size, size): grey levels of the film; probability of aerated lung × 255.
-    """
-    return np.stack([box_crop(pixels, lungs.box, size) for pixels in (film.pixels, lungs.aerated)])
-
-
-def shows_only_lungs(pixels: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]) -> bool:
-    """Return whether a film has one grey value outside of the mask of its lungs; both uint8 (height, width)."""
-    outside = pixels[lungs <= 127].astype(np.int64)
-    if not 0 < len(outside) < pixels.size:
-        return False
-    return float((np.abs(outside - int(np.median(outside))) <= _NOISE).mean()) >= _ALIKE
-
-
-def cut_film(film: Film, size: int) -> tuple[npt.NDArray[np.uint8], int, Box]:
-    """Cut a film that shows nothing but its lungs, by their mask `film.lungs`.
-
-    Returns:
-        uint8 (2, size, size) as of `lung_crop`, black where nothing is shown; the width in pixels of the frame that was added so
-        that the box with its margin fits; the box, as shares of the framed film.
-    """
-    assert film.lungs is not None
-    inside = film.lungs > 127
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
-    frame = int(max(across, down)) + 1
-    pixels = np.pad(film.pixels, frame, constant_values=int(np.median(film.pixels[~inside])))
-    framed = np.pad(np.where(inside, np.uint8(255), np.uint8(0)), frame)
-    height, width = pixels.shape
-    box = (
-        float((left - across + frame) / width), float((top - down + frame) / height),
-        float((right + across + frame) / width), float((bottom + down + frame) / height),
-    )  # fmt: skip
-    crop = np.stack([box_crop(pixels, box, size), box_crop(framed, box, size)])
-    crop[0] *= crop[1] > 0
-    return crop, frame, box
-
-
-def box_crop(pixels: npt.NDArray[np.uint8], box: Box, size: int) -> npt.NDArray[np.uint8]:
-    """Return a box of a picture, squashed to a square: uint8 (size, size) of uint8 (height, width)."""
-    height, width = pixels.shape
-    left, top, right, bottom = box
-    area = left * width, top * height, right * width, bottom * height
-    # The filter of `squash`, so that the same lungs look the same in a film and in its crop.
-    squashed = Image.fromarray(pixels).resize(
-        (size, size), Image.Resampling.BILINEAR, box=area, reducing_gap=1.5
-    )
-    return np.asarray(squashed)
-
-
-def standardise_lungs(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the classifier's input for crops of `lung_crop`: both channels standardised by the aerated lung.
-
-    Mean and standard deviation (at least 4/255) are those of the grey levels in the aerated lung. If it covers less than
-    1% of the crop, those of the whole crop are used, and the second channel is 0.
-
-    Args:
-        crop: uint8 (..., 2, S, S).
-
-    Returns:
-        float32 (..., 2, S, S): the whole crop, and the aerated lung with 0 elsewhere; both within ±6 deviations.
-    """
-    return standardise_lung_values(
-        crop[..., 0, :, :].astype(np.float32) / np.float32(255), crop[..., 1, :, :] > 127
-    )
-
-
-def standardise_lung_values(grey: npt.NDArray[np.float32], inside: Mask) -> npt.NDArray[np.float32]:
-    """Standardise float32 values in [0, 1] by the aerated lung, such as augmented crops; see `standardise_lungs`.
-
-    Args:
-        grey: float32 (..., S, S).
-        inside: bool (..., S, S): aerated lung.
-    """
-    weights = inside.astype(np.float32)
-    total = weights.sum((-2, -1), keepdims=True, dtype=np.float64)
-    size = inside.shape[-1] * inside.shape[-2]
-    enough = total / size >= _LEAST_INSIDE
-    shown = weights
-    if not enough.all():
-        shown = weights * enough
-        weights, total = np.where(enough, weights, np.float32(1)), np.where(enough, total, size)
-    mean = (grey * weights).sum((-2, -1), keepdims=True, dtype=np.float64) / total
-    centred = grey - mean.astype(np.float32)
-    variance = (np.square(centred) * weights).sum((-2, -1), keepdims=True, dtype=np.float64) / total
-    scale = np.maximum(np.sqrt(variance), _LEAST_STD).astype(np.float32)
-    standard = np.empty((*grey.shape[:-2], 2, *grey.shape[-2:]), np.float32)
-    whole, aerated = standard[..., 0, :, :], standard[..., 1, :, :]
-    np.clip(centred / scale, -_MOST_STANDARD, _MOST_STANDARD, out=whole)
-    np.multiply(whole, shown, out=aerated)
-    return standard
-
-
 def shape_distance(
     quality: Quality, mean: npt.NDArray[np.float64], inverse: npt.NDArray[np.float64]
 ) -> float:
@@ -278,85 +168,6 @@ def fit_shapes(
     # A fact that never varies would make every other value infinitely unusual.
     floor = np.diag(np.maximum(np.diag(covariance) * 0.05, 1e-6))
     return shapes.mean(0), np.linalg.inv(covariance + floor)
-
-
-def _filled(mask: Mask) -> Mask:
-    """Return a mask whose holes are filled: background that no path connects with the film's edge."""
-    outside = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
-    outside[1:-1, 1:-1] = ~mask
-    numbers, lengths, count, _ = _parts(outside, diagonal=False)
-    if count == 1:
-        return mask
-    # The first part is the one around the film.
-    outside[outside] = np.repeat(numbers == 0, lengths)
-    return ~outside[1:-1, 1:-1]
-
-
-def pieces_of(mask: Mask) -> list[tuple[Mask, npt.NDArray[np.float64]]]:
-    """Return the connected pieces of a mask in reading order, their holes filled, each with its closed outline.
-
-    Args:
-        mask: bool (h, w). Pixels that touch at a corner are connected.
-
-    Returns:
-        For each piece its mask, bool (h, w), and its outline, float64 (n, 2): x and y as shares of the width and height.
-    """
-    numbers, lengths, count, _ = _parts(mask, diagonal=True)
-    order = np.repeat(numbers, lengths)
-    pieces = []
-    for number in range(count):
-        piece = np.zeros(mask.shape, np.bool_)
-        piece[mask] = order == number
-        piece = _filled(piece)
-        pieces.append((piece, _outline(piece)))
-    return pieces
-
-
-def _parts(mask: Mask, *, diagonal: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
-    """Return the connected parts of a mask, as runs of pixels in a row, of which an outline has a few hundred.
-
-    Args:
-        mask: bool (h, w).
-        diagonal: Whether pixels that touch at a corner are connected.
-
-    Returns:
-        int64 (runs,): the part of each run, numbered in reading order; int64 (runs,): its length; the number of parts; the
-        number of holes in them, by Euler's formula.
-    """
-    height, width = mask.shape
-    framed = np.zeros((height, width + 2), np.bool_)
-    framed[:, 1:-1] = mask
-    rows, places = np.divmod(np.flatnonzero(framed[:, 1:] != framed[:, :-1]), width + 1)
-    first = np.searchsorted(rows[::2], np.arange(height + 1)).tolist()
-    starts, ends = places[::2], places[1::2]
-    # Runs that touch are united. The root of a part is its earliest run.
-    low, high = (starts - diagonal).tolist(), (ends + diagonal).tolist()
-    left, right = starts.tolist(), ends.tolist()
-    parent = list(range(len(left)))
-    contacts = 0
-    for row in range(1, height):
-        above, last = first[row - 1], first[row]
-        for run in range(last, first[row + 1]):
-            while above < last and right[above] <= low[run]:
-                above += 1
-            root, over = run, above
-            while over < last and left[over] < high[run]:
-                other = over
-                while parent[other] != other:
-                    parent[other] = other = parent[parent[other]]
-                if other < root:
-                    parent[root] = root = other
-                else:
-                    parent[other] = root
-                over += 1
-            contacts += over - above
-    numbers: list[int] = []
-    count = 0
-    for run, above in enumerate(parent):
-        # A parent comes before its run, so its number is known.
-        numbers.append(count if above == run else numbers[above])
-        count += above == run
-    return np.asarray(numbers, np.int64), ends - starts, count, contacts - len(parent) + count
 
 
 def _counts(mask: Mask, axis: int) -> npt.NDArray[np.int64]:
@@ -436,38 +247,3 @@ def _widened(extent: tuple[int, int, int, int], side: int, margin: float) -> Box
         min(float(side), right + across) / side,
         min(float(side), bottom + down) / side,
     )
-
-
-def _outline(mask: Mask) -> npt.NDArray[np.float64]:
-    """Follow the outer border of a mask without holes; see `Lungs.outlines`."""
-    height, width = mask.shape
-    framed = np.zeros((height + 2, width + 2), np.bool_)
-    framed[1:-1, 1:-1] = mask
-    # Corners of pixels, with the mask on the right hand; every corner leads to the next one.
-    after: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for dx, dy, edge, (x0, y0) in (
-        (1, 0, framed[1:] & ~framed[:-1], (-1, 0)),
-        (-1, 0, framed[:-1] & ~framed[1:], (0, 0)),
-        (0, -1, framed[:, 1:] & ~framed[:, :-1], (0, 0)),
-        (0, 1, framed[:, :-1] & ~framed[:, 1:], (0, -1)),
-    ):
-        for y, x in zip(*(axis.tolist() for axis in np.nonzero(edge)), strict=True):
-            after.setdefault((x + x0, y + y0), []).append((x + x0 + dx, y + y0 + dy))
-    start = min(after)
-    path = [start]
-    while True:
-        x, y = path[-1]
-        ways = after[x, y]
-        if len(ways) > 1:
-            # Two pixels touch at this corner: the left turn, which comes last, goes on to the other pixel.
-            dx, dy = x - path[-2][0], y - path[-2][1]
-            ways.sort(key=lambda to, x=x, y=y, dx=dx, dy=dy: dy * (to[0] - x) - dx * (to[1] - y))  # type: ignore[misc]
-        path.append(ways.pop())
-        if path[-1] == start:
-            break
-    corners = np.asarray(path[:-1], np.float64)
-    # The middles of the sides, smoothed over two or three pixels, so that the border is no staircase; every second is enough.
-    middles = (corners + np.roll(corners, -1, axis=0)) / 2
-    for _ in range(_SMOOTHINGS):
-        middles = (np.roll(middles, 1, axis=0) + 2 * middles + np.roll(middles, -1, axis=0)) / 4
-    return middles[:: 2 if len(middles) > 8 else 1] / (width, height)

@@ -13,8 +13,7 @@ from pneumoscan.data.manifest import Manifest
 from pneumoscan.data.splits import HoldOut
 from pneumoscan.errors import ConfigError
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.imaging.lungs import standardise_lung_values
-from pneumoscan.imaging.preprocessing import normalise, standardise
+from pneumoscan.imaging.preprocessing import normalise, standardise, standardise_lung_values
 from pneumoscan.train.augment import apply, reshape_masks, sample
 from pneumoscan.train.config import AugmentationConfig, SamplingConfig, TrainingConfig
 

@@ -27,18 +27,8 @@ from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import ConfigError, UsageError
 from pneumoscan.files import write_atomic, write_json
 from pneumoscan.imaging import Film, preprocess
-from pneumoscan.imaging.lungs import (
-    SIDE,
-    Lungs,
-    Quality,
-    box_crop,
-    cut_film,
-    find_lungs,
-    fit_shapes,
-    lung_crop,
-    shape_distance,
-)
-from pneumoscan.imaging.preprocessing import squash
+from pneumoscan.imaging.lungs import SIDE, Lungs, Quality, find_lungs, fit_shapes, shape_distance
+from pneumoscan.imaging.preprocessing import box_crop, cut_film, lung_crop, squash
 from pneumoscan.networks.exported import halved, onnx_of
 from pneumoscan.train.config import AugmentationConfig, TrainingConfig
 from pneumoscan.train.films import TrainingFilms, micro_batches
