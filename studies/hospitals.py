@@ -35,7 +35,7 @@ from pneumoscan.evaluate.sites import HOSPITALS
 from pneumoscan.files import write_atomic
 from pneumoscan.train.config import read_toml_config
 from pneumoscan.train.films import training_films
-from pneumoscan.train.lungs import preparation_of
+from pneumoscan.train.outliner import preparation_of
 from pneumoscan.train.run import RunFolder, train_split
 
 RESAMPLES = 1000

@@ -46,7 +46,7 @@ def test_packages_import_only_packages_below_them() -> None:
         "pneumoscan.imaging",
         "pneumoscan.bundle.load",
         "pneumoscan.classifier",
-        "pneumoscan.predict.loop",
+        "pneumoscan.predict.batch",
         "pneumoscan.evaluate.metrics",
         "pneumoscan.data.layouts",
         "pneumoscan.data.cache",

@@ -7,7 +7,7 @@ from itertools import cycle, islice
 from benchmarks.workers import Wire
 from pneumoscan.bundle.contents import pretrained_bundle
 from pneumoscan.bundle.load import load_bundle
-from pneumoscan.predict.loop import default_workers, predict_many
+from pneumoscan.predict.batch import default_workers, predict_many
 
 
 def main() -> None:

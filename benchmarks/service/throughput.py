@@ -105,7 +105,7 @@ def measure(options: Options) -> Record:
 
 
 def _rows(films: Sequence[bytes]) -> list[Any]:
-    from pneumoscan.predict.loop import predict_many
+    from pneumoscan.predict.batch import predict_many
 
     return list(predict_many(model(), islice(cycle(films), len(films))))
 

@@ -12,7 +12,7 @@ import pytest
 from pneumoscan.archive.on_ray import ShardsOnRay
 from pneumoscan.archive.run import ArchiveOrder, run_archive
 from pneumoscan.errors import EnvironmentProblemError
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.predict.sources import expand
 from pneumoscan.rows import header
 

@@ -11,14 +11,14 @@ import pytest
 from pneumoscan.archive.film_readers import MOST_DEATHS, FilmReader
 from pneumoscan.archive.inputs import ArchiveSettings, model_facts
 from pneumoscan.errors import BundleError, EnvironmentProblemError, PneumoscanError
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 
 # A reader that films of these names end, block or kill once.
 FRAGILE = """
 import os, signal, sys, time
 from pathlib import Path
 from pneumoscan.archive import film_readers as reading
-from pneumoscan.predict import loop as batch
+from pneumoscan.predict import batch
 true = batch.predict_many
 def fragile(bundle, sources, **options):
     for source in sources:

@@ -23,7 +23,7 @@ from pneumoscan.errors import (
     UsageError,
 )
 from pneumoscan.files import locked
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.predict.sources import expand
 from pneumoscan.rows import header
 

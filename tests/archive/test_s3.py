@@ -7,7 +7,7 @@ import pytest
 
 from pneumoscan.archive.run import ArchiveOrder, run_archive
 from pneumoscan.archive.shard import LocalWorkers
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.predict.sources import expand
 from pneumoscan.rows import header
 

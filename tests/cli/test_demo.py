@@ -6,7 +6,7 @@ from pneumoscan.bundle.load import load_bundle
 from pneumoscan.cli.demo import run_demo
 from pneumoscan.cli.options import progress
 from pneumoscan.errors import UsageError
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.train.loop import Unobserved
 
 

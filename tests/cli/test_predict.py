@@ -321,7 +321,7 @@ def test_memory_is_flat(bundle, films):
     code = (
         "import sys, resource\n"
         "from itertools import repeat, islice\n"
-        "from pneumoscan.predict.loop import predict_many\n"
+        "from pneumoscan.predict.batch import predict_many\n"
         "from pneumoscan.bundle.load import load_bundle\n"
         "rows = predict_many(load_bundle(sys.argv[1]), repeat(sys.argv[2], 2000), workers=2)\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

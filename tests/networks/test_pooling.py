@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pneumoscan.networks.pooling import max_pool_relu
+from pneumoscan.networks.layers import max_pool_relu
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:

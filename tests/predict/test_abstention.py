@@ -17,7 +17,7 @@ from pneumoscan.errors import BundleError
 from pneumoscan.imaging import read
 from pneumoscan.imaging.grey import flat_share
 from pneumoscan.phantom import draw_film
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.workers.protocol import Want
 from pneumoscan.workers.worker import read_film
 

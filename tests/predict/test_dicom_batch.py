@@ -7,7 +7,7 @@ from PIL import Image
 from pneumoscan.bundle.load import load_bundle
 from pneumoscan.errors import CodecMissingError
 from pneumoscan.imaging.dicom import frames
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.predict.sources import expand
 
 

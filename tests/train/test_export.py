@@ -12,7 +12,7 @@ from pneumoscan.bundle.load import load_bundle
 from pneumoscan.errors import BundleError
 from pneumoscan.networks.exported import onnx_graph
 from pneumoscan.networks.registry import build
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.train import export as module
 from pneumoscan.train.export import export
 

@@ -116,7 +116,7 @@ def test_bfloat16_trains_with_our_pooling_as_with_that_of_torch(
 ) -> None:
     config = small_config("loop.precision=bfloat16", "loop.epochs=2")
     ours = fit(config, small_films)
-    monkeypatch.setattr("pneumoscan.networks.pooling._is_suitable", lambda _: False)
+    monkeypatch.setattr("pneumoscan.networks.layers._is_suitable", lambda _: False)
     assert same(ours.weights, fit(config, small_films).weights)
 
 

@@ -15,7 +15,7 @@ from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import FilmError, NothingUsableError
 from pneumoscan.evaluate.arrays import Floats, Labelled, Labels, check_patients
-from pneumoscan.predict.loop import answers_of
+from pneumoscan.predict.batch import answers_of
 
 Progress = Callable[[int, int], None]
 LEAST_FILMS, LEAST_OF_A_CLASS, LEAST_PATIENTS = 20, 10, 5

@@ -273,7 +273,7 @@ def _serve(model: Path, threshold: float, answers: TextIO) -> None:
 def rows_of(bundle: "Bundle", paths: list[str], threshold: float) -> "Iterator[PredictionRow]":
     """Yield the row of every path or URL in order, as `pneumoscan predict` writes it."""
     from pneumoscan.archive.storage import is_url
-    from pneumoscan.predict.loop import predict_many
+    from pneumoscan.predict.batch import predict_many
 
     for remote, names in groupby(paths, is_url):
         if remote:

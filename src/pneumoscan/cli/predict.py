@@ -23,8 +23,8 @@ from pneumoscan.errors import DiskFullError, NothingUsableError, NotWritableErro
 if TYPE_CHECKING:
     from pneumoscan.bundle.load import Bundle
     from pneumoscan.imaging import FilmSource
-    from pneumoscan.predict.arrays import ArrayFile
     from pneumoscan.predict.pictures import PictureFolder
+    from pneumoscan.predict.raw_outputs import ArrayFile
     from pneumoscan.rows import PredictionRow, RowFile
 
 _OUTLINES, _MASKS = "outlines", "masks"
@@ -204,7 +204,7 @@ def _pictures(
 def _arrays(bundle: "Bundle", features: Path | None, maps: Path | None) -> "list[ArrayFile]":
     if features is None and maps is None:
         return []
-    from pneumoscan.predict.arrays import array_files
+    from pneumoscan.predict.raw_outputs import array_files
 
     return array_files(bundle, features, maps)
 
@@ -274,7 +274,7 @@ def _read(
     *,
     quiet: bool,
 ) -> None:
-    from pneumoscan.predict.loop import default_workers, predict_many
+    from pneumoscan.predict.batch import default_workers, predict_many
     from pneumoscan.rows import COLUMNS
 
     left, total = rows.left(films), len(films)

@@ -18,7 +18,7 @@ from pneumoscan.errors import FilmError, NothingUsableError, UsageError, require
 from pneumoscan.evaluate.arrays import Floats, Labels, check_outcome
 from pneumoscan.evaluate.intervals import Interval, wilson
 from pneumoscan.imaging.perturbation import Perturbation
-from pneumoscan.predict.loop import answers_of
+from pneumoscan.predict.batch import answers_of
 from pneumoscan.rows import PredictionRow
 
 Progress = Callable[[int, int], None]

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from pneumoscan.networks.layers import Dropout, LayerRow
-from pneumoscan.networks.pooling import max_pool_relu
+from pneumoscan.networks.layers import Dropout, LayerRow, max_pool_relu
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 OddKernel = Literal[1, 3, 5, 7, 9, 11]

@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from pneumoscan.networks.layers import BatchNorm, Dropout, LayerRow
-from pneumoscan.networks.pooling import max_pool_relu
+from pneumoscan.networks.layers import BatchNorm, Dropout, LayerRow, max_pool_relu
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 

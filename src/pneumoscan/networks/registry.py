@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from pneumoscan.errors import ConfigError
-from pneumoscan.networks import baseline, flagship, lungs, transfer
+from pneumoscan.networks import baseline, flagship, lung_reader, transfer
 from pneumoscan.networks.layers import LayerRow
 
 
@@ -30,15 +30,15 @@ class Network:
 
 
 WholeFilm = baseline.BaselineConfig | flagship.FlagshipConfig | transfer.TransferConfig
-ModelConfig = WholeFilm | lungs.LungReaderConfig | lungs.OutlinerConfig
+ModelConfig = WholeFilm | lung_reader.LungReaderConfig | lung_reader.OutlinerConfig
 NETWORKS = {
     "baseline": Network(baseline.BaselineConfig, baseline.Baseline, baseline.layer_table),
     "flagship": Network(flagship.FlagshipConfig, flagship.Flagship, flagship.layer_table),
     "transfer": Network(
         transfer.TransferConfig, transfer.Transfer, transfer.layer_table, transfer.load_imagenet
     ),
-    "reader": Network(lungs.LungReaderConfig, lungs.LungReader, lungs.reader_table),
-    "outliner": Network(lungs.OutlinerConfig, lungs.Outliner, lungs.outliner_table),
+    "reader": Network(lung_reader.LungReaderConfig, lung_reader.LungReader, lung_reader.reader_table),
+    "outliner": Network(lung_reader.OutlinerConfig, lung_reader.Outliner, lung_reader.outliner_table),
 }
 
 

@@ -28,7 +28,7 @@ from pneumoscan.train.backend import Backend
 from pneumoscan.train.config import DataConfig, TrainingConfig
 from pneumoscan.train.films import TrainingFilms, micro_batches, training_films
 from pneumoscan.train.loop import VALIDATION_BATCH
-from pneumoscan.train.lungs import preparation_of
+from pneumoscan.train.outliner import preparation_of
 
 Progress = Callable[[int, int], None]
 

@@ -8,5 +8,7 @@ films.py       what the loop is given: films, the films of an epoch, the task
 augment/       random changes of the films
 backend.py     processes, threads, device, precision, interruptions
 checkpoint.py  the state of a training, from which it resumes exactly
+readme.py      the model card in the bundle
+outliner.py    what the cache keeps for the two networks of the lungs, and the outliner that a run wrote
 detector.py    fits the out-of-distribution detector
 """

@@ -38,11 +38,11 @@ from pneumoscan.imaging.preprocessing import normalise
 from pneumoscan.networks.exported import onnx_graph, round_weights
 from pneumoscan.networks.ood_detector import OODDetector
 from pneumoscan.networks.registry import build, count_parameters
-from pneumoscan.predict.readme import model_card
 from pneumoscan.train.config import TrainingConfig
 from pneumoscan.train.detector import fit_ood_detector, turned_ways
 from pneumoscan.train.films import TrainingFilms, micro_batches
-from pneumoscan.train.lungs import LungsNetwork, write_outliner
+from pneumoscan.train.outliner import LungsNetwork, write_outliner
+from pneumoscan.train.readme import model_card
 from pneumoscan.train.run import Progress, RunFolder, run_with_films
 
 AGREEMENT = 1e-4

@@ -25,7 +25,7 @@ class TrainingFilms:
     """Films and their hold-out.
 
     Attributes:
-        images: uint8 (n, S, S), resized; or (n, planes, S, S), see `train.lungs`. May be memory-mapped.
+        images: uint8 (n, S, S), resized; or (n, planes, S, S), see `train.outliner`. May be memory-mapped.
         labels: float32 (n,), 0 or 1.
         train: int64 rows of the training films.
         val: int64 rows of the held-out films, which are of other patients.

@@ -29,7 +29,7 @@ from pneumoscan.train.checkpoint import EpochRecord
 from pneumoscan.train.config import TrainingConfig, read_toml_config, to_toml
 from pneumoscan.train.films import TrainingFilms, training_films
 from pneumoscan.train.loop import Fit, Observer, Unobserved, fit
-from pneumoscan.train.lungs import preparation_of
+from pneumoscan.train.outliner import preparation_of
 
 Progress = Callable[[int, int], None]
 PACKAGES = ("numpy", "pillow", "torch", "safetensors", "scikit-learn", "onnxruntime")

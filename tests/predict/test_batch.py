@@ -16,7 +16,7 @@ from pneumoscan.classifier import PneumoniaClassifier, model_name
 from pneumoscan.errors import LockedError, UsageError
 from pneumoscan.files import locked
 from pneumoscan.imaging import Preprocessing
-from pneumoscan.predict.loop import predict_many
+from pneumoscan.predict.batch import predict_many
 from pneumoscan.predict.sources import expand, listed
 from pneumoscan.rows import COLUMNS, PredictionRow, header, open_rows
 

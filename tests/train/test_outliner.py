@@ -32,7 +32,7 @@ from pneumoscan.train.config import AugmentationConfig, load_config
 from pneumoscan.train.export import export, export_run, record_run, trained_network, write_lungs
 from pneumoscan.train.films import FilmLabels, LungMasks, TrainingFilms
 from pneumoscan.train.loop import Unobserved
-from pneumoscan.train.lungs import LungsNetwork, preparation_of
+from pneumoscan.train.outliner import LungsNetwork, preparation_of
 from pneumoscan.train.run import run_with_films, train
 
 SMALL_READER = (

@@ -11,7 +11,7 @@ from pneumoscan.bundle.load import load_bundle
 from pneumoscan.cli import app
 from pneumoscan.errors import UsageError
 from pneumoscan.imaging import read
-from pneumoscan.predict.arrays import array_files, is_of_arrays
+from pneumoscan.predict.raw_outputs import array_files, is_of_arrays
 
 
 @pytest.fixture
