@@ -6,16 +6,18 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import node_films
+import numpy as np
 import orthanc_server
 import running_node
 import tiny_bundle
+import tiny_lungs
 
 from benchmarks.record import RESULTS, command
 from pneumoscan.node.queue import WAITING
@@ -40,6 +42,11 @@ def is_readable(number: int) -> bool:
     return number % EVERY != EVERY - 1
 
 
+def chest(number: int) -> Any:
+    """Return a drawn chest in 12 bits, in which `outlining_model` finds regions."""
+    return np.roll(tiny_lungs.draw_chest().astype(np.uint16) * 15, number % 9, 1)
+
+
 def film(number: int, pixels: Any = None, size: int = 96) -> bytes:
     """Return the bytes of a film, or of one that has nothing to read.
 
@@ -59,12 +66,12 @@ def empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def filled_orthanc(options: argparse.Namespace) -> Any:
-    """Return an Orthanc that holds the films."""
+def filled_orthanc(options: argparse.Namespace, pixels: Callable[[int], Any] | None = None) -> Any:
+    """Return an Orthanc that holds the films, with what `pixels` returns for their numbers."""
     empty(options.work)
     server = orthanc_server.Orthanc(options.work / "orthanc")
     for number in range(options.objects):
-        server.send(film(number, size=options.size))
+        server.send(film(number, pixels(number) if pixels else None, options.size))
     return server
 
 
@@ -92,23 +99,33 @@ def tiny_model(options: argparse.Namespace) -> Path:
     return folder
 
 
-def count(server: Any, nodes: list[Any], objects: int) -> dict[str, Any]:
-    """Return what lies in the PACS, and how it agrees with the queue."""
+def outlining_model(options: argparse.Namespace) -> Path:
+    """Return a tiny model that finds regions on every drawn chest."""
+    point = {"threshold": 0.01, "source": "fixed", "n": 10, "n_positive": 5}
+    return tiny_lungs.write_lungs_bundle(
+        options.work / "bundle", regions=tiny_lungs.REGIONS_RECORD, thresholds={"balanced": point}
+    )
+
+
+def count(server: Any, nodes: list[Any], objects: int, *, outlines: bool = False) -> dict[str, Any]:
+    """Return what lies in the PACS, and how it agrees with the queue; with `outlines`, presentation states belong to it."""
     wanted = {node_films.sop(number) for number in range(objects) if is_readable(number)}
     found = running_node.results_of(server)
     jobs = {job.sop_instance_uid: job for job in nodes[0].jobs(state="done")}
-    kinds = (("SR", "report"), ("OT", "picture"))
+    kinds = {"SR": "report", "OT": "picture"} | ({"PR": "state"} if outlines else {})
     unequal = sum(
         hashlib.sha256(server.file(told["ID"])).hexdigest() != getattr(jobs[uid], f"{kind}_sha256")
         for uid, results in found.items()
-        for modality, kind in kinds
+        for modality, kind in kinds.items()
         for told in results.get(modality, [])
         if uid in jobs
     )
     figures = {
         "objects": objects,
         "readable": len(wanted),
-        "with_report_and_picture": sum(set(results) == {"SR", "OT"} for results in found.values()),
+        "with_all_results" if outlines else "with_report_and_picture": sum(
+            set(results) == set(kinds) for results in found.values()
+        ),
         "missing": len(wanted - set(found)),
         "for_others": len(set(found) - wanted),
         "double": sum(len(one) - 1 for results in found.values() for one in results.values()),
@@ -120,11 +137,10 @@ def count(server: Any, nodes: list[Any], objects: int) -> dict[str, Any]:
 
 
 def holds(figures: dict[str, Any]) -> bool:
-    """Tell whether each readable film has one report and one picture, and nothing else has any."""
+    """Tell whether each readable film has one of each result, and nothing else has any."""
     wrong = ("missing", "for_others", "double", "other_bytes_than_recorded", "files_left_in_spool")
-    return figures["with_report_and_picture"] == figures["readable"] and not any(
-        figures[name] for name in wrong
-    )
+    whole = figures.get("with_all_results", figures.get("with_report_and_picture"))
+    return whole == figures["readable"] and not any(figures[name] for name in wrong)
 
 
 def write(name: str, figures: dict[str, Any], options: argparse.Namespace, passed: bool) -> None:

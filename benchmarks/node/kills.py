@@ -2,18 +2,24 @@
 
 python -m benchmarks.node.kills --objects 2000 --kills 50 --pacs-stops 3 --work /tmp/kills
 
-With --push, results are also pushed to an HL7 and to a FHIR receiver that lose answers and refuse messages.
+With --push, results are also pushed to an HL7 and to a FHIR receiver that lose answers and refuse messages. With --everything,
+they also have regions and presentation states, and a reader judges every film, again and again, in a process that is killed too.
 """
 
+import multiprocessing
 import random
 import shutil
 import time
+import uuid
 from contextlib import ExitStack
 from typing import Any
 
 import running_node
 
 from benchmarks.node import harness
+from pneumoscan.node.audit import verify
+from pneumoscan.node.config import load_config
+from pneumoscan.node.desk import VerdictBook
 from pneumoscan.node.queue import open_queue
 from pneumoscan.node.results import message_id
 
@@ -25,15 +31,19 @@ def main() -> None:
     line.add_argument("--pacs-stops", type=int, default=3)
     line.add_argument("--seed", type=int, default=0)
     line.add_argument("--push", action="store_true", help="push results too")
+    line.add_argument(
+        "--everything", action="store_true", help="push results, outline regions, keep verdicts"
+    )
     options = line.parse_args()
     rng = random.Random(options.seed)
-    server = harness.filled_orthanc(options)
+    everything = options.everything
+    server = harness.filled_orthanc(options, *([harness.chest] if everything else []))
     stack = ExitStack()
-    receivers = _receivers(stack) if options.push else None
-    text = running_node.live(
-        server.dicomweb, receivers["settings"] if receivers else "", node="max_attempts = 20"
-    )
-    node = running_node.Node(options.work / "node", text, harness.tiny_model(options))
+    receivers = _receivers(stack) if options.push or everything else None
+    settings = "max_attempts = 20\n" + ("outlines = true" if everything else "")
+    text = running_node.live(server.dicomweb, receivers["settings"] if receivers else "", node=settings)
+    model = harness.outlining_model(options) if everything else harness.tiny_model(options)
+    node = running_node.Node(options.work / "node", text, model)
     begun = time.monotonic()
     with stack, harness.ended(server, nodes=[node]):
         killed, stopped, whole = _harm(node, server, options, rng)
@@ -42,15 +52,19 @@ def main() -> None:
             harness.until(lambda: not _unpushed(node), 3600)
         node.stop()
         seconds = time.monotonic() - begun
-        figures = harness.count(server, [node], options.objects) | {
+        figures = harness.count(server, [node], options.objects, outlines=everything) | {
             "kills": killed, "pacs_stops": stopped, "integrity_checks_ok": whole, "seconds": round(seconds, 1),
         }  # fmt: skip
         if receivers:
             figures["pushes"] = _pushed(node, receivers)
+        if everything:
+            figures["verdicts"] = _verdicts(node)
         figures["lost_queue"] = _lose_queue(node, server, options)
     passed = harness.holds(figures) and whole == killed and figures["lost_queue"]["pacs_unchanged"]
     passed = passed and (not receivers or figures["pushes"]["each_once"])
-    harness.write("kills_push" if receivers else "kills", figures, options, passed)
+    passed = passed and (not everything or figures["verdicts"]["each_once"])
+    name = "kills_everything" if everything else "kills_push" if receivers else "kills"
+    harness.write(name, figures, options, passed)
 
 
 def _receivers(stack: ExitStack) -> dict[str, Any]:
@@ -90,6 +104,33 @@ def _pushed(node: Any, receivers: dict[str, Any]) -> dict[str, Any]:
     return figures | {"each_once": once}
 
 
+def _judge(node: Any, kill_after: float | None = None) -> None:
+    """Let a reader judge all films that were read, each with the same identifier as before; kill the reader half-way, if asked."""
+    reader = multiprocessing.get_context("fork").Process(target=_judge_all, args=(node,))
+    reader.start()
+    reader.join(kill_after)
+    reader.kill()
+    reader.join()
+
+
+def _judge_all(node: Any) -> None:
+    book = VerdictBook(load_config(node.config))
+    queue = open_queue(node.folder / "data")
+    for job in node.jobs(state="done"):
+        identifier = str(uuid.uuid5(uuid.NAMESPACE_OID, job.sop_instance_uid))
+        said = {"object": job.id, "reader": "AB", "verdict": "disagree", "note": "", "id": identifier}
+        book.add(queue, said | {"time": "2026-03-01T09:30:00.000Z"})
+
+
+def _verdicts(node: Any) -> dict[str, Any]:
+    """Let the reader judge all once more; return what is kept, and whether it is each film once in an unbroken chain."""
+    _judge(node)
+    book = VerdictBook(load_config(node.config))
+    kept = [one.object for one in book.all()]
+    figures = {"kept": len(kept), "lines_of_the_chain": verify(book.path)}
+    return figures | {"each_once": sorted(kept) == sorted(job.id for job in node.jobs(state="done"))}
+
+
 def _harm(node, server, options, rng) -> tuple[int, int, int]:
     """Kill and stop at instants that are spread over the work; return how often each was done, and how often the queue was whole."""
     instants = sorted(rng.sample(range(options.objects), options.kills))
@@ -105,6 +146,8 @@ def _harm(node, server, options, rng) -> tuple[int, int, int]:
             server.stop(kill=True)
             time.sleep(rng.uniform(0, 2))
         node.kill()
+        if options.everything:
+            _judge(node, kill_after=rng.uniform(0, 0.2))
         whole += running_node.whole(node.folder) == "ok"
         if number in stops:
             server.start()

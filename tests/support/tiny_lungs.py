@@ -24,6 +24,18 @@ LIMITS: dict[str, dict[str, float | None]] = {
     "distance": {"unsure": 20.0, "not_a_chest_film": 40.0},
 }
 
+# What a bundle says of its regions.
+REGIONS_RECORD = {
+    "level": 0.02,
+    "source": "drawn",
+    "measured": [
+        {
+            "films": "drawn films", "n": 10, "hottest_in_a_box": 0.75, "random_in_a_box": 0.25, "shown": 8,
+            "evidence_in_boxes": 0.5, "regions": 12, "regions_in_a_box": 0.5, "boxes": 9, "boxes_with_a_region": 0.6, "overlap": 0.4,
+        }
+    ],
+}  # fmt: skip
+
 
 def _model(nodes: list[Any], shapes: dict[str, list[Any]], constants: dict[str, Any]) -> bytes:
     """Draw a graph whose input is `film`, and whose other shapes are its outputs."""

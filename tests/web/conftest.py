@@ -19,16 +19,6 @@ import tiny_lungs
 from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_RECORD = {
-    "level": 0.02,
-    "source": "drawn",
-    "measured": [
-        {
-            "films": "drawn films", "n": 10, "hottest_in_a_box": 0.75, "random_in_a_box": 0.25, "shown": 8,
-            "evidence_in_boxes": 0.5, "regions": 12, "regions_in_a_box": 0.5, "boxes": 9, "boxes_with_a_region": 0.6, "overlap": 0.4,
-        }
-    ],
-}  # fmt: skip
 _DROP = """async ([target, films]) => {
   const carried = new DataTransfer();
   for (const [name, text] of films) {
@@ -262,7 +252,9 @@ def lungs_visit(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
         pytest.importorskip(name, reason=f"{name} is not installed (extra web)")
     folder = tmp_path_factory.mktemp("regions")
     point = {"threshold": 0.01, "source": "fixed", "n": 10, "n_positive": 5}
-    model = tiny_lungs.write_lungs_bundle(folder / "model", regions=_RECORD, thresholds={"balanced": point})
+    model = tiny_lungs.write_lungs_bundle(
+        folder / "model", regions=tiny_lungs.REGIONS_RECORD, thresholds={"balanced": point}
+    )
     with serving(folder / "log", PNEUMOSCAN_MODEL=str(model)) as address:
         opened = Visits(chromium, address)
         page = opened.open()
