@@ -142,7 +142,7 @@ def test_rows_are_parked_and_begin_again_where_they_were(queue):
 
 
 def test_rows_are_read_page_by_page(queue, monkeypatch):
-    monkeypatch.setattr("pneumoscan.node.queue.table._PAGE", 4)
+    monkeypatch.setattr("pneumoscan.node.queue.sql._PAGE", 4)
     queue.add(arrivals(11))
     assert [job.sop_instance_uid for job in queue.jobs()] == [f"1.2.{n}" for n in range(11)]
     assert len(list(queue.jobs(limit=5))) == 5

@@ -324,7 +324,7 @@ def export(*, config_path: Path, out: Path, diagnoses: Path | None, as_json: boo
 def metrics(*, config_path: Path) -> None:
     """Print the figures in the format of Prometheus, for its node exporter."""
     from pneumoscan.node.desk import VerdictBook
-    from pneumoscan.node.watch.metrics import metrics_page
+    from pneumoscan.node.watch.prometheus import metrics_page
 
     config = _load(config_path)
     with opened_queue(config) as queue:

@@ -73,7 +73,7 @@ def run(config: Config, roles: Sequence[str] = ()) -> None:
 
 def _metrics(config: Config, queue: Queue) -> AbstractContextManager[object]:
     with importing("node"):
-        from pneumoscan.node.watch.metrics import served_metrics
+        from pneumoscan.node.watch.prometheus import served_metrics
     return served_metrics(queue, config)
 
 

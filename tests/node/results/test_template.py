@@ -14,7 +14,7 @@ from pneumoscan.node.results import make_results, result_uids
 from pneumoscan.node.results.finding import Finding
 from pneumoscan.node.results.objects import PLACEHOLDERS, template_of
 from pneumoscan.node.results.picture import make_capture, picture_elements
-from pneumoscan.node.results.report import make_report
+from pneumoscan.node.results.structured_report import make_report
 
 LABELS = ("PNEUMONIA", "NORMAL", "UNSURE", "NOT_A_CHEST_FILM")
 FILMS = {

@@ -11,7 +11,7 @@ from pneumoscan.errors import EnvironmentProblemError
 from pneumoscan.node.queue import Arrival, Queue, State, open_queue
 from pneumoscan.node.settings import Config, WatchSettings
 from pneumoscan.node.watch.drift import watch
-from pneumoscan.node.watch.metrics import metrics_page, served_metrics
+from pneumoscan.node.watch.prometheus import metrics_page, served_metrics
 
 
 @pytest.fixture

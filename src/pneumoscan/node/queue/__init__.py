@@ -1,8 +1,8 @@
-"""The queue: `jobs` says what a row is and which states it goes through, `table` what can be done with rows, `databases` where they lie."""
+"""The queue: `jobs` says what a row is and which states it goes through, `sql` what can be done with rows, `databases` where they lie."""
 
 from pneumoscan.node.queue.databases import open_queue
 from pneumoscan.node.queue.jobs import ENDS, WAITING, Arrival, Job, Message, Push, Pushes, State
-from pneumoscan.node.queue.table import LeaseLostError, Queue
+from pneumoscan.node.queue.sql import LeaseLostError, Queue
 
 __all__ = [
     "ENDS",

@@ -26,7 +26,7 @@ from pneumoscan.errors import (
 )
 from pneumoscan.files import write_problems
 from pneumoscan.node.queue.jobs import Execute, Rows, push_schema, schema
-from pneumoscan.node.queue.table import Queue
+from pneumoscan.node.queue.sql import Queue
 
 _BUSY_SECONDS = 30.0
 _MOST_TOGETHER = 64

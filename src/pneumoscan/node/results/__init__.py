@@ -1,6 +1,6 @@
 """What is stored beside a film: a structured report for machines and a picture for people, in the order of the modules.
 
-`finding` is what goes in and what comes out, with its UIDs; `objects` is what the DICOM objects share, `report` (with the presentation
+`finding` is what goes in and what comes out, with its UIDs; `objects` is what the DICOM objects share, `structured_report` (with the presentation
 state) and `picture` make them, `make_results` does all of it; `messages` says the same in FHIR and HL7 for systems that take no DICOM.
 What results carry of their film comes from `node.header`.
 """
@@ -95,7 +95,7 @@ def make_results(
     with importing():  # here, for a node that only receives films does without
         from pneumoscan.node.results.objects import template_of, values_of
         from pneumoscan.node.results.picture import capture_template, draw, picture_elements
-        from pneumoscan.node.results.report import make_report, make_state, report_template
+        from pneumoscan.node.results.structured_report import make_report, make_state, report_template
     seen = read(source, name="the film") if film is None else film
     picture = draw(seen, finding, writer, evidence)
     local = header.local(made_at)
@@ -120,7 +120,7 @@ def make_results(
 def warm_up() -> None:
     """Make a report and a picture of nothing: highdicom reads its tables at the first ones, which takes half a second."""
     from pneumoscan.node.results.picture import capture_template
-    from pneumoscan.node.results.report import report_template
+    from pneumoscan.node.results.structured_report import report_template
 
     writer = Writer("none", "0" * 64, "0" * 64, "0", "", 0.5, "none")
     report_template(Finding("NORMAL", 0.5, 0.5, "", ()), writer)
