@@ -12,8 +12,6 @@ the map lies in a box, beside the share of the lungs that boxes cover, which a r
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,8 +29,8 @@ from pneumoscan.data.manifest import FilmRecord
 from pneumoscan.data.splits import read_split_csv
 from pneumoscan.errors import FilmError
 from pneumoscan.evaluate.intervals import area_draws, interval_of
-from pneumoscan.evaluate.sites import HOSPITALS
-from pneumoscan.files import write_atomic
+from pneumoscan.evaluate.sites import HOSPITALS, VIEWS
+from pneumoscan.files import write_table
 from pneumoscan.train.config import read_toml_config
 from pneumoscan.train.films import training_films
 from pneumoscan.train.outliner import preparation_of
@@ -85,7 +83,7 @@ class Answers:
             self.figures(
                 f"{name}: opacity against normal, {view}", seen, threshold, ill=ill, of=pair & (views == view)
             )
-            for view in ("PA", "AP")
+            for view in VIEWS
             if len(set(ill[pair & (views == view)].tolist())) == 2
         ]
         return [
@@ -190,17 +188,11 @@ def main() -> None:
             ill = readings == "OPACITY"
             rows.append(answers.figures(f"{name}, whole films, one batch", "", threshold, ill=ill, of=of))
     asked.out.mkdir(parents=True, exist_ok=True)
-    _write(asked.out / "hospitals.csv", HOSPITALS, rows)
+    write_table(asked.out / "hospitals.csv", HOSPITALS, rows)
     if drawn:
-        _write(asked.out / "boxes.csv", list(drawn[0]), [list(each.values()) for each in drawn])
+        write_table(asked.out / "boxes.csv", list(drawn[0]), [list(each.values()) for each in drawn])
     for row in [HOSPITALS, *rows, *drawn]:
         sys.stdout.write(f"{row}\n")
-
-
-def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_atomic(path, text.getvalue())
 
 
 if __name__ == "__main__":

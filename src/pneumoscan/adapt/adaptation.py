@@ -1,7 +1,5 @@
 """The result of an adaptation: its report in Markdown and JSON, a section for the model card, and the bundle of the new model, whose outputs are verified."""
 
-import csv
-import io
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +20,7 @@ from pneumoscan.bundle.write import write_bundle
 from pneumoscan.errors import BundleError, importing
 from pneumoscan.evaluate.arrays import Floats
 from pneumoscan.evaluate.thresholds import OperatingPoint
-from pneumoscan.files import write_atomic, write_json
+from pneumoscan.files import write_atomic, write_json, write_table
 from pneumoscan.pages import render
 
 SCHEMA_VERSION = 1
@@ -115,10 +113,8 @@ def write_report(folder: Path, found: Adaptation) -> None:
         DiskFullError, NotWritableError: See `files.open_atomic`.
     """
     if found.films.refused:
-        text = io.StringIO(newline="")
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerows((("path", "error_code", "error"), *found.films.refused))
-        write_atomic(folder / "refused.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+        header = ("path", "error_code", "error")
+        write_table(folder / "refused.csv", header, found.films.refused, as_it_was=True)
     write_atomic(folder / "adaptation.md", markdown(found))
     write_json(folder / "adaptation.json", found.to_json())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pneumoscan.bundle.spec import CLASS_NAMES
 from pneumoscan.data.manifest import FilmRecord, Manifest
 from pneumoscan.errors import ConfigError, DataDamagedError, NothingUsableError
-from pneumoscan.files import write_atomic
+from pneumoscan.files import write_table
 
 COLUMNS = ("path", "label", "patient_id", "part")
 
@@ -180,14 +180,10 @@ def write_split_csv(path: Path, manifest: Manifest, hold: HoldOut) -> None:
     Raises:
         DiskFullError, NotWritableError: See `files.open_atomic`.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
     held = set(hold.val)
-    for index in sorted((*hold.train, *hold.val)):
-        film = manifest.films[index]
-        writer.writerow((film.path, film.label, film.patient_id, "val" if index in held else "train"))
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    films = [(manifest.films[index], index in held) for index in sorted((*hold.train, *hold.val))]
+    rows = [(film.path, film.label, film.patient_id, "val" if val else "train") for film, val in films]
+    write_table(path, COLUMNS, rows, as_it_was=True)
 
 
 def read_split_csv(path: Path, manifest: Manifest) -> HoldOut:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,17 +194,11 @@ def perturbed(images: Images, view: Perturbation) -> Images:
 
     Of crops of lungs, uint8 (n, 2 or more, S, S), the planes of `imaging.preprocessing.lung_crop` are returned, the mask changed like its film.
     """
+    if images.ndim == 4:
+        return np.stack([perturbed(images[:, plane], view) for plane in (0, 1)], axis=1)
     size = images.shape[-1]
-    if images.ndim == 3:
-        films = [Film(view.change(image), "<array>", "array", "uint8") for image in images]
-        return np.stack([squash(film, size) for film in films])
-    crops = [view.apply(Film(crop[0], "<array>", "array", "uint8", crop[1])) for crop in images]
-    return np.stack(
-        [
-            np.stack([squash(film, size), squash(replace(film, pixels=film.lungs), size)])  # type: ignore[arg-type]
-            for film in crops
-        ]
-    )
+    films = [Film(view.change(image), "<array>", "array", "uint8") for image in images]
+    return np.stack([squash(film, size) for film in films])
 
 
 def _probabilities(images: Images, predict: Predict, view: Perturbation | None) -> Floats:

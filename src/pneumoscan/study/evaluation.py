@@ -16,8 +16,9 @@ from pneumoscan.data.cache import open_cache
 from pneumoscan.data.layouts import Sources, as_words, load_sites
 from pneumoscan.data.splits import hold_out
 from pneumoscan.errors import NothingUsableError
+from pneumoscan.evaluate.arrays import check_patients
 from pneumoscan.evaluate.held_out import HeldOut
-from pneumoscan.evaluate.intervals import patient_weights, weighted_roc_auc
+from pneumoscan.evaluate.intervals import area_draws, interval_of, patient_weights, weighted_roc_auc
 from pneumoscan.evaluate.sites import VIEWS
 from pneumoscan.evaluate.stress import StressTable, perturbed
 from pneumoscan.evaluate.thresholds import balanced_cut, best_f1, threshold_table
@@ -194,20 +195,20 @@ def _at_site(
     """Return the area under ROC with its interval over patients, sensitivity and specificity; None if a class is missing."""
     y_true = films.films.labels[rows].astype(np.int64)
     owners = films.films.patient_ids
-    patients = tuple(str(row) for row in rows) if owners is None else tuple(owners[rows].tolist())
-    facts = {"n": len(rows), "n_positive": int(y_true.sum()), "n_patients": len(set(patients))}
+    patients = check_patients(None if owners is None else owners[rows], len(rows))
+    facts = {"n": len(rows), "n_positive": int(y_true.sum()), "n_patients": len(set(patients.tolist()))}
     if len(set(y_true.tolist())) < 2:
         return {**facts, "roc_auc": None, "roc_auc_ci95": None, "sensitivity": None, "specificity": None}
-    scores = logits.astype(np.float64)
-    area = float(weighted_roc_auc(y_true, scores, np.ones((1, len(rows))))[0])
-    draws = weighted_roc_auc(y_true, scores, patient_weights(patients, n_resamples=RESAMPLES))
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    called = scores >= (np.inf if threshold is None else threshold)
-    rates = {
-        "sensitivity": None if threshold is None else float(called[y_true == 1].mean()),
-        "specificity": None if threshold is None else float(1 - called[y_true == 0].mean()),
+    area, draws = area_draws(y_true, logits.astype(np.float64), patients, n_resamples=RESAMPLES)
+    interval = interval_of(draws)
+    called = None if threshold is None else logits.astype(np.float64) >= threshold
+    return {
+        **facts,
+        "roc_auc": area,
+        "roc_auc_ci95": None if interval is None else list(interval),
+        "sensitivity": None if called is None else float(called[y_true == 1].mean()),
+        "specificity": None if called is None else float(1 - called[y_true == 0].mean()),
     }
-    return {**facts, "roc_auc": area, "roc_auc_ci95": [float(low), float(high)], **rates}
 
 
 def _plain_logits(backend: Backend, films: StudyFilms) -> Logits:

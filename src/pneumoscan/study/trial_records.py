@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumoscan.errors import DataDamagedError
-from pneumoscan.files import write_atomic, write_json
+from pneumoscan.files import write_atomic, write_json, write_table
 from pneumoscan.study.evaluation import StudyFilms
 from pneumoscan.study.trials import Conditions, Machine
 from pneumoscan.train.config import TrainingConfig, to_toml
@@ -65,16 +65,8 @@ class StudyFolder:
         return marker.exists() and read_json(marker).get("status") != "failed"
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table as CSV; paths may contain bytes that are not UTF-8."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows((header, *rows))
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table that `write_rows` wrote.
+    """Return the rows of a table that `files.write_table` wrote as it was.
 
     Raises:
         DataDamagedError: The file cannot be read.
@@ -163,7 +155,7 @@ def write_held_out(folder: StudyFolder, films: StudyFilms) -> None:
     """Write `held_out.csv`."""
     columns = zip(films.held_out_paths, films.held_out_patients, films.held_out_labels.tolist(), strict=True)
     rows = [(film, *row) for film, row in enumerate(columns)]
-    write_rows(folder.held_out, ("film", "path", "patient_id", "y_true"), rows)
+    write_table(folder.held_out, ("film", "path", "patient_id", "y_true"), rows, as_it_was=True)
 
 
 def read_held_out(folder: StudyFolder) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
@@ -239,8 +231,8 @@ def write_record(folder: StudyFolder, record: TrialRecord, config: TrainingConfi
     write_atomic(place / "history.jsonl", "".join(json.dumps(dict(row)) + "\n" for row in record.history))
     if record.status == "done":
         rows = [(film, str(logit)) for film, logit in enumerate(record.logits)]
-        write_rows(place / "predictions.csv", ("film", "logit"), rows)
-        write_rows(
+        write_table(place / "predictions.csv", ("film", "logit"), rows)
+        write_table(
             place / "stress_resamples.csv",
             ("mean_roc_auc",),
             [(f"{value:.6f}",) for value in record.stress_draws],
